@@ -1,0 +1,57 @@
+# Everything that is done to this project by command. It needs Python 3.11 with venv, make
+# and git; each target fetches the rest itself. ARGS are passed on to pytest:
+#   make test ARGS="tests/unit -k snapshot"
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+# 1: `make test` also measures branch coverage and fails below the threshold in pyproject.toml.
+COVERAGE ?= 0
+
+# Depends on what is to be installed, so that a changed dependency arrives by itself.
+INSTALLED := $(VENV)/installed.stamp
+
+.DEFAULT_GOAL := help
+.PHONY: check clean coverage help servers test
+
+help: ## Show these lines
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
+
+test: $(INSTALLED) servers ## Run all tests, servers included (COVERAGE=1 measures them, too)
+ifeq ($(COVERAGE),1)
+	@$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest $(ARGS)
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage report
+else
+	$(BIN)/pytest $(ARGS)
+endif
+
+coverage: ## The same as make test COVERAGE=1
+	@$(MAKE) --no-print-directory test COVERAGE=1
+
+check: $(INSTALLED) ## Lint, formatting, types and the direction of imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+servers: $(INSTALLED) # Install the servers that the tests need, or say what to install
+	@$(BIN)/python -m tests.servers.install
+
+clean: ## Remove the virtual environment, caches and reports
+	rm -rf $(VENV) build dist .coverage .coverage.* .hypothesis .import_linter_cache
+	rm -rf .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(INSTALLED): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	  || { echo "$(PYTHON) is not Python 3.11 or newer: name one with make PYTHON=..." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
+	  || { echo "$(PYTHON) lacks the venv module: install the package python3-venv" >&2; exit 1; }
+	@echo "installing the project and its tools into $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	@$(BIN)/python -m pip install --quiet --editable '.[embedded]' --group test --group check
+	@touch $@

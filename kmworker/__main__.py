@@ -1,0 +1,5 @@
+"""``python -m kmworker``."""
+
+from kmworker.cli import main
+
+main()

@@ -1,0 +1,151 @@
+"""Where the parts meet: the only module that knows them all."""
+
+import os
+import platform
+import secrets
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import redis
+
+from kmworker.batch import Fresh
+from kmworker.bus.rabbit import RabbitBus
+from kmworker.bus.topology import Topology
+from kmworker.clock import SystemClock, rfc3339
+from kmworker.crypto import Keyring, KeyringVault
+from kmworker.errors import SetupError
+from kmworker.path import BatchPath, Exchanges, Step
+from kmworker.policy import Policy, load_policy
+from kmworker.reporting import Reporter
+from kmworker.settings import Settings
+from kmworker.store.admission import Admission
+from kmworker.store.connection import connect
+from kmworker.store.names import Names
+from kmworker.store.redis_store import RedisStore
+from kmworker.store.reports import RedisReports
+from kmworker.tally import Tally
+from kmworker.waiting import Sweeper
+from kmworker.worker import Worker
+
+__all__ = ["StoreParts", "build_worker", "open_store", "read_policy"]
+
+
+@dataclass(frozen=True, slots=True)
+class StoreParts:
+    """The store, and what it was built from."""
+
+    client: redis.Redis
+    names: Names
+    vault: KeyringVault
+    store: RedisStore
+
+
+def read_policy(settings: Settings) -> Policy:
+    """Read the operator's policy, or the shipped one.
+
+    Raises:
+        SetupError: it cannot be read, or is not sound.
+    """
+    path = settings.policy.path
+    if path is None:
+        return load_policy(_shipped_policy(), "(shipped)")
+    try:
+        return load_policy(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, UnicodeDecodeError) as wrong:
+        raise SetupError(
+            f"cannot read policy {path}: {wrong}",
+            hint="check policy.path; the file is TOML in UTF-8",
+        ) from None
+
+
+def open_store(settings: Settings) -> StoreParts:
+    """Build the store; nothing is sent to it yet.
+
+    Raises:
+        SetupError: no store is configured, or the keyring cannot be used.
+    """
+    client = connect(settings.store)
+    vault = KeyringVault(Keyring.load(settings.keyring.path))
+    names = Names(settings.store.prefix)
+    admission = Admission(
+        client,
+        names,
+        source=settings.broker.source,
+        allow_volatile=settings.store.allow_volatile,
+        check_values=vault.check_values,
+    )
+    store = RedisStore(
+        client,
+        vault,
+        names=names,
+        admission=admission,
+        clock=SystemClock(),
+        waiting_max=settings.waiting.max,
+        waiting_deadline_s=settings.waiting.deadline_s,
+    )
+    return StoreParts(client, names, vault, store)
+
+
+def build_worker(settings: Settings, on_step: Callable[[Step], None] = lambda _: None) -> Worker:
+    """Put a worker together.
+
+    Args:
+        settings: as loaded.
+        on_step: called after each of the seven steps; tests stop the process there.
+
+    Raises:
+        SetupError: configuration, keyring or policy do not allow it.
+    """
+    clock = SystemClock()
+    policy = read_policy(settings)
+    parts = open_store(settings)
+    worker_id = f"{platform.node()}-{os.getpid()}-{secrets.token_hex(3)}"
+    batch_max = settings.worker.batch_max
+    bus = RabbitBus(settings.broker, prefetch=2 * batch_max, name=f"kmworker {worker_id}")
+    tally = Tally(clock)
+    topology = Topology(settings.broker.namespace)
+    kek_id = parts.vault.kek_id
+    path = BatchPath(
+        bus=bus,
+        store=parts.store,
+        policy=policy,
+        clock=clock,
+        tally=tally,
+        exchanges=Exchanges(topology.assignments, topology.dead),
+        fresh=lambda: Fresh(rfc3339(clock.now()), _random_id, kek_id),
+        max_attempts=settings.worker.max_attempts,
+        on_step=on_step,
+    )
+    return Worker(
+        bus=bus,
+        store=parts.store,
+        path=path,
+        sweeper=Sweeper(
+            parts.store,
+            clock,
+            worker_id=worker_id,
+            every_s=settings.waiting.sweep_s,
+            limit=batch_max,
+        ),
+        reporter=Reporter(
+            RedisReports(parts.client, parts.names, clock.monotonic), bus, tally, clock, worker_id
+        ),
+        tally=tally,
+        clock=clock,
+        settings=settings.worker,
+    )
+
+
+def _random_id() -> str:
+    return str(uuid.uuid4())
+
+
+def _shipped_policy() -> str:
+    """Return the policy inside the package, or, in a checkout, the one beside it."""
+    packaged = resources.files("kmworker").joinpath("policy.toml")
+    if packaged.is_file():
+        return packaged.read_text(encoding="utf-8")
+    return (Path(__file__).parent.parent / "config" / "policy.toml").read_text(encoding="utf-8")

@@ -1,0 +1,115 @@
+"""One connection to the broker that fails as a whole, and within a deadline.
+
+py-amqp revives a channel after an error and has calls that wait for ever. Neither is
+safe for us: a revived channel has forgotten consumers, confirms and tags. So every
+error ends the connection, and the socket itself has a timeout.
+"""
+
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, Final
+
+from kombu.connection import Connection
+from amqp.exceptions import AMQPError
+
+from kmworker.errors import BrokerUnavailable, SetupError
+from kmworker.settings import BrokerSettings, redacted_url
+
+__all__ = ["Link"]
+
+MILLISECONDS: Final = 1000
+
+# py-amqp meets a lost connection with AttributeError or TypeError on the None it left.
+LOST: Final = (AMQPError, OSError, AttributeError, TypeError)
+
+
+class Link:
+    """A broker connection, opened on demand."""
+
+    def __init__(self, settings: BrokerSettings, name: str) -> None:
+        if settings.url is None:
+            raise SetupError(
+                "no broker is configured",
+                hint="set broker.url in kmworker.toml or KMWORKER_BROKER__URL, "
+                "e.g. amqp://guest:guest@127.0.0.1//",
+            )
+        self._settings = settings
+        self._url = settings.url
+        self._name = name
+        self.connection: Any = None
+
+    @property
+    def is_open(self) -> bool:
+        """Say whether nothing has gone wrong yet."""
+        return self.connection is not None
+
+    def open(self) -> None:
+        """Connect.
+
+        Raises:
+            BrokerUnavailable: it is not there, or refuses us.
+        """
+        with self.errors():
+            self.connection = self._connect()
+
+    def tick(self) -> None:
+        """Send a heartbeat if one is due, and notice their absence."""
+        if self.is_open:
+            with self.errors():
+                self.connection.heartbeat_tick()
+
+    def drain(self, timeout_s: float) -> bool:
+        """Handle what comes next, waiting at most ``timeout_s``; say whether anything came."""
+        with self.errors():
+            try:
+                self.connection.drain_events(timeout=timeout_s)
+            except TimeoutError:
+                return False
+            return True
+
+    def discard(self) -> None:
+        """Drop the connection without a word: nothing on it can be trusted any more."""
+        connection, self.connection = self.connection, None
+        if connection is not None:
+            with suppress(*LOST):
+                connection.collect()
+
+    def close(self) -> None:
+        """Say goodbye, and leave if the broker does not answer soon."""
+        if self.is_open:
+            with suppress(*LOST):
+                self.connection.transport.sock.settimeout(1.0)
+                self.connection.close()
+        self.discard()
+
+    @contextmanager
+    def errors(self) -> Iterator[None]:
+        """Turn whatever happens to the connection into its end."""
+        try:
+            yield
+        except LOST as error:
+            self.discard()
+            raise BrokerUnavailable(f"{redacted_url(self._url)}: {_said(error)}") from error
+
+    def _connect(self) -> Any:
+        settings = self._settings
+        connection = Connection(
+            self._url,
+            heartbeat=settings.heartbeat_s,
+            connect_timeout=settings.connect_timeout_s,
+            transport_options={
+                # Unsent bytes may wait as long as a heartbeat may; the default is 1 s.
+                "socket_settings": {
+                    socket.TCP_USER_TIMEOUT: 2 * settings.heartbeat_s * MILLISECONDS
+                },
+                "client_properties": {"connection_name": self._name},
+            },
+        )
+        established = connection.transport.establish_connection()
+        established.transport.sock.settimeout(settings.confirm_timeout_s)
+        return established
+
+
+def _said(error: BaseException) -> str:
+    return str(error) or type(error).__name__

@@ -1,0 +1,158 @@
+"""RabbitMQ behind the `Bus` port: two connections, one consuming, one publishing.
+
+A broker short of memory stops reading from publishers. With connections of their own,
+acknowledgements still get through. Callbacks only append: nothing is decoded,
+published or acknowledged inside py-amqp's dispatch, where publishing would recurse.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from time import monotonic
+from typing import Any, Final
+
+from amqp import spec
+
+from kmworker.bus.link import Link
+from kmworker.bus.publisher import Publisher
+from kmworker.bus.topology import Topology
+from kmworker.errors import BrokerUnavailable
+from kmworker.message import Delivery, Original, Outgoing
+from kmworker.settings import BrokerSettings
+from kmworker.tally import QueueCounts
+
+__all__ = ["RabbitBus"]
+
+# A signal's handler runs between waits, so no wait is longer than this.
+WAIT_SLICE_S: Final = 0.25
+
+
+class RabbitBus:
+    """A `Bus` on RabbitMQ 3.10 or newer."""
+
+    def __init__(self, settings: BrokerSettings, *, prefetch: int, name: str) -> None:
+        self.generation = 0
+        self._topology = Topology(settings.namespace)
+        self._prefetch = prefetch
+        self._link = Link(settings, f"{name} consumer")
+        self._publisher = Publisher(Link(settings, f"{name} publisher"), settings.confirm_timeout_s)
+        self._arrived: deque[Delivery] = deque()
+        self._unacknowledged: dict[int, None] = {}
+        self._channel: Any = None
+        self._counting: Any = None
+        self._cancelled = False
+
+    def open(self) -> None:
+        """Connect what is not connected, ensure the topology, start consuming."""
+        if not self._link.is_open:
+            self._open_consumer()
+        self._publisher.open()
+
+    def receive(self, limit: int, timeout_s: float) -> list[Delivery]:
+        """Take what has been delivered, at most ``limit``."""
+        if self._cancelled:
+            self._link.discard()
+            raise BrokerUnavailable(f"the broker cancelled the consumer of {self._topology.work}")
+        if not self._arrived:
+            self._link.drain(min(timeout_s, WAIT_SLICE_S))
+        while len(self._arrived) < limit and self._link.drain(0):
+            pass
+        return [self._arrived.popleft() for _ in range(min(limit, len(self._arrived)))]
+
+    def publish(self, messages: Sequence[Outgoing]) -> list[bool]:
+        """Publish all, then wait for all confirms together."""
+        return self._publisher.publish(messages, while_waiting=self._link.tick)
+
+    def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
+        """Acknowledge with one multiple-ack as far as possible, the rest one by one."""
+        done = {
+            d.tag
+            for d in deliveries
+            if d.generation == self.generation and d.tag in self._unacknowledged
+        }
+        highest = 0
+        for tag in self._unacknowledged:
+            if tag not in done:
+                break
+            highest = tag
+        with self._link.errors():
+            if highest:
+                self._channel.basic_ack(highest, multiple=True)
+            for tag in done:
+                if tag > highest:
+                    self._channel.basic_ack(tag)
+                del self._unacknowledged[tag]
+
+    def counts(self) -> QueueCounts:
+        """Look at the queues."""
+        work, consumers = self._count(self._topology.work)
+        dead, _subscribers = self._count(self._topology.dead)
+        return QueueCounts(work, dead, consumers)
+
+    def tick(self) -> None:
+        """Keep idle connections alive."""
+        self._link.tick()
+        # Reading is what shows that the broker is alive; prefetch bounds what comes.
+        while self._link.is_open and self._link.drain(0):
+            pass
+        self._publisher.tick()
+
+    def close(self) -> None:
+        """Leave; the broker delivers again whatever is unacknowledged."""
+        self._publisher.close()
+        self._link.close()
+
+    def _open_consumer(self) -> None:
+        self._link.open()
+        self._topology_checked()
+        self.generation += 1
+        self._arrived.clear()
+        self._unacknowledged.clear()
+        self._cancelled = False
+        with self._link.errors():
+            connection = self._link.connection
+            self._counting = connection.channel()
+            self._channel = connection.channel()
+            # Per consumer, which is what quorum queues know.
+            self._channel.basic_qos(0, self._prefetch, False)  # noqa: FBT003
+            self._channel.basic_consume(
+                self._topology.work, callback=self._on_delivery, on_cancel=self._on_cancel
+            )
+
+    def _topology_checked(self) -> None:
+        with self._link.errors():
+            try:
+                self._topology.ensure(self._link.connection)
+            except BrokerUnavailable:
+                self._link.discard()
+                raise
+
+    def _on_delivery(self, message: Any) -> None:
+        info = message.delivery_info
+        headers = message.properties.get("application_headers") or {}
+        redelivered = bool(info["redelivered"])
+        # Only on a redelivery is this the broker's word; before, a producer may have set it.
+        seen = headers.get("x-delivery-count") if redelivered else None
+        tag = info["delivery_tag"]
+        self._unacknowledged[tag] = None
+        self._arrived.append(
+            Delivery(
+                original=Original(message.body, info["routing_key"], message.properties),
+                tag=tag,
+                generation=self.generation,
+                received_at=monotonic(),
+                delivery_count=seen if isinstance(seen, int) else int(redelivered),
+            )
+        )
+
+    def _on_cancel(self, _consumer_tag: str) -> None:
+        self._cancelled = True
+
+    def _count(self, queue: str) -> tuple[int, int]:
+        with self._link.errors():
+            self._counting.send_method(
+                spec.Queue.Declare, "BsbbbbbF", (0, queue, True, False, False, False, False, {})
+            )
+            _name, messages, consumers = self._counting.wait(
+                spec.Queue.DeclareOk, returns_tuple=True
+            )
+            return messages, consumers

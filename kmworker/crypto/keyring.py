@@ -1,0 +1,164 @@
+"""The KEKs of an installation: one active, the others for what they wrapped before.
+
+A `Keyring` exists only whole and checked. Each KEK must have the fingerprint it is filed
+under: a damaged key that was taken for good would wrap DEKs that no backup of the file
+can ever unwrap.
+"""
+
+import base64
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from kmworker.crypto import keyfile
+from kmworker.crypto.kek import KEK_BYTES, Kek, Secret
+from kmworker.errors import SetupError
+
+__all__ = ["Keyring"]
+
+VERSION = 1
+_RESTORE = "restore it from a backup, or use the release that wrote it"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Keyring(Secret):
+    """KEKs by kek_id.
+
+    The file is JSON, mode 0600: ``{"version": 1, "active": "<kek_id>", "keks":
+    {"<kek_id>": {"key": "<base64 of 32 bytes>", "created_at": "<RFC 3339>"}}}``.
+
+    Attributes:
+        active: the kek_id of the KEK that wraps new DEKs and seals new records.
+        keks: all KEKs; read-only.
+    """
+
+    active: str
+    keks: Mapping[str, Kek] = field(repr=False)
+
+    def __post_init__(self) -> None:
+        if self.active not in self.keks:
+            raise ValueError("the active KEK is not in the keyring")
+        object.__setattr__(self, "keks", MappingProxyType(dict(self.keks)))
+
+    @classmethod
+    def generate(cls, path: Path) -> "Keyring":
+        """Create the file with one new KEK and return what reading it back gives.
+
+        Creates the file if and only if none exists; it and its name are on disk when
+        this returns.
+
+        Raises:
+            SetupError: something is at ``path`` already, or the file cannot be written.
+        """
+        kek = Kek.generate(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}")
+        problem = keyfile.create(path, _serialised(kek))
+        if problem is not None:
+            raise SetupError(f"keyring {path}: {problem}", _hint_for(problem))
+        return cls.load(path)
+
+    @classmethod
+    def load(cls, path: Path) -> "Keyring":
+        """Read and check the file.
+
+        Raises:
+            SetupError: it is missing, readable by others, not a regular file, not this
+                user's or root's, or not a well-formed keyring whose KEKs have their
+                fingerprints. The message never holds any of the file's content.
+        """
+        parsed = _parsed(keyfile.read(path))
+        if isinstance(parsed, str):
+            raise SetupError(f"keyring {path}: {parsed}", _RESTORE)
+        return parsed
+
+
+class _FlawError(Exception):
+    """What is wrong with the content, in fixed words; never leaves this module."""
+
+
+def _hint_for(problem: str) -> str:
+    if problem == "already exists":
+        return "it is never overwritten: DEKs may depend on it"
+    return "check that the directory exists and can be written to"
+
+
+def _serialised(kek: Kek) -> bytes:
+    entry = {"key": base64.b64encode(kek.export()).decode(), "created_at": kek.created_at}
+    document = {"version": VERSION, "active": kek.kek_id, "keks": {kek.kek_id: entry}}
+    return json.dumps(document, indent=2).encode() + b"\n"
+
+
+def _parsed(content: bytes) -> Keyring | str:
+    """Return the keyring, or what is wrong with it.
+
+    Parsers quote what they could not read, in messages and in attributes such as
+    `json.JSONDecodeError.doc`. Their exceptions end here, and ours begins in the caller,
+    whose frame has never held the content.
+    """
+    try:
+        return _keyring(json.loads(content, object_pairs_hook=_without_repeats))
+    except _FlawError as flaw:
+        return str(flaw)
+    except (ValueError, RecursionError):
+        return "not JSON"
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    # Parsers differ on which of two equal names wins: people would see one KEK in
+    # the file and the worker would use the other.
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        raise _FlawError("a name appears twice")
+    return fields
+
+
+def _keyring(document: object) -> Keyring:
+    # The version first: a later format may have other fields altogether.
+    version = document.get("version") if isinstance(document, dict) else None
+    if type(version) is not int or version != VERSION:
+        raise _FlawError("not a keyring of a version that this release knows")
+    active, entries = _fields(document, active=str, keks=dict, version=int)[:2]
+    keks = {kek_id: _kek(kek_id, entry) for kek_id, entry in entries.items()}
+    if active not in keks:
+        raise _FlawError("the active KEK is not among its KEKs")
+    return Keyring(active, keks)
+
+
+def _kek(kek_id: str, entry: object) -> Kek:
+    encoded, created_at = _fields(entry, key=str, created_at=str)
+    if not _is_timestamp(created_at):
+        raise _FlawError("a KEK's created_at is not RFC 3339")
+    key = _decoded(encoded)
+    if key is None:
+        raise _FlawError(f"a KEK is not base64 of {KEK_BYTES} bytes")
+    kek = Kek(key, created_at)
+    if kek.kek_id != kek_id:
+        raise _FlawError("a KEK does not have the fingerprint it is filed under")
+    return kek
+
+
+def _fields(document: object, **types: type) -> list[Any]:
+    """Return exactly these fields' values, in the order named."""
+    if not isinstance(document, dict) or document.keys() != types.keys():
+        raise _FlawError("fields are missing or unknown")
+    if not all(isinstance(document[name], kind) for name, kind in types.items()):
+        raise _FlawError("a field has the wrong type")
+    return [document[name] for name in types]
+
+
+def _decoded(encoded: str) -> bytes | None:
+    try:
+        key = base64.b64decode(encoded, validate=True)
+    except ValueError:
+        return None
+    return key if len(key) == KEK_BYTES else None
+
+
+def _is_timestamp(text: str) -> bool:
+    try:
+        return datetime.fromisoformat(text).tzinfo is not None
+    except ValueError:
+        return False

@@ -1,0 +1,82 @@
+"""Events that cannot be processed: the original, with a reason beside it.
+
+A dead letter must itself be deliverable for ever. So what a producer's properties
+would do to it (expire it, route it elsewhere, have the broker refuse it) is taken off.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any, Final
+
+from kmworker.decision import Refuse
+from kmworker.events import UNKNOWN_TYPE
+from kmworker.message import Original, Outgoing
+
+__all__ = ["dead_letter"]
+
+MAX_HEADER_BYTES: Final = 255
+PERSISTENT: Final = 2
+
+# user_id must be the connection's own user, or the broker closes the channel;
+# expiration would delete the letter from the dead queue.
+UNDELIVERABLE: Final = frozenset({"user_id", "expiration"})
+# CC and BCC route (sender-selected distribution); the others are the broker's own notes
+# on an earlier delivery, and a repeated x-death makes it drop messages as a cycle.
+BROKER_HEADERS: Final = frozenset({"CC", "BCC", "x-delivery-count", "x-acquired-count"})
+
+
+def dead_letter(
+    original: Original,
+    refusal: Refuse,
+    *,
+    exchange: str,
+    event_id: str,
+    event_type: str,
+    dead_at: str,
+    attempts: int,
+) -> Outgoing:
+    """Build the dead letter of an event.
+
+    Args:
+        original: the message; its body and properties are kept.
+        refusal: why.
+        exchange: the dead-letter exchange.
+        event_id: the event's id, empty where it could not be read.
+        event_type: its type, or `unknown`.
+        dead_at: RFC 3339, UTC.
+        attempts: how often it was tried, this time included.
+    """
+    headers = {
+        "x-kmworker-reason": refusal.reason.value,
+        "x-kmworker-detail": refusal.detail,
+        "x-kmworker-event-id": event_id,
+        "x-kmworker-event-type": event_type,
+        "x-kmworker-routing-key": original.routing_key,
+        "x-kmworker-dead-at": dead_at,
+    }
+    kept = {name: value for name, value in original.properties.items() if name not in UNDELIVERABLE}
+    kept["application_headers"] = {
+        **_kept_headers(original.properties.get("application_headers") or {}),
+        **{name: _cut(value) for name, value in headers.items()},
+        "x-kmworker-attempts": attempts,
+    }
+    kept["delivery_mode"] = PERSISTENT
+    kept["message_id"] = hashlib.sha256(original.body).hexdigest()
+    return Outgoing(exchange, _routing_key(refusal, event_type), original.body, kept)
+
+
+def _kept_headers(headers: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: value
+        for name, value in headers.items()
+        if name not in BROKER_HEADERS and not name.startswith(("x-death", "x-first-death-"))
+    }
+
+
+def _routing_key(refusal: Refuse, event_type: str) -> str:
+    key = f"{refusal.reason.value}.{event_type}"
+    return key if len(key) <= MAX_HEADER_BYTES else f"{refusal.reason.value}.{UNKNOWN_TYPE}"
+
+
+def _cut(text: str) -> str:
+    return text.encode(errors="replace")[:MAX_HEADER_BYTES].decode(errors="ignore")

@@ -1,0 +1,206 @@
+"""One batch, start to finish: the seven steps.
+
+We commit before we announce and acknowledge only what was confirmed, so a crash
+anywhere leaves the event with the broker. Its redelivery finds the assignment and
+announces the same bytes again.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from kmworker.announcement import announce
+from kmworker.batch import Arrival, Entry, Fresh, fold, items_to_look_up
+from kmworker.clock import Clock, rfc3339
+from kmworker.dead_letters import dead_letter
+from kmworker.decision import Refuse
+from kmworker.errors import BrokerUnavailable, Reason
+from kmworker.events import Unreadable, parse
+from kmworker.message import Delivery, Original
+from kmworker.outcomes import Dead, Done, Left, sort_out
+from kmworker.policy import Policy
+from kmworker.ports import Bus, Store, Taken
+from kmworker.tally import Tally
+
+__all__ = ["BatchPath", "Exchanges", "Step"]
+
+
+class Step(StrEnum):
+    """The seven steps, in order."""
+
+    RECEIVE = "receive"
+    PARSE = "parse"
+    LOOK_UP = "look-up"
+    PLAN = "plan"
+    COMMIT = "commit"
+    ANNOUNCE = "announce"
+    SETTLE = "settle"
+
+
+@dataclass(frozen=True, slots=True)
+class Exchanges:
+    """Where a worker publishes, and the CloudEvents source it publishes as."""
+
+    assignments: str
+    dead: str
+    source: str = ""
+
+
+class BatchPath:
+    """Takes deliveries, and events that waited, through all seven steps."""
+
+    def __init__(  # noqa: PLR0913  # its parts; one place builds it
+        self,
+        *,
+        bus: Bus,
+        store: Store,
+        policy: Policy,
+        clock: Clock,
+        tally: Tally,
+        exchanges: Exchanges,
+        fresh: Callable[[], Fresh],
+        max_attempts: int,
+        on_step: Callable[[Step], None],
+    ) -> None:
+        self.exchanges = exchanges
+        self._bus = bus
+        self._store = store
+        self._policy = policy
+        self._clock = clock
+        self._tally = tally
+        self._fresh = fresh
+        self._max_attempts = max_attempts
+        self._on_step = on_step
+
+    def receive(self, limit: int, timeout_s: float) -> list[Delivery]:
+        """Step 1: take what is there; never wait to fill a batch."""
+        deliveries = self._bus.receive(limit, timeout_s)
+        if deliveries:
+            self._on_step(Step.RECEIVE)
+        return deliveries
+
+    def parse(
+        self, deliveries: Iterable[Delivery], taken: Iterable[Taken]
+    ) -> tuple[list[Arrival], list[Dead]]:
+        """Step 2: bytes to events, or to dead letters."""
+        read = [_read(d.original, delivery=d) for d in deliveries]
+        read += [self._read_waiting(waiting) for waiting in taken]
+        self._on_step(Step.PARSE)
+        return (
+            [event for event in read if isinstance(event, Arrival)],
+            [letter for letter in read if isinstance(letter, Dead)],
+        )
+
+    def run(self, arrivals: Sequence[Arrival], dead: Sequence[Dead]) -> Left:
+        """Steps 3 to 7; returns what is left to do.
+
+        Raises:
+            TransientError: some step could not be done now. Nothing is lost: what was not
+                acknowledged may go through all steps again, in any order, any number of times.
+        """
+        known = self._store.look_up(items_to_look_up(arrival.event for arrival in arrivals))
+        self._on_step(Step.LOOK_UP)
+        plan = fold(arrivals, known, self._policy, self._fresh())
+        self._on_step(Step.PLAN)
+        committed = self._store.commit(plan.writes)
+        self._on_step(Step.COMMIT)
+        done, left = sort_out(plan, committed, known, dead)
+        self._announce(done)
+        self._on_step(Step.ANNOUNCE)
+        self._settle(done, left)
+        self._on_step(Step.SETTLE)
+        return left
+
+    def _announce(self, done: Done) -> None:
+        """Step 6, from the stored records; returns when the broker has all of them on disk."""
+        routed = self._bus.publish(
+            [
+                announce(held, self.exchanges.source, self.exchanges.assignments)
+                for held in done.announce
+            ]
+        )
+        self._tally.count("unrouted", routed.count(False))
+
+    def _settle(self, done: Done, left: Left) -> None:
+        """Step 7: dead letters first, the acknowledgement last of all."""
+        self._bury(done.dead)
+        if done.entries:
+            self._store.remove(done.entries)
+        if left.still_waiting:
+            self._store.release(left.still_waiting)
+        self._bus.acknowledge(done.deliveries)
+        self._count(done)
+
+    def _bury(self, dead: Sequence[Dead]) -> None:
+        if not dead:
+            return
+        dead_at = rfc3339(self._clock.now())
+        routed = self._bus.publish(
+            [
+                dead_letter(
+                    letter.original,
+                    letter.refusal,
+                    exchange=self.exchanges.dead,
+                    event_id=letter.event_id,
+                    event_type=letter.event_type,
+                    dead_at=dead_at,
+                    attempts=letter.attempts,
+                )
+                for letter in dead
+            ]
+        )
+        if not all(routed):
+            # Someone deleted the queue or its binding. Connecting anew declares them again.
+            self._bus.close()
+            raise BrokerUnavailable(f"no queue is bound to {self.exchanges.dead}")
+        self._store.count_dead([letter.refusal.reason for letter in dead])
+        for letter in dead:
+            self._tally.dead(letter.refusal, letter.event_id, letter.event_type, dead_at)
+
+    def _count(self, done: Done) -> None:
+        for held in done.new:
+            self._tally.assigned(held.assignment)
+        self._tally.count("repeat", done.repeats)
+        self._tally.count("waiting", done.parked)
+        now = self._clock.monotonic()
+        for delivery in done.deliveries:
+            self._tally.took(now - delivery.received_at)
+
+    def _read_waiting(self, waiting: Taken) -> Arrival | Dead:
+        if waiting.problem:
+            refusal = Refuse(Reason.INTEGRITY, waiting.problem)
+            return Dead(
+                waiting.original,
+                refusal,
+                "",
+                "unknown",
+                None,
+                waiting.entry,
+                waiting.entry.attempts,
+            )
+        read = _read(waiting.original, entry=waiting.entry)
+        if isinstance(read, Dead) or waiting.entry.attempts <= self._max_attempts:
+            return read
+        # Counted before each try, so this one ended a worker max_attempts times.
+        cause = read.event.cause
+        refusal = too_many(waiting.entry.attempts - 1)
+        return Dead(
+            read.original, refusal, cause.id, cause.type, None, waiting.entry,
+            waiting.entry.attempts - 1,
+        )  # fmt: skip
+
+
+def too_many(attempts: int) -> Refuse:
+    """Give up on an event that fails by a fault of ours."""
+    return Refuse(Reason.INTERNAL, f"processing it failed {attempts} times; see the worker's log")
+
+
+def _read(
+    original: Original, *, delivery: Delivery | None = None, entry: Entry | None = None
+) -> Arrival | Dead:
+    event = parse(original.body, original.properties.get("content_type"), original.routing_key)
+    if not isinstance(event, Unreadable):
+        return Arrival(event, original, delivery, entry)
+    attempts = 1 if entry is None else entry.attempts
+    refusal = Refuse(event.reason, event.detail)
+    return Dead(original, refusal, event.event_id, event.event_type, delivery, entry, attempts)

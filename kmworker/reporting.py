@@ -1,0 +1,90 @@
+"""When a worker reports, and what happens if it cannot: nothing."""
+
+import os
+import platform
+from typing import Final
+
+import structlog
+
+from kmworker.clock import Clock
+from kmworker.errors import TransientError
+from kmworker.ports import Bus, Reports
+from kmworker.tally import QueueCounts, Report, Tally
+
+__all__ = ["Reporter"]
+
+log = structlog.get_logger()
+
+FEED_EVERY_S: Final = 1.0
+QUEUES_EVERY_S: Final = 5.0
+
+
+class Reporter:
+    """Tells dashboards about a worker, now and then."""
+
+    def __init__(
+        self, reports: Reports, bus: Bus, tally: Tally, clock: Clock, worker_id: str
+    ) -> None:
+        self._reports = reports
+        self._bus = bus
+        self._tally = tally
+        self._clock = clock
+        self._worker_id = worker_id
+        self._started_at = clock.now()
+        self._next_at = 0.0
+        self._next_queues_at = 0.0
+
+    def report_if_due(self) -> None:
+        """Report if a second has passed since the last time."""
+        now = self._clock.monotonic()
+        if now < self._next_at:
+            return
+        self._next_at = now + FEED_EVERY_S
+        queues = None
+        if now >= self._next_queues_at:
+            self._next_queues_at = now + QUEUES_EVERY_S
+            queues = self._counts()
+        self._write(self._report(queues))
+
+    def last(self) -> None:
+        """Report what is left to tell, at the worker's end."""
+        report = self._report(None)
+        self._write(
+            Report(
+                self._worker_id,
+                report.seen_at,
+                {**report.fields, "state": "stopped"},
+                report.feed,
+                self._tally.end_minute(self._worker_id),
+                None,
+            )
+        )
+
+    def _counts(self) -> QueueCounts | None:
+        try:
+            return self._bus.counts()
+        except TransientError as error:
+            log.debug("queues not counted", detail=str(error))
+            return None
+
+    def _write(self, report: Report) -> None:
+        try:
+            self._reports.write(report)
+        except TransientError as error:
+            # The loop meets the same trouble where it matters.
+            log.debug("report not written", detail=str(error))
+
+    def _report(self, queues: QueueCounts | None) -> Report:
+        now = self._clock.now()
+        fields: dict[str, str | int | float] = {
+            "host": platform.node(),
+            "pid": os.getpid(),
+            "state": "running",
+            "started": self._started_at,
+            "seen_at": now,
+            "last_batch": self._tally.last_batch_at,
+            "last_error": self._tally.last_error,
+            **self._tally.totals,
+        }
+        minute = self._tally.minute(self._worker_id)
+        return Report(self._worker_id, now, fields, self._tally.feed(), minute, queues)

@@ -1,0 +1,98 @@
+"""May this worker use this store? Asked at start and after each reconnection.
+
+A store that forgets an acknowledged write, or one whose records belong to another
+keyring, would sooner or later give one item two keys.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import redis
+
+from kmworker.errors import SetupError
+from kmworker.store.connection import refuse_volatile, store_errors
+from kmworker.store.names import Names
+
+__all__ = ["Admission"]
+
+CHECK = "check:"
+
+
+class Admission:
+    """Looks at durability, and at whose records the store holds."""
+
+    def __init__(
+        self,
+        client: redis.Redis,
+        names: Names,
+        *,
+        source: str,
+        allow_volatile: bool,
+        check_values: Callable[[str], Mapping[str, str]],
+    ) -> None:
+        self._client: Any = client  # its types leave open whether replies are bytes
+        self._names = names
+        self._source = source
+        self._allow_volatile = allow_volatile
+        self._check_values = check_values
+
+    def admit(self) -> str:
+        """Return the CloudEvents source that this store's announcements carry.
+
+        The first worker's setting is remembered: announcements are repeated with the same
+        bytes for as long as the store lives, whatever the setting says later.
+
+        Raises:
+            SetupError: the store may not be used.
+            StoreUnavailable: it is not there.
+        """
+        if not self._allow_volatile:
+            refuse_volatile(self._client)
+        with store_errors():
+            found = self._read()
+            if not found:
+                self._register()
+                found = self._read()
+            return self._verified(found)
+
+    def _read(self) -> dict[str, str]:
+        fields = self._client.hgetall(self._names.top("keyring"))
+        return {name.decode(): value.decode() for name, value in fields.items()}
+
+    def _register(self) -> None:
+        """Write whose store this is; of two workers that start at once, one is first."""
+        if self._client.scard(self._names.top("projects")):
+            raise SetupError(
+                "the store has records but not the keyring they belong to"
+                f" ({self._names.top('keyring')} is missing)",
+                hint="restore that hash from a backup of the store",
+            )
+        self._client.hsetnx(self._names.top("keyring"), "source", self._source)
+
+    def _verified(self, found: Mapping[str, str]) -> str:
+        source = found.get("source", self._source)
+        ours = self._check_values(source)
+        theirs = {
+            name.removeprefix(CHECK): value
+            for name, value in found.items()
+            if name.startswith(CHECK)
+        }
+        for kek_id, value in theirs.items():
+            if kek_id not in ours:
+                raise SetupError(
+                    f"the store's records are under KEK {kek_id}, which this keyring lacks",
+                    hint="use the keyring that the store was filled with, or another store",
+                )
+            if value != ours[kek_id]:
+                raise SetupError(
+                    f"{self._names.top('keyring')} has been altered: its check value for KEK"
+                    f" {kek_id} is wrong",
+                    hint="find out who wrote to the store; restore the hash from a backup",
+                )
+        for kek_id in ours.keys() - theirs.keys():
+            self._client.hsetnx(self._names.top("keyring"), CHECK + kek_id, ours[kek_id])
+        if ours.keys() != theirs.keys():
+            self._client.hset(self._names.top("keyring"), "kek_ids", " ".join(sorted(ours)))
+            # Whoever registered at the same moment with another keyring shows now.
+            return self._verified(self._read())
+        return source

@@ -1,0 +1,210 @@
+"""Records to sealed bytes and back.
+
+A record is written in one fixed order with its seal last, and the seal covers the raw
+bytes before it: what is checked is what was stored, not what a parser made of it.
+"""
+
+import json
+from typing import Any
+
+from kmworker.announcement import decode_data, encode_data
+from kmworker.batch import AssignWrite, ParkWrite
+from kmworker.errors import PermanentError, Reason
+from kmworker.message import Original
+from kmworker.model import (
+    Assignment,
+    Broken,
+    Encryption,
+    Held,
+    Item,
+    KeyRecord,
+    KeyState,
+    Place,
+    ScopeRecord,
+    State,
+)
+from kmworker.ports import Vault
+from kmworker.properties import pack, unpack
+
+__all__ = ["RecordCodec", "expected_state"]
+
+RECORD_VERSION = 1
+ITEM_HEAD = b'{"data":'
+ITEM_TAIL = b',"state":"active"'
+
+
+class RecordCodec:
+    """Encodes, seals, checks and decodes the records of the Redis contract."""
+
+    def __init__(self, vault: Vault) -> None:
+        self._vault = vault
+
+    def item(self, assignment: Assignment) -> tuple[bytes, bytes]:
+        """Return the item's sealed record and the announcement's data inside it."""
+        data = encode_data(assignment)
+        item = assignment.item
+        place = Place(item.project, "items", item.ref)
+        return self._vault.seal(place, ITEM_HEAD + data + ITEM_TAIL), data
+
+    def key(self, project: str, key: KeyRecord) -> bytes:
+        """Return the key-id's sealed record."""
+        body = {
+            "scope_id": key.scope_id,
+            "state": key.state.value,
+            "cloned_from": key.cloned_from,
+            "created_at": key.created_at,
+            "version": RECORD_VERSION,
+        }
+        return self._seal(Place(project, "keys", key.key_id), body)
+
+    def scope(self, project: str, scope: ScopeRecord) -> bytes:
+        """Return the scope's sealed record."""
+        body = {
+            "root": scope.root,
+            "dek_id": scope.dek_id,
+            "cipher": scope.encryption.cipher,
+            "key_bits": scope.encryption.key_bits,
+            "kek_id": scope.kek_id,
+            "derived_from": scope.derived_from,
+            "created_at": scope.created_at,
+        }
+        return self._seal(Place(project, "scopes", scope.scope_id), body)
+
+    def parked(self, write: ParkWrite) -> bytes:
+        """Return the waiting event's sealed record."""
+        body = {
+            "source": write.source.ref,
+            "routing_key": write.original.routing_key,
+            "properties": pack(write.original.properties),
+            "body": write.original.body.decode(),
+        }
+        return self._seal(Place(write.source.project, "parked", write.name), body)
+
+    def read_parked(self, project: str, name: str, record: bytes) -> Original:
+        """Return the event as its producer sent it.
+
+        Raises:
+            PermanentError: with `Reason.INTEGRITY`.
+            UnknownKek: its KEK is not in the keyring.
+        """
+        fields = self._open(Place(project, "parked", name), record)
+        return Original(
+            fields["body"].encode(), fields["routing_key"], unpack(fields["properties"])
+        )
+
+    def read_item(self, item: Item, record: bytes) -> tuple[Assignment, bytes]:
+        """Return an item's assignment and its data, verbatim.
+
+        Raises:
+            PermanentError: with `Reason.INTEGRITY`.
+            UnknownKek: its KEK is not in the keyring.
+        """
+        body = self._vault.check_seal(Place(item.project, "items", item.ref), record)
+        data = body[len(ITEM_HEAD) : body.rindex(b',"state":')]
+        assignment = decode_data(data)
+        if assignment.item != item:
+            raise _contradiction(f"{item.ref} holds another item's record")
+        return assignment, data
+
+    def read_key(self, project: str, key_id: str, record: bytes) -> KeyRecord:
+        """Return a key-id's record; raises as `read_item` does."""
+        fields = self._open(Place(project, "keys", key_id), record)
+        return KeyRecord(
+            key_id=key_id,
+            scope_id=fields["scope_id"],
+            state=KeyState(fields["state"]),
+            cloned_from=fields["cloned_from"],
+            created_at=fields["created_at"],
+        )
+
+    def read_scope(self, project: str, scope_id: str, record: bytes) -> ScopeRecord:
+        """Return a scope's record; raises as `read_item` does."""
+        fields = self._open(Place(project, "scopes", scope_id), record)
+        return ScopeRecord(
+            scope_id=scope_id,
+            root=fields["root"],
+            dek_id=fields["dek_id"],
+            encryption=Encryption(fields["cipher"], fields["key_bits"]),
+            kek_id=fields["kek_id"],
+            derived_from=fields["derived_from"],
+            created_at=fields["created_at"],
+        )
+
+    def state(self, item: Item, found: list[Any]) -> State:
+        """Turn one item's part of a `lookup.lua` reply into what is known of it.
+
+        Raises:
+            UnknownKek: a KEK is missing here, which says nothing against the record.
+        """
+        record, key, scope, has_dek, has_waiting = found
+        if record is None:
+            return None
+        try:
+            assignment, data = self.read_item(item, record)
+            if assignment.key_id is None:
+                return Held(assignment, None, None, data, bool(has_waiting))
+            pair = self._key_and_scope(assignment, key, scope, has_dek)
+        except PermanentError as broken:
+            return Broken(broken.detail)
+        return Held(assignment, *pair, data, bool(has_waiting))
+
+    def _key_and_scope(
+        self, assignment: Assignment, key: bytes | None, scope: bytes | None, has_dek: int
+    ) -> tuple[KeyRecord, ScopeRecord]:
+        item = assignment.item
+        if key is None or scope is None or not has_dek:
+            lost = "key" if key is None else "scope" if scope is None else "wrapped DEK"
+            raise _contradiction(f"the {lost} of {item.ref} is missing from the store")
+        key_record = self.read_key(item.project, str(assignment.key_id), key)
+        scope_record = self.read_scope(item.project, str(assignment.scope_id), scope)
+        if (key_record.scope_id, scope_record.encryption) != (
+            assignment.scope_id,
+            assignment.encryption,
+        ):
+            raise _contradiction(f"the records of {item.ref} contradict each other")
+        return key_record, scope_record
+
+    def _seal(self, place: Place, body: dict[str, Any]) -> bytes:
+        text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
+        return self._vault.seal(place, text.encode()[:-1])
+
+    def _open(self, place: Place, record: bytes) -> dict[str, Any]:
+        fields: dict[str, Any] = json.loads(self._vault.check_seal(place, record) + b"}")
+        return fields
+
+
+def encode_write(codec: RecordCodec, vault: Vault, write: AssignWrite) -> tuple[list[Any], bytes]:
+    """Return the arguments of an assignment for `commit.lua`, and its data."""
+    assignment = write.assignment
+    project = assignment.item.project
+    record, data = codec.item(assignment)
+    return [
+        b"A",
+        assignment.item.ref,
+        record,
+        assignment.disposition.value,
+        assignment.scope_id or "",
+        assignment.key_id or "",
+        b"" if write.key is None else codec.key(project, write.key),
+        b"" if write.scope is None else codec.scope(project, write.scope),
+        b"" if write.scope is None else vault.mint(project, write.scope),
+        "" if write.source is None else write.source.assignment.item.ref,
+        "" if write.source is None else expected_state(write.source),
+    ], data
+
+
+def expected_state(source: Held) -> str:
+    """Return what `commit.lua` must find of a source for a decision to stand."""
+    if source.key is None or source.scope is None:
+        return "none"
+    encryption = source.scope.encryption
+    # The script compares raw JSON text, so the cipher is escaped as it is stored.
+    cipher = json.dumps(encryption.cipher, ensure_ascii=False)[1:-1]
+    return (
+        f"{source.key.key_id} {source.key.scope_id} {source.key.state.value}"
+        f" {source.scope.dek_id} {cipher} {encryption.key_bits}"
+    )
+
+
+def _contradiction(detail: str) -> PermanentError:
+    return PermanentError(Reason.INTEGRITY, detail)

@@ -1,0 +1,277 @@
+"""The worker's side of the store: two round trips a batch.
+
+Each project's share is one script, all shares one pipeline. What is returned from
+`commit` is on disk (`appendfsync always` syncs before it replies).
+"""
+
+import json
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+import redis
+
+from kmworker.batch import AssignWrite, Entry, ParkWrite, Write
+from kmworker.clock import Clock, rfc3339
+from kmworker.errors import PermanentError, Reason
+from kmworker.message import Original
+from kmworker.model import Item, Kind, State
+from kmworker.ports import Committed, Outcome, Swept, Taken, Vault
+from kmworker.store.admission import Admission
+from kmworker.store.connection import store_errors
+from kmworker.store.names import Names
+from kmworker.store.records import RecordCodec, encode_write
+from kmworker.store.scripts import Call, Scripts
+
+__all__ = ["RedisStore"]
+
+LOOKUP_KEYS: Final = ("items", "keys", "scopes", "deks", "waiting:sources")
+COMMIT_KEYS: Final = (
+    "items", "keys", "scopes", "deks", "lineage", "holders", "stats",
+    "waiting", "waiting:deadlines", "waiting:sources", "parked",
+)  # fmt: skip
+TAKE_KEYS: Final = ("waiting", "waiting:sources", "parked", "expired")
+REMOVE_KEYS: Final = (
+    "waiting", "waiting:deadlines", "waiting:sources", "parked", "expired", "stats",
+)  # fmt: skip
+SWEEP_KEYS: Final = (
+    "waiting", "waiting:deadlines", "waiting:sources", "parked", "expired", "items",
+)  # fmt: skip
+FIELDS_PER_ITEM: Final = 5
+ATTEMPTS_KEPT_S: Final = 86_400
+CODES: Final = (
+    Outcome.WRITTEN,
+    Outcome.EXISTS,
+    Outcome.STALE,
+    Outcome.ORPHAN,
+    Outcome.PARKED,
+    Outcome.FULL,
+)
+
+
+class RedisStore:
+    """A `Store` on Redis 7.0 or newer, or Valkey."""
+
+    def __init__(
+        self,
+        client: redis.Redis,
+        vault: Vault,
+        *,
+        names: Names,
+        admission: Admission,
+        clock: Clock,
+        waiting_max: int,
+        waiting_deadline_s: float,
+    ) -> None:
+        self._client = client
+        self._vault = vault
+        self._clock = clock
+        self._codec = RecordCodec(vault)
+        self._names = names
+        self._admission = admission
+        self._scripts = Scripts(client)
+        self._waiting_max = waiting_max
+        self._waiting_deadline_s = waiting_deadline_s
+        self._known_projects: set[str] = set()
+
+    def admit(self) -> str:
+        """Check that this store may be used; see `Admission.admit`."""
+        source = self._admission.admit()
+        # After a reconnection it may be another server: project names are written again.
+        self._known_projects.clear()
+        return source
+
+    def look_up(self, items: Iterable[Item]) -> dict[Item, State]:
+        """Return what is known of each item, in one round trip."""
+        shares: defaultdict[str, list[Item]] = defaultdict(list)
+        for item in items:
+            shares[item.project].append(item)
+        replies = self._run(
+            ("lookup", LOOKUP_KEYS, project, [item.ref for item in share])
+            for project, share in shares.items()
+        )
+        known: dict[Item, State] = {}
+        for share, reply in zip(shares.values(), replies, strict=True):
+            for index, item in enumerate(share):
+                at = index * FIELDS_PER_ITEM
+                known[item] = self._codec.state(item, reply[at : at + FIELDS_PER_ITEM])
+        return known
+
+    def commit(self, writes: Sequence[Write]) -> list[Committed]:
+        """Write all, in one round trip; a result for each write, in order."""
+        shares: defaultdict[str, list[int]] = defaultdict(list)
+        argv: defaultdict[str, list[Any]] = defaultdict(lambda: [self._waiting_max])
+        data: dict[int, bytes] = {}
+        for index, write in enumerate(writes):
+            if isinstance(write, AssignWrite):
+                project = write.assignment.item.project
+                arguments, data[index] = encode_write(self._codec, self._vault, write)
+            else:
+                project = write.source.project
+                arguments = self._park_arguments(write)
+            shares[project].append(index)
+            argv[project] += arguments
+        replies = self._run(
+            [("commit", COMMIT_KEYS, project, argv[project]) for project in shares],
+            # First in the pipeline, so in the append-only file before any record.
+            first=self._new_projects(shares),
+        )
+        self._known_projects.update(shares)
+        results: list[Committed] = [Committed(Outcome.STALE)] * len(writes)
+        for indexes, reply in zip(shares.values(), replies, strict=True):
+            for index, answer in zip(indexes, reply, strict=True):
+                results[index] = self._committed(writes[index], answer, data.get(index, b""))
+        return results
+
+    def take(self, source: Item, limit: int) -> list[Taken]:
+        """Take events that wait for ``source``; each try is on disk as an attempt."""
+        (reply,) = self._run([("take", TAKE_KEYS, source.project, [source.ref, limit])])
+        return [
+            self._taken(source, name, attempts, record, expired)
+            for name, attempts, record, expired in reply
+        ]
+
+    def remove(self, entries: Sequence[Entry]) -> None:
+        """Let entries leave the waiting room."""
+        self._run(
+            (
+                "remove",
+                REMOVE_KEYS,
+                project,
+                [part for e in share for part in (e.name, e.source.ref)],
+            )
+            for project, share in _by_project(entries).items()
+        )
+
+    def release(self, entries: Sequence[Entry]) -> None:
+        """Take back the attempts counted for entries that could not be tried."""
+        self._run(
+            ("release", ("waiting",), project, [entry.name for entry in share])
+            for project, share in _by_project(entries).items()
+        )
+
+    def sweep(self, project: str, limit: int, after: str) -> Swept:
+        """Find due and orphaned entries of a project, marking what is past its deadline."""
+        argv = [f"{self._clock.now():.3f}", limit, after]
+        ((due, present, following),) = self._run([("sweep", SWEEP_KEYS, project, argv)])
+        return Swept(
+            due=[
+                self._taken(_item(project, source), name, attempts, record, expired)
+                for name, attempts, record, expired, source in due
+            ],
+            present=[_item(project, source) for source in present],
+            after=following.decode(),
+        )
+
+    def count_dead(self, reasons: Sequence[Reason]) -> None:
+        """Add to the running totals of dead letters by reason."""
+        with store_errors():
+            pipeline = self._client.pipeline(transaction=False)
+            for reason, number in Counter(reasons).items():
+                pipeline.hincrby(self._names.top("dead"), reason.value, number)
+            pipeline.execute()
+
+    def projects(self) -> list[str]:
+        """Return every project that has or had a record."""
+        with store_errors():
+            return [name.decode() for name in self._client.sscan_iter(self._names.top("projects"))]
+
+    def lease(self, work: str, holder: str, seconds: float) -> bool:
+        """Say whether ``holder`` may do ``work`` for the next seconds, alone."""
+        with store_errors():
+            return bool(
+                self._client.set(
+                    self._names.lease(work), holder, nx=True, px=math.ceil(seconds * 1000)
+                )
+            )
+
+    def count_attempt(self, digest: str) -> int:
+        """Count, on disk, a try of a delivery that may have killed its worker before."""
+        key = self._names.top("attempts")
+        with store_errors():
+            pipeline = self._client.pipeline(transaction=False)
+            pipeline.hincrby(key, digest, 1)
+            # Crash loops are short; what is left of one goes with the last of them.
+            pipeline.expire(key, ATTEMPTS_KEPT_S)
+            attempts, _expiry = pipeline.execute()
+            return int(attempts)
+
+    def forget_attempts(self, digest: str) -> None:
+        """The delivery did not kill this worker."""
+        with store_errors():
+            self._client.hdel(self._names.top("attempts"), digest)
+
+    def _run(
+        self,
+        calls: Iterable[tuple[str, Sequence[str], str, Sequence[Any]]],
+        first: Sequence[tuple[Any, ...]] = (),
+    ) -> list[Any]:
+        named: list[Call] = [
+            (script, self._names.all_of(project, *keys), argv)
+            for script, keys, project, argv in calls
+        ]
+        return self._scripts.run(named, first) if named else []
+
+    def _new_projects(self, projects: Iterable[str]) -> list[tuple[Any, ...]]:
+        new = [project for project in projects if project not in self._known_projects]
+        return [("SADD", self._names.top("projects"), *new)] if new else []
+
+    def _park_arguments(self, write: ParkWrite) -> list[Any]:
+        since = self._clock.now()
+        deadline = since + self._waiting_deadline_s
+        waiting = {
+            "item": write.item.ref,
+            "source": write.source.ref,
+            "since": rfc3339(since),
+            "deadline": rfc3339(deadline),
+            "attempts": 0,
+        }
+        return [
+            b"P",
+            write.name,
+            write.source.ref,
+            self._codec.parked(write),
+            json.dumps(waiting, separators=(",", ":")),
+            f"{deadline:.3f}",
+        ]
+
+    def _committed(self, write: Write, answer: list[Any], data: bytes) -> Committed:
+        code, record, waits = answer
+        outcome = CODES[code]
+        if not isinstance(write, AssignWrite):
+            return Committed(outcome)
+        item = write.assignment.item
+        if outcome is Outcome.EXISTS:
+            try:
+                assignment, data = self._codec.read_item(item, record)
+            except PermanentError:
+                # Look it up: the decision says what becomes of a broken record.
+                return Committed(Outcome.STALE)
+            return Committed(outcome, assignment, data, bool(waits))
+        return Committed(outcome, write.assignment, data, bool(waits))
+
+    def _taken(
+        self, source: Item, name: bytes, attempts: int, record: bytes | None, expired: int
+    ) -> Taken:
+        entry = Entry(source, name.decode(), attempts, bool(expired))
+        if record is None:
+            problem = f"the body of waiting event {entry.name} is missing from the store"
+            return Taken(entry, Original(b"", "", {}), problem)
+        try:
+            return Taken(entry, self._codec.read_parked(source.project, entry.name, record))
+        except PermanentError as broken:
+            # The record itself goes to the dead letters, so that nothing is thrown away.
+            return Taken(entry, Original(record, "", {}), broken.detail)
+
+
+def _by_project(entries: Sequence[Entry]) -> dict[str, list[Entry]]:
+    shares: defaultdict[str, list[Entry]] = defaultdict(list)
+    for entry in entries:
+        shares[entry.source.project].append(entry)
+    return shares
+
+
+def _item(project: str, ref: bytes) -> Item:
+    kind, _colon, identifier = ref.decode().partition(":")
+    return Item(project, Kind(kind), identifier)

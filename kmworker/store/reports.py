@@ -1,0 +1,97 @@
+"""What dashboards read: feed, minutes, totals, queues, workers. Best effort."""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import redis
+
+from kmworker.model import Disposition
+from kmworker.store.connection import store_errors
+from kmworker.store.names import Names
+from kmworker.tally import Report
+
+__all__ = ["RedisReports"]
+
+DAY_S: Final = 86_400
+WEEK_S: Final = 7 * DAY_S
+FEED_LENGTH: Final = 10_000
+TOTALS_EVERY_S: Final = 5.0
+# The share of time that counting all projects may take up.
+TOTALS_SHARE: Final = 0.05
+
+
+class RedisReports:
+    """Writes a worker's reports."""
+
+    def __init__(self, client: redis.Redis, names: Names, monotonic: Callable[[], float]) -> None:
+        self._client: Any = client  # its types want bytes where it takes str
+        self._names = names
+        self._monotonic = monotonic
+
+    def write(self, report: Report) -> None:
+        """Write what has happened since the last report."""
+        names = self._names
+        with store_errors():
+            pipeline = self._client.pipeline(transaction=False)
+            worker = names.worker(report.worker_id)
+            pipeline.hset(worker, mapping=dict(report.fields))
+            pipeline.expire(worker, DAY_S)
+            pipeline.zadd(names.top("workers"), {report.worker_id: report.seen_at})
+            pipeline.zremrangebyscore(names.top("workers"), "-inf", report.seen_at - DAY_S)
+            for entry in report.feed:
+                fields: dict[Any, Any] = dict(entry)
+                pipeline.xadd(names.top("feed"), fields, maxlen=FEED_LENGTH, approximate=True)
+            if report.minute is not None:
+                self._add_minute(pipeline, report)
+            if report.queues is not None:
+                counts = report.queues
+                pipeline.hset(
+                    names.top("queues"),
+                    mapping={
+                        "work": counts.work,
+                        "dead": counts.dead,
+                        "consumers": counts.consumers,
+                        "seen_at": report.seen_at,
+                    },
+                )
+            pipeline.execute()
+            if report.queues is not None:
+                self._total(report)
+
+    def _add_minute(self, pipeline: Any, report: Report) -> None:
+        oldest = int((report.seen_at - WEEK_S) * 1000)
+        pipeline.xadd(
+            self._names.top("minutes"),
+            dict(report.minute or {}),
+            minid=max(oldest, 0),
+            approximate=True,
+        )
+
+    def _total(self, report: Report) -> None:
+        """Add up all projects; one worker at a time, rarer the longer it takes."""
+        lease = self._names.lease("totals")
+        if not self._client.set(lease, report.worker_id, nx=True, px=int(TOTALS_EVERY_S * 900)):
+            return
+        began = self._monotonic()
+        totals: dict[str, int | float] = dict.fromkeys(
+            ["items", "keys", "scopes", "waiting", *(d.value for d in Disposition)], 0
+        )
+        for project in self._client.sscan_iter(self._names.top("projects"), count=1000):
+            self._add_project(totals, project.decode())
+        mapping: dict[Any, Any] = {**totals, "computed_at": report.seen_at}
+        self._client.hset(self._names.top("totals"), mapping=mapping)
+        pause_s = max(TOTALS_EVERY_S * 0.9, (self._monotonic() - began) / TOTALS_SHARE)
+        self._client.pexpire(lease, int(pause_s * 1000))
+
+    def _add_project(self, totals: dict[str, int | float], project: str) -> None:
+        pipeline = self._client.pipeline(transaction=False)
+        for key in ("items", "keys", "scopes"):
+            pipeline.hlen(self._names.of(project, key))
+        pipeline.hlen(self._names.of(project, "waiting"))
+        dispositions = [disposition.value for disposition in Disposition]
+        pipeline.hmget(self._names.of(project, "stats"), dispositions)
+        *sizes, counted = pipeline.execute()
+        for name, number in zip(("items", "keys", "scopes", "waiting"), sizes, strict=True):
+            totals[name] += number
+        for name, text in zip(dispositions, counted, strict=True):
+            totals[name] += int(text or 0)

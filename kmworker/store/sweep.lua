@@ -1,0 +1,53 @@
+-- Find what the waiting room would otherwise keep: entries past their deadline, and
+-- entries whose source came while nobody took them (a worker died in between).
+--
+-- KEYS  1 waiting  2 waiting:deadlines  3 waiting:sources  4 parked  5 expired  6 items
+-- ARGV  1 now, Unix seconds  2 at most this many of each  3 look for sources after this one
+-- Returns {due, present, next}
+--   due      of the first call only: {entry, attempts, parked record or false, 1 if expired, source ref}
+--   present  refs of sources that are there and are waited for
+--   next     where to go on looking, '' at the end
+--
+-- Marking is atomic with seeing the source absent. A source never goes away again, so an
+-- entry that is unmarked while its source is present can never be marked later.
+
+local limit = tonumber(ARGV[2])
+
+local function source_of(waiting)
+  return waiting and string.match(waiting, '"source":"([^"]+)"') or ''
+end
+
+local due, entries = {}, {}
+if ARGV[3] == '' then
+  entries = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', ARGV[1], 'LIMIT', 0, limit)
+end
+for _, entry in ipairs(entries) do
+  local waiting = redis.call('HGET', KEYS[1], entry)
+  local source = source_of(waiting)
+  local attempts = waiting and tonumber(string.match(waiting, '"attempts":(%d+)')) or 0
+  if source == '' or redis.call('HEXISTS', KEYS[6], source) == 0 then
+    redis.call('HSET', KEYS[5], entry, ARGV[1])
+  end
+  if waiting then
+    local text = string.gsub(waiting, '"attempts":%d+', '"attempts":' .. (attempts + 1), 1)
+    redis.call('HSET', KEYS[1], entry, text)
+  end
+  due[#due + 1] = {
+    entry, attempts + 1,
+    redis.call('HGET', KEYS[4], entry), redis.call('HEXISTS', KEYS[5], entry), source,
+  }
+end
+
+local present, from, next_from = {}, ARGV[3] == '' and '-' or '(' .. ARGV[3] .. '!', ''
+for _ = 1, limit do
+  local member = redis.call('ZRANGEBYLEX', KEYS[3], from, '+', 'LIMIT', 0, 1)[1]
+  if not member then
+    next_from = ''
+    break
+  end
+  local source = string.match(member, '^(%S+) ') or member
+  if redis.call('HEXISTS', KEYS[6], source) == 1 then present[#present + 1] = source end
+  next_from = source
+  from = '(' .. source .. '!'
+end
+return {due, present, next_from}

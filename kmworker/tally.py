@@ -1,0 +1,128 @@
+"""What a worker counts about itself, for dashboards and logs."""
+
+from collections import Counter, deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from kmworker.clock import Clock
+from kmworker.decision import Refuse
+from kmworker.model import Assignment, Disposition
+
+__all__ = ["QueueCounts", "Report", "Tally"]
+
+DISPOSITIONS: Final = tuple(disposition.value for disposition in Disposition)
+COUNTED: Final = (*DISPOSITIONS, "repeat", "waiting", "dead", "unrouted")
+# Enough for a percentile; a busy minute has more, and memory must not follow it.
+LATENCIES_KEPT: Final = 10_000
+FEED_KEPT: Final = 1_000
+MINUTE_S: Final = 60
+
+
+@dataclass(frozen=True, slots=True)
+class QueueCounts:
+    """Messages ready in the work and dead queues, and the work queue's consumers."""
+
+    work: int
+    dead: int
+    consumers: int
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What has happened since the last report."""
+
+    worker_id: str
+    seen_at: float
+    """Unix seconds."""
+    fields: Mapping[str, str | int | float]
+    """Of the worker's hash."""
+    feed: list[dict[str, str]]
+    minute: Mapping[str, str | int | float] | None
+    """Once a minute: that minute's numbers."""
+    queues: QueueCounts | None
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counters of one worker since its start and in the present minute."""
+
+    clock: Clock
+    totals: Counter[str] = field(default_factory=Counter)
+    last_batch_at: float = 0.0
+    last_error: str = ""
+    _minute: Counter[str] = field(default_factory=Counter)
+    _minute_began: float = 0.0
+    _latencies_ms: deque[float] = field(default_factory=lambda: deque(maxlen=LATENCIES_KEPT))
+    _feed: deque[dict[str, str]] = field(default_factory=lambda: deque(maxlen=FEED_KEPT))
+
+    def count(self, what: str, number: int = 1) -> None:
+        """Add to one of `COUNTED`, or to a counter of the worker's own."""
+        self.totals[what] += number
+        self._minute[what] += number
+
+    def assigned(self, assignment: Assignment) -> None:
+        """Note a new assignment."""
+        self.count(assignment.disposition.value)
+        self._feed.append(
+            {
+                "what": "assignment",
+                "project": assignment.item.project,
+                "item": assignment.item.ref,
+                "disposition": assignment.disposition.value,
+                "key_id": assignment.key_id or "",
+                "rule": assignment.rule,
+                "at": assignment.assigned_at,
+            }
+        )
+
+    def dead(self, refusal: Refuse, event_id: str, event_type: str, dead_at: str) -> None:
+        """Note a dead letter."""
+        self.count("dead")
+        self._feed.append(
+            {
+                "what": "dead",
+                "reason": refusal.reason.value,
+                "detail": refusal.detail,
+                "event_id": event_id,
+                "event_type": event_type,
+                "at": dead_at,
+            }
+        )
+
+    def took(self, seconds: float) -> None:
+        """Note how long an event took from delivery to confirmed assignment."""
+        self._latencies_ms.append(seconds * 1000)
+
+    def feed(self) -> list[dict[str, str]]:
+        """Hand over what is new for the feed."""
+        new = list(self._feed)
+        self._feed.clear()
+        return new
+
+    def minute(self, worker_id: str) -> dict[str, str | int | float] | None:
+        """Hand over the numbers of the minute that has ended, if one has."""
+        now = self.clock.now()
+        if not self._minute_began:
+            self._minute_began = now
+        if now - self._minute_began < MINUTE_S:
+            return None
+        return self.end_minute(worker_id)
+
+    def end_minute(self, worker_id: str) -> dict[str, str | int | float]:
+        """Hand over the present minute's numbers and begin another."""
+        numbers: dict[str, str | int | float] = {"worker": worker_id}
+        numbers.update({name: self._minute[name] for name in COUNTED})
+        ordered = sorted(self._latencies_ms)
+        numbers["latency_p50_ms"] = _quantile(ordered, 0.50)
+        numbers["latency_p99_ms"] = _quantile(ordered, 0.99)
+        self._minute.clear()
+        self._latencies_ms.clear()
+        self._minute_began = self.clock.now()
+        return numbers
+
+
+def _quantile(ordered: list[float], fraction: float) -> float:
+    if not ordered:
+        return 0.0
+    return round(ordered[min(len(ordered) - 1, int(fraction * len(ordered)))], 3)

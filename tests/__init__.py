@@ -1,0 +1,1 @@
+"""The tests: the rules that kmworker keeps, written as sentences."""

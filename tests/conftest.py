@@ -1,0 +1,120 @@
+"""What every test can ask for: servers, and names that no other test uses.
+
+Servers start when the first test asks for them, so pure tests never wait for one. The
+shared ones serve the whole run; a test that stops, kills or reconfigures a server takes
+one for itself from a `start_…` fixture.
+"""
+
+import os
+import secrets
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+from hypothesis import settings
+
+from tests.servers import (
+    ForeignRabbitMQ,
+    ForeignStore,
+    MissingServerError,
+    RabbitMQ,
+    Server,
+    Start,
+    StoreServer,
+    redis_store,
+    valkey_store,
+)
+
+# Timing belongs to the machine, not to the property under test: no deadlines.
+settings.register_profile("default", deadline=None, print_blob=True)
+# A build must not fail by luck: what CI tries is the same each time.
+settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
+settings.load_profile("ci" if os.environ.get("CI") else "default")
+
+S = TypeVar("S", bound=Server)
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreServer]:
+    """Redis, durable, shared by the whole run; or the store that the environment names."""
+    url = os.environ.get("KMWORKER_TEST_STORE_URL")
+    with _running(lambda: ForeignStore(url) if url else redis_store(_new(tmp_path_factory))) as it:
+        yield it
+
+
+@pytest.fixture(scope="session")
+def valkey_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreServer]:
+    """Valkey, durable, shared by the whole run."""
+    with _running(lambda: valkey_store(_new(tmp_path_factory))) as it:
+        yield it
+
+
+@pytest.fixture(scope="session")
+def rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQ]:
+    """RabbitMQ, shared by the whole run; or the broker that the environment names."""
+    url = os.environ.get("KMWORKER_TEST_BROKER_URL")
+    with _running(lambda: ForeignRabbitMQ(url) if url else RabbitMQ(_new(tmp_path_factory))) as it:
+        yield it
+
+
+@pytest.fixture
+def start_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start[StoreServer]]:
+    """Start a Redis for this test alone; options are lines of `redis.conf`."""
+    with _starting(redis_store, tmp_path_factory) as start:
+        yield start
+
+
+@pytest.fixture
+def start_valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start[StoreServer]]:
+    """Start a Valkey for this test alone; options are lines of `valkey.conf`."""
+    with _starting(valkey_store, tmp_path_factory) as start:
+        yield start
+
+
+@pytest.fixture
+def start_rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start[RabbitMQ]]:
+    """Start a RabbitMQ for this test alone; options are lines of `rabbitmq.conf`."""
+    with _starting(RabbitMQ, tmp_path_factory) as start:
+        yield start
+
+
+@pytest.fixture
+def namespace() -> str:
+    """Name the queues and exchanges of this test, in place of the setting's `kmworker`."""
+    return f"t{secrets.token_hex(4)}"
+
+
+@pytest.fixture
+def prefix() -> str:
+    """Name the keys of this test, in place of the setting's `km`."""
+    return f"t{secrets.token_hex(4)}"
+
+
+def _new(factory: pytest.TempPathFactory) -> Path:
+    return factory.mktemp("server")
+
+
+@contextmanager
+def _running(prepare: Callable[[], S]) -> Iterator[S]:
+    try:
+        server = prepare()
+    except MissingServerError as error:
+        # Once and in one line: the same error from every test would bury it.
+        pytest.exit(str(error), returncode=1)
+    with closing(server):
+        server.start()
+        yield server
+
+
+@contextmanager
+def _starting(
+    prepare: Callable[[Path, Mapping[str, str] | None], S], factory: pytest.TempPathFactory
+) -> Iterator[Start[S]]:
+    with ExitStack() as stack:
+
+        def start(options: Mapping[str, str] | None = None) -> S:
+            return stack.enter_context(_running(lambda: prepare(_new(factory), options)))
+
+        yield start

@@ -1,0 +1,203 @@
+"""A lineage as the broker gets to see it: out of order, twice, contradicted and spoiled.
+
+A history has two parts. The first may be processed in any order. The second is
+sent when the first has settled, because what it says (a conflict, a repeat that
+says otherwise) has one right answer only then.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from random import Random
+from typing import Final
+
+from . import mischief, oracle
+from .lineage import Grower
+from .mischief import Bad
+from .oracle import Outlook
+from .wire import dressed
+from .words import Ask, Event, Item, Message, Refusal
+
+WINDOW: Final = 40
+"""How many places an event may overtake or fall behind."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """One message, and what it says if it can be read."""
+
+    message: Message
+    event: Event | None = None
+    refusal: Refusal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """Everything that is sent, and everything that must come of it."""
+
+    first: tuple[Sent, ...]
+    later: tuple[Sent, ...]
+    outlook: Outlook
+
+    @property
+    def sent(self) -> tuple[Sent, ...]:
+        return self.first + self.later
+
+    @property
+    def opening(self) -> "History":
+        """The first part by itself."""
+        return History(self.first, (), oracle.foresee(_said(self.first)))
+
+    @property
+    def repeated(self) -> set[Item]:
+        """The items that the second part makes the workers announce again."""
+        return {
+            item
+            for sent in self.later
+            if sent.event is not None and sent.event not in self.outlook.refused
+            for item in (sent.event.item, sent.event.source)
+            if item in self.outlook.announced and (item == sent.event.item or _comes_along(item))
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How much of everything a history has."""
+
+    grown: int = 210
+    partitions: int = 9
+    orphans: int = 10
+    denied: int = 4
+    repeats: int = 45
+    seconds: int = 25
+    bad: int = 35
+    conflicts: int = 20
+    later_repeats: int = 20
+    later_seconds: int = 15
+
+
+def compose(seed: int, shape: Shape | None = None) -> History:
+    """Write the history that belongs to a seed."""
+    return _Composer(Random(seed), shape or Shape()).compose()
+
+
+def history(first: Iterable[Event], later: Iterable[Event] = ()) -> History:
+    """Write a small history by hand, in the given order."""
+    rng = Random(0)
+    said = ([*first], [*later])
+    sent = [tuple(Sent(dressed(event, rng), event) for event in events) for events in said]
+    return History(sent[0], sent[1], oracle.foresee(said))
+
+
+def refusals(written: History) -> dict[bytes, tuple[Refusal, Sent]]:
+    """Tell by body what must be dead-lettered, and for which reason."""
+    found: dict[bytes, tuple[Refusal, Sent]] = {}
+    for sent in written.sent:
+        refusal = sent.refusal or _refusal(sent.event, written.outlook)
+        if refusal is not None:
+            found[sent.message.body] = (refusal, sent)
+    return found
+
+
+def _refusal(event: Event | None, outlook: Outlook) -> Refusal | None:
+    reason = outlook.refused.get(event) if event is not None else None
+    if event is None or reason is None:
+        return None
+    return Refusal(reason, frozenset({event.type}), event.event_id)
+
+
+class _Composer:
+    def __init__(self, rng: Random, shape: Shape) -> None:
+        self.rng = rng
+        self.shape = shape
+        self.grower = Grower(rng)
+
+    def compose(self) -> History:
+        shape = self.shape
+        self.grower.grow(shape.grown)
+        self.grower.partitions(shape.partitions)
+        events = self.grower.events
+        lost = self.grower.orphans(shape.orphans) + self.grower.denied(shape.denied)
+        births = self._dressed(_interleaved(self.rng, events, lost))
+        seconds = self._dressed(self._second(event) for event in self._some(shape.seconds))
+        bad = [self._bad(case) for case in self.rng.sample(mischief.BAD, shape.bad)]
+        repeats = self.rng.choices([*births, *bad], k=shape.repeats)
+        first = self._disordered(births, [*seconds, *bad, *repeats])
+        later = self._later(births, bad)
+        return History(tuple(first), tuple(later), oracle.foresee(_said(first, later)))
+
+    def _later(self, births: Sequence[Sent], bad: Sequence[Sent]) -> list[Sent]:
+        shape = self.shape
+        settled = [sent for sent in births if sent.event in self._settled]
+        later = [
+            *self._dressed(self._contradiction(event) for event in self._some(shape.conflicts)),
+            *self._dressed(self._otherwise(event) for event in self._some(shape.later_seconds)),
+            *self.rng.choices(settled, k=shape.later_repeats),
+            *self.rng.choices(bad, k=3),
+        ]
+        self.rng.shuffle(later)
+        return later
+
+    @property
+    def _settled(self) -> set[Event]:
+        """Those that are sure to be assigned."""
+        return set(self.grower.events)
+
+    def _some(self, count: int) -> list[Event]:
+        return self.rng.choices(self.grower.events, k=count)
+
+    def _dressed(self, events: Iterable[Event]) -> list[Sent]:
+        return [Sent(dressed(event, self.rng), event) for event in events]
+
+    def _bad(self, case: Bad) -> Sent:
+        nonce = f"{self.rng.getrandbits(96):024x}"
+        return Sent(case.make(nonce), refusal=case.refusal(nonce))
+
+    def _second(self, event: Event) -> Event:
+        """Tell the same thing again, under another id."""
+        return replace(event, event_id=self.grower.event_id(), producer="/cinder/again")
+
+    def _otherwise(self, event: Event) -> Event:
+        """Name the same item and source again, and say something else about the rest."""
+        return replace(
+            self._second(event),
+            encryption=event.encryption
+            if event.item.kind == "snapshot"
+            else Ask("aes-xts-plain64", 256),
+            wish=self.rng.choice((None, "create", "clone", "reuse")),
+            node="another node" if event.node else None,
+            size_bytes=4096,
+        )
+
+    def _contradiction(self, event: Event) -> Event:
+        """Name the same item again, with a source that it did not come from."""
+        return replace(self._second(event), source=self._another_source(event))
+
+    def _another_source(self, event: Event) -> Item | None:
+        kind, source = event.item.kind, event.source
+        if kind == "volume" and source is not None and self.rng.random() < 0.3:
+            return None
+        kinds = {"volume": ("image", "snapshot"), "snapshot": ("volume",), "replica": ("volume",)}
+        if source is not None and source.kind == "partition":
+            # A partition that nobody knows, and that a conflict must not bring about.
+            return self.grower.item("partition", event.item)
+        return self.grower.item(self.rng.choice(kinds[kind]), event.item)
+
+    def _disordered(self, births: Sequence[Sent], others: Sequence[Sent]) -> list[Sent]:
+        placed = [(at + self.rng.uniform(0, WINDOW), sent) for at, sent in enumerate(births)]
+        placed += [(self.rng.uniform(0, len(births) + WINDOW), sent) for sent in others]
+        return [sent for _, sent in sorted(placed, key=lambda entry: entry[0])]
+
+
+def _comes_along(source: Item | None) -> bool:
+    """A partition is announced with each of its replicas."""
+    return source is not None and source.kind == "partition"
+
+
+def _interleaved(rng: Random, events: Sequence[Event], others: Sequence[Event]) -> list[Event]:
+    placed: list[tuple[float, Event]] = [(at, event) for at, event in enumerate(events)]
+    placed += [(rng.uniform(0, len(events)), event) for event in others]
+    return [event for _, event in sorted(placed, key=lambda entry: entry[0])]
+
+
+def _said(*parts: Iterable[Sent]) -> list[list[Event]]:
+    return [[sent.event for sent in part if sent.event is not None] for part in parts]

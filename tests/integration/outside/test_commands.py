@@ -1,0 +1,227 @@
+"""The commands, by what the contract says of their effects and exit codes."""
+
+import json
+import socket
+from contextlib import closing
+from dataclasses import replace
+from uuid import uuid4
+
+import pytest
+
+from .check_keys import exported
+from .client import connected
+from .conftest import NewSite, Running, StartStore
+from .polling import until
+from .stage import performed
+from .test_stories import born
+from .wire import plain
+from .words import Event, Item
+from .worker import Site, Worker, working
+
+VOLATILE = {
+    "no-log": {"appendonly": "no"},
+    "a-log-a-second-late": {"appendfsync": "everysec"},
+    "eviction": {"maxmemory": "64mb", "maxmemory-policy": "allkeys-lru"},
+}
+
+
+def family(project: str) -> list[Event]:
+    volume = born(Item(project, "volume", "v"))
+    snapshot = born(Item(project, "snapshot", "s"), volume.item)
+    return [volume, snapshot, born(Item(project, "volume", "w"), snapshot.item)]
+
+
+def test_clones_and_reuses_have_one_dek_and_creates_another(patient: Running, project: str) -> None:
+    stranger = born(Item(project, "volume", "stranger"))
+    with performed(patient.site, [*family(project), stranger]) as played:
+        deks = {
+            item.id: exported(patient.site, project, data["key_id"])[0]
+            for item, data in played.announced.items()
+        }
+    assert deks["v"] == deks["s"] == deks["w"] != deks["stranger"]
+    assert len(deks["v"]) == 64
+
+
+def test_an_export_overwrites_nothing(patient: Running, project: str) -> None:
+    path = patient.site.folder / f"kept-{uuid4().hex}"
+    path.write_text("kept")
+    with performed(patient.site, family(project)[:1]) as played:
+        (data,) = played.announced.values()
+    done = patient.site.run(
+        *("key", "export", data["key_id"], "--project", project, "--output", str(path)),
+        exit_code=None,
+    )
+    assert done.returncode in {1, 2}
+    assert path.read_text() == "kept"
+
+
+def test_an_unknown_key_cannot_be_exported(patient: Running, project: str) -> None:
+    path = patient.site.folder / f"none-{uuid4().hex}"
+    key = ("key", "export", str(uuid4()), "--project", project, "--output", str(path))
+    patient.site.run(*key, exit_code=1)
+    assert not path.exists()
+
+
+def test_announce_repeats_the_same_bytes(patient: Running, project: str) -> None:
+    with performed(patient.site, family(project)) as played:
+        before = played.client.announced()
+        played.client.assignments.clear()
+        patient.site.run("announce", "--project", project)
+        until(lambda: len(played.client.assignments) == 3, "three", between=played.client.pump)
+        after = played.client.announced()
+        assert all(after[subject][0].same_as(heard[0]) for subject, heard in before.items())
+
+
+def test_announce_repeats_one_item_by_its_ref(patient: Running, project: str) -> None:
+    with performed(patient.site, family(project)) as played:
+        played.client.assignments.clear()
+        patient.site.run("announce", "--project", project, "snapshot:s")
+        until(lambda: played.client.assignments, "one", between=played.client.pump)
+        assert set(played.client.announced()) == {f"{project}/snapshot:s"}
+
+
+def test_an_assignment_that_nobody_hears_is_on_record_and_announced_later(
+    new_site: NewSite, project: str
+) -> None:
+    site = new_site()
+    with working(site), connected(site.broker_url, site.namespace) as client:
+        until(client.has_topology, "there is something to bind to")
+        client.publish(plain(family(project)[0]))
+        reader = site.reader
+        record = until(lambda: reader.records(project, "items").get("volume:v"), "it is recorded")
+        until(lambda: client.ready("events.work") == 0, "it is taken")
+        client.subscribe()
+        site.run("announce", "--project", project)
+        until(lambda: client.assignments, "it is announced", between=client.pump)
+        assert client.assignments[0].parsed()["data"] == record["data"]
+        assert not client.letters
+
+
+def test_publish_makes_an_event_of_words(patient: Running, project: str) -> None:
+    with patient.site.client() as client:
+        fields = ("--set", "volume_id=v", "--set", "encryption.cipher=aes-xts-plain64")
+        patient.site.run("publish", "volume-created", "--project", project, *fields)
+        until(lambda: client.assignments, "it is assigned", between=client.pump)
+        assert client.assignments[0].parsed()["subject"] == f"{project}/volume:v"
+
+
+def test_publish_takes_a_line_for_an_event(patient: Running, project: str) -> None:
+    lines = "".join(plain(event).body.decode() + "\n" for event in family(project))
+    with patient.site.client() as client:
+        patient.site.run("publish", "--file", "-", stdin=lines)
+        until(lambda: len(client.announced()) == 3, "all are assigned", between=client.pump)
+
+
+def test_show_finds_items_and_keys(patient: Running, project: str) -> None:
+    with performed(patient.site, family(project)) as played:
+        data = played.announced[Item(project, "snapshot", "s")]
+    for name in ("snapshot:s", data["key_id"], data["scope_id"]):
+        done = patient.site.run("show", name, "--project", project, "--json")
+        assert "volume:w" in json.dumps(json.loads(done.stdout)) or name == "snapshot:s"
+    patient.site.run("show", "volume:nobody", "--project", project, exit_code=1)
+
+
+@pytest.mark.parametrize(
+    "command", ["status", "health", "verify", "dead list", "waiting list", "keyring status"]
+)
+def test_a_healthy_installation_passes(patient: Running, command: str) -> None:
+    patient.site.run(*command.split())
+
+
+def test_verify_finds_a_record_that_was_tampered_with(new_site: NewSite, project: str) -> None:
+    site = new_site()
+    volume, _, clone = family(project)
+    stranger = born(Item(project, "volume", "stranger"))
+    with working(site), performed(site, [*family(project), stranger]) as played:
+        items = f"{site.prefix}:{{{project}}}:items"
+        record = played.reader.table(project, "items")[stranger.item.ref]
+        own, other = (played.announced[item.item]["key_id"] for item in (stranger, clone))
+        played.reader.connection.hset(items, stranger.item.ref, record.replace(own, other))
+        site.run("verify", exit_code=1)
+        # Whoever asks for it is not told the other volume's key, either.
+        played.client.publish(plain(replace(stranger, event_id="again")))
+        played.client.publish(plain(volume))
+        heard = played.client
+        until(lambda: heard.letters, "someone is woken", between=heard.pump)
+        assert heard.letters[0].headers["x-kmworker-reason"] == "integrity"
+
+
+@pytest.mark.parametrize("options", VOLATILE.values(), ids=VOLATILE)
+def test_a_store_that_could_lose_keys_is_refused(
+    new_site: NewSite, start_redis: StartStore, options: dict[str, str]
+) -> None:
+    worker = Worker(replace(new_site(), store_url=start_redis(options).url))
+    assert worker.ended() == 2, worker.tail()
+
+
+def test_a_volatile_store_is_taken_where_that_is_allowed(
+    new_site: NewSite, start_redis: StartStore
+) -> None:
+    site = new_site(KMWORKER_STORE__ALLOW_VOLATILE="true")
+    with working(replace(site, store_url=start_redis(VOLATILE["no-log"]).url)):
+        pass
+
+
+def test_a_worker_without_its_keyring_does_not_start(new_site: NewSite) -> None:
+    site = new_site(KMWORKER_KEYRING__PATH="nowhere")
+    assert Worker(site).ended() == 2
+
+
+def test_a_worker_with_another_keyring_does_not_start(new_site: NewSite, project: str) -> None:
+    site = new_site()
+    with working(site), performed(site, family(project)):
+        pass
+    other = site.folder / "other"
+    other.mkdir()
+    stranger = replace(site, folder=other)
+    stranger.run("keyring", "init")
+    worker = Worker(stranger)
+    assert worker.ended() == 2, worker.tail()
+
+
+def test_a_worker_waits_for_its_broker_and_can_be_stopped_meanwhile(new_site: NewSite) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as deaf:
+        port = deaf.getsockname()[1]
+        worker = Worker(replace(new_site(), broker_url=f"amqp://guest:guest@127.0.0.1:{port}/"))
+        try:
+            # It comes, is turned away, and comes again.
+            for _ in range(2):
+                deaf.settimeout(60)
+                deaf.accept()[0].close()
+            worker.stop()
+        finally:
+            worker.kill()
+
+
+@pytest.mark.parametrize("command", ["status", "verify", "announce --project p"])
+def test_commands_do_not_wait_for_a_store_that_is_not_there(
+    new_site: NewSite, command: str
+) -> None:
+    site = replace(new_site(), store_url=f"redis://127.0.0.1:{_free_port()}/0")
+    site.run(*command.split(), exit_code=3)
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["publish", "key export --project p", "show", "no-such-command", "worker --no-such-option"],
+)
+def test_wrong_usage_ends_with_2(patient: Running, command: str) -> None:
+    patient.site.run(*command.split(), exit_code=2)
+
+
+def test_a_setting_nobody_knows_is_refused(patient: Running) -> None:
+    site = Site(
+        patient.site.folder,
+        patient.site.broker_url,
+        patient.site.store_url,
+        patient.site.namespace,
+        patient.site.prefix,
+        settings={"KMWORKER_WORKER__BATCH_MAX": "many"},
+    )
+    assert Worker(site).ended() == 2
+
+
+def _free_port() -> int:
+    with closing(socket.create_server(("127.0.0.1", 0))) as probe:
+        port: int = probe.getsockname()[1]
+        return port

@@ -1,0 +1,136 @@
+"""Whole days of several projects, told to real workers over a real broker."""
+
+from random import Random
+
+import pytest
+
+from .conftest import NewSite
+from .history import Sent, Shape, compose, history
+from .lineage import Grower
+from .polling import none_of, until_none
+from .stage import perform, reproducible, scene, seeds, send, settle
+from .words import Event, Item
+from .worker import started, stop_all, working
+
+DEADLINE_S = 8
+SMALL = Shape(
+    grown=90,
+    partitions=4,
+    orphans=4,
+    denied=2,
+    repeats=20,
+    seconds=12,
+    bad=15,
+    conflicts=10,
+    later_repeats=10,
+    later_seconds=8,
+)
+
+
+def seed_name(seed: int) -> str:
+    return f"seed-{seed}"
+
+
+@pytest.mark.parametrize("seed", seeds(1, 2, 3), ids=seed_name)
+def test_a_random_lineage_with_two_workers_leaves_exactly_the_contract(
+    new_site: NewSite, seed: int
+) -> None:
+    site = new_site(deadline_s=DEADLINE_S)
+    with (
+        reproducible(seed),
+        working(site, 2) as workers,
+        scene(site, compose(seed)) as played,
+    ):
+        perform(played)
+        played.check_while_working(workers)
+        stop_all(workers)
+        played.check_after_work(Random(seed))
+
+
+@pytest.mark.parametrize("seed", seeds(11), ids=seed_name)
+def test_a_worker_killed_half_way_changes_nothing_but_the_number_of_repeats(
+    new_site: NewSite, seed: int
+) -> None:
+    site = new_site(deadline_s=DEADLINE_S)
+    with (
+        reproducible(seed),
+        working(site, 2) as workers,
+        scene(site, compose(seed, SMALL), exactly=False) as played,
+    ):
+
+        def replace_one() -> None:
+            workers[0].kill()
+            workers.append(started(site))
+
+        perform(played, replace_one)
+        played.check_while_working(workers[1:])
+        stop_all(workers)
+        played.check_after_work(Random(seed))
+
+
+@pytest.mark.parametrize("seed", seeds(21), ids=seed_name)
+def test_what_was_sent_while_nobody_worked_is_not_lost(new_site: NewSite, seed: int) -> None:
+    site = new_site(deadline_s=DEADLINE_S)
+    with (
+        reproducible(seed),
+        working(site) as workers,
+        scene(site, compose(seed, SMALL).opening) as played,
+    ):
+        stop_all(workers)
+        send(played, played.history.first)
+        workers.append(started(site))
+        settle(played)
+        stop_all(workers)
+        played.check_after_work(Random(seed))
+
+
+def test_workers_racing_on_one_event_agree_on_one_key(new_site: NewSite) -> None:
+    site = new_site()
+    told = history(_copies(_family(Grower(Random(31), ("race",))), 12))
+    with working(site, 3) as workers, scene(site, told) as played:
+        perform(played)
+        none_of(played.announcement_problems())
+        until_none(played.store_problems, within_s=5, between=played.client.pump)
+        stop_all(workers)
+        played.check_after_work(Random(31))
+
+
+def test_a_stopping_worker_takes_nothing_with_it(new_site: NewSite) -> None:
+    site = new_site()
+    grower = Grower(Random(41))
+    grower.grow(120)
+    with working(site) as workers, scene(site, history(grower.events)) as played:
+        # Each worker is stopped in the middle of the work, and another one goes on.
+        for part in _parts(played.history.first, 4):
+            send(played, part)
+            stop_all(workers)
+            workers.append(started(site))
+        settle(played)
+        none_of(played.announcement_problems())
+        none_of(played.store_problems())
+
+
+def _family(grower: Grower) -> list[Event]:
+    volume = grower.item("volume")
+    return [
+        Event(volume, grower.event_id(), "/race"),
+        Event(Item("race", "snapshot", "s"), grower.event_id(), "/race", volume),
+        Event(Item("race", "volume", "w"), grower.event_id(), "/race", volume),
+        Event(
+            Item("race", "replica", "r"),
+            grower.event_id(),
+            "/race",
+            Item("race", "partition", "p"),
+            node="n",
+        ),
+    ]
+
+
+def _copies(events: list[Event], count: int) -> list[Event]:
+    """The same events over and over, so that several workers hold each at once."""
+    return [event for _ in range(count) for event in events]
+
+
+def _parts(whole: tuple[Sent, ...], count: int) -> list[tuple[Sent, ...]]:
+    size = -(-len(whole) // count)
+    return [whole[at : at + size] for at in range(0, len(whole), size)]

@@ -1,0 +1,157 @@
+"""Every kind of bad input, one at a time: refused for the right reason, and nothing else."""
+
+import json
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from .check_letters import one_letter_problems
+from .client import Delivery
+from .conftest import Running
+from .history import history
+from .mischief import BAD, BODY_LIMIT_BYTES, Bad, padded
+from .polling import none_of, until
+from .specimens import REPLICA, SNAPSHOT, VOLUME, edited, encoded, specimen
+from .stage import performed
+from .words import Event, Item, Message
+
+
+def bad_name(bad: Bad) -> str:
+    return bad.name
+
+
+@pytest.mark.parametrize("bad", BAD, ids=bad_name)
+def test_bad_input_is_dead_lettered_for_its_reason(patient: Running, bad: Bad) -> None:
+    nonce = uuid4().hex
+    message = bad.make(nonce)
+    with patient.site.client() as client:
+        client.publish(message)
+        until(lambda: client.letters, f"{bad.name} is refused", between=client.pump)
+        none_of(one_letter_problems(client.letters[0], bad.refusal(nonce), message))
+        assert not client.assignments
+
+
+def test_the_worker_goes_on_after_all_of_it(patient: Running, project: str) -> None:
+    good = Event(Item(project, "volume", "v"), "good", "/after")
+    with patient.site.client() as client:
+        for bad in BAD:
+            client.publish(bad.make(uuid4().hex))
+        with performed(patient.site, [good]):
+            pass
+        until(lambda: len(client.letters) >= len(BAD), "all are refused", between=client.pump)
+
+
+def test_equal_bodies_have_equal_digests(patient: Running) -> None:
+    message = BAD[1].make(uuid4().hex)
+    with patient.site.client() as client:
+        for _ in range(3):
+            client.publish(message)
+        until(lambda: len(client.letters) == 3, "three letters", between=client.pump)
+        assert len({letter.properties.message_id for letter in client.letters}) == 1
+
+
+def test_the_properties_of_a_refused_message_are_kept(patient: Running) -> None:
+    nonce = uuid4().hex
+    message = Message(
+        body=b"not json " + nonce.encode(),
+        routing_key="volume-created",
+        content_type="application/json; charset=utf-8",
+        correlation_id="request-7",
+        app_id="cinder",
+        timestamp=1_795_449_600,
+        message_id="the-producers-own",
+        headers=(("x-producer", "blk01"), ("x-other", "7")),
+    )
+    with patient.site.client() as client:
+        client.publish(message)
+        until(lambda: client.letters, "it is refused", between=client.pump)
+        none_of(one_letter_problems(client.letters[0], BAD[1].refusal(nonce), message))
+
+
+def test_a_producer_hears_of_its_refusals_on_a_queue_of_its_own(patient: Running) -> None:
+    with patient.site.client() as client:
+        own: list[Delivery] = []
+        client.bind("dead", own, "malformed.snapshot-taken")
+        for type_ in (VOLUME, SNAPSHOT, REPLICA):
+            event = edited(specimen(type_, uuid4().hex), ("data", "project_id"), "")
+            client.publish(encoded(event))
+        until(lambda: len(client.letters) == 3, "three letters", between=client.pump)
+        until(lambda: own, "one of them on our own queue", between=client.pump)
+        assert len(own) == 1
+
+
+def _legal() -> dict[str, Message]:
+    """Input at the very edge of what is allowed."""
+
+    def volume() -> dict[str, Any]:
+        return specimen(VOLUME, uuid4().hex)
+
+    def with_data(field: str, value: object) -> Message:
+        return encoded(edited(volume(), ("data", field), value))
+
+    def with_attribute(name: str, value: object) -> Message:
+        return encoded(edited(volume(), (name,), value))
+
+    return {
+        "exactly-64-kib": padded(encoded(volume()), BODY_LIMIT_BYTES),
+        "no-content-type": encoded(volume(), content_type=None),
+        "json-content-type": encoded(volume(), content_type="application/json"),
+        "content-type-with-parameters": encoded(
+            volume(), content_type="application/cloudevents+json; charset=utf-8"
+        ),
+        "the-shortest-id": with_data("volume_id", uuid4().hex[0]),
+        "the-longest-id": with_data("volume_id", uuid4().hex + "/" * 223),
+        "an-id-of-all-characters": with_data("volume_id", uuid4().hex + "._:/@+-"),
+        "the-longest-project": with_data("project_id", uuid4().hex + "-" * 96),
+        "a-project-of-all-characters": with_data("project_id", uuid4().hex + "._@+-"),
+        "the-longest-volume-type": with_data("volume_type", "t" * 255),
+        "a-volume-type-with-umlauts": with_data("volume_type", "schl\u00fcssel \u2116 7"),
+        "a-time-with-an-offset": with_attribute("time", "2026-11-23T17:00:00.25+01:00"),
+        "null-as-time": with_attribute("time", None),
+        "an-unknown-attribute": with_attribute("traceparent", "00-0af7-b7ad-01"),
+        "null-as-unknown-attribute": with_attribute("dataschema", None),
+        "an-unknown-field": with_data("node_of_origin", {"a": [1, 2.5, None, True]}),
+        "the-longest-event-id": with_attribute("id", "~" * 255),
+        "an-odd-event-id": with_attribute("id", "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"),
+        "the-longest-source": with_attribute("source", "/" * 255),
+        "a-source-with-umlauts": with_attribute("source", "/z\u00fcrich/\u2116"),
+        "an-unheard-wish": with_data("disposition", "reuse"),
+        "a-big-size": with_data("size_bytes", 2**53 + 1),
+        "an-unlisted-cipher-with-its-size": with_data(
+            "encryption", {"cipher": "serpent-xts-plain64", "key_bits": 512}
+        ),
+        "an-image-by-its-project": with_data(
+            "source", {"kind": "image", "id": "debian-12", "project_id": "images"}
+        ),
+        "a-first-replica": encoded(specimen(REPLICA, uuid4().hex)),
+    }
+
+
+LEGAL = _legal()
+
+
+@pytest.mark.parametrize("message", LEGAL.values(), ids=LEGAL)
+def test_legal_input_is_assigned(patient: Running, message: Message) -> None:
+    with patient.site.client() as client:
+        client.publish(message)
+        until(lambda: client.assignments or client.letters, "an answer", between=client.pump)
+        assert not client.letters, client.letters[0].headers
+        event = json.loads(message.body)
+        cause = client.assignments[0].parsed()["data"]["cause"]
+        assert cause == {name: event[name] for name in ("id", "source", "type")}
+
+
+def test_conflicts_change_nothing(patient: Running, project: str) -> None:
+    volume, other = Item(project, "volume", "v"), Item(project, "volume", "w")
+    snapshot = Item(project, "snapshot", "s")
+    first = [Event(volume, "1", "/a"), Event(other, "2", "/a"), Event(snapshot, "3", "/a", volume)]
+    later = [
+        Event(snapshot, "4", "/a", other),
+        Event(volume, "5", "/a", other),
+        Event(volume, "6", "/a", Item(project, "image", "i")),
+        Event(other, "7", "/b", Item("elsewhere", "volume", "never-heard-of")),
+    ]
+    assert len(history(first, later).outlook.refused) == 4
+    with performed(patient.site, first, later):
+        pass

@@ -1,0 +1,169 @@
+"""The product as an operator runs it: a program, its environment, its exit codes."""
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+from uuid import uuid4
+
+from .client import Client, subscribed
+from .polling import until
+from .reader import Reader
+
+PROJECT_ROOT: Final = Path(__file__).resolve().parents[3]
+COMMAND_S: Final = 60
+STOP_S: Final = 30
+LOG_TAIL_BYTES: Final = 2_000
+
+
+def program() -> list[str]:
+    """How the program is started: from this checkout, or as a variable says."""
+    command = os.environ.get("KMWORKER_TEST_COMMAND")
+    return shlex.split(command) if command else [sys.executable, "-m", "kmworker"]
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """One installation: names of its own, a keyring, a folder for what it writes."""
+
+    folder: Path
+    broker_url: str
+    store_url: str
+    namespace: str
+    prefix: str
+    deadline_s: int = 600
+    settings: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def keyring(self) -> Path:
+        return self.folder / "keyring"
+
+    @property
+    def reader(self) -> Reader:
+        return Reader.of(self.store_url, self.prefix)
+
+    def client(self) -> AbstractContextManager[Client]:
+        return subscribed(self.broker_url, self.namespace)
+
+    def environment(self) -> dict[str, str]:
+        kept = {k: v for k, v in os.environ.items() if not k.startswith("KMWORKER_")}
+        paths = [str(PROJECT_ROOT), kept.get("PYTHONPATH", "")]
+        return {
+            **kept,
+            "PYTHONPATH": os.pathsep.join(path for path in paths if path),
+            "KMWORKER_BROKER__URL": self.broker_url,
+            "KMWORKER_BROKER__NAMESPACE": self.namespace,
+            "KMWORKER_STORE__URL": self.store_url,
+            "KMWORKER_STORE__PREFIX": self.prefix,
+            "KMWORKER_KEYRING__PATH": str(self.keyring),
+            "KMWORKER_WAITING__DEADLINE_S": str(self.deadline_s),
+            "KMWORKER_WAITING__SWEEP_S": "1",
+            **self.settings,
+        }
+
+    def run(
+        self, *arguments: str, stdin: str = "", exit_code: int | None = 0
+    ) -> "subprocess.CompletedProcess[str]":
+        """Run one command to its end."""
+        done = subprocess.run(
+            [*program(), *arguments],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=COMMAND_S,
+            env=self.environment(),
+            cwd=self.folder,
+            check=False,
+        )
+        told = f"{arguments} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}"
+        assert exit_code is None or done.returncode == exit_code, told
+        return done
+
+    def logs(self) -> Iterator[tuple[str, bytes]]:
+        for path in sorted(self.folder.glob("*.log")):
+            yield path.name, path.read_bytes()
+
+
+class Worker:
+    """One worker process and its log."""
+
+    def __init__(self, site: Site) -> None:
+        self.log = site.folder / f"worker-{uuid4().hex[:6]}.log"
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [*program(), "worker"],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=site.environment(),
+                cwd=site.folder,
+            )
+
+    def is_seen_by(self, reader: Reader) -> bool:
+        """Whether the dashboards know this process."""
+        code = self.process.poll()
+        assert code is None, f"the worker ended with {code}:\n{self.tail()}"
+        pids = {fields.get("pid") for fields in reader.workers().values()}
+        return str(self.process.pid) in pids
+
+    def terminate(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+
+    def ended(self) -> int:
+        return self.process.wait(timeout=STOP_S)
+
+    def stop(self) -> None:
+        """Ask the worker to stop, which it has to do with exit code 0."""
+        self.terminate()
+        code = self.ended()
+        assert code == 0, f"SIGTERM ended the worker with {code}:\n{self.tail()}"
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait(timeout=STOP_S)
+
+    def tail(self) -> str:
+        return self.log.read_bytes()[-LOG_TAIL_BYTES:].decode(errors="replace")
+
+
+def started(site: Site) -> Worker:
+    """Start a worker, and wait until it is seen: from then on it answers to signals."""
+    worker = Worker(site)
+    reader = site.reader
+    try:
+        until(lambda: worker.is_seen_by(reader), f"worker {worker.process.pid} is seen")
+    except BaseException as error:
+        error.add_note(worker.tail())
+        worker.kill()
+        raise
+    return worker
+
+
+def stop_all(workers: list[Worker]) -> None:
+    """Stop those that still run; each has to end cleanly."""
+    for worker in workers:
+        if worker.process.poll() is None:
+            worker.stop()
+
+
+@contextmanager
+def working(site: Site, count: int = 1) -> Iterator[list[Worker]]:
+    """Run workers; they must stop cleanly unless something else has failed before."""
+    workers: list[Worker] = []
+    try:
+        workers += [started(site) for _ in range(count)]
+        yield workers
+        stop_all(workers)
+    except BaseException as error:
+        for worker in workers:
+            error.add_note(f"{worker.log.name}:\n{worker.tail()}")
+        raise
+    finally:
+        for worker in workers:
+            worker.kill()

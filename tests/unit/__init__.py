@@ -1,0 +1,1 @@
+"""Tests of pure code: no sockets, no processes, under a second."""

@@ -1,0 +1,191 @@
+"""No way of showing, copying or failing gives key material away."""
+
+import base64
+import copy
+import dataclasses
+import json
+import os
+import pickle
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+
+import pytest
+
+from kmworker.crypto import Keyring, KeyringVault
+from kmworker.crypto.kek import Kek
+from kmworker.crypto.seals import LABEL as SEAL_LABEL
+from kmworker.crypto.seals import Sealer
+from kmworker.crypto.wrapping import LABEL as WRAP_LABEL
+from kmworker.crypto.wrapping import Wrapper
+from kmworker.errors import KMWorkerError
+from kmworker.model import Place
+from tests.unit.crypto.samples import CREATED_AT, FIRST_KEY, SCOPE, SECOND, keyring_of
+
+KEK = Kek(FIRST_KEY, CREATED_AT)
+KEYRING = keyring_of(FIRST_KEY)
+VAULT = KeyringVault(KEYRING)
+PLACE = Place("p1", "keys", "key-1")
+BLOB = VAULT.mint("p1", SCOPE)
+RECORD = VAULT.seal(PLACE, b'{"state":"active"')
+SECRETS = {
+    "KEK": FIRST_KEY,
+    "wrapping key": KEK.derive(WRAP_LABEL, "p1"),
+    "sealing key": KEK.derive(SEAL_LABEL, "p1"),
+    "DEK": VAULT.unwrap("p1", SCOPE, BLOB),
+}
+HOLDERS = [
+    pytest.param(holder, id=type(holder).__name__)
+    for holder in (KEK, KEYRING, VAULT, Wrapper(KEYRING), Sealer(KEYRING))
+]
+
+
+def assert_shows_no_secret(text: str, secrets: dict[str, bytes] = SECRETS) -> None:
+    """Not even eight bytes of one: as Python bytes, in hex or in base64."""
+    for name, secret in secrets.items():
+        forms = [repr(secret[:8])[2:-1], secret[:8].hex(), base64.b64encode(secret)[:10].decode()]
+        assert not [form for form in forms if form in text], f"shows the {name}"
+
+
+def frames_of(traceback: TracebackType | None) -> Iterator[str]:
+    """The locals of the program's own frames, as a crash reporter would print them."""
+    while traceback is not None:
+        if "/kmworker/" in traceback.tb_frame.f_code.co_filename:
+            yield repr(traceback.tb_frame.f_locals)
+        traceback = traceback.tb_next
+
+
+def shown_by(error: BaseException | None) -> Iterator[str]:
+    """Everything that printing, logging or reporting an exception can reach."""
+    while error is not None:
+        yield f"{error!r} {error} {error.args!r} {vars(error)!r}"
+        yield from frames_of(error.__traceback__)
+        error = error.__cause__ or error.__context__
+
+
+@pytest.mark.parametrize("holder", HOLDERS)
+def test_what_holds_a_secret_does_not_show_it(holder: object) -> None:
+    assert_shows_no_secret(f"{holder!r} {holder!s} {getattr(holder, '__dict__', '')!r}")
+
+
+def test_what_a_vault_prints_is_its_kek_id() -> None:
+    assert repr(VAULT) == f"KeyringVault(kek_id='{KEK.kek_id}')"
+    assert repr(KEYRING) == f"Keyring(active='{KEK.kek_id}')"
+    assert repr(KEK) == f"Kek(kek_id='{KEK.kek_id}')"
+
+
+@pytest.mark.parametrize("holder", HOLDERS)
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_what_holds_a_secret_cannot_be_pickled(holder: object, protocol: int) -> None:
+    with pytest.raises(TypeError, match="holds key material"):
+        pickle.dumps(holder, protocol)
+
+
+@pytest.mark.parametrize("holder", HOLDERS)
+@pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy])
+def test_what_holds_a_secret_cannot_be_copied(
+    holder: object, duplicate: Callable[[object], object]
+) -> None:
+    with pytest.raises(TypeError, match="holds key material"):
+        duplicate(holder)
+
+
+@pytest.mark.parametrize("holder", HOLDERS)
+def test_what_holds_a_secret_cannot_be_turned_into_json(holder: object) -> None:
+    with pytest.raises(TypeError):
+        json.dumps(holder)
+
+
+def test_a_keyring_cannot_be_taken_apart_into_a_dict() -> None:
+    with pytest.raises(TypeError):
+        dataclasses.asdict(KEYRING)
+
+
+@pytest.mark.parametrize(
+    "attempt",
+    [
+        pytest.param(lambda: VAULT.unwrap("p1", SCOPE, BLOB[:-1]), id="truncated-blob"),
+        pytest.param(lambda: VAULT.unwrap("p2", SCOPE, BLOB), id="moved-blob"),
+        pytest.param(lambda: SECOND.unwrap("p1", SCOPE, BLOB), id="blob-of-another-kek"),
+        pytest.param(lambda: VAULT.check_seal(PLACE, RECORD[:-1]), id="truncated-record"),
+        pytest.param(lambda: VAULT.check_seal(PLACE._replace(field="k"), RECORD), id="moved"),
+        pytest.param(lambda: SECOND.check_seal(PLACE, RECORD), id="record-of-another-kek"),
+        pytest.param(lambda: VAULT.mint("p1", replace(SCOPE, kek_id="x")), id="mint"),
+        pytest.param(lambda: Keyring("x", KEYRING.keks), id="no-active-kek"),
+        pytest.param(lambda: pickle.dumps(VAULT), id="pickle"),
+    ],
+)
+def test_no_failure_shows_a_secret(attempt: Callable[[], object]) -> None:
+    with pytest.raises((KMWorkerError, ValueError, TypeError)) as caught:
+        attempt()
+    for text in shown_by(caught.value):
+        assert_shows_no_secret(text)
+
+
+@pytest.mark.parametrize("operation", ["encrypt", "decrypt"])
+def test_no_frame_holds_a_secret_when_the_cipher_itself_fails(
+    monkeypatch: pytest.MonkeyPatch, operation: str
+) -> None:
+    class FailingCipher:
+        def fail(self, *_: bytes) -> bytes:
+            message = "out of memory"
+            raise RuntimeError(message)
+
+        encrypt = decrypt = fail
+
+    monkeypatch.setattr("kmworker.crypto.wrapping.AESGCM", lambda _: FailingCipher())
+    vault = KeyringVault(KEYRING)
+    with pytest.raises(RuntimeError) as caught:
+        vault.mint("p1", SCOPE) if operation == "encrypt" else vault.unwrap("p1", SCOPE, BLOB)
+    for text in shown_by(caught.value):
+        assert_shows_no_secret(text)
+
+
+GOOD_ENTRY = {"key": base64.b64encode(FIRST_KEY).decode(), "created_at": CREATED_AT}
+GOOD_FILE = json.dumps({"version": 1, "active": KEK.kek_id, "keks": {KEK.kek_id: GOOD_ENTRY}})
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(GOOD_FILE[:-1], id="not-json"),
+        pytest.param(GOOD_FILE.replace('"version": 1', '"version": 9'), id="version"),
+        pytest.param(GOOD_FILE.replace(KEK.kek_id, "0" * 16), id="fingerprint"),
+        pytest.param(GOOD_FILE.replace(KEK.kek_id, "0" * 16, 1), id="active"),
+        pytest.param(GOOD_FILE.replace('="', '=!"'), id="base64"),
+        pytest.param(GOOD_FILE.replace("Z", "?"), id="timestamp"),
+        pytest.param(GOOD_FILE.replace('"key"', '"Key"'), id="fields"),
+        pytest.param(re.sub(r'"created_at": ".*?"', '"key": ""', GOOD_FILE), id="twice"),
+    ],
+)
+def test_refusing_a_keyring_shows_none_of_it(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "keyring.json"
+    path.write_text(content)
+    path.chmod(0o600)
+    with pytest.raises(KMWorkerError) as caught:
+        Keyring.load(path)
+    for text in shown_by(caught.value):
+        assert_shows_no_secret(text)
+
+
+def test_failing_to_write_a_keyring_shows_none_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fsync(_: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "urandom", lambda _: FIRST_KEY)
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(KMWorkerError, match="Input/output error") as caught:
+        Keyring.generate(tmp_path / "keyring.json")
+    for text in shown_by(caught.value):
+        assert_shows_no_secret(text)
+
+
+def test_this_way_of_looking_would_find_a_secret() -> None:
+    with pytest.raises(AssertionError, match="shows the KEK"):
+        assert_shows_no_secret(repr({"key": FIRST_KEY}))
+    with pytest.raises(AssertionError, match="shows the DEK"):
+        assert_shows_no_secret(f"dek={SECRETS['DEK'].hex()}")
