@@ -5,15 +5,13 @@ batch itself has decided lets a snapshot see the volume that came before it, and
 event that overtook its source within the batch is decided right after that source.
 """
 
-import hashlib
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from kmworker.decision import Already, Create, Decision, Join, NoKey, Refuse, Wait, decide
 from kmworker.errors import Reason
 from kmworker.events import Event
-from kmworker.message import Delivery, Original
 from kmworker.model import (
     Assignment,
     DataAction,
@@ -27,118 +25,21 @@ from kmworker.model import (
     State,
     scope_id_for,
 )
+from kmworker.plan import (
+    Arrival,
+    AssignWrite,
+    Fresh,
+    Later,
+    Outcome,
+    ParkWrite,
+    Plan,
+    Repeat,
+    StillWaiting,
+    entry_name,
+)
 from kmworker.policy import Policy
 
-__all__ = [
-    "Arrival",
-    "AssignWrite",
-    "Entry",
-    "Fresh",
-    "Later",
-    "ParkWrite",
-    "Plan",
-    "Repeat",
-    "StillWaiting",
-    "entry_name",
-    "fold",
-    "items_to_look_up",
-]
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A parked event that was taken from the waiting room for another try."""
-
-    source: Item
-    """Whose slot it waits in."""
-    name: str
-    attempts: int
-    """Tries so far, this one included; on disk before the try."""
-    expired: bool
-    """Marked past its deadline while its source was absent: it may not be assigned."""
-
-
-@dataclass(frozen=True, slots=True)
-class Arrival:
-    """An event on its way through the steps, and where it came from."""
-
-    event: Event
-    original: Original
-    delivery: Delivery | None = None
-    """None if it came from the waiting room."""
-    entry: Entry | None = None
-    attempts: int = 1
-    """Tries that failed by a fault of ours, this one included."""
-    rounds: int = 1
-    """How often it was planned; more than once where another worker was faster."""
-
-
-@dataclass(frozen=True, slots=True)
-class Fresh:
-    """What a pure fold cannot make for itself."""
-
-    now: str
-    """RFC 3339, UTC."""
-    new_id: Callable[[], str]
-    """Draws a random UUID."""
-    kek_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class AssignWrite:
-    """Assign an item, if it is unassigned and its source is still as it was seen."""
-
-    assignment: Assignment
-    key: KeyRecord | None
-    """A new key-id, for `create` and `clone`."""
-    scope: ScopeRecord | None
-    """A new scope, for `create`."""
-    source: Held | None
-    """What the decision rests on, if it is in the same project."""
-
-
-@dataclass(frozen=True, slots=True)
-class ParkWrite:
-    """Put an event into its source's waiting room, if the source is still absent."""
-
-    source: Item
-    item: Item
-    name: str
-    original: Original
-
-
-Write = AssignWrite | ParkWrite
-
-
-@dataclass(frozen=True, slots=True)
-class Repeat:
-    """Nothing to write: the item was assigned before, from the same source."""
-
-    held: Held
-
-
-@dataclass(frozen=True, slots=True)
-class StillWaiting:
-    """A parked event whose source is not there after all."""
-
-
-@dataclass(frozen=True, slots=True)
-class Later:
-    """A refusal that rests on what is not committed yet: look up and decide again."""
-
-
-Outcome = AssignWrite | ParkWrite | Repeat | Refuse | StillWaiting | Later
-
-
-@dataclass(slots=True)
-class Plan:
-    """What to write, in order, and what each event waits for."""
-
-    writes: list[Write] = field(default_factory=list)
-    outcomes: list[tuple[Arrival, Outcome]] = field(default_factory=list)
-    """One for each event, in the order decided."""
-    founded: dict[Item, Item] = field(default_factory=dict)
-    """Replica to the partition that its event founds: announced with it."""
+__all__ = ["fold", "items_to_look_up"]
 
 
 def items_to_look_up(events: Iterable[Event]) -> set[Item]:
@@ -149,14 +50,6 @@ def items_to_look_up(events: Iterable[Event]) -> set[Item]:
         if event.derived_from is not None and event.derived_from.kind is not Kind.IMAGE:
             wanted.add(event.derived_from)
     return wanted
-
-
-def entry_name(event: Event, original: Original) -> str:
-    """Return the waiting entry's name: equal for equal events, however often delivered."""
-    digest = hashlib.sha256(event.item.ref.encode())
-    digest.update(b"\0")
-    digest.update(original.body)
-    return digest.hexdigest()[:32]
 
 
 def fold(
@@ -363,7 +256,7 @@ def _assignment(
         encryption = None if decision.source.scope is None else decision.source.scope.encryption
     elif isinstance(decision, Create):
         disposition, encryption = Disposition.CREATE, decision.encryption
-    assignment = Assignment(
+    return Assignment(
         item=event.item,
         disposition=disposition,
         key_id=None if key is None else key.key_id,
@@ -377,7 +270,6 @@ def _assignment(
         cause=event.cause,
         assigned_at=now,
     )
-    return assignment
 
 
 def _data_action(decision: Create | Join | NoKey) -> DataAction:

@@ -9,20 +9,18 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
-import redis
-
-from kmworker.batch import Fresh
 from kmworker.bus.rabbit import RabbitBus
 from kmworker.bus.topology import Topology
 from kmworker.clock import SystemClock, rfc3339
 from kmworker.crypto import Keyring, KeyringVault
 from kmworker.errors import SetupError
 from kmworker.path import BatchPath, Exchanges, Step
+from kmworker.plan import Fresh
 from kmworker.policy import Policy, load_policy
 from kmworker.reporting import Reporter
 from kmworker.settings import Settings
 from kmworker.store.admission import Admission
-from kmworker.store.connection import connect
+from kmworker.store.connection import Client, connect
 from kmworker.store.names import Names
 from kmworker.store.redis_store import RedisStore
 from kmworker.store.reports import RedisReports
@@ -37,7 +35,7 @@ __all__ = ["StoreParts", "build_worker", "open_store", "read_policy"]
 class StoreParts:
     """The store, and what it was built from."""
 
-    client: redis.Redis
+    client: Client
     names: Names
     vault: KeyringVault
     store: RedisStore

@@ -25,7 +25,7 @@ UNDELIVERABLE: Final = frozenset({"user_id", "expiration"})
 BROKER_HEADERS: Final = frozenset({"CC", "BCC", "x-delivery-count", "x-acquired-count"})
 
 
-def dead_letter(
+def dead_letter(  # noqa: PLR0913  # one keyword for each header
     original: Original,
     refusal: Refuse,
     *,

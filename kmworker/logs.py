@@ -49,14 +49,14 @@ def configure_logs(
         # A later set-up must reach the loggers that modules hold; where it counts, bind one.
         cache_logger_on_first_use=False,
     )
-    _take_over_libraries(max(LEVELS[level], logging.WARNING))
+    _take_over_libraries()
 
 
 _COMMON: Final[tuple[Processor, ...]] = (
     structlog.contextvars.merge_contextvars,
     structlog.processors.add_log_level,
     structlog.processors.TimeStamper(fmt="iso", utc=True),
-    # Plain text: structlog's richer renderings show local variables.
+    # Plain text: the richer renderings show local variables.
     structlog.processors.format_exc_info,
 )
 
@@ -67,6 +67,7 @@ def _rendering(wanted: LogFormat, stream: TextIO) -> tuple[Processor, ...]:
         return (structlog.processors.JSONRenderer(),)
     # https://no-color.org: present and not empty.
     colors = terminal and not os.environ.get("NO_COLOR")
+    # The formatter is a second lock: the default one shows local variables.
     console = structlog.dev.ConsoleRenderer(
         colors=colors, exception_formatter=structlog.dev.plain_traceback
     )
@@ -113,11 +114,11 @@ class _Libraries(logging.Handler):
         say(message, logger=record.name, exc_info=record.exc_info)
 
 
-def _take_over_libraries(level: int) -> None:
+def _take_over_libraries() -> None:
     root = logging.getLogger()
     for handler in root.handlers[:]:
         if isinstance(handler, _Libraries):
             root.removeHandler(handler)
-    root.addHandler(_Libraries(level))
-    # Records below it are then not even made.
-    root.setLevel(level)
+    root.addHandler(_Libraries())
+    # Below this, records are not even made; above it, our own level decides.
+    root.setLevel(logging.WARNING)

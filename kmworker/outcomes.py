@@ -4,20 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from kmworker.batch import (
-    Arrival,
-    AssignWrite,
-    Entry,
-    Later,
-    ParkWrite,
-    Plan,
-    Repeat,
-    StillWaiting,
-)
 from kmworker.decision import Refuse
 from kmworker.errors import Reason
 from kmworker.message import Delivery, Original
 from kmworker.model import Held, Item, State
+from kmworker.plan import Arrival, AssignWrite, Entry, Later, ParkWrite, Plan, Repeat, StillWaiting
 from kmworker.ports import Committed, Outcome
 
 __all__ = ["Dead", "Done", "Left", "dead_from", "sort_out"]

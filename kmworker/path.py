@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from kmworker.announcement import announce
-from kmworker.batch import Arrival, Entry, Fresh, fold, items_to_look_up
+from kmworker.batch import fold, items_to_look_up
 from kmworker.clock import Clock, rfc3339
 from kmworker.dead_letters import dead_letter
 from kmworker.decision import Refuse
@@ -18,6 +18,7 @@ from kmworker.errors import BrokerUnavailable, Reason
 from kmworker.events import Unreadable, parse
 from kmworker.message import Delivery, Original
 from kmworker.outcomes import Dead, Done, Left, sort_out
+from kmworker.plan import Arrival, Entry, Fresh
 from kmworker.policy import Policy
 from kmworker.ports import Bus, Store, Taken
 from kmworker.tally import Tally

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
-from kmworker.batch import Entry, Write
 from kmworker.errors import Reason
 from kmworker.message import Delivery, Original, Outgoing
 from kmworker.model import Assignment, Item, Place, ScopeRecord, State
+from kmworker.plan import Entry, Write
 from kmworker.tally import QueueCounts, Report
 
 __all__ = [

@@ -6,20 +6,20 @@ the one event that causes it stands alone, so that no event suffers for its neig
 """
 
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from typing import Final
 
 import structlog
 
-from kmworker.batch import Arrival
 from kmworker.clock import Clock
 from kmworker.decision import Refuse
 from kmworker.errors import PermanentError, TransientError, WaitingRoomFull
 from kmworker.message import Delivery
 from kmworker.outcomes import Dead, Left, dead_from
 from kmworker.path import BatchPath, too_many
+from kmworker.plan import Arrival
 from kmworker.ports import Bus, Store, Taken
 from kmworker.reporting import Reporter
 from kmworker.settings import WorkerSettings
@@ -205,18 +205,18 @@ class Worker:
     def _blame(self, arrivals: Sequence[Arrival], error: Exception) -> None:
         """Deal with the one event that a batch fails on."""
         if not arrivals:
-            log.exception("a dead letter cannot be published")
+            log.error("a dead letter cannot be published")
             raise TransientError("a dead letter cannot be published") from error
         (arrival,) = arrivals
         cause = arrival.event.cause
         if isinstance(error, PermanentError):
             refusal = Refuse(error.reason, error.detail)
         elif arrival.attempts < self._settings.max_attempts:
-            log.exception("event failed", event_id=cause.id, attempt=arrival.attempts)
+            log.error("event failed", event_id=cause.id, attempt=arrival.attempts)
             self._carried.append(replace(arrival, attempts=arrival.attempts + 1))
             return
         else:
-            log.exception("event failed for the last time", event_id=cause.id)
+            log.error("event failed for the last time", event_id=cause.id)
             refusal = too_many(arrival.attempts)
         self._split([], [dead_from(arrival, refusal)])
 

@@ -1,0 +1,1 @@
+"""The broker: topology, connections, publishing, and RabbitMQ behind the `Bus` port."""

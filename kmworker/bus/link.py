@@ -6,12 +6,12 @@ error ends the connection, and the socket itself has a timeout.
 """
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any, Final
 
-from kombu.connection import Connection
 from amqp.exceptions import AMQPError
+from kombu.connection import Connection
 
 from kmworker.errors import BrokerUnavailable, SetupError
 from kmworker.settings import BrokerSettings, redacted_url
@@ -27,7 +27,9 @@ LOST: Final = (AMQPError, OSError, AttributeError, TypeError)
 class Link:
     """A broker connection, opened on demand."""
 
-    def __init__(self, settings: BrokerSettings, name: str) -> None:
+    def __init__(
+        self, settings: BrokerSettings, name: str, options: Mapping[str, Any] | None = None
+    ) -> None:
         if settings.url is None:
             raise SetupError(
                 "no broker is configured",
@@ -37,6 +39,7 @@ class Link:
         self._settings = settings
         self._url = settings.url
         self._name = name
+        self._options = options or {}
         self.connection: Any = None
 
     @property
@@ -104,6 +107,7 @@ class Link:
                     socket.TCP_USER_TIMEOUT: 2 * settings.heartbeat_s * MILLISECONDS
                 },
                 "client_properties": {"connection_name": self._name},
+                **self._options,
             },
         )
         established = connection.transport.establish_connection()

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from amqp import spec
 
+from kmworker.bus.frames import RawDelivery, delivery_frames
 from kmworker.bus.link import Link
 from kmworker.bus.publisher import Publisher
 from kmworker.bus.topology import Topology
@@ -33,7 +34,11 @@ class RabbitBus:
         self.generation = 0
         self._topology = Topology(settings.namespace)
         self._prefetch = prefetch
-        self._link = Link(settings, f"{name} consumer")
+        self._link = Link(
+            settings,
+            f"{name} consumer",
+            options={"frame_handler": delivery_frames(self._on_delivery)},
+        )
         self._publisher = Publisher(Link(settings, f"{name} publisher"), settings.confirm_timeout_s)
         self._arrived: deque[Delivery] = deque()
         self._unacknowledged: dict[int, None] = {}
@@ -114,9 +119,7 @@ class RabbitBus:
             self._channel = connection.channel()
             # Per consumer, which is what quorum queues know.
             self._channel.basic_qos(0, self._prefetch, False)  # noqa: FBT003
-            self._channel.basic_consume(
-                self._topology.work, callback=self._on_delivery, on_cancel=self._on_cancel
-            )
+            self._channel.basic_consume(self._topology.work, on_cancel=self._on_cancel)
 
     def _topology_checked(self) -> None:
         with self._link.errors():
@@ -126,21 +129,18 @@ class RabbitBus:
                 self._link.discard()
                 raise
 
-    def _on_delivery(self, message: Any) -> None:
-        info = message.delivery_info
-        headers = message.properties.get("application_headers") or {}
-        redelivered = bool(info["redelivered"])
+    def _on_delivery(self, raw: RawDelivery) -> None:
+        headers = raw.properties.get("application_headers") or {}
         # Only on a redelivery is this the broker's word; before, a producer may have set it.
-        seen = headers.get("x-delivery-count") if redelivered else None
-        tag = info["delivery_tag"]
-        self._unacknowledged[tag] = None
+        seen = headers.get("x-delivery-count") if raw.redelivered else None
+        self._unacknowledged[raw.tag] = None
         self._arrived.append(
             Delivery(
-                original=Original(message.body, info["routing_key"], message.properties),
-                tag=tag,
+                original=Original(raw.body, raw.routing_key, raw.properties),
+                tag=raw.tag,
                 generation=self.generation,
                 received_at=monotonic(),
-                delivery_count=seen if isinstance(seen, int) else int(redelivered),
+                delivery_count=seen if isinstance(seen, int) else int(raw.redelivered),
             )
         )
 

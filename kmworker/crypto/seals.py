@@ -86,8 +86,8 @@ class Sealer(Secret):
 
 def _project_state(keyring: Keyring, kek_id: bytes, project: str) -> hmac.HMAC:
     """Return the keyed MAC that has taken in the project, to be copied and finished."""
-    sealing_key = keyring.keks[kek_id.decode()].derive(LABEL, project)
-    return hmac.new(sealing_key, length_prefixed(project), "sha256")
+    kek = keyring.keks[kek_id.decode()]
+    return hmac.new(kek.derive(LABEL, project), length_prefixed(project), "sha256")
 
 
 def _unknown(place: Place, seal: bytes) -> UnknownKek | PermanentError:

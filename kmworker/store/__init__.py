@@ -1,0 +1,1 @@
+"""The Redis contract: key names, records, scripts, and what dashboards read."""

@@ -23,7 +23,9 @@ from redis.retry import Retry
 from kmworker.errors import PermanentError, Reason, SetupError, StoreUnavailable
 from kmworker.settings import StoreSettings, redacted_url
 
-__all__ = ["connect", "refuse_volatile", "store_errors", "translate"]
+__all__ = ["Client", "connect", "refuse_volatile", "store_errors", "translate"]
+
+Client = redis.Redis
 
 # Replies that say "not now": the server is loading, full, failing over or read-only.
 NOT_NOW: Final = (

@@ -8,7 +8,6 @@ import json
 from typing import Any
 
 from kmworker.announcement import decode_data, encode_data
-from kmworker.batch import AssignWrite, ParkWrite
 from kmworker.errors import PermanentError, Reason
 from kmworker.message import Original
 from kmworker.model import (
@@ -23,6 +22,7 @@ from kmworker.model import (
     ScopeRecord,
     State,
 )
+from kmworker.plan import AssignWrite, ParkWrite
 from kmworker.ports import Vault
 from kmworker.properties import pack, unpack
 

@@ -12,11 +12,11 @@ from typing import Any, Final
 
 import redis
 
-from kmworker.batch import AssignWrite, Entry, ParkWrite, Write
 from kmworker.clock import Clock, rfc3339
 from kmworker.errors import PermanentError, Reason
 from kmworker.message import Original
 from kmworker.model import Item, Kind, State
+from kmworker.plan import AssignWrite, Entry, ParkWrite, Write
 from kmworker.ports import Committed, Outcome, Swept, Taken, Vault
 from kmworker.store.admission import Admission
 from kmworker.store.connection import store_errors
@@ -53,7 +53,7 @@ CODES: Final = (
 class RedisStore:
     """A `Store` on Redis 7.0 or newer, or Valkey."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # its parts; one place builds it
         self,
         client: redis.Redis,
         vault: Vault,

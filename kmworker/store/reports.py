@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import redis
+from redis.client import Pipeline
 
 from kmworker.model import Disposition
 from kmworker.store.connection import store_errors
@@ -58,11 +59,12 @@ class RedisReports:
             if report.queues is not None:
                 self._total(report)
 
-    def _add_minute(self, pipeline: Any, report: Report) -> None:
+    def _add_minute(self, pipeline: Pipeline, report: Report) -> None:
+        fields: dict[Any, Any] = dict(report.minute or {})
         oldest = int((report.seen_at - WEEK_S) * 1000)
         pipeline.xadd(
             self._names.top("minutes"),
-            dict(report.minute or {}),
+            fields,
             minid=max(oldest, 0),
             approximate=True,
         )

@@ -190,6 +190,7 @@ def test_an_exception_keeps_its_lines_on_the_console() -> None:
 
 @pytest.mark.parametrize("name", ["kombu.connection", "amqp", "redis"])
 def test_what_libraries_warn_of_takes_the_same_path(name: str) -> None:
+    logging.getLogger().setLevel(logging.DEBUG)
     configure_logs("debug", "json", stream := io.StringIO())
     log = logging.getLogger(name)
     log.info("chatter")

@@ -383,6 +383,12 @@ def test_no_refusal_shows_a_url(setting: str, url: str) -> None:
         assert SECRET not in told
 
 
+def test_no_validation_error_shows_a_url() -> None:
+    with pytest.raises(ValidationError) as caught:
+        BrokerSettings(url=f"ftp://u:{SECRET}@h")
+    assert SECRET not in str(caught.value)
+
+
 def test_no_repr_shows_a_url() -> None:
     environ = {
         "KMWORKER_BROKER__URL": f"amqp://u:{SECRET}@h",

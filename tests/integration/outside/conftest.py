@@ -5,7 +5,7 @@ from above this folder. A shared installation has a worker that runs until the e
 tests on it keep apart by their projects.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,6 +79,24 @@ def hasty(
 def project() -> str:
     """A project that no other test knows."""
     return f"p{uuid4().hex[:10]}.x"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show what the shared workers said last, where a test on them has failed."""
+    report = yield
+    if report.failed:
+        for running in _running(item):
+            for worker in running.workers:
+                report.sections.append((worker.log.name, worker.tail()))
+    return report
+
+
+def _running(item: pytest.Item) -> list[Running]:
+    given = getattr(item, "funcargs", {})
+    return [value for value in given.values() if isinstance(value, Running)]
 
 
 @contextmanager

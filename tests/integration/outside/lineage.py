@@ -50,6 +50,7 @@ class Grower:
     events: list[Event] = field(default_factory=list)
     _items: dict[str, list[Item]] = field(default_factory=dict)
     _taken: set[Item] = field(default_factory=set)
+    _ids: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.projects = self.projects or _projects(self.rng)
@@ -125,12 +126,13 @@ class Grower:
             item = Item(project, kind, self._item_id())
             if item not in self._taken:
                 self._taken.add(item)
+                self._ids.append(item.id)
                 return item
 
     def _item_id(self) -> str:
         # The same id under another kind or in another project is another item.
-        if self._taken and self.rng.random() < 0.1:
-            return self.rng.choice(sorted(self._taken)).id
+        if self._ids and self.rng.random() < 0.1:
+            return self.rng.choice(self._ids)
         size = self.rng.choice((1, 7, 35, 35, 35, 254))
         return self.rng.choice(FIRST) + "".join(self.rng.choices(ITEM_REST, k=size))
 

@@ -100,7 +100,7 @@ class Edit:
 
 def _edits(type_: str, path: Path, values: Mapping[str, object]) -> Iterator[Edit]:
     for name, value in values.items():
-        yield Edit(type_, f"{path[-1]}-{name}", path, value)
+        yield Edit(type_, f"{'-'.join(path)}-{name}", path, value)
 
 
 def _data(type_: str, field: str, values: Mapping[str, object]) -> Iterator[Edit]:

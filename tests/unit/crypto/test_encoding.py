@@ -18,3 +18,8 @@ def test_moving_a_letter_to_the_next_part_changes_the_bytes() -> None:
 
 def test_the_length_counts_bytes_of_utf_8() -> None:
     assert length_prefixed("é", "") == b"\0\0\0\2\xc3\xa9\0\0\0\0"
+
+
+def test_what_utf_8_cannot_hold_is_not_mistaken_for_something_else() -> None:
+    encoded = {length_prefixed(text) for text in ("\ud800", "\udfff", "?", "\ufffd", "")}
+    assert len(encoded) == 5

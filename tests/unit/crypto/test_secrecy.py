@@ -136,6 +136,9 @@ def test_no_frame_holds_a_secret_when_the_cipher_itself_fails(
         encrypt = decrypt = fail
 
     monkeypatch.setattr("kmworker.crypto.wrapping.AESGCM", lambda _: FailingCipher())
+    monkeypatch.setattr(
+        os, "urandom", lambda size_bytes: bytes(12) if size_bytes == 12 else SECRETS["DEK"]
+    )
     vault = KeyringVault(KEYRING)
     with pytest.raises(RuntimeError) as caught:
         vault.mint("p1", SCOPE) if operation == "encrypt" else vault.unwrap("p1", SCOPE, BLOB)

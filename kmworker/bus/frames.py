@@ -1,0 +1,113 @@
+"""Deliveries straight from their frames (AMQP 0-9-1, sections 2.3.5 and 4.2).
+
+py-amqp decodes routing keys and headers as UTF-8 and raises out of its dispatch where
+they are not. The connection is then lost, the message comes again, and one producer
+has stopped all workers. So deliveries are read here, and nothing in them can raise.
+"""
+
+from collections.abc import Callable
+from struct import unpack_from
+from typing import Any, Final, NamedTuple
+
+import structlog
+from amqp.basic_message import Message
+from amqp.method_framing import frame_handler
+from amqp.spec import Basic
+
+__all__ = ["RawDelivery", "delivery_frames"]
+
+log = structlog.get_logger()
+
+METHOD, HEADER, BODY = 1, 2, 3
+DELIVER: Final = unpack_from(">I", bytes([0, Basic.Deliver[0], 0, Basic.Deliver[1]]))[0]
+PROPERTIES_AT: Final = 12
+
+FrameHandler = Callable[[tuple[int, int, Any]], bool]
+
+
+class RawDelivery(NamedTuple):
+    """A delivery with its properties decoded as far as they can be."""
+
+    tag: int
+    redelivered: bool
+    routing_key: str
+    properties: dict[str, Any]
+    body: bytes
+
+
+class _Partial:
+    """A delivery whose content is still to come."""
+
+    def __init__(self, channel: int, arguments: bytes) -> None:
+        self.channel = channel
+        at = 4 + 1 + arguments[4]  # past the method's id and the consumer tag
+        self.tag, flags = unpack_from(">QB", arguments, at)
+        self.redelivered = bool(flags & 1)
+        at += 9
+        at += 1 + arguments[at]  # past the exchange
+        length = arguments[at]
+        # Undecodable bytes become marks, so the key differs from every event's type.
+        self.routing_key = arguments[at + 1 : at + 1 + length].decode(errors="replace")
+        self.properties: dict[str, Any] = {}
+        self.missing = 0
+        self.chunks: list[bytes] = []
+
+    def header(self, payload: bytes) -> None:
+        (self.missing,) = unpack_from(">Q", payload, 4)
+        self.properties = _properties(payload)
+
+    def content(self, payload: bytes) -> None:
+        self.chunks.append(payload)
+        self.missing -= len(payload)
+
+    def complete(self) -> RawDelivery:
+        body = self.chunks[0] if len(self.chunks) == 1 else b"".join(self.chunks)
+        return RawDelivery(
+            self.tag, self.redelivered, self.routing_key, self.properties, bytes(body)
+        )
+
+
+def delivery_frames(on_delivery: Callable[[RawDelivery], None]) -> Callable[..., FrameHandler]:
+    """Return a py-amqp frame handler that hands deliveries to ``on_delivery``.
+
+    Everything else goes to py-amqp's own. Only for a connection with one consumer.
+    """
+
+    def make(connection: Any, callback: Any, **options: Any) -> FrameHandler:
+        others: FrameHandler = frame_handler(connection, callback, **options)
+        partial: _Partial | None = None
+
+        def on_frame(frame: tuple[int, int, Any]) -> bool:
+            nonlocal partial
+            kind, channel, payload = frame
+            if kind == METHOD and unpack_from(">I", payload)[0] == DELIVER:
+                partial = _Partial(channel, bytes(payload))
+            elif partial is None or channel != partial.channel or kind not in {HEADER, BODY}:
+                return others(frame)
+            elif kind == HEADER:
+                partial.header(bytes(payload))
+            else:
+                partial.content(bytes(payload))
+            # What py-amqp counts to know that the broker is alive.
+            connection.bytes_recv += 1
+            if kind == METHOD or partial.missing:
+                return False
+            done, partial = partial, None
+            on_delivery(done.complete())
+            return True
+
+        return on_frame
+
+    return make
+
+
+def _properties(payload: bytes) -> dict[str, Any]:
+    message = Message()
+    try:
+        message._load_properties(Basic.Deliver[0], payload, PROPERTIES_AT)  # noqa: SLF001
+    except Exception as error:  # noqa: BLE001  # py-amqp raises whatever its parsers raise
+        # The event itself may be good: only what stands beside it is lost.
+        log.warning("undecodable message properties", error=type(error).__name__)
+        return {}
+    properties: dict[str, Any] = message.properties
+    return properties

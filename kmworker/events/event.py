@@ -1,0 +1,62 @@
+"""What a lifecycle event says, whatever it looked like on the wire."""
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final, NamedTuple
+
+from kmworker.errors import Reason
+from kmworker.model import Cause, Disposition, Item, Transport
+
+__all__ = [
+    "UNENCRYPTED",
+    "UNKNOWN_TYPE",
+    "Event",
+    "RequestedEncryption",
+    "Unencrypted",
+    "Unreadable",
+]
+
+UNKNOWN_TYPE: Final = "unknown"
+"""Stands where a message's type could not be read but a name is needed."""
+
+
+class Unencrypted(Enum):
+    """The producer's word that an item is not encrypted, as opposed to no word at all."""
+
+    UNENCRYPTED = "unencrypted"
+
+
+UNENCRYPTED: Final = Unencrypted.UNENCRYPTED
+
+
+class RequestedEncryption(NamedTuple):
+    """What an event asks for; without ``key_bits`` the source or the policy fills it in."""
+
+    cipher: str
+    key_bits: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A lifecycle event, reduced to what a decision needs."""
+
+    cause: Cause
+    item: Item
+    derived_from: Item | None
+    """The source; `Kind.IMAGE` for data from outside, None for a blank item."""
+    encryption: RequestedEncryption | Unencrypted | None
+    wish: Disposition | None
+    node: str | None = None
+    volume_type: str | None = None
+    transport: Transport | None = None
+    size_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """An event that cannot be taken, with what could be read of its name."""
+
+    reason: Reason
+    detail: str
+    event_id: str = ""
+    event_type: str = UNKNOWN_TYPE

@@ -1,0 +1,171 @@
+"""Events as they look on the wire: the definition that schemas are made from."""
+
+from collections.abc import Mapping
+from datetime import date, time
+from typing import Annotated, Final, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from kmworker.events.event import UNENCRYPTED, Event, RequestedEncryption, Unencrypted
+from kmworker.model import Cause, Disposition, Item, Kind, Transport
+
+__all__ = ["EVENT_TYPES", "Envelope"]
+
+MAX_SIZE_BYTES: Final = 2**63 - 1
+MAX_KEY_BITS: Final = 65_536
+
+ItemId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,254}$")]
+ProjectId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@+-]{0,127}$")]
+# No control characters or line separators: these names end up in logs and terminals.
+Printable = Annotated[str, Field(pattern=r"^[^\u0000-\u001f\u007f-\u009f\u2028\u2029]{1,255}$")]
+SizeBytes = Annotated[int, Field(ge=0, le=MAX_SIZE_BYTES)]
+_TIME_PATTERN: Final = (
+    r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?"
+    r"([Zz]|[+-][0-9]{2}:[0-9]{2})$"
+)
+
+
+def _real_time(text: str) -> str:
+    """Refuse the 30th of February (RFC 3339, section 5.6); second 60 is a leap second."""
+    date.fromisoformat(text[:10])
+    second = min(int(text[17:19]), 60)
+    time(int(text[11:13]), int(text[14:16]), 59 if second == 60 else int(text[17:19]))  # noqa: PLR2004
+    if text[-1] not in "Zz":
+        time(int(text[-5:-3]), int(text[-2:]))
+    return text
+
+
+Rfc3339 = Annotated[str, Field(pattern=_TIME_PATTERN, max_length=64), AfterValidator(_real_time)]
+
+
+class _Wire(BaseModel):
+    """Strict, so that `"1"` is no number; unknown fields are left to newer producers."""
+
+    model_config = ConfigDict(strict=True, extra="ignore", hide_input_in_errors=True)
+
+
+class Envelope(_Wire):
+    """The CloudEvents 1.0 attributes that every event has."""
+
+    specversion: Literal["1.0"]
+    id: Annotated[str, Field(pattern=r"^[ -~]{1,255}$")]
+    source: Annotated[str, Field(min_length=1, max_length=255)]
+    type: Annotated[str, Field(min_length=1)]
+    time: Rfc3339 | None = None
+
+
+class WireEncryption(_Wire):
+    """A cipher in dm-crypt's notation; the DEK's length in bits."""
+
+    cipher: Annotated[str, Field(pattern=r"^[!-~]{1,128}$")]
+    key_bits: Annotated[int, Field(ge=1, le=MAX_KEY_BITS)] | None = None
+
+
+class _Source(_Wire):
+    id: ItemId
+    project_id: ProjectId | None = None
+
+
+class VolumeSource(_Source):
+    """What a volume was made from."""
+
+    kind: Literal["volume", "snapshot", "replica", "image"]
+
+
+class ReplicaSource(_Source):
+    """What a replica is a copy of."""
+
+    kind: Literal["volume", "snapshot", "partition"]
+
+
+class _Data(_Wire):
+    project_id: ProjectId
+    size_bytes: SizeBytes | None = None
+    disposition: Literal["create", "clone", "reuse"] | None = None
+
+
+class VolumeCreated(_Data):
+    """A volume exists, and no byte of it is written yet."""
+
+    volume_id: ItemId
+    source: VolumeSource | None = None
+    volume_type: Printable | None = None
+    encryption: WireEncryption | None = None
+
+    def to_event(self, cause: Cause) -> Event:
+        """Reduce it to what a decision needs."""
+        return Event(
+            cause=cause,
+            item=Item(self.project_id, Kind.VOLUME, self.volume_id),
+            derived_from=_source_item(self.source, self.project_id),
+            encryption=_requested(self),
+            wish=_wish(self),
+            volume_type=self.volume_type,
+            size_bytes=self.size_bytes,
+        )
+
+
+class SnapshotTaken(_Data):
+    """A snapshot of a volume exists."""
+
+    snapshot_id: ItemId
+    volume_id: ItemId
+
+    def to_event(self, cause: Cause) -> Event:
+        """Reduce it to what a decision needs."""
+        return Event(
+            cause=cause,
+            item=Item(self.project_id, Kind.SNAPSHOT, self.snapshot_id),
+            derived_from=Item(self.project_id, Kind.VOLUME, self.volume_id),
+            encryption=None,
+            wish=_wish(self),
+            size_bytes=self.size_bytes,
+        )
+
+
+class ReplicaAdded(_Data):
+    """A replica of an item will be held by a node."""
+
+    replica_id: ItemId
+    source: ReplicaSource
+    node: Printable
+    transport: Literal["block", "file", "reencrypt"] | None = None
+    encryption: WireEncryption | None = None
+
+    def to_event(self, cause: Cause) -> Event:
+        """Reduce it to what a decision needs."""
+        return Event(
+            cause=cause,
+            item=Item(self.project_id, Kind.REPLICA, self.replica_id),
+            derived_from=_source_item(self.source, self.project_id),
+            encryption=_requested(self),
+            wish=_wish(self),
+            node=self.node,
+            transport=None if self.transport is None else Transport(self.transport),
+            size_bytes=self.size_bytes,
+        )
+
+
+EVENT_TYPES: Final[Mapping[str, type[VolumeCreated | SnapshotTaken | ReplicaAdded]]] = {
+    "volume-created": VolumeCreated,
+    "snapshot-taken": SnapshotTaken,
+    "replica-added": ReplicaAdded,
+}
+
+
+def _source_item(source: _Source | None, project: str) -> Item | None:
+    if source is None:
+        return None
+    kind: str = source.kind  # type: ignore[attr-defined]  # both subclasses have it
+    return Item(source.project_id or project, Kind(kind), source.id)
+
+
+def _requested(data: VolumeCreated | ReplicaAdded) -> RequestedEncryption | Unencrypted | None:
+    """Tell an explicit null (not encrypted) from a field that is not there."""
+    if data.encryption is not None:
+        return RequestedEncryption(data.encryption.cipher, data.encryption.key_bits)
+    return UNENCRYPTED if "encryption" in data.model_fields_set else None
+
+
+def _wish(data: _Data) -> Disposition | None:
+    return None if data.disposition is None else Disposition(data.disposition)
