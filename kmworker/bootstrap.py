@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
-from kmworker.bus.rabbit import RabbitBus
+from kmworker.bus.choice import open_bus
 from kmworker.bus.topology import Topology
 from kmworker.clock import SystemClock, rfc3339
 from kmworker.crypto import Keyring, KeyringVault
@@ -17,10 +17,11 @@ from kmworker.errors import SetupError
 from kmworker.path import BatchPath, Exchanges, Step
 from kmworker.plan import Fresh
 from kmworker.policy import Policy, load_policy
+from kmworker.redis_client import Client
 from kmworker.reporting import Reporter
 from kmworker.settings import Settings
 from kmworker.store.admission import Admission
-from kmworker.store.connection import Client, connect
+from kmworker.store.connection import connect
 from kmworker.store.names import Names
 from kmworker.store.redis_store import RedisStore
 from kmworker.store.reports import RedisReports
@@ -102,7 +103,7 @@ def build_worker(settings: Settings, on_step: Callable[[Step], None] = lambda _:
     parts = open_store(settings)
     worker_id = f"{platform.node()}-{os.getpid()}-{secrets.token_hex(3)}"
     batch_max = settings.worker.batch_max
-    bus = RabbitBus(settings.broker, prefetch=2 * batch_max, name=f"kmworker {worker_id}")
+    bus = open_bus(settings.broker, prefetch=2 * batch_max, name=f"kmworker {worker_id}")
     tally = Tally(clock)
     topology = Topology(settings.broker.namespace)
     kek_id = parts.vault.kek_id

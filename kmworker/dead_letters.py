@@ -22,7 +22,8 @@ PERSISTENT: Final = 2
 UNDELIVERABLE: Final = frozenset({"user_id", "expiration"})
 # CC and BCC route (sender-selected distribution); the others are the broker's own notes
 # on an earlier delivery, and a repeated x-death makes it drop messages as a cycle.
-BROKER_HEADERS: Final = frozenset({"CC", "BCC", "x-delivery-count", "x-acquired-count"})
+BROKER_HEADERS: Final = frozenset({"CC", "BCC", "x-death", "x-delivery-count", "x-acquired-count"})
+DEATH_NOTES: Final = ("x-first-death-", "x-last-death-")
 
 
 def dead_letter(  # noqa: PLR0913  # one keyword for each header
@@ -65,11 +66,13 @@ def dead_letter(  # noqa: PLR0913  # one keyword for each header
     return Outgoing(exchange, _routing_key(refusal, event_type), original.body, kept)
 
 
-def _kept_headers(headers: Mapping[str, Any]) -> dict[str, Any]:
+def _kept_headers(headers: Mapping[str | bytes, Any]) -> dict[str | bytes, Any]:
+    """Leave out what would make the letter undeliverable; names that are not UTF-8 are bytes."""
     return {
         name: value
         for name, value in headers.items()
-        if name not in BROKER_HEADERS and not name.startswith(("x-death", "x-first-death-"))
+        if name not in BROKER_HEADERS
+        and not (isinstance(name, str) and name.startswith(DEATH_NOTES))
     }
 
 

@@ -95,4 +95,12 @@ class SetupError(KMWorkerError):
 
 
 class NotFound(KMWorkerError):
-    """What a command was asked for is not there."""
+    """What a command was asked for is not there.
+
+    Attributes:
+        hint: where it may be instead, one line.
+    """
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint

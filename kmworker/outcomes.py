@@ -130,8 +130,9 @@ class _Sorting:
             self._left.ready.append(answer.assignment.item)
 
     def _assigned(self, arrival: Arrival, answer: Committed) -> None:
-        if answer.outcome is Outcome.ORPHAN:
-            detail = f"the scope of {arrival.event.item.ref} is there without the item"
+        orphan = self._orphan(arrival, answer)
+        if orphan is not None:
+            detail = f"the scope of {orphan.ref} is there without the item"
             self._bury(dead_from(arrival, Refuse(Reason.INTEGRITY, detail)))
         elif answer.assignment is None:
             self._carry(arrival)
@@ -142,6 +143,15 @@ class _Sorting:
             if answer.outcome is Outcome.EXISTS:
                 self._done.repeats += 1
             self._announce_with_founder(arrival, _held(answer))
+
+    def _orphan(self, arrival: Arrival, answer: Committed) -> Item | None:
+        """Return the item whose scope is there without it: this one, or the founded partition."""
+        if answer.outcome is Outcome.ORPHAN:
+            return arrival.event.item
+        partition = self._plan.founded.get(arrival.event.item)
+        founding = None if partition is None else self._stored.get(partition)
+        # Its replica's write is only stale, and would be in every round to come.
+        return partition if founding is not None and founding.outcome is Outcome.ORPHAN else None
 
     def _parked(self, arrival: Arrival, answer: Committed) -> None:
         if answer.outcome is Outcome.PARKED:

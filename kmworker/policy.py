@@ -13,7 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from kmworker.errors import SetupError
 from kmworker.events import EVENT_TYPES, Event
-from kmworker.model import Disposition, Encryption
+from kmworker.model import Disposition, Encryption, Kind, Transport
 
 __all__ = ["Action", "Circumstances", "IvUse", "Policy", "Rule", "load_policy"]
 
@@ -241,9 +241,14 @@ def _check_names(policy: Policy) -> None:
         if twice is not None:
             raise ValueError(f"{what} {twice} is there twice")
     for rule in policy.rule:
-        for glob in rule.event:
-            if not any(fnmatchcase(known, glob) for known in EVENT_TYPES):
-                raise ValueError(f"rule {rule.name}: no event type is like {glob}")
+        for column, globs, words in (
+            ("event type", rule.event, EVENT_TYPES),
+            ("source", rule.source, (ABSENT, *Kind)),
+            ("transport", rule.transport, (ABSENT, *Transport)),
+        ):
+            unheard_of = next((g for g in globs if not any(fnmatchcase(w, g) for w in words)), None)
+            if unheard_of is not None:
+                raise ValueError(f"rule {rule.name}: no {column} is like {unheard_of}")
 
 
 def _check_feasible(rule: Rule) -> None:

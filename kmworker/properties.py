@@ -24,5 +24,9 @@ def unpack(packed: str) -> dict[str, Any]:
     Raises:
         ValueError: it is not what `pack` writes.
     """
-    values, _length = serialization.loads("F", base64.b64decode(packed, validate=True), 0)
-    return dict(values[0])
+    table = base64.b64decode(packed, validate=True)
+    try:
+        (properties,), _length = serialization.loads("F", table, 0)
+    except Exception as error:  # py-amqp raises whatever its parsers raise
+        raise ValueError("not an AMQP field table") from error
+    return dict(properties)

@@ -35,6 +35,9 @@ TEST_PREFIX: Final = "KMWORKER_TEST_"
 
 Layer = dict[str, dict[str, Any]]
 
+# In `broker.url` these mean streams, as the embedded mode has them.
+STREAM_SCHEMES: Final = ("redis", "rediss", "unix")
+
 MAX_PORT: Final = 65_535
 _URL: Final = re.compile(
     r"(?P<scheme>[a-z]+)://"
@@ -63,8 +66,10 @@ def _url(example: str, *schemes: str) -> AfterValidator:
     return AfterValidator(check)
 
 
-BrokerUrl = Annotated[str, _url("amqp://user:password@host:5672/vhost", "amqp", "amqps")]
-StoreUrl = Annotated[str, _url("redis://user:password@host:6379/0", "redis", "rediss", "unix")]
+BrokerUrl = Annotated[
+    str, _url("amqp://user:password@host:5672/vhost", "amqp", "amqps", *STREAM_SCHEMES)
+]
+StoreUrl = Annotated[str, _url("redis://user:password@host:6379/0", *STREAM_SCHEMES)]
 # amq. is the broker's own.
 AmqpName = Annotated[str, Field(pattern=r"^(?!amq(\.|\Z))[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")]
 # The open keys of a prefix kmsecret would be among the closed keys of km.

@@ -28,8 +28,8 @@ _TIME_PATTERN: Final = (
 def _real_time(text: str) -> str:
     """Refuse the 30th of February (RFC 3339, section 5.6); second 60 is a leap second."""
     date.fromisoformat(text[:10])
-    second = min(int(text[17:19]), 60)
-    time(int(text[11:13]), int(text[14:16]), 59 if second == 60 else int(text[17:19]))  # noqa: PLR2004
+    second = int(text[17:19])
+    time(int(text[11:13]), int(text[14:16]), 59 if second == 60 else second)  # noqa: PLR2004
     if text[-1] not in "Zz":
         time(int(text[-5:-3]), int(text[-2:]))
     return text

@@ -1,15 +1,9 @@
-"""A connection to the store that never repeats a write by itself.
-
-The client library would send a whole pipeline again after a timeout. Our scripts bear
-that, but what is retried, and when, is the worker's to decide: it has the batch.
-"""
+"""The connection to the store: what its errors mean, and whether it is durable."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
 
-import redis
-from redis.backoff import NoBackoff
 from redis.exceptions import (
     AuthenticationError,
     NoPermissionError,
@@ -18,14 +12,12 @@ from redis.exceptions import (
     RedisError,
     ResponseError,
 )
-from redis.retry import Retry
 
 from kmworker.errors import PermanentError, Reason, SetupError, StoreUnavailable
-from kmworker.settings import StoreSettings, redacted_url
+from kmworker.redis_client import Client, connect_to
+from kmworker.settings import StoreSettings
 
 __all__ = ["Client", "connect", "refuse_volatile", "store_errors", "translate"]
-
-Client = redis.Redis
 
 # Replies that say "not now": the server is loading, full, failing over or read-only.
 NOT_NOW: Final = (
@@ -34,7 +26,7 @@ NOT_NOW: Final = (
 )  # fmt: skip
 
 
-def connect(settings: StoreSettings) -> redis.Redis:
+def connect(settings: StoreSettings) -> Client:
     """Return a client for the store; nothing is sent yet.
 
     Raises:
@@ -45,18 +37,7 @@ def connect(settings: StoreSettings) -> redis.Redis:
             "no store is configured",
             hint="set store.url in kmworker.toml or KMWORKER_STORE__URL, e.g. redis://127.0.0.1",
         )
-    url = settings.url
-    try:
-        return redis.Redis.from_url(
-            url,
-            socket_timeout=settings.timeout_s,
-            socket_connect_timeout=settings.timeout_s,
-            socket_keepalive=True,
-            retry=Retry(NoBackoff(), 0),
-            protocol=2,
-        )
-    except ValueError as wrong:
-        raise SetupError(f"store.url {redacted_url(url)}: {wrong}") from None
+    return connect_to(settings.url, settings.timeout_s)
 
 
 def translate(error: RedisError) -> Exception:
@@ -83,7 +64,7 @@ def store_errors() -> Iterator[None]:
         raise translate(error) from error
 
 
-def refuse_volatile(client: redis.Redis) -> None:
+def refuse_volatile(client: Client) -> None:
     """Refuse a store that could lose an acknowledged write, or evict a key.
 
     Raises:
