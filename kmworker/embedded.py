@@ -76,24 +76,24 @@ class EmbeddedServer:
         Raises:
             SetupError: it cannot be used, or another instance has it.
         """
-        try:
+        with _folder_errors(self.data_dir):
             self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._lock = os.open(
-                self.data_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
-            )
-        except OSError as wrong:
-            raise SetupError(
-                f"cannot use {self.data_dir}: {wrong.strerror}", hint="choose another --data-dir"
-            ) from None
+            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+            self._lock = os.open(self.data_dir / "lock", flags, 0o600)
         # After a SIGKILL of its parent the last server still needs a moment to end.
         deadline = time.monotonic() + LOCK_DEADLINE_S
         while not _locked(self._lock):
-            if time.monotonic() > deadline:
+            if _holder_lives(self._lock) or time.monotonic() > deadline:
+                os.close(self._lock)
+                self._lock = None
                 raise SetupError(
                     f"another kmworker uses {self.data_dir}",
-                    hint="stop it, or choose another --data-dir",
+                    hint="stop it, or choose another folder with --data-dir",
                 )
             time.sleep(POLL_S)
+        with _folder_errors(self.data_dir):
+            os.truncate(self._lock, 0)
+            os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
 
     def start(self) -> None:
         """Start the server and wait until it has loaded its data.
@@ -129,10 +129,10 @@ class EmbeddedServer:
                 self._process.kill()
                 self._process.wait()
             self._process = None
+            self._socket.unlink(missing_ok=True)
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
-        self._socket.unlink(missing_ok=True)
 
     def why_it_ended(self) -> SetupError:
         """Return an error with the last that the server wrote to its log."""
@@ -166,7 +166,8 @@ class EmbeddedServer:
         }
         path = self.data_dir / "valkey.conf"
         lines = (f"{name} {json.dumps(value)}\n" for name, value in options.items())
-        path.write_text("".join(lines), encoding="utf-8")
+        with _folder_errors(self.data_dir):
+            path.write_text("".join(lines), encoding="utf-8")
         return path
 
     def _answers(self) -> bool:
@@ -210,6 +211,28 @@ def _instance_file(environ: Mapping[str, str]) -> Path:
     if base:
         return Path(base) / "kmworker" / "up.json"
     return Path(environ.get("HOME", "/")) / ".local" / "state" / "kmworker" / "up.json"
+
+
+@contextmanager
+def _folder_errors(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as wrong:
+        raise SetupError(
+            f"cannot use {folder}: {wrong.strerror}",
+            hint="free space there, or choose another folder with --data-dir",
+        ) from None
+
+
+def _holder_lives(descriptor: int) -> bool:
+    """Say whether the process that took the lock, not only its server, is still there."""
+    try:
+        os.kill(int(os.pread(descriptor, 32, 0)), 0)
+    except (ValueError, ProcessLookupError):
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _locked(descriptor: int) -> bool:

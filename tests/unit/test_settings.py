@@ -305,7 +305,7 @@ GOOD_BROKERS = [
 ]
 BAD_BROKERS = [
     "host:5672",
-    "redis://host",
+    "http://host",
     "amqp://",
     "amqp://:5672/",
     "amqp://host:port",
