@@ -60,7 +60,7 @@ class Left:
 def dead_from(arrival: Arrival, refusal: Refuse) -> Dead:
     """Send a readable event to the dead letters."""
     cause = arrival.event.cause
-    attempts = arrival.attempts if arrival.entry is None else arrival.entry.attempts
+    attempts = max(arrival.attempts, 0 if arrival.entry is None else arrival.entry.attempts)
     return Dead(
         arrival.original, refusal, cause.id, cause.type, arrival.delivery, arrival.entry, attempts
     )
@@ -96,6 +96,7 @@ class _Sorting:
             for write, answer in zip(plan.writes, committed, strict=True)
             if isinstance(write, AssignWrite)
         }
+        self._assigned_here: set[Item] = set()
         self._done = Done()
         self._left = Left()
         for letter in dead:
@@ -140,8 +141,9 @@ class _Sorting:
             # Another worker assigned it meanwhile, from elsewhere: a conflict, next round.
             self._carry(arrival)
         else:
-            if answer.outcome is Outcome.EXISTS:
+            if answer.outcome is Outcome.EXISTS or arrival.event.item in self._assigned_here:
                 self._done.repeats += 1
+            self._assigned_here.add(arrival.event.item)
             self._announce_with_founder(arrival, _held(answer))
 
     def _orphan(self, arrival: Arrival, answer: Committed) -> Item | None:

@@ -9,12 +9,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+import structlog
+
 from kmworker.announcement import announce
 from kmworker.batch import fold, items_to_look_up
 from kmworker.clock import Clock, rfc3339
 from kmworker.dead_letters import dead_letter
 from kmworker.decision import Refuse
-from kmworker.errors import BrokerUnavailable, Reason
+from kmworker.errors import BrokerUnavailable, Reason, TransientError
 from kmworker.events import Unreadable, parse
 from kmworker.message import Delivery, Original
 from kmworker.outcomes import Dead, Done, Left, sort_out
@@ -24,6 +26,8 @@ from kmworker.ports import Bus, Store, Taken
 from kmworker.tally import Tally
 
 __all__ = ["BatchPath", "Exchanges", "Step"]
+
+log = structlog.get_logger()
 
 
 class Step(StrEnum):
@@ -108,7 +112,7 @@ class BatchPath:
         done, left = sort_out(plan, committed, known, dead)
         self._announce(done)
         self._on_step(Step.ANNOUNCE)
-        self._settle(done, left)
+        self._settle(done)
         self._on_step(Step.SETTLE)
         return left
 
@@ -122,13 +126,11 @@ class BatchPath:
         )
         self._tally.count("unrouted", routed.count(False))
 
-    def _settle(self, done: Done, left: Left) -> None:
+    def _settle(self, done: Done) -> None:
         """Step 7: dead letters first, the acknowledgement last of all."""
         self._bury(done.dead)
         if done.entries:
             self._store.remove(done.entries)
-        if left.still_waiting:
-            self._store.release(left.still_waiting)
         self._bus.acknowledge(done.deliveries)
         self._count(done)
 
@@ -154,9 +156,17 @@ class BatchPath:
             # Someone deleted the queue or its binding. Connecting anew declares them again.
             self._bus.close()
             raise BrokerUnavailable(f"no queue is bound to {self.exchanges.dead}")
-        self._store.count_dead([letter.refusal.reason for letter in dead])
+        self._count_dead(dead)
         for letter in dead:
             self._tally.dead(letter.refusal, letter.event_id, letter.event_type, dead_at)
+
+    def _count_dead(self, dead: Sequence[Dead]) -> None:
+        try:
+            self._store.count_dead([letter.refusal.reason for letter in dead])
+        except TransientError:
+            raise
+        except Exception as error:  # noqa: BLE001  # the letters are out, and not to be repeated
+            log.warning("dead letters not counted", error=type(error).__name__)
 
     def _count(self, done: Done) -> None:
         for held in done.new:

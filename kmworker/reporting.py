@@ -7,7 +7,6 @@ from typing import Final
 import structlog
 
 from kmworker.clock import Clock
-from kmworker.errors import TransientError
 from kmworker.ports import Bus, Reports
 from kmworker.tally import QueueCounts, Report, Tally
 
@@ -63,16 +62,16 @@ class Reporter:
     def _counts(self) -> QueueCounts | None:
         try:
             return self._bus.counts()
-        except TransientError as error:
-            log.debug("queues not counted", detail=str(error))
+        except Exception as error:  # noqa: BLE001  # best effort, whatever is wrong
+            log.debug("queues not counted", error=type(error).__name__)
             return None
 
     def _write(self, report: Report) -> None:
         try:
             self._reports.write(report)
-        except TransientError as error:
+        except Exception as error:  # noqa: BLE001  # best effort, whatever is wrong
             # The loop meets the same trouble where it matters.
-            log.debug("report not written", detail=str(error))
+            log.debug("report not written", error=type(error).__name__)
 
     def _report(self, queues: QueueCounts | None) -> Report:
         now = self._clock.now()

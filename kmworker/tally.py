@@ -102,7 +102,8 @@ class Tally:
 
     def minute(self, worker_id: str) -> dict[str, str | int | float] | None:
         """Hand over the numbers of the minute that has ended, if one has."""
-        now = self.clock.now()
+        # Not the time of day: a clock that is set back must not make an hour's minute.
+        now = self.clock.monotonic()
         if not self._minute_began:
             self._minute_began = now
         if now - self._minute_began < MINUTE_S:
@@ -118,7 +119,7 @@ class Tally:
         numbers["latency_p99_ms"] = _quantile(ordered, 0.99)
         self._minute.clear()
         self._latencies_ms.clear()
-        self._minute_began = self.clock.now()
+        self._minute_began = self.clock.monotonic()
         return numbers
 
 

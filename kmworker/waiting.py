@@ -7,11 +7,17 @@ those past their deadline, and those whose taker died between the two steps.
 from collections.abc import Iterable, Iterator
 from typing import Final
 
+import structlog
+
 from kmworker.clock import Clock
+from kmworker.errors import PermanentError, TransientError
 from kmworker.model import Item
+from kmworker.plan import Entry
 from kmworker.ports import Store, Taken
 
 __all__ = ["ReadySources", "Sweeper"]
+
+log = structlog.get_logger()
 
 LEASE: Final = "sweep"
 
@@ -21,14 +27,41 @@ class ReadySources:
 
     def __init__(self) -> None:
         self._sources: dict[Item, None] = {}
+        self._untried: dict[Entry, None] = {}
+        """Taken, and counted as tried, which they were not."""
 
     def __bool__(self) -> bool:
-        """Say whether there is anything to take."""
-        return bool(self._sources)
+        """Say whether there is anything to do."""
+        return bool(self._sources or self._untried)
 
     def add(self, sources: Iterable[Item]) -> None:
         """Remember sources whose waiting events are to be taken."""
         self._sources.update(dict.fromkeys(sources))
+
+    def give_back(self, entries: Iterable[Entry]) -> None:
+        """Let events that could not be tried be taken again, without counting this time."""
+        for entry in entries:
+            self._untried[entry] = None
+            self._sources[entry.source] = None
+
+    def wait_on(self, entries: Iterable[Entry]) -> None:
+        """Let events wait on: their sources are not there after all."""
+        for entry in entries:
+            self._untried[entry] = None
+            # To take from an absent source would be to take the same events for ever.
+            self._sources.pop(entry.source, None)
+
+    def release(self, store: Store) -> None:
+        """Take back the tries that were none; when the store is there, so not at once."""
+        if not self._untried:
+            return
+        try:
+            store.release(list(self._untried))
+        except TransientError:
+            raise
+        except Exception as error:  # noqa: BLE001  # a count too high is no reason to stop
+            log.warning("attempts of waiting events stay counted", error=_said(error))
+        self._untried.clear()
 
     def take(self, store: Store, room: int) -> list[Taken]:
         """Take waiting events, at most ``room``; a source is done when it gives fewer."""
@@ -37,7 +70,16 @@ class ReadySources:
             wanted = room - len(taken)
             if wanted <= 0:
                 break
-            found = store.take(source, wanted)
+            try:
+                found = store.take(source, wanted)
+            except TransientError:
+                # What was taken before is counted as tried, so it is tried.
+                if taken:
+                    break
+                raise
+            except Exception as error:  # noqa: BLE001  # one project's keys must not stop the rest
+                log.warning("waiting events cannot be taken", item=source.ref, error=_said(error))
+                found = []
             taken += found
             if len(found) < wanted:
                 del self._sources[source]
@@ -66,7 +108,16 @@ class Sweeper:
         self._more_is_due = False
         due: list[Taken] = []
         for project in self._store.projects():
-            due += self._sweep(project, ready)
+            try:
+                due += self._sweep(project, ready)
+            except TransientError:
+                # What was found before is counted as tried, so it is tried.
+                if not due:
+                    raise
+                self._more_is_due = True
+                break
+            except Exception as error:  # noqa: BLE001  # one project's keys must not stop the rest
+                log.warning("project cannot be swept", project=project, error=_said(error))
         return due
 
     def _is_my_turn(self) -> bool:
@@ -87,3 +138,8 @@ class Sweeper:
             after = swept.after
             if not after:
                 return
+
+
+def _said(error: Exception) -> str:
+    # Whatever else it is, its text may hold more than ids.
+    return error.detail if isinstance(error, PermanentError) else type(error).__name__

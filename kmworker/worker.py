@@ -16,6 +16,7 @@ import structlog
 from kmworker.clock import Clock
 from kmworker.decision import Refuse
 from kmworker.errors import PermanentError, TransientError, WaitingRoomFull
+from kmworker.events import UNKNOWN_TYPE
 from kmworker.message import Delivery
 from kmworker.outcomes import Dead, Left, dead_from
 from kmworker.path import BatchPath, too_many
@@ -73,6 +74,7 @@ class Worker:
         self._try_again = False
         self._carried: list[Arrival] = []
         self._ready = ReadySources()
+        self._generation = 0
 
     def stop(self) -> None:
         """Take no more events, finish those at hand, return from `run`."""
@@ -113,9 +115,11 @@ class Worker:
             self._path.exchanges = replace(self._path.exchanges, source=source)
             self._admitted = True
             log.info("store admitted", source=source)
-        generation = self._bus.generation
         self._bus.open()
-        if self._bus.generation != generation:
+        # Compared with what we worked on, not with what was before this call: an earlier
+        # one may have renewed the channel and failed after that.
+        if self._bus.generation != self._generation:
+            self._generation = self._bus.generation
             # The broker delivers again whatever came on the channel before.
             self._unsettled.clear()
             self._carried = [arrival for arrival in self._carried if arrival.delivery is None]
@@ -124,10 +128,16 @@ class Worker:
     def _turn(self) -> None:
         """Take what is there and bring it through all steps."""
         self._keep_alive()
-        due = self._sweeper.sweep_if_due(self._ready)
+        self._ready.release(self._store)
+        taken = self._sweeper.sweep_if_due(self._ready)
         room = max(self._settings.batch_max - len(self._carried), 0)
-        taken = due + self._ready.take(self._store, room) if room else due
-        deliveries = self._intake(room - len(taken))
+        try:
+            if room:
+                taken += self._ready.take(self._store, room)
+            deliveries = self._intake(room - len(taken))
+        except TransientError:
+            self._ready.give_back(waiting.entry for waiting in taken)
+            raise
         if not (taken or deliveries or self._carried):
             return
         suspects = [d for d in deliveries if d.delivery_count >= SUSPECT_AT]
@@ -161,7 +171,8 @@ class Worker:
         try:
             self._split([*carried, *arrivals], dead)
         except TransientError:
-            self._give_back([*arrivals, *carried], dead)
+            events: list[Arrival | Dead] = [*arrivals, *carried, *dead]
+            self._ready.give_back(event.entry for event in events if event.entry is not None)
             raise
         self._tally.last_batch_at = self._clock.now()
         log.info(
@@ -180,7 +191,7 @@ class Worker:
         except Exception as error:  # noqa: BLE001  # whatever it is, only one event may suffer
             size = len(arrivals) + len(dead)
             if size <= 1:
-                self._blame(arrivals, error)
+                self._blame(arrivals, dead, error)
                 return
             log.warning("batch failed, splitting it", events=size, error=type(error).__name__)
             half, dead_half = (len(arrivals) + 1) // 2, len(dead) // 2
@@ -189,6 +200,7 @@ class Worker:
 
     def _take_up(self, left: Left, arrivals: Sequence[Arrival], dead: Sequence[Dead]) -> None:
         self._carried += left.carried
+        self._ready.wait_on(left.still_waiting)
         self._ready.add(left.ready)
         kept = {a.delivery.tag for a in (*left.carried, *left.full) if a.delivery is not None}
         events: list[Arrival | Dead] = [*arrivals, *dead]
@@ -202,11 +214,11 @@ class Worker:
                 " no more are taken until some of these come or expire"
             )
 
-    def _blame(self, arrivals: Sequence[Arrival], error: Exception) -> None:
+    def _blame(self, arrivals: Sequence[Arrival], dead: Sequence[Dead], error: Exception) -> None:
         """Deal with the one event that a batch fails on."""
         if not arrivals:
-            log.error("a dead letter cannot be published")
-            raise TransientError("a dead letter cannot be published") from error
+            self._bury_bare(dead, error)
+            return
         (arrival,) = arrivals
         cause = arrival.event.cause
         if isinstance(error, PermanentError):
@@ -220,12 +232,25 @@ class Worker:
             refusal = too_many(arrival.attempts)
         self._split([], [dead_from(arrival, refusal)])
 
+    def _bury_bare(self, dead: Sequence[Dead], error: Exception) -> None:
+        """Leave off what stands beside the event: that may be what cannot be published."""
+        for letter in dead:
+            if letter.original.properties:
+                log.warning("dead letter loses its properties", event_id=letter.event_id)
+                bare = replace(letter.original, properties={})
+                self._split([], [replace(letter, original=bare)])
+                return
+        log.error("a dead letter cannot be published")
+        raise TransientError("a dead letter cannot be published") from error
+
     def _alone(self, suspect: Delivery) -> None:
         """Handle an event that may have ended a worker, counting the try before it."""
         digest = sha256(suspect.original.body).hexdigest()[:32]
         attempts = self._store.count_attempt(digest)
         if attempts > self._settings.max_attempts:
-            self._split([], _as_dead(self._path, suspect, attempts - 1))
+            # Reading it once more may be what ends us; the next time it goes unread.
+            read = attempts == self._settings.max_attempts + 1
+            self._split([], self._given_up(suspect, attempts - 1, read=read))
         else:
             try:
                 self._batch([suspect], [], [])
@@ -235,22 +260,18 @@ class Worker:
                 raise
         self._store.forget_attempts(digest)
 
-    def _give_back(self, arrivals: Sequence[Arrival], dead: Sequence[Dead]) -> None:
-        """Let what could not be tried be tried again, without counting this time."""
-        events: list[Arrival | Dead] = [*arrivals, *dead]
-        entries = [event.entry for event in events if event.entry is not None]
-        self._ready.add(entry.source for entry in entries)
-        if entries:
-            try:
-                self._store.release(entries)
-            except TransientError:
-                log.warning("attempts of waiting events stay counted", entries=len(entries))
+    def _given_up(self, suspect: Delivery, attempts: int, *, read: bool) -> list[Dead]:
+        arrivals, dead = self._path.parse([suspect], []) if read else ([], [])
+        dead += [dead_from(replace(a, attempts=attempts), too_many(attempts)) for a in arrivals]
+        refusal = too_many(attempts)
+        unread = Dead(suspect.original, refusal, "", UNKNOWN_TYPE, suspect, None, attempts)
+        return dead or [unread]
 
     def _fail(self, error: TransientError) -> None:
         self._failures += 1
         self._admitted = False
         # Their deliveries are unsettled, their entries still wait: both come again.
-        self._ready.add(a.entry.source for a in self._carried if a.entry is not None)
+        self._ready.give_back(a.entry for a in self._carried if a.entry is not None)
         self._carried = []
         self._try_again = bool(self._unsettled)
         self._tally.last_error = f"{type(error).__name__}: {error}"
@@ -274,11 +295,3 @@ class Worker:
             self._next_tick = now + TICK_S
             self._reporter.report_if_due()
             self._bus.tick()
-
-
-def _as_dead(path: BatchPath, suspect: Delivery, attempts: int) -> list[Dead]:
-    arrivals, dead = path.parse([suspect], [])
-    return [
-        *dead,
-        *(dead_from(replace(a, attempts=attempts), too_many(attempts)) for a in arrivals),
-    ]

@@ -1,19 +1,74 @@
-"""minimal"""
-import signal
-import sys
-import os
+"""The program ``kmworker``: its options and the table of its commands."""
+
+from collections.abc import Mapping
 from pathlib import Path
-from kmworker.settings import load_settings
-from kmworker.logs import configure_logs
-from kmworker.bootstrap import build_worker
-from kmworker.crypto import Keyring
+from typing import Annotated, ClassVar
+
+import typer
+
+from kmworker import __version__
+from kmworker.cli.program import Ending, Invocation, Program, examples
+
+__all__ = ["app", "main"]
+
+
+class KMWorker(Program):
+    """All commands, in the order of the contract."""
+
+    purposes: ClassVar[Mapping[str, str]] = {
+        "worker": "Run one worker process until SIGTERM.",
+        "up": "Run an embedded store and queue and one worker until Ctrl-C.",
+        "demo": "Send a sample collection through the queue and show which keys it gets.",
+        "publish": "Publish events; returns once the broker has confirmed them.",
+        "watch": "Print assignments as they are announced, until Ctrl-C.",
+        "announce": "Publish stored assignments again: same ids, same bytes.",
+        "status": "Show totals, queues, workers, dead letters and waiting events.",
+        "show": "Show an item, key-id or key scope, with its lineage.",
+        "explain": "Say what the policy would decide for an event, and why.",
+        "key": "Handle DEKs, for key operators.",
+        "doctor": "Check broker, store, keyring and policy, and change nothing.",
+        "keyring": "Make and look at the keyring of KEKs.",
+    }
+
+
+app = typer.Typer(
+    cls=KMWorker, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False
+)
+
+
+def _print_version(wanted: bool) -> None:  # noqa: FBT001  # typer's call
+    if wanted:
+        typer.echo(f"kmworker {__version__}")
+        raise typer.Exit(Ending.DONE)
+
+
+@app.callback(
+    epilog=examples(
+        "kmworker keyring init",
+        "kmworker --config /etc/kmworker/kmworker.toml worker",
+        "kmworker publish volume-created --project p1 --set volume_id=v1",
+        "kmworker show volume:v1",
+    )
+)
+def kmworker(
+    context: typer.Context,
+    config: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Settings, in place of the files searched for."),
+    ] = None,
+    *,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version and exit.", is_eager=True, callback=_print_version
+        ),
+    ] = False,
+) -> None:
+    """Give every encrypted volume, snapshot and replica its key."""
+    del version
+    context.obj = Invocation(config)
+
 
 def main() -> None:
-    settings = load_settings(None, os.environ)
-    configure_logs(settings.log.level, settings.log.format)
-    if sys.argv[1:3] == ["keyring", "init"]:
-        Keyring.generate(settings.keyring.path)
-        return
-    worker = build_worker(settings)
-    signal.signal(signal.SIGTERM, lambda *_: worker.stop())
-    worker.run()
+    """Run the program and exit with its code."""
+    app(prog_name="kmworker")

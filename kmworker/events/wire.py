@@ -16,8 +16,9 @@ MAX_KEY_BITS: Final = 65_536
 
 ItemId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,254}$")]
 ProjectId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@+-]{0,127}$")]
-# No control characters or line separators: these names end up in logs and terminals.
-Printable = Annotated[str, Field(pattern=r"^[^\u0000-\u001f\u007f-\u009f\u2028\u2029]{1,255}$")]
+# No control characters or line separators: these names end up in logs and terminals. The
+# separators stand for themselves, since \u is not known to every validator that gets this.
+Printable = Annotated[str, Field(pattern="^[^\\x00-\\x1f\\x7f-\\x9f\u2028\u2029]{1,255}$")]
 SizeBytes = Annotated[int, Field(ge=0, le=MAX_SIZE_BYTES)]
 _TIME_PATTERN: Final = (
     r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?"
@@ -39,58 +40,81 @@ Rfc3339 = Annotated[str, Field(pattern=_TIME_PATTERN, max_length=64), AfterValid
 
 
 class _Wire(BaseModel):
-    """Strict, so that `"1"` is no number; unknown fields are left to newer producers."""
+    """Strict, so that `"1"` is no number; unknown fields are left to newer producers.
 
-    model_config = ConfigDict(strict=True, extra="ignore", hide_input_in_errors=True)
+    What is written under a class or a field is its description in the published schemas.
+    """
+
+    model_config = ConfigDict(
+        strict=True, extra="ignore", hide_input_in_errors=True, use_attribute_docstrings=True
+    )
 
 
 class Envelope(_Wire):
     """The CloudEvents 1.0 attributes that every event has."""
 
     specversion: Literal["1.0"]
+    """The version of CloudEvents."""
     id: Annotated[str, Field(pattern=r"^[ -~]{1,255}$")]
+    """With `source`, identifies the event: printable ASCII."""
     source: Annotated[str, Field(min_length=1, max_length=255)]
+    """Who publishes: a URI reference, by convention a path such as `/cinder/blk01`."""
     type: Annotated[str, Field(min_length=1)]
+    """What happened; the message's routing key is the same."""
     time: Rfc3339 | None = None
+    """When it happened, in RFC 3339; second 60 is a leap second."""
 
 
 class WireEncryption(_Wire):
     """A cipher in dm-crypt's notation; the DEK's length in bits."""
 
     cipher: Annotated[str, Field(pattern=r"^[!-~]{1,128}$")]
+    """As dm-crypt writes it, e.g. `aes-xts-plain64`."""
     key_bits: Annotated[int, Field(ge=1, le=MAX_KEY_BITS)] | None = None
+    """The DEK's length. Absent: the source's with the same cipher, else the policy's default."""
 
 
 class _Source(_Wire):
     id: ItemId
+    """The source's id within its project and kind."""
     project_id: ProjectId | None = None
+    """The source's project, where it differs from the item's."""
 
 
 class VolumeSource(_Source):
     """What a volume was made from."""
 
     kind: Literal["volume", "snapshot", "replica", "image"]
+    """An `image` is data from outside that has no key here."""
 
 
 class ReplicaSource(_Source):
     """What a replica is a copy of."""
 
     kind: Literal["volume", "snapshot", "partition"]
+    """A `partition` is a Swift partition; its first replica creates it, in its own project."""
 
 
 class _Data(_Wire):
     project_id: ProjectId
+    """The item's project; for Swift partitions and their replicas the cluster's name."""
     size_bytes: SizeBytes | None = None
+    """How much data the item can hold."""
     disposition: Literal["create", "clone", "reuse"] | None = None
+    """A wish for how the item joins its source; policy decides whether it is heard."""
 
 
 class VolumeCreated(_Data):
     """A volume exists, and no byte of it is written yet."""
 
     volume_id: ItemId
+    """The volume's id."""
     source: VolumeSource | None = None
+    """What the volume was made from. Absent: it is blank."""
     volume_type: Printable | None = None
+    """The storage's name for this kind of volume, which policy can go by."""
     encryption: WireEncryption | None = None
+    """Null: the volume is not encrypted. Absent: the source's, else the policy's default."""
 
     def to_event(self, cause: Cause) -> Event:
         """Reduce it to what a decision needs."""
@@ -109,7 +133,9 @@ class SnapshotTaken(_Data):
     """A snapshot of a volume exists."""
 
     snapshot_id: ItemId
+    """The snapshot's id."""
     volume_id: ItemId
+    """The volume that the snapshot was taken of."""
 
     def to_event(self, cause: Cause) -> Event:
         """Reduce it to what a decision needs."""
@@ -127,10 +153,15 @@ class ReplicaAdded(_Data):
     """A replica of an item will be held by a node."""
 
     replica_id: ItemId
+    """The replica's id."""
     source: ReplicaSource
+    """What the replica is a copy of."""
     node: Printable
+    """The host that will hold the replica."""
     transport: Literal["block", "file", "reencrypt"] | None = None
+    """How the data travels: ciphertext in blocks or files, or encrypted anew by its receiver."""
     encryption: WireEncryption | None = None
+    """Null: the replica is not encrypted. Absent: the source's, else the policy's default."""
 
     def to_event(self, cause: Cause) -> Event:
         """Reduce it to what a decision needs."""

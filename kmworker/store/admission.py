@@ -13,7 +13,7 @@ from kmworker.errors import SetupError
 from kmworker.store.connection import refuse_volatile, store_errors
 from kmworker.store.names import Names
 
-__all__ = ["Admission"]
+__all__ = ["Admission", "check_values_in", "refuse_other_keyring"]
 
 CHECK = "check:"
 
@@ -72,23 +72,8 @@ class Admission:
     def _verified(self, found: Mapping[str, str]) -> str:
         source = found.get("source", self._source)
         ours = self._check_values(source)
-        theirs = {
-            name.removeprefix(CHECK): value
-            for name, value in found.items()
-            if name.startswith(CHECK)
-        }
-        for kek_id, value in theirs.items():
-            if kek_id not in ours:
-                raise SetupError(
-                    f"the store's records are under KEK {kek_id}, which this keyring lacks",
-                    hint="use the keyring that the store was filled with, or another store",
-                )
-            if value != ours[kek_id]:
-                raise SetupError(
-                    f"{self._names.top('keyring')} has been altered: its check value for KEK"
-                    f" {kek_id} is wrong",
-                    hint="find out who wrote to the store; restore the hash from a backup",
-                )
+        theirs = check_values_in(found)
+        refuse_other_keyring(theirs, ours, self._names.top("keyring"))
         for kek_id in ours.keys() - theirs.keys():
             self._client.hsetnx(self._names.top("keyring"), CHECK + kek_id, ours[kek_id])
         if ours.keys() != theirs.keys():
@@ -96,3 +81,34 @@ class Admission:
             # Whoever registered at the same moment with another keyring shows now.
             return self._verified(self._read())
         return source
+
+
+def check_values_in(found: Mapping[str, str]) -> dict[str, str]:
+    """Return, per kek_id, the check value that a store's keyring hash holds."""
+    return {
+        name.removeprefix(CHECK): value for name, value in found.items() if name.startswith(CHECK)
+    }
+
+
+def refuse_other_keyring(theirs: Mapping[str, str], ours: Mapping[str, str], key: str) -> None:
+    """Compare the check values in a store with those of our keyring.
+
+    Args:
+        theirs: as in the store.
+        ours: as our keyring makes them.
+        key: where the store's are, for messages.
+
+    Raises:
+        SetupError: the store's records are under a KEK that we lack, or someone wrote there.
+    """
+    for kek_id, value in theirs.items():
+        if kek_id not in ours:
+            raise SetupError(
+                f"the store's records are under KEK {kek_id}, which this keyring lacks",
+                hint="use the keyring that the store was filled with, or another store",
+            )
+        if value != ours[kek_id]:
+            raise SetupError(
+                f"{key} has been altered: its check value for KEK {kek_id} is wrong",
+                hint="find out who wrote to the store; restore the hash from a backup",
+            )

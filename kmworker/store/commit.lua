@@ -14,20 +14,16 @@
 --   3 its scope is there without it   4 parked   5 no room
 --   waits is 1 if events wait for the item
 --
--- A script is not rolled back, so everything that can fail is looked at before the
--- first write: the types here, memory by the server. Counters alone may fail later
--- (someone put text into one): they can be recomputed, and pcall lets them be.
+-- Counters alone may fail after the first write (someone put text into one): they can be
+-- recomputed, and pcall lets them be.
 
 local WRITTEN, EXISTS, STALE, ORPHAN, PARKED, FULL = 0, 1, 2, 3, 4, 5
 local items, keys, scopes, deks = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local TYPES = {'hash', 'hash', 'hash', 'hash', 'zset', 'hash', 'hash', 'hash', 'zset', 'zset', 'hash'}
 
-for i, want in ipairs(TYPES) do
-  local got = redis.call('TYPE', KEYS[i])['ok']
-  if got ~= 'none' and got ~= want then
-    return redis.error_reply('WRONGTYPE ' .. KEYS[i] .. ' is a ' .. got .. ', not a ' .. want)
-  end
-end
+local refused = refusal(
+  {'hash', 'hash', 'hash', 'hash', 'zset', 'hash', 'hash', 'hash', 'zset', 'zset', 'hash'},
+  {'HGET', 'HSET', 'HEXISTS', 'HLEN', 'HINCRBY', 'ZADD', 'ZRANGEBYLEX'})
+if refused then return refused end
 
 -- What a decision rested on, as one string; a rewrap changes none of it.
 local function state_of(ref)

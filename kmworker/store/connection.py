@@ -17,13 +17,16 @@ from kmworker.errors import PermanentError, Reason, SetupError, StoreUnavailable
 from kmworker.redis_client import Client, connect_to
 from kmworker.settings import StoreSettings
 
-__all__ = ["Client", "connect", "refuse_volatile", "store_errors", "translate"]
+__all__ = ["Client", "connect", "is_no_number", "refuse_volatile", "store_errors", "translate"]
 
 # Replies that say "not now": the server is loading, full, failing over or read-only.
 NOT_NOW: Final = (
     "OOM", "MISCONF", "READONLY", "LOADING", "BUSY", "MASTERDOWN", "NOREPLICAS",
     "CLUSTERDOWN", "TRYAGAIN", "NOAUTH", "NOPERM", "WRONGPASS", "EXECABORT",
 )  # fmt: skip
+
+# Inside a script, Redis 7.0 and Valkey say NOPERM in these words.
+NOT_PERMITTED: Final = ("The user executing the script can't", "ACL failure in script")
 
 
 def connect(settings: StoreSettings) -> Client:
@@ -42,7 +45,8 @@ def connect(settings: StoreSettings) -> Client:
 
 def translate(error: RedisError) -> Exception:
     """Return the error that says what happens to the event."""
-    text = str(error)
+    # In a pipeline, the client library puts the command first.
+    text = str(error).rpartition(" of pipeline caused error: ")[2]
     if isinstance(error, ResponseError) and not isinstance(
         error, ReadOnlyError | OutOfMemoryError | NoPermissionError | AuthenticationError
     ):
@@ -50,9 +54,14 @@ def translate(error: RedisError) -> Exception:
             return PermanentError(
                 Reason.INTEGRITY, f"the store holds a key of the wrong type: {text}"
             )
-        if not text.startswith(NOT_NOW):
+        if not text.startswith(NOT_NOW) and not any(words in text for words in NOT_PERMITTED):
             return error
     return StoreUnavailable(f"the store refuses: {text}" if text else "the store is gone")
+
+
+def is_no_number(error: RedisError) -> bool:
+    """Say whether a counter could not be counted up because someone wrote to it."""
+    return "not an integer" in str(error) or "would overflow" in str(error)
 
 
 @contextmanager

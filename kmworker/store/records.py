@@ -5,6 +5,7 @@ bytes before it: what is checked is what was stored, not what a parser made of i
 """
 
 import json
+from dataclasses import replace
 from typing import Any
 
 from kmworker.announcement import decode_data, encode_data
@@ -18,17 +19,19 @@ from kmworker.model import (
     Item,
     KeyRecord,
     KeyState,
+    Kind,
     Place,
     ScopeRecord,
     State,
 )
-from kmworker.plan import AssignWrite, ParkWrite
-from kmworker.ports import Vault
+from kmworker.plan import AssignWrite, Entry, ParkWrite
+from kmworker.ports import Taken, Vault
 from kmworker.properties import pack, unpack
 
-__all__ = ["RecordCodec", "expected_state"]
+__all__ = ["RecordCodec", "encode_write", "expected_state", "item_at"]
 
 RECORD_VERSION = 1
+KINDS = {kind.value: kind for kind in Kind}
 ITEM_HEAD = b'{"data":'
 ITEM_TAIL = b',"state":"active"'
 
@@ -164,6 +167,33 @@ class RecordCodec:
             raise _contradiction(f"the records of {item.ref} contradict each other")
         return key_record, scope_record
 
+    def taken(self, source: Item, found: list[Any]) -> Taken:
+        """Turn one part of a `take.lua` reply into a waiting event, or into what is wrong.
+
+        Raises:
+            UnknownKek: a KEK is missing here, which says nothing against the event.
+        """
+        name, attempts, record, expired = found
+        entry = Entry(source, name.decode(), attempts, bool(expired))
+        if record is None:
+            problem = f"the body of waiting event {entry.name} is missing from the store"
+            return Taken(entry, Original(b"", "", {}), problem)
+        try:
+            return Taken(entry, self.read_parked(source.project, entry.name, record))
+        except PermanentError as broken:
+            # The record itself goes to the dead letters, so that nothing is thrown away.
+            return Taken(entry, Original(record, "", {}), broken.detail)
+
+    def due(self, project: str, found: list[Any]) -> Taken:
+        """Turn one part of a `sweep.lua` reply into a waiting event; raises as `taken` does."""
+        *event, source, shown = found
+        taken = self.taken(item_at(project, source), event)
+        if not taken.problem:
+            return taken
+        # What a broken record says of its source counts only if nothing else does.
+        entry = replace(taken.entry, source=item_at(project, shown or source))
+        return replace(taken, entry=entry)
+
     def _seal(self, place: Place, body: dict[str, Any]) -> bytes:
         text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
         return self._vault.seal(place, text.encode()[:-1])
@@ -204,6 +234,13 @@ def expected_state(source: Held) -> str:
         f"{source.key.key_id} {source.key.scope_id} {source.key.state.value}"
         f" {source.scope.dek_id} {cipher} {encryption.key_bits}"
     )
+
+
+def item_at(project: str, ref: bytes) -> Item:
+    """Return the item that a ref in the store names."""
+    kind, _colon, identifier = ref.decode(errors="replace").partition(":")
+    # Nothing waits for an image, so it stands for a ref that someone has damaged.
+    return Item(project, KINDS.get(kind, Kind.IMAGE), identifier)
 
 
 def _contradiction(detail: str) -> PermanentError:

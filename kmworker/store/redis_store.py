@@ -7,21 +7,22 @@ Each project's share is one script, all shares one pipeline. What is returned fr
 import json
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
 import redis
+from redis.exceptions import RedisError
 
 from kmworker.clock import Clock, rfc3339
-from kmworker.errors import PermanentError, Reason
-from kmworker.message import Original
-from kmworker.model import Item, Kind, State
+from kmworker.errors import PermanentError, Reason, UnknownKek
+from kmworker.model import Item, State
 from kmworker.plan import AssignWrite, Entry, ParkWrite, Write
 from kmworker.ports import Committed, Outcome, Swept, Taken, Vault
 from kmworker.store.admission import Admission
-from kmworker.store.connection import store_errors
+from kmworker.store.connection import is_no_number, store_errors
 from kmworker.store.names import Names
-from kmworker.store.records import RecordCodec, encode_write
+from kmworker.store.records import RecordCodec, encode_write, item_at
 from kmworker.store.scripts import Call, Scripts
 
 __all__ = ["RedisStore"]
@@ -35,6 +36,7 @@ TAKE_KEYS: Final = ("waiting", "waiting:sources", "parked", "expired")
 REMOVE_KEYS: Final = (
     "waiting", "waiting:deadlines", "waiting:sources", "parked", "expired", "stats",
 )  # fmt: skip
+RELEASE_KEYS: Final = ("waiting",)
 SWEEP_KEYS: Final = (
     "waiting", "waiting:deadlines", "waiting:sources", "parked", "expired", "items",
 )  # fmt: skip
@@ -112,12 +114,8 @@ class RedisStore:
                 arguments = self._park_arguments(write)
             shares[project].append(index)
             argv[project] += arguments
-        replies = self._run(
-            [("commit", COMMIT_KEYS, project, argv[project]) for project in shares],
-            # First in the pipeline, so in the append-only file before any record.
-            first=self._new_projects(shares),
-        )
-        self._known_projects.update(shares)
+        self._register(shares)
+        replies = self._run(("commit", COMMIT_KEYS, project, argv[project]) for project in shares)
         results: list[Committed] = [Committed(Outcome.STALE)] * len(writes)
         for indexes, reply in zip(shares.values(), replies, strict=True):
             for index, answer in zip(indexes, reply, strict=True):
@@ -127,10 +125,8 @@ class RedisStore:
     def take(self, source: Item, limit: int) -> list[Taken]:
         """Take events that wait for ``source``; each try is on disk as an attempt."""
         (reply,) = self._run([("take", TAKE_KEYS, source.project, [source.ref, limit])])
-        return [
-            self._taken(source, name, attempts, record, expired)
-            for name, attempts, record, expired in reply
-        ]
+        with self._no_try_without_kek(source.project, reply):
+            return [self._codec.taken(source, found) for found in reply]
 
     def remove(self, entries: Sequence[Entry]) -> None:
         """Let entries leave the waiting room."""
@@ -147,7 +143,7 @@ class RedisStore:
     def release(self, entries: Sequence[Entry]) -> None:
         """Take back the attempts counted for entries that could not be tried."""
         self._run(
-            ("release", ("waiting",), project, [entry.name for entry in share])
+            ("release", RELEASE_KEYS, project, [entry.name for entry in share])
             for project, share in _by_project(entries).items()
         )
 
@@ -155,14 +151,12 @@ class RedisStore:
         """Find due and orphaned entries of a project, marking what is past its deadline."""
         argv = [f"{self._clock.now():.3f}", limit, after]
         ((due, present, following),) = self._run([("sweep", SWEEP_KEYS, project, argv)])
-        return Swept(
-            due=[
-                self._taken(_item(project, source), name, attempts, record, expired)
-                for name, attempts, record, expired, source in due
-            ],
-            present=[_item(project, source) for source in present],
-            after=following.decode(),
-        )
+        with self._no_try_without_kek(project, due):
+            return Swept(
+                due=[self._codec.due(project, found) for found in due],
+                present=[item_at(project, ref) for ref in present],
+                after=following.decode(),
+            )
 
     def count_dead(self, reasons: Sequence[Reason]) -> None:
         """Add to the running totals of dead letters by reason."""
@@ -170,7 +164,10 @@ class RedisStore:
             pipeline = self._client.pipeline(transaction=False)
             for reason, number in Counter(reasons).items():
                 pipeline.hincrby(self._names.top("dead"), reason.value, number)
-            pipeline.execute()
+            for reply in pipeline.execute(raise_on_error=False):
+                # A total that someone put text into stops no dead letter.
+                if isinstance(reply, RedisError) and not is_no_number(reply):
+                    raise reply
 
     def projects(self) -> list[str]:
         """Return every project that has or had a record."""
@@ -194,7 +191,12 @@ class RedisStore:
             pipeline.hincrby(key, digest, 1)
             # Crash loops are short; what is left of one goes with the last of them.
             pipeline.expire(key, ATTEMPTS_KEPT_S)
-            attempts, _expiry = pipeline.execute()
+            attempts, _expiry = pipeline.execute(raise_on_error=False)
+            if isinstance(attempts, RedisError):
+                if not is_no_number(attempts):
+                    raise attempts
+                self._client.hset(key, digest, 1)
+                return 1
             return int(attempts)
 
     def forget_attempts(self, digest: str) -> None:
@@ -202,20 +204,32 @@ class RedisStore:
         with store_errors():
             self._client.hdel(self._names.top("attempts"), digest)
 
-    def _run(
-        self,
-        calls: Iterable[tuple[str, Sequence[str], str, Sequence[Any]]],
-        first: Sequence[tuple[Any, ...]] = (),
-    ) -> list[Any]:
+    def _run(self, calls: Iterable[tuple[str, Sequence[str], str, Sequence[Any]]]) -> list[Any]:
         named: list[Call] = [
             (script, self._names.all_of(project, *keys), argv)
             for script, keys, project, argv in calls
         ]
-        return self._scripts.run(named, first) if named else []
+        return self._scripts.run(named) if named else []
 
-    def _new_projects(self, projects: Iterable[str]) -> list[tuple[Any, ...]]:
+    def _register(self, projects: Iterable[str]) -> None:
+        """Write the names of projects that this worker has not seen before."""
         new = [project for project in projects if project not in self._known_projects]
-        return [("SADD", self._names.top("projects"), *new)] if new else []
+        if new:
+            # A round trip of its own, once a project: were it refused in one pipeline with
+            # the records (full, not permitted, wrong type), those would be written without it.
+            with store_errors():
+                self._client.sadd(self._names.top("projects"), *new)
+            self._known_projects.update(new)
+
+    @contextmanager
+    def _no_try_without_kek(self, project: str, found: Sequence[Sequence[Any]]) -> Iterator[None]:
+        """Take back the attempts of events that the keyring alone kept from being tried."""
+        try:
+            yield
+        except UnknownKek:
+            names = [name for name, *_ in found]
+            self._run([("release", RELEASE_KEYS, project, names)])
+            raise
 
     def _park_arguments(self, write: ParkWrite) -> list[Any]:
         since = self._clock.now()
@@ -249,20 +263,10 @@ class RedisStore:
                 # Look it up: the decision says what becomes of a broken record.
                 return Committed(Outcome.STALE)
             return Committed(outcome, assignment, data, bool(waits))
+        if outcome is not Outcome.WRITTEN:
+            # Never the plan's assignment: what is not stored must not be announced.
+            return Committed(outcome)
         return Committed(outcome, write.assignment, data, bool(waits))
-
-    def _taken(
-        self, source: Item, name: bytes, attempts: int, record: bytes | None, expired: int
-    ) -> Taken:
-        entry = Entry(source, name.decode(), attempts, bool(expired))
-        if record is None:
-            problem = f"the body of waiting event {entry.name} is missing from the store"
-            return Taken(entry, Original(b"", "", {}), problem)
-        try:
-            return Taken(entry, self._codec.read_parked(source.project, entry.name, record))
-        except PermanentError as broken:
-            # The record itself goes to the dead letters, so that nothing is thrown away.
-            return Taken(entry, Original(record, "", {}), broken.detail)
 
 
 def _by_project(entries: Sequence[Entry]) -> dict[str, list[Entry]]:
@@ -270,8 +274,3 @@ def _by_project(entries: Sequence[Entry]) -> dict[str, list[Entry]]:
     for entry in entries:
         shares[entry.source.project].append(entry)
     return shares
-
-
-def _item(project: str, ref: bytes) -> Item:
-    kind, _colon, identifier = ref.decode().partition(":")
-    return Item(project, Kind(kind), identifier)

@@ -4,6 +4,9 @@
 -- KEYS  1 waiting
 -- ARGV  entries
 
+local refused = refusal({'hash'}, {'HGET', 'HSET'})
+if refused then return refused end
+
 for _, entry in ipairs(ARGV) do
   local waiting = redis.call('HGET', KEYS[1], entry)
   local attempts = waiting and tonumber(string.match(waiting, '"attempts":(%d+)')) or 0

@@ -4,6 +4,10 @@
 -- ARGV  pairs of entry, source ref
 -- Returns how many were there
 
+local refused = refusal(
+  {'hash', 'zset', 'zset', 'hash', 'hash', 'hash'}, {'HDEL', 'HINCRBY', 'ZREM'})
+if refused then return refused end
+
 local removed = 0
 for i = 1, #ARGV, 2 do
   local entry, source = ARGV[i], ARGV[i + 1]

@@ -4,17 +4,25 @@
 -- KEYS  1 waiting  2 waiting:deadlines  3 waiting:sources  4 parked  5 expired  6 items
 -- ARGV  1 now, Unix seconds  2 at most this many of each  3 look for sources after this one
 -- Returns {due, present, next}
---   due      of the first call only: {entry, attempts, parked record or false, 1 if expired, source ref}
+--   due      of the first call only: {entry, attempts, parked record or false, 1 if expired,
+--            its source ref by that record or else by `waiting`, and by `waiting` alone}
 --   present  refs of sources that are there and are waited for
 --   next     where to go on looking, '' at the end
 --
 -- Marking is atomic with seeing the source absent. A source never goes away again, so an
 -- entry that is unmarked while its source is present can never be marked later.
 
+local refused = refusal(
+  {'hash', 'zset', 'zset', 'hash', 'hash', 'hash'},
+  {'HGET', 'HSET', 'HEXISTS', 'ZRANGEBYSCORE', 'ZRANGEBYLEX'})
+if refused then return refused end
+
 local limit = tonumber(ARGV[2])
 
-local function source_of(waiting)
-  return waiting and string.match(waiting, '"source":"([^"]+)"') or ''
+-- `waiting` is for dashboards and not sealed; the parked record begins with its source.
+local function sources_of(parked, waiting)
+  local shown = waiting and string.match(waiting, '"source":"([^"]+)"') or ''
+  return parked and string.match(parked, '^{"source":"([^"]+)"') or shown, shown
 end
 
 local due, entries = {}, {}
@@ -23,7 +31,8 @@ if ARGV[3] == '' then
 end
 for _, entry in ipairs(entries) do
   local waiting = redis.call('HGET', KEYS[1], entry)
-  local source = source_of(waiting)
+  local parked = redis.call('HGET', KEYS[4], entry)
+  local source, shown = sources_of(parked, waiting)
   local attempts = waiting and tonumber(string.match(waiting, '"attempts":(%d+)')) or 0
   if source == '' or redis.call('HEXISTS', KEYS[6], source) == 0 then
     redis.call('HSET', KEYS[5], entry, ARGV[1])
@@ -33,8 +42,7 @@ for _, entry in ipairs(entries) do
     redis.call('HSET', KEYS[1], entry, text)
   end
   due[#due + 1] = {
-    entry, attempts + 1,
-    redis.call('HGET', KEYS[4], entry), redis.call('HEXISTS', KEYS[5], entry), source,
+    entry, attempts + 1, parked, redis.call('HEXISTS', KEYS[5], entry), source, shown,
   }
 end
 

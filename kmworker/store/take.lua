@@ -7,6 +7,10 @@
 -- The try is counted before it is made. An event that kills its worker is then seen to
 -- have been tried, however the worker dies.
 
+local refused = refusal(
+  {'hash', 'zset', 'hash', 'hash'}, {'HGET', 'HSET', 'HEXISTS', 'ZRANGEBYLEX'})
+if refused then return refused end
+
 local function attempt(entry)
   local waiting = redis.call('HGET', KEYS[1], entry)
   local before = waiting and tonumber(string.match(waiting, '"attempts":(%d+)')) or 0
@@ -20,7 +24,7 @@ end
 local out = {}
 local from, to = '[' .. ARGV[1] .. ' ', '(' .. ARGV[1] .. '!'
 for _, member in ipairs(redis.call('ZRANGEBYLEX', KEYS[2], from, to, 'LIMIT', 0, ARGV[2])) do
-  local entry = string.match(member, ' (%S+)$')
+  local entry = string.sub(member, #ARGV[1] + 2)
   out[#out + 1] = {
     entry, attempt(entry),
     redis.call('HGET', KEYS[3], entry), redis.call('HEXISTS', KEYS[4], entry),

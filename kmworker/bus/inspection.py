@@ -1,0 +1,115 @@
+"""Looking at a broker without leaving a trace on it.
+
+A right is found out by asking for what the broker refuses in any case: it looks at the
+right first, so the kind of refusal tells. Nothing is ever consumed or published.
+"""
+
+from collections.abc import Callable, Iterator
+from enum import Enum
+from typing import Any, Final
+
+from amqp import Message, spec
+from amqp.exceptions import AccessRefused, NotFound, PreconditionFailed
+
+from kmworker.bus.link import Link
+from kmworker.bus.topology import QUORUM, Topology
+
+__all__ = ["Inspection"]
+
+# Not a priority, and not a number of milliseconds.
+NEVER: Final = "never"
+
+
+class _Answer(Enum):
+    YES = "yes"
+    MISSING = "missing"
+    FORBIDDEN = "forbidden"
+    DIFFERENT = "different"
+    """It is there or permitted, but not with the arguments of the question."""
+
+
+_MISSING, _FORBIDDEN, _DIFFERENT = _Answer.MISSING, _Answer.FORBIDDEN, _Answer.DIFFERENT
+
+
+class Inspection:
+    """Answers questions about a broker; all raise `BrokerUnavailable` if it goes away."""
+
+    def __init__(self, link: Link, topology: Topology) -> None:
+        self._link = link
+        self._topology = topology
+
+    def server(self) -> str:
+        """Return the broker's name and version."""
+        properties: dict[str, Any] = self._link.connection.server_properties
+        return f"{properties.get('product', 'unknown')} {properties.get('version', '')}".strip()
+
+    def missing_names(self) -> list[str]:
+        """Return the exchanges and queues that are not there."""
+        topology = self._topology
+        exchanges = (topology.events, topology.assignments, topology.dead)
+        return [
+            *(f"exchange {it}" for it in exchanges if self._ask(_is_exchange, it) is _MISSING),
+            *(f"queue {it}" for it in self._queues() if self._ask(_is_queue, it) is _MISSING),
+        ]
+
+    def other_queues(self) -> list[str]:
+        """Return the queues that are no durable quorum queues, as far as that can be seen.
+
+        Asks for queues that are there (see `missing_names`): a passive declaration does not
+        look at the type. This one does, and changes nothing; without the right to configure,
+        the type cannot be seen.
+        """
+        return [it for it in self._queues() if self._ask(_is_quorum_queue, it) is _DIFFERENT]
+
+    def missing_rights(self) -> Iterator[str]:
+        """Give each right that a worker needs and this user lacks."""
+        work = self._topology.work
+        if self._ask(_consume_in_vain, work) is _FORBIDDEN:
+            yield f"read {work}"
+        for exchange in (self._topology.assignments, self._topology.dead):
+            if self._ask(_publish_in_vain, exchange) is _FORBIDDEN:
+                yield f"write {exchange}"
+
+    def _queues(self) -> tuple[str, str]:
+        return self._topology.work, self._topology.dead
+
+    def _ask(self, question: Callable[[Any, str], object], name: str) -> _Answer:
+        """Put a question on a channel of its own: the broker closes it on a refusal."""
+        with self._link.errors():
+            channel = self._link.connection.channel()
+            try:
+                question(channel, name)
+            except NotFound:
+                return _Answer.MISSING
+            except AccessRefused:
+                return _Answer.FORBIDDEN
+            except PreconditionFailed:
+                return _Answer.DIFFERENT
+            finally:
+                channel.close()
+            return _Answer.YES
+
+
+def _is_exchange(channel: Any, exchange: str) -> None:
+    channel.exchange_declare(exchange, "topic", passive=True)
+
+
+def _is_queue(channel: Any, queue: str) -> None:
+    channel.queue_declare(queue, passive=True)
+
+
+def _is_quorum_queue(channel: Any, queue: str) -> None:
+    channel.queue_declare(queue, durable=True, auto_delete=False, arguments=dict(QUORUM))
+
+
+def _consume_in_vain(channel: Any, queue: str) -> None:
+    """Ask to consume with a priority that is none."""
+    channel.basic_consume(queue, arguments={"x-priority": NEVER})
+
+
+def _publish_in_vain(channel: Any, exchange: str) -> None:
+    """Ask to publish what would expire at no time, for a user that is not there."""
+    message = Message(b"", expiration=NEVER, user_id=f"{NEVER} a user")
+    channel.send_method(spec.Basic.Publish, "Bssbb", (0, exchange, NEVER, False, False), message)
+    # Publishing has no answer of its own; whatever comes next brings the refusal with it.
+    channel.basic_qos(0, 1, False)  # noqa: FBT003  # per consumer, of which there is none

@@ -1,0 +1,174 @@
+"""``kmworker demo``: a sample collection goes through the queue and gets its keys.
+
+Nothing here is special to a demonstration: the worker is a process of its own, the events
+take the way that every producer's take, and what is printed was announced or is in the store.
+"""
+
+import json
+import os
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Final
+
+from kmworker.bus.choice import open_publisher, open_subscriber
+from kmworker.bus.subscriber import Subscriber
+from kmworker.bus.topology import Topology
+from kmworker.cli.family import Seals, family_tree
+from kmworker.cli.output import console, line, note
+from kmworker.cli.program import examples, group
+from kmworker.crypto import Keyring, KeyringVault
+from kmworker.errors import BrokerUnavailable
+from kmworker.message import Original, Outgoing
+from kmworker.sample import SAMPLE, SOURCE, SampleEvent
+from kmworker.settings import BrokerSettings, StoreSettings
+from kmworker.store.connection import connect
+from kmworker.store.names import Names
+from kmworker.store.views import Views
+from kmworker.store.views_lineage import family_of
+from kmworker.supervise import Supervisor
+
+__all__ = ["app"]
+
+DEADLINE_S: Final = 30.0
+QUIET_S: Final = 0.3
+POLL_S: Final = 0.05
+NEXT: Final = """\
+next:
+  kmworker up                    the same kept running; Ctrl-C ends it
+  kmworker publish volume-created --project p1 --set volume_id=v1
+  kmworker show volume:v1
+  kmworker explain               the policy that decided all this"""
+
+app = group()
+
+
+@app.command(epilog=examples("kmworker demo"))
+def demo() -> None:
+    """Send a sample collection through the queue and show which keys it gets.
+
+    A server, a keyring and a worker are started in a scratch folder and removed at the end.
+    """
+    with TemporaryDirectory(prefix="kmworker-demo-") as folder, _running(Path(folder)) as up:
+        url = up.server.url
+        broker = BrokerSettings(url=url)
+        topology = Topology(broker.namespace)
+        assignments = open_subscriber(broker, topology.assignments, ["#"])
+        dead = open_subscriber(broker, topology.dead, ["#"])
+        with closing(assignments), closing(dead):
+            assignments.open()
+            dead.open()
+            _send(broker, topology)
+            letters = _print_as_they_come(assignments, dead)
+        _print_lineage(url, up.server.keyring_path)
+        _print_rest(url, letters)
+    for text in NEXT.splitlines():
+        line(text)
+
+
+@contextmanager
+def _running(folder: Path) -> Iterator[Supervisor]:
+    environ = {name: value for name, value in os.environ.items() if not _is_setting(name)}
+    # The demonstration speaks for itself; what goes wrong is still said.
+    environ["KMWORKER_LOG__LEVEL"] = "error"
+    supervisor = Supervisor(folder / "data", environ, make_keyring=Keyring.generate)
+    note("starting a server and a worker in a scratch folder")
+    try:
+        supervisor.start()
+        yield supervisor
+    finally:
+        supervisor.stop()
+
+
+def _is_setting(name: str) -> bool:
+    return name.upper().startswith("KMWORKER_") and "TEST" not in name
+
+
+def _send(broker: BrokerSettings, topology: Topology) -> None:
+    """Publish the sample; the first message waits for the worker to declare its queue."""
+    messages: list[Outgoing] = []
+    for event in SAMPLE:
+        messages.append(messages[-1] if event.repeats else _message(event, topology))
+    publisher = open_publisher(broker, "demo")
+    with closing(publisher):
+        publisher.open()
+        deadline = time.monotonic() + DEADLINE_S
+        while not all(publisher.publish(messages[:1])):
+            if time.monotonic() > deadline:
+                raise BrokerUnavailable("the worker did not start")
+            time.sleep(POLL_S)
+        publisher.publish(messages[1:])
+    line(f"published {len(messages)} events; assignments as they arrive:")
+
+
+def _message(event: SampleEvent, topology: Topology) -> Outgoing:
+    document = {
+        "specversion": "1.0",
+        "id": str(uuid.uuid4()),
+        "source": SOURCE,
+        "type": event.type,
+        "data": event.data,
+    }
+    body = json.dumps(document).encode() if event.body is None else event.body
+    properties = {"content_type": "application/cloudevents+json", "delivery_mode": 2}
+    return Outgoing(topology.events, event.type, body, properties)
+
+
+def _print_as_they_come(assignments: Subscriber, dead: Subscriber) -> list[Original]:
+    """Print until nothing comes any more; return the dead letters."""
+    letters: list[Original] = []
+    deadline = time.monotonic() + DEADLINE_S
+    quiet_since = time.monotonic()
+    seen = 0
+    while time.monotonic() < deadline:
+        arrived = assignments.receive(POLL_S)
+        for original in arrived:
+            line(_told(json.loads(original.body)["data"]))
+        letters += dead.receive(0)
+        seen += len(arrived)
+        if arrived:
+            quiet_since = time.monotonic()
+        elif seen and letters and time.monotonic() - quiet_since > QUIET_S:
+            return letters
+    raise BrokerUnavailable("the sample was not answered in time")
+
+
+def _told(data: dict[str, Any]) -> str:
+    item = f"{data['item']['kind']}:{data['item']['id']}"
+    action = "" if data["data_action"] == "none" else f"  {data['data_action']} the data"
+    return f"  {item:20} {data['disposition']:7} {data['key_id'][:8]}  {data['rule']}{action}"
+
+
+def _print_lineage(url: str, keyring: Path) -> None:
+    store = StoreSettings(url=url)
+    views = Views(connect(store), Names(store.prefix))
+    seals = Seals(KeyringVault(Keyring.load(keyring)))
+    line("")
+    line("lineage by key scope:")
+    screen = console()
+    for project in sorted(views.projects()):
+        scopes = [name for portion in views.all_records(project, "scopes") for name, _ in portion]
+        for scope_id in sorted(scopes):
+            title = f"project {project}, scope {scope_id[:8]}"
+            tree = family_tree(title, project, family_of(views, project, scope_id), seals)
+            screen.print(tree)
+
+
+def _print_rest(url: str, letters: Sequence[Original]) -> None:
+    store = StoreSettings(url=url)
+    views = Views(connect(store), Names(store.prefix))
+    line("")
+    line("waiting for its source:")
+    for project in sorted(views.projects()):
+        for portion in views.all_records(project, "waiting"):
+            for _entry, raw in portion:
+                waiting = json.loads(raw)
+                line(f"  {waiting['item']}  waits for {waiting['source']}")
+    line("dead letters:")
+    for letter in letters:
+        headers = letter.properties["application_headers"]
+        line(f"  {headers['x-kmworker-reason']}: {headers['x-kmworker-detail']}")
+    line("")

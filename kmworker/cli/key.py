@@ -1,0 +1,55 @@
+"""``kmworker key``: what key operators do with single keys."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kmworker.cli.access import settings_of, vault_of, views_of
+from kmworker.cli.output import line, plural
+from kmworker.cli.program import examples, group
+from kmworker.crypto.export import export_dek
+from kmworker.crypto.process import harden_process
+from kmworker.errors import SetupError
+from kmworker.store.export import read_wrapped
+
+__all__ = ["app"]
+
+app = group()
+
+
+@app.callback()
+def key() -> None:
+    """Handle DEKs, for key operators."""
+
+
+@app.command(
+    epilog=examples(
+        "kmworker key export 5f0e1c9a-0000-4000-8000-000000000000 --project p1 --output dek.bin",
+    )
+)
+def export(
+    context: typer.Context,
+    key_id: Annotated[str, typer.Argument(metavar="KEY-ID", help="Whose DEK to export.")],
+    *,
+    project: Annotated[str, typer.Option(metavar="P", help="The key-id's project.")],
+    output: Annotated[
+        str, typer.Option(metavar="FILE", help="A new file; standard output is refused.")
+    ],
+) -> None:
+    """Write a DEK's bytes to a new file of mode 0600.
+
+    The key-id's records are authenticated first. The file must not be there yet. Whoever reads
+    it can decrypt every item of the key scope: delete it as soon as it is used.
+    """
+    path = Path(output)
+    # Before anything is unwrapped; what makes the file looks again, without a gap.
+    if output == "-" or path.exists() or path.is_symlink():
+        problem = "a DEK is not written to standard output" if output == "-" else "already exists"
+        raise SetupError(f"--output {output}: {problem}", "name a file that is not there yet")
+    harden_process()
+    settings = settings_of(context)
+    vault = vault_of(settings.keyring)
+    wrapped = read_wrapped(views_of(settings), vault, project, key_id)
+    size_bytes = export_dek(vault, project, wrapped.scope, wrapped.blob, path)
+    line(f"wrote {plural(size_bytes, 'byte')} of key-id {key_id} to {path}")

@@ -1,0 +1,216 @@
+"""How every command begins and ends: loaded when it is called, with one of six exit codes.
+
+Importing what all commands need takes most of a second. So the program knows only their
+names until one is called, and `kmworker --help` answers at once.
+"""
+
+import contextlib
+import os
+import sys
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn
+
+import typer
+import typer.main
+from typer.core import TyperGroup
+
+from kmworker.cli.output import complain
+from kmworker.errors import (
+    KMWorkerError,
+    NotFound,
+    PermanentError,
+    SetupError,
+    TransientError,
+    UnknownKek,
+)
+
+if TYPE_CHECKING:
+    from kmworker.settings import Settings
+
+__all__ = ["Ending", "Invocation", "Program", "examples", "group", "misused"]
+
+LEVEL_VARIABLE: Final = "KMWORKER_LOG__LEVEL"
+# Both of typer's foundations, click and its own copy of it, have this between them.
+UsageError: Final[Any] = typer.BadParameter.__base__
+
+
+class Ending(IntEnum):
+    """Exit codes; the first five are the contract's."""
+
+    DONE = 0
+    FAILED = 1
+    """The check failed, or the thing asked for is not there."""
+    WRONG = 2
+    """Usage, configuration, keyring or policy are wrong, or the store is not durable."""
+    UNREACHABLE = 3
+    """The broker or the store; in commands other than `worker`."""
+    FAULT = 70
+    INTERRUPTED = 130
+    """As every program ends that Ctrl-C stops."""
+    UNHEARD = 141
+    """As every program ends whose reader has left (128 + SIGPIPE)."""
+
+
+@dataclass(slots=True)
+class Invocation:
+    """One call of the program."""
+
+    config: Path | None = None
+    settings: "Settings | None" = None
+    """Once they are loaded."""
+
+    @property
+    def is_debugging(self) -> bool:
+        """Say whether tracebacks are wanted."""
+        if self.settings is not None:
+            return self.settings.log.level == "debug"
+        return os.environ.get(LEVEL_VARIABLE, "").lower() == "debug"
+
+
+def group() -> typer.Typer:
+    """Return an empty group of commands with plain help texts."""
+    return typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+
+def examples(*lines: str) -> str:
+    """Return examples for the end of a help text."""
+    return "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines)])
+
+
+class Program(TyperGroup):
+    """The group of all commands."""
+
+    purposes: ClassVar[Mapping[str, str]] = {}
+    """The first line of each command's help; its module in `kmworker.cli` has its name."""
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ANN401  # click's or typer's own
+        """Return the commands' names, in the order of the contract."""
+        del ctx
+        return list(self.purposes)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ANN401  # as above
+        """Import a command."""
+        del ctx
+        if cmd_name not in self.purposes:
+            return None
+        return typer.main.get_command(import_module(f"kmworker.cli.{cmd_name}").app)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401  # as above
+        """List the commands without importing them."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl(list(self.purposes.items()))
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:  # noqa: ANN401  # as above
+        """Find a command; typer would suggest from those it has loaded, which are none."""
+        names: Any = dict.fromkeys(self.purposes)
+        self.commands = names
+        return super().resolve_command(ctx, args)
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401  # as above
+        """Help whoever names no command."""
+        if not args:
+            typer.echo(ctx.get_help(), err=True)
+            raise typer.Exit(Ending.WRONG)
+        parsed: list[str] = super().parse_args(ctx, args)
+        return parsed
+
+    def main(self, *args: Any, **extra: Any) -> Any:  # noqa: ANN401  # as above
+        """Run one command and exit."""
+        extra["standalone_mode"] = False
+        try:
+            code = super().main(*args, **extra)
+        except UsageError as error:
+            code = _end_wrong_usage(error, None)
+        except typer.Abort:
+            code = Ending.INTERRUPTED
+        sys.exit(code if isinstance(code, int) else Ending.DONE)
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: ANN401  # as above
+        """Run a command and turn what it raises into its ending."""
+        try:
+            super().invoke(ctx)
+            sys.stdout.flush()
+        except KeyboardInterrupt:
+            raise typer.Exit(Ending.INTERRUPTED) from None
+        except BrokenPipeError:
+            _hush()
+            raise typer.Exit(Ending.UNHEARD) from None
+        except KMWorkerError as error:
+            raise typer.Exit(_end(error)) from None
+        except UsageError as error:
+            raise typer.Exit(_end_wrong_usage(error, ctx)) from None
+        except (typer.Exit, typer.Abort):
+            raise
+        except Exception as error:  # noqa: BLE001  # the last to be asked
+            raise typer.Exit(_end_fault(error, ctx.obj)) from None
+
+
+def _end(error: KMWorkerError) -> Ending:
+    complain(str(error), _hint(error))
+    # Nothing is away: this keyring cannot read that record.
+    if isinstance(error, SetupError | UnknownKek):
+        return Ending.WRONG
+    if isinstance(error, TransientError):
+        return Ending.UNREACHABLE
+    return Ending.FAILED
+
+
+def _hint(error: KMWorkerError) -> str:
+    if isinstance(error, SetupError | NotFound):
+        return error.hint
+    if isinstance(error, UnknownKek):
+        return "use the keyring that the store was filled with"
+    if isinstance(error, PermanentError):
+        return "find out who wrote to the store"
+    return "kmworker doctor looks at everything that is needed"
+
+
+def misused(what: str) -> NoReturn:
+    """End a command that was called in a way that cannot be meant: exit code 2."""
+    raise UsageError(what)
+
+
+def _end_wrong_usage(error: Any, context: Any) -> Ending:  # noqa: ANN401  # click's or typer's own
+    sentence, found, near = error.format_message().partition("Did you mean ")
+    complain(
+        _lowered(sentence),
+        f"did you mean {near}" if found else f"see {_command_path(error, context)} --help",
+    )
+    return Ending.WRONG
+
+
+def _command_path(error: Any, context: Any) -> str:  # noqa: ANN401  # as above
+    if error.ctx is not None:
+        return str(error.ctx.command_path)
+    return "kmworker" if context is None else f"kmworker {context.invoked_subcommand}"
+
+
+def _lowered(text: str) -> str:
+    return (text[:1].lower() + text[1:]).rstrip(" .(").removesuffix(" (")
+
+
+def _end_fault(error: Exception, invocation: object) -> Ending:
+    debugging = isinstance(invocation, Invocation) and invocation.is_debugging
+    if debugging:
+        # Without local variables, which may be key material.
+        traceback.print_exception(error)
+    # Its text may quote anything; with the traceback someone has asked for it.
+    complain(
+        f"a fault of the program: {type(error).__name__}",
+        "please report it with the traceback above"
+        if debugging
+        else f"run it again with {LEVEL_VARIABLE}=debug for the traceback",
+    )
+    return Ending.FAULT
+
+
+def _hush() -> None:
+    """Keep the interpreter from complaining, at its end, of output that nobody reads."""
+    with contextlib.suppress(OSError), Path(os.devnull).open("w") as nowhere:
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())

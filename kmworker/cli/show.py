@@ -1,0 +1,130 @@
+"""``kmworker show``: one thing and its family, as the store has them.
+
+Seals are looked at, but nothing is hidden that fails: whoever looks for a damaged record
+has to see it.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Annotated, Any
+
+import typer
+
+from kmworker.cli.access import settings_of, vault_if_any, views_of
+from kmworker.cli.family import Seals, family_json, family_tree
+from kmworker.cli.output import display, grid, line, one_json, plural, print_json
+from kmworker.cli.program import examples, group
+from kmworker.errors import NotFound
+from kmworker.model import Place
+from kmworker.store.views_lineage import (
+    Family,
+    Found,
+    Record,
+    family_of,
+    find,
+    is_item_ref,
+    look_at,
+)
+
+__all__ = ["app"]
+
+app = group()
+
+
+@app.command(
+    epilog=examples(
+        "kmworker show volume:v1",
+        "kmworker show snapshot:s1 --project p1 --json",
+        "kmworker show 5f0e1c9a-0000-4000-8000-000000000000    # a key-id or a scope-id",
+    )
+)
+def show(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="REF-OR-ID", help="kind:id, key-id or scope-id.")],
+    *,
+    project: Annotated[
+        str | None, typer.Option(metavar="P", help="Its project; all are searched without.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show an item, key-id or key scope, with its lineage.
+
+    Of each record it says whether its seal is ok, BROKEN, or unknown for lack of the keyring.
+    Without --project every project is searched; a name that is in several is not shown.
+    """
+    settings = settings_of(context)
+    views = views_of(settings)
+    projects: Iterable[str] = views.projects() if project is None else [project]
+    place = _the_one(find(views, name, projects), name, project)
+    found = look_at(views, place)
+    scope_id = _scope_id(found)
+    family = family_of(views, found.project, scope_id) if scope_id else None
+    seals = Seals(vault_if_any(settings.keyring))
+    if as_json:
+        print_json(_document(found, family, seals))
+    else:
+        _print(found, family, seals)
+
+
+def _the_one(places: Sequence[Place], name: str, project: str | None) -> Place:
+    if not places:
+        where = "" if project is None else f" in project {project}"
+        what = "item" if is_item_ref(name) else "key-id or scope-id"
+        raise NotFound(f"no {what} {name}{where}", "items are named like volume:1111")
+    if len(places) > 1:
+        projects = ", ".join(sorted({place.project for place in places}))
+        raise NotFound(f"{name} is in several projects: {projects}", "choose one with --project")
+    return places[0]
+
+
+def _scope_id(found: Found) -> str:
+    """Return the scope-id even where its record is missing: its items are still of interest."""
+    if found.scope is not None:
+        return found.scope.place.field
+    for record in (found.key, found.item):
+        named = {} if record is None else {**record.fields, **record.data}
+        if named.get("scope_id"):
+            return str(named["scope_id"])
+    return ""
+
+
+def _document(found: Found, family: Family | None, seals: Seals) -> dict[str, Any]:
+    key = _record_json("key_id", found.key, seals)
+    return {
+        "project": found.project,
+        "item": _record_json("ref", found.item, seals),
+        "key": None if key is None else {**key, "holders": found.holders},
+        "scope": _record_json("scope_id", found.scope, seals),
+        "lineage": None if family is None else family_json(found.project, family, seals),
+    }
+
+
+def _record_json(name: str, record: Record | None, seals: Seals) -> dict[str, Any] | None:
+    if record is None:
+        return None
+    return {name: record.place.field, "seal": seals.of(record), "record": record.fields}
+
+
+def _print(found: Found, family: Family | None, seals: Seals) -> None:
+    line(f"project {found.project}")
+    titles = (("item", found.item), ("key-id", found.key), ("scope", found.scope))
+    for title, record in titles:
+        if record is not None:
+            line(f"{title} {record.place.field}")
+            display(grid(_rows(record, found, seals), indent="  "))
+    if family is not None:
+        line("")
+        title = f"scope {_scope_id(found)}"
+        display(family_tree(title, found.project, family, seals))
+    if family is not None and family.derived is None:
+        line("there are too many scopes to look for those derived from this one")
+
+
+def _rows(record: Record, found: Found, seals: Seals) -> Iterator[tuple[str, str]]:
+    """Give a record's fields; of an item's its data, without what the title says."""
+    fields = {**record.fields, **record.data}
+    for name, value in fields.items():
+        if name not in {"data", "item", "project_id", "seal"}:
+            yield name, value if isinstance(value, str) else one_json(value)
+    if record is found.key:
+        yield "held by", plural(found.holders, "item")
+    yield "seal", seals.of(record)

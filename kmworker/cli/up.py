@@ -1,0 +1,54 @@
+"""``kmworker up``: everything on one machine with nothing else installed."""
+
+import os
+import signal
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kmworker.cli.output import note
+from kmworker.cli.program import Invocation, examples, group
+from kmworker.crypto import Keyring
+from kmworker.supervise import Supervisor, default_data_dir
+
+__all__ = ["app"]
+
+app = group()
+
+
+@app.command(
+    epilog=examples(
+        "kmworker up",
+        "kmworker up --data-dir /srv/kmworker",
+        "kmworker publish volume-created --project p1 --set volume_id=v1   # in another terminal",
+    )
+)
+def up(
+    context: typer.Context,
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Where data and keyring are kept."),
+    ] = None,
+) -> None:
+    """Run an embedded store and queue and one worker until Ctrl-C.
+
+    The data folder holds everything, the keyring included; without --data-dir it is
+    $XDG_DATA_HOME/kmworker or ~/.local/share/kmworker. Nothing that was accepted is lost,
+    however this ends. Other commands of this user find it by themselves.
+    """
+    invocation = context.find_object(Invocation) or Invocation()
+    supervisor = Supervisor(
+        data_dir or default_data_dir(os.environ),
+        os.environ,
+        config=invocation.config,
+        make_keyring=Keyring.generate,
+    )
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: supervisor.stop_soon())
+    try:
+        supervisor.start()
+        note(f"up in {supervisor.server.data_dir}; Ctrl-C ends it")
+        supervisor.run()
+    finally:
+        supervisor.stop()

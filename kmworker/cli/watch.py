@@ -1,0 +1,113 @@
+"""``kmworker watch``: listening as a subscriber does.
+
+Its queue is its own and ends with it. What is announced while nobody listens is not
+lost: the record is in the store, and `kmworker announce` says it again.
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from typing import Annotated, Any, Final
+
+import typer
+from pydantic import TypeAdapter, ValidationError
+
+from kmworker.announcement import ASSIGNED_TYPE
+from kmworker.bus.choice import open_subscriber
+from kmworker.bus.subscriber import Subscriber
+from kmworker.bus.topology import Topology
+from kmworker.cli.access import declared, settings_of
+from kmworker.cli.output import line, note, one_json
+from kmworker.cli.program import examples, group, misused
+from kmworker.events.wire import ProjectId
+
+__all__ = ["app"]
+
+WAIT_S: Final = 1.0
+app = group()
+
+
+@app.command(
+    epilog=examples(
+        "kmworker watch",
+        "kmworker watch --project p1 --count 1 --json",
+        "kmworker watch --json | jq -r .data.key_id",
+    )
+)
+def watch(
+    context: typer.Context,
+    *,
+    project: Annotated[
+        str | None, typer.Option(metavar="P", help="Only this project's assignments.")
+    ] = None,
+    count: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="End after so many.")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print announcements as they are, one a line.")
+    ] = False,
+) -> None:
+    """Print assignments as they are announced, until Ctrl-C.
+
+    One line each: time, project, item, disposition, key-id and the rule that decided. Says on
+    standard error when it has begun to listen. Ctrl-C is its normal end: exit code 0.
+    """
+    pattern = _pattern(project)
+    settings = settings_of(context)
+    exchange = Topology(settings.broker.namespace).assignments
+    subscriber = open_subscriber(settings.broker, exchange, [pattern])
+    with suppress(KeyboardInterrupt), closing(subscriber), declared():
+        subscriber.open()
+        note(f"listening to {exchange}")
+        _print_all(subscriber, count, as_json=as_json)
+
+
+def _pattern(project: str | None) -> str:
+    if project is None:
+        return f"{ASSIGNED_TYPE}.#"
+    try:
+        # A project's name has neither * nor #, so it binds to itself alone.
+        TypeAdapter(ProjectId).validate_python(project)
+    except ValidationError:
+        misused(f"--project {project}: not a project's name")
+    return f"{ASSIGNED_TYPE}.*.{project}"
+
+
+def _print_all(subscriber: Subscriber, count: int | None, *, as_json: bool) -> None:
+    for number, document in enumerate(_documents(subscriber), start=1):
+        line(one_json(document) if as_json else _told(document))
+        if number == count:
+            return
+
+
+def _documents(subscriber: Subscriber) -> Iterator[dict[str, Any]]:
+    """Give announcements for ever."""
+    while True:
+        for message in subscriber.receive(WAIT_S):
+            document = _parsed(message.body)
+            if document is None:
+                note("passed over a message that is no announcement")
+            else:
+                yield document
+
+
+def _parsed(body: bytes) -> dict[str, Any] | None:
+    """Read an announcement; whoever may publish there can publish anything."""
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    if isinstance(document, dict) and isinstance(document.get("data"), dict):
+        return document
+    return None
+
+
+def _told(document: dict[str, Any]) -> str:
+    data = document["data"]
+    item = data.get("item")
+    ref = f"{item.get('kind')}:{item.get('id')}" if isinstance(item, dict) else "?"
+    parts = (
+        document.get("time"), data.get("project_id"), ref, data.get("disposition"),
+        data.get("key_id"), data.get("rule"),
+    )  # fmt: skip
+    return "  ".join(str(part) for part in parts)

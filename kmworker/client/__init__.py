@@ -1,0 +1,55 @@
+"""For Python programs that publish lifecycle events or act on assignments.
+
+::
+
+    event = VolumeCreated(project_id="2f1d", volume_id="1111")
+    with Producer(url, event_source="/cinder/blk01") as producer:
+        producer.publish(event)
+
+    with Subscriber(url, queue="kmworker.sub.cinder") as subscriber:
+        subscriber.run(lambda assignment: print(assignment.item.ref, assignment.key_id))
+
+It speaks AMQP and nothing else: neither Redis nor key material is ever in its reach. What
+to publish when, and what to do with an assignment, is in docs/producing.md and
+docs/subscribing.md.
+"""
+
+from kmworker.client.assignment import Assignment
+from kmworker.client.events import ReplicaAdded, SnapshotTaken, VolumeCreated
+from kmworker.client.producer import Producer, Unrouted
+from kmworker.client.subscriber import Subscriber
+from kmworker.errors import (
+    BrokerUnavailable,
+    KMWorkerError,
+    PermanentError,
+    Reason,
+    SetupError,
+    TransientError,
+)
+from kmworker.events import UNENCRYPTED, RequestedEncryption
+from kmworker.model import Cause, DataAction, Disposition, Encryption, Item, Kind, Transport
+
+__all__ = [
+    "UNENCRYPTED",
+    "Assignment",
+    "BrokerUnavailable",
+    "Cause",
+    "DataAction",
+    "Disposition",
+    "Encryption",
+    "Item",
+    "KMWorkerError",
+    "Kind",
+    "PermanentError",
+    "Producer",
+    "Reason",
+    "ReplicaAdded",
+    "RequestedEncryption",
+    "SetupError",
+    "SnapshotTaken",
+    "Subscriber",
+    "TransientError",
+    "Transport",
+    "Unrouted",
+    "VolumeCreated",
+]

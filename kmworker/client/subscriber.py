@@ -1,0 +1,222 @@
+"""Acting on assignments so that none is missed.
+
+An assignment is acknowledged after it was acted on, never before. A crash in between brings
+it again, so acting must bear repetition; what this process remembers is not repeated.
+The action is a function and not the body of a loop: a loop cannot tell its source whether
+it was left because all was well or because something was raised.
+"""
+
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from time import monotonic, sleep
+from types import TracebackType
+from typing import Any, Final, Self
+
+from kmworker.bus.frames import RawDelivery, delivery_frames
+from kmworker.bus.link import Link
+from kmworker.bus.topology import QUORUM, Topology
+from kmworker.client.assignment import Assignment, read_assignment
+from kmworker.client.connecting import (
+    NOT_FOUND,
+    Backoff,
+    broker_settings,
+    check_refusal,
+    reply_code,
+)
+from kmworker.client.seen import Seen
+from kmworker.errors import BrokerUnavailable
+
+__all__ = ["EVERY_ASSIGNMENT", "Subscriber"]
+
+log = logging.getLogger("kmworker.client")
+
+EVERY_ASSIGNMENT: Final = "key-assigned.#"
+# `stop` is noticed between waits, so no wait is longer than this.
+WAIT_SLICE_S: Final = 0.25
+
+
+class Subscriber:
+    """Has a durable queue of its own, and acts on what comes into it.
+
+    Entering it (``with``) waits for the broker, declares the queue where it is missing and
+    binds it: whatever is announced from then on arrives, if need be after a restart. An
+    existing queue is taken as it is.
+    """
+
+    def __init__(  # noqa: PLR0913  # two are needed, the others have defaults that suit
+        self,
+        url: str,
+        *,
+        queue: str,
+        bindings: Sequence[str] = (EVERY_ASSIGNMENT,),
+        namespace: str = "kmworker",
+        prefetch: int = 100,
+        remembered: int = 10_000,
+    ) -> None:
+        """Prepare to subscribe.
+
+        Args:
+            url: the broker, e.g. ``amqp://user:password@host:5672/vhost``.
+            queue: the subscriber's own, e.g. ``kmworker.sub.cinder``; processes that name
+                the same queue share its assignments between them.
+            bindings: patterns of ``key-assigned.<item kind>.<project>``. They are added to
+                what the queue is bound to already.
+            namespace: the workers' setting ``broker.namespace``.
+            prefetch: how many assignments the broker sends ahead.
+            remembered: a repeat is dropped if it is among the last so many acted on.
+
+        Raises:
+            SetupError: the URL or the namespace is none.
+        """
+        settings = broker_settings(url, namespace)
+        self._exchange = Topology(namespace).assignments
+        self._queue = queue
+        self._bindings = tuple(bindings)
+        self._prefetch = prefetch
+        self._acted_on = Seen(remembered)
+        self._arrived: deque[RawDelivery] = deque()
+        self._backoff = Backoff()
+        self._link = Link(
+            settings,
+            f"kmworker.client {queue}",
+            {"frame_handler": delivery_frames(self._on_delivery)},
+        )
+        self._channel: Any = None
+        self._cancelled = False
+        self._stopping = False
+
+    def __enter__(self) -> Self:
+        self._until_it_works(self._open_if_closed)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def run(self, act: Callable[[Assignment], object]) -> None:
+        """Act on each assignment as it comes, until `stop` is called.
+
+        When ``act`` returns, the assignment is acknowledged. When it raises, `run` raises
+        the same, and the assignment stays in the queue to be delivered again. ``act``
+        should return within a minute: while it runs, the broker hears nothing from us. It
+        may be called twice with one assignment, by another process or after a restart.
+
+        A lost connection is made anew, for as long as it takes.
+
+        Raises:
+            SetupError: the broker refuses us.
+        """
+        try:
+            while not self._stopping:
+                delivery = self._until_it_works(self._receive)
+                if delivery is not None:
+                    self._handle(delivery, act)
+        finally:
+            # Also gives back what was sent ahead: somebody else may have time for it.
+            self.close()
+
+    def stop(self) -> None:
+        """Make `run` return after the assignment at hand; a signal handler may call this."""
+        self._stopping = True
+
+    def close(self) -> None:
+        """Leave the broker; the queue stays and goes on collecting."""
+        self._link.close()
+        self._arrived.clear()
+
+    def _handle(self, delivery: RawDelivery, act: Callable[[Assignment], object]) -> None:
+        try:
+            assignment = read_assignment(delivery.body)
+        except ValueError as error:
+            # No retry makes it readable. If the queue has a dead-letter exchange, it is kept.
+            log.error("rejected what is no assignment: %s", error)  # noqa: TRY400  # says it all
+            self._settle(delivery, acted=False)
+            return
+        if assignment.id not in self._acted_on:
+            act(assignment)
+            self._acted_on.add(assignment.id)
+        self._settle(delivery, acted=True)
+
+    def _settle(self, delivery: RawDelivery, *, acted: bool) -> None:
+        try:
+            with self._link.errors():
+                if acted:
+                    self._channel.basic_ack(delivery.tag)
+                else:
+                    self._channel.basic_reject(delivery.tag, requeue=False)
+        except BrokerUnavailable as error:
+            # It comes again on the next connection, and is dropped as a repeat.
+            log.warning("not acknowledged: %s", error)
+
+    def _until_it_works(self, attempt: Callable[[], RawDelivery | None]) -> RawDelivery | None:
+        while not self._stopping:
+            try:
+                result = attempt()
+            except BrokerUnavailable as error:
+                check_refusal(error)
+                self._link.discard()
+                wait_s = self._backoff.next_s()
+                log.warning("trying again in %.1f s: %s", wait_s, error)
+                self._pause(wait_s)
+            else:
+                self._backoff.reset()
+                return result
+        return None
+
+    def _pause(self, seconds: float) -> None:
+        until = monotonic() + seconds
+        while not self._stopping and (remaining := until - monotonic()) > 0:
+            sleep(min(remaining, WAIT_SLICE_S))
+
+    def _receive(self) -> RawDelivery | None:
+        self._open_if_closed()
+        # Also where there is enough to do: only what is read shows that the broker is alive.
+        self._link.drain(0 if self._arrived else WAIT_SLICE_S)
+        if self._cancelled:
+            raise BrokerUnavailable(f"the broker has ended the consumption of {self._queue}")
+        self._link.tick()
+        return self._arrived.popleft() if self._arrived else None
+
+    def _open_if_closed(self) -> None:
+        if self._link.is_open:
+            return
+        self._arrived.clear()
+        self._cancelled = False
+        self._link.open()
+        missing = not self._is_there()
+        if missing:
+            # The broker's answer has cost us the connection, once in the life of the queue.
+            self._link.open()
+        with self._link.errors():
+            self._channel = self._link.connection.channel()
+            if missing:
+                self._channel.queue_declare(
+                    self._queue, durable=True, auto_delete=False, arguments=dict(QUORUM)
+                )
+            for pattern in self._bindings:
+                self._channel.queue_bind(self._queue, self._exchange, pattern)
+            self._channel.basic_qos(0, self._prefetch, False)  # noqa: FBT003  # per consumer
+            self._channel.basic_consume(self._queue, on_cancel=self._on_cancel)
+
+    def _is_there(self) -> bool:
+        try:
+            with self._link.errors():
+                channel = self._link.connection.channel()
+                channel.queue_declare(self._queue, passive=True)
+                channel.close()
+        except BrokerUnavailable as error:
+            if reply_code(error) != NOT_FOUND:
+                raise
+            return False
+        return True
+
+    def _on_delivery(self, delivery: RawDelivery) -> None:
+        self._arrived.append(delivery)
+
+    def _on_cancel(self, _consumer_tag: str) -> None:
+        self._cancelled = True

@@ -1,0 +1,21 @@
+-- Put before each script that writes. A script is not rolled back, so what can fail is
+-- looked at before the first write: types and permissions here; memory, disk and role by
+-- the server, which refuses a script's first write or none.
+
+-- Returns the error to answer with, or nil.
+--   types     of each of KEYS, in order
+--   commands  all that the script calls, with redis.call
+local function refusal(types, commands)
+  for i, want in ipairs(types) do
+    local got = redis.call('TYPE', KEYS[i])['ok']
+    if got ~= 'none' and got ~= want then
+      return redis.error_reply('WRONGTYPE ' .. KEYS[i] .. ' is a ' .. got .. ', not a ' .. want)
+    end
+  end
+  -- The keys are the server's to check, before it starts the script. fakeredis has no users.
+  for _, command in ipairs(redis.acl_check_cmd and commands or {}) do
+    if not redis.acl_check_cmd(command, KEYS[1], 0, '') then
+      return redis.error_reply('NOPERM this user may not run ' .. command)
+    end
+  end
+end
