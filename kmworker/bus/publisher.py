@@ -28,7 +28,7 @@ class Publisher:
         self._channel: Any = None
         self._sequence = 0
         self._unconfirmed: dict[int, int] = {}
-        self._message_ids: list[str] = []
+        self._messages: Sequence[Outgoing] = ()
         self._routed: list[bool] = []
         self._nacked = 0
 
@@ -67,7 +67,7 @@ class Publisher:
         Raises:
             BrokerUnavailable: some were not confirmed; the connection is gone.
         """
-        self._message_ids = [str(message.properties.get("message_id")) for message in messages]
+        self._messages = messages
         self._routed = [True] * len(messages)
         self._nacked = 0
         with self._link.errors():
@@ -128,10 +128,14 @@ class Publisher:
             del self._unconfirmed[sent]
         return len(tags)
 
-    def _on_return(self, _error: object, _exchange: str, _key: str, message: Any) -> None:
+    def _on_return(self, _error: object, exchange: str, key: str, message: Any) -> None:
         """Note an unrouted message; its confirm is still to come, so it is unconfirmed."""
-        message_id = str(message.properties.get("message_id"))
+        message_id = message.properties.get("message_id")
         for index in self._unconfirmed.values():
-            if self._routed[index] and self._message_ids[index] == message_id:
+            sent = self._messages[index]
+            if self._routed[index] and (
+                (sent.exchange, sent.routing_key, sent.properties.get("message_id"))
+                == (exchange, key, message_id)
+            ):
                 self._routed[index] = False
                 return

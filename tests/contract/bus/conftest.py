@@ -1,0 +1,166 @@
+"""One bus contract, run over RabbitMQ, streams and the broker in memory."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from typing import Protocol
+
+import pytest
+import redis
+
+from kmworker.bus.choice import Publishing, open_bus, open_publisher, open_subscriber
+from kmworker.bus.rabbit import RabbitBus
+from kmworker.bus.streams import StreamBus
+from kmworker.bus.topology import Topology
+from kmworker.message import Delivery, Original, Outgoing
+from kmworker.ports import Bus
+from kmworker.settings import BrokerSettings
+from tests.servers import RabbitMQ, StoreServer
+from tests.simulation.broker import Broker
+from tests.simulation.bus import SimulatedBus
+from tests.simulation.clock import SettableClock
+from tests.simulation.troubles import Links, Troubles
+
+DEADLINE_S = 30.0
+
+
+class Stage(Protocol):
+    """A broker, and what can be done to it from outside."""
+
+    topology: Topology
+
+    def bus(self, prefetch: int = 100) -> Bus:
+        """Return an open bus."""
+        ...
+
+    def produce(self, messages: Sequence[Outgoing]) -> None:
+        """Publish as a producer does."""
+        ...
+
+    def kill(self, bus: Bus) -> None:
+        """Let the process that holds the bus die."""
+        ...
+
+    def dead_letters(self, number: int) -> list[Original]:
+        """Return what is in the dead queue, once there is as much."""
+        ...
+
+
+class ServerStage:
+    """RabbitMQ, or streams in Valkey."""
+
+    def __init__(self, url: str, namespace: str, stack: ExitStack) -> None:
+        self.topology = Topology(namespace)
+        self._settings = BrokerSettings(url=url, namespace=namespace)
+        self._stack = stack
+        self._number = 0
+        self._producer: Publishing | None = None
+        self._dead = open_subscriber(self._settings, self.topology.dead, ["#"])
+
+    def bus(self, prefetch: int = 100) -> Bus:
+        self._number += 1
+        bus = open_bus(self._settings, prefetch=prefetch, name=f"bus{self._number}")
+        self._stack.callback(_end, bus)
+        bus.open()
+        if self._number == 1:
+            self._dead.open()
+            self._stack.callback(self._dead.close)
+        return bus
+
+    def produce(self, messages: Sequence[Outgoing]) -> None:
+        if self._producer is None:
+            self._producer = open_publisher(self._settings, "producer")
+            self._producer.open()
+            self._stack.callback(self._producer.close)
+        assert all(self._producer.publish(messages))
+
+    def kill(self, bus: Bus) -> None:
+        if isinstance(bus, RabbitBus):
+            bus._link.discard()
+            bus._publisher._link.discard()
+        if isinstance(bus, StreamBus):
+            # What time does to the sign of life of a process that is gone.
+            bus._client.delete(bus._alive())
+            bus._is_open = False
+
+    def dead_letters(self, number: int) -> list[Original]:
+        return until(lambda: self._dead.receive(0.1), number)
+
+
+class MemoryStage:
+    """The broker that drives the simulator."""
+
+    def __init__(self) -> None:
+        self._broker = Broker()
+        self.topology = Topology("kmworker")
+
+    def bus(self, prefetch: int = 100) -> Bus:
+        bus = SimulatedBus(self._broker, SettableClock(), Troubles(), prefetch=prefetch)
+        bus.open()
+        return bus
+
+    def produce(self, messages: Sequence[Outgoing]) -> None:
+        for it in messages:
+            assert self._broker.publish(it.exchange, it.routing_key, it.body, dict(it.properties))
+
+    def kill(self, bus: Bus) -> None:
+        assert isinstance(bus, SimulatedBus)
+        bus.lose(Links.BOTH)
+
+    def dead_letters(self, number: int) -> list[Original]:
+        letters = [
+            Original(it.body, it.routing_key, it.properties) for it in self._broker.dead.ready
+        ]
+        assert len(letters) == number
+        return letters
+
+
+@pytest.fixture(params=["rabbitmq", "streams", "memory"])
+def stage(request: pytest.FixtureRequest, namespace: str) -> Iterator[Stage]:
+    if request.param == "memory":
+        yield MemoryStage()
+        return
+    with ExitStack() as stack:
+        if request.param == "rabbitmq":
+            broker: RabbitMQ = request.getfixturevalue("rabbitmq")
+            yield ServerStage(broker.url, namespace, stack)
+            return
+        server: StoreServer = request.getfixturevalue("valkey_server")
+        yield ServerStage(server.url, namespace, stack)
+        stack.close()
+        _forget(server.url, namespace)
+
+
+def until(receive: Callable[[], list[Original]], number: int) -> list[Original]:
+    """Collect what comes until there is as much."""
+    found: list[Original] = []
+    deadline = time.monotonic() + DEADLINE_S
+    while len(found) < number and time.monotonic() < deadline:
+        found += receive()
+    return found
+
+
+def taken(bus: Bus, number: int, limit: int = 100) -> list[Delivery]:
+    """Receive until there is as much."""
+    found: list[Delivery] = []
+    deadline = time.monotonic() + DEADLINE_S
+    while len(found) < number and time.monotonic() < deadline:
+        found += bus.receive(limit, 0.1)
+    return found
+
+
+def nothing_more(bus: Bus) -> bool:
+    """Say whether nothing is delivered, however often one looks."""
+    return not any(bus.receive(100, 0.1) for _ in range(3))
+
+
+def _end(bus: Bus) -> None:
+    bus.close()
+    if isinstance(bus, StreamBus):
+        bus._client.close()
+
+
+def _forget(url: str, namespace: str) -> None:
+    with redis.Redis.from_url(url) as client:
+        for key in client.scan_iter(f"{namespace}.*"):
+            client.delete(key)

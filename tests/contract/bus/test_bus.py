@@ -1,0 +1,141 @@
+"""What every bus promises to the worker."""
+
+from kmworker.message import Outgoing
+from tests.contract.bus.conftest import Stage, nothing_more, taken
+
+
+def _events(stage: Stage, *bodies: str) -> list[Outgoing]:
+    properties = {"content_type": "application/json", "delivery_mode": 2, "message_id": "m1"}
+    return [
+        Outgoing(stage.topology.events, "volume-created", body.encode(), properties)
+        for body in bodies
+    ]
+
+
+def _bodies(deliveries: object) -> list[str]:
+    return [it.original.body.decode() for it in deliveries]  # type: ignore[attr-defined]
+
+
+def test_a_message_arrives_as_it_was_published(stage: Stage) -> None:
+    bus = stage.bus()
+    headers = {"x-trace": "abc", "x-number": 7}
+    properties = {"content_type": "application/json", "application_headers": headers, "type": "t"}
+    body = b'{"\xc3\xa4": "\\u0000"}\xff'
+    stage.produce([Outgoing(stage.topology.events, "snapshot-taken", body, properties)])
+    (delivery,) = taken(bus, 1)
+    assert delivery.original.body == body
+    assert delivery.original.routing_key == "snapshot-taken"
+    assert dict(delivery.original.properties) == properties
+    assert delivery.delivery_count == 0
+
+
+def test_messages_come_in_order_and_no_more_than_the_limit_at_once(stage: Stage) -> None:
+    bus = stage.bus()
+    stage.produce(_events(stage, *"abcdefg"))
+    batches = [taken(bus, 3, limit=3), taken(bus, 3, limit=3), taken(bus, 1, limit=3)]
+    assert [len(batch) for batch in batches] == [3, 3, 1]
+    assert _bodies([it for batch in batches for it in batch]) == list("abcdefg")
+
+
+def test_what_a_dead_consumer_had_is_delivered_again_and_counted(stage: Stage) -> None:
+    first = stage.bus()
+    stage.produce(_events(stage, "a", "b", "c"))
+    had = taken(first, 3)
+    first.acknowledge(had[:1])
+    if hasattr(first, "counts"):
+        first.counts()  # a synchronous call: the acknowledgement has arrived before it
+    stage.kill(first)
+    second = stage.bus()
+    again = taken(second, 2)
+    assert sorted(_bodies(again)) == ["b", "c"]
+    assert [it.delivery_count for it in again] == [1, 1]
+    second.acknowledge(again)
+    assert nothing_more(second)
+
+
+def test_a_bus_that_is_closed_gives_back_at_once(stage: Stage) -> None:
+    first = stage.bus()
+    stage.produce(_events(stage, "a"))
+    taken(first, 1)
+    first.close()
+    assert _bodies(taken(stage.bus(), 1)) == ["a"]
+
+
+def test_a_bus_that_is_opened_again_gets_its_own_messages_again(stage: Stage) -> None:
+    bus = stage.bus()
+    stage.produce(_events(stage, "a", "b"))
+    before = taken(bus, 2)
+    generation = bus.generation
+    stage.kill(bus)
+    bus.open()
+    assert bus.generation > generation
+    again = taken(bus, 2)
+    assert sorted(_bodies(again)) == ["a", "b"]
+    # Tags of the channel that is gone mean nothing now.
+    bus.acknowledge(before)
+    bus.acknowledge(again)
+    assert nothing_more(bus)
+
+
+def test_acknowledgements_may_leave_gaps(stage: Stage) -> None:
+    bus = stage.bus()
+    stage.produce(_events(stage, *"abcde"))
+    deliveries = taken(bus, 5)
+    bus.acknowledge([deliveries[0], deliveries[1], deliveries[3]])
+    bus.acknowledge([deliveries[1]])
+    bus.counts()
+    stage.kill(bus)
+    assert sorted(_bodies(taken(stage.bus(), 2))) == ["c", "e"]
+
+
+def test_no_more_is_delivered_than_the_prefetch(stage: Stage) -> None:
+    bus = stage.bus(prefetch=2)
+    stage.produce(_events(stage, *"abc"))
+    first = taken(bus, 2)
+    assert nothing_more(bus)
+    bus.acknowledge(first)
+    assert _bodies(taken(bus, 1)) == ["c"]
+
+
+def test_two_consumers_share_the_messages(stage: Stage) -> None:
+    one, other = stage.bus(prefetch=2), stage.bus(prefetch=2)
+    stage.produce(_events(stage, *"abcd"))
+    assert sorted(_bodies([*taken(one, 2), *taken(other, 2)])) == list("abcd")
+
+
+def test_publishing_says_which_message_no_queue_was_bound_for(stage: Stage) -> None:
+    bus = stage.bus()
+    lost = Outgoing(stage.topology.assignments, "key-assigned.volume.p", b"x", {"message_id": "1"})
+    dead = Outgoing(stage.topology.dead, "malformed.unknown", b"y", {"message_id": "1"})
+    assert bus.publish([lost, dead, lost, dead]) == [False, True, False, True]
+    assert bus.publish([]) == []
+
+
+def test_a_dead_letter_keeps_body_key_properties_and_headers(stage: Stage) -> None:
+    bus = stage.bus()
+    properties = {
+        "content_type": "text/plain", "message_id": "d", "delivery_mode": 2,
+        "application_headers": {"x-kmworker-reason": "conflict", "x-kmworker-attempts": 3},
+    }  # fmt: skip
+    letter = Outgoing(stage.topology.dead, "conflict.volume-created", b"\x00\xff", properties)
+    assert bus.publish([letter]) == [True]
+    (arrived,) = stage.dead_letters(1)
+    assert arrived.body == letter.body
+    assert arrived.routing_key == letter.routing_key
+    assert dict(arrived.properties) == properties
+
+
+def test_the_counts_are_what_is_ready(stage: Stage) -> None:
+    bus = stage.bus(prefetch=2)
+    stage.produce(_events(stage, *"abcde"))
+    taken(bus, 2)
+    counts = bus.counts()
+    assert (counts.work, counts.dead, counts.consumers) == (3, 0, 1)
+
+
+def test_ticking_changes_nothing(stage: Stage) -> None:
+    bus = stage.bus()
+    stage.produce(_events(stage, "a"))
+    bus.tick()
+    bus.tick()
+    assert _bodies(taken(bus, 1)) == ["a"]
