@@ -9,6 +9,7 @@ import contextlib
 import fcntl
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -32,6 +33,7 @@ STOP_DEADLINE_S: Final = 20.0
 LOCK_DEADLINE_S: Final = 10.0
 POLL_S: Final = 0.02
 LOG_TAIL_BYTES: Final = 4096
+FULL_DISK_BYTES: Final = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +139,8 @@ class EmbeddedServer:
     def why_it_ended(self) -> SetupError:
         """Return an error with the last that the server wrote to its log."""
         last = _last_line(self.data_dir / "valkey.log")
-        if "No space left" in last:
+        # A server that cannot write its data cannot say much in its log either.
+        if shutil.disk_usage(self.data_dir).free < FULL_DISK_BYTES or "No space left" in last:
             hint = f"free space for {self.data_dir} and start again: nothing accepted is lost"
         else:
             hint = f"see {self.data_dir / 'valkey.log'}"

@@ -1,0 +1,259 @@
+"""`kmworker up`: everything in one folder, whatever happens to its processes."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from kmworker.bus.choice import open_publisher, open_subscriber
+from kmworker.bus.subscriber import Subscriber
+from kmworker.bus.topology import Topology
+from kmworker.embedded import running_instance
+from kmworker.errors import BrokerUnavailable, StoreUnavailable
+from kmworker.message import Outgoing
+from kmworker.settings import BrokerSettings, StoreSettings
+from kmworker.store.connection import connect
+from kmworker.store.names import Names
+from kmworker.store.views import Views
+
+KILLS = 50
+DEADLINE_S = 60.0
+EVENTS_PER_KILL = 12
+
+
+class Up:
+    """One user's `kmworker up`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.data_dir = folder / "data"
+        self.log = folder / "up.log"
+        runtime = folder / "run"
+        runtime.mkdir(exist_ok=True)
+        self.environ = {**os.environ, "XDG_RUNTIME_DIR": str(runtime), "HOME": str(folder)}
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "kmworker", "up", "--data-dir", str(self.data_dir)]
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(command, env=self.environ, stderr=log)
+        assert until(self.url), self.log.read_text()
+
+    def url(self) -> str:
+        """Return its URL while it runs."""
+        assert self.process is not None
+        instance = running_instance(self.environ)
+        if self.process.poll() is not None or instance is None:
+            return ""
+        return instance.url if instance.pid == self.process.pid else ""
+
+    def end(self, number: signal.Signals) -> int:
+        assert self.process is not None
+        with suppress(ProcessLookupError):
+            self.process.send_signal(number)
+        return self.process.wait(DEADLINE_S)
+
+    def children(self) -> list[int]:
+        assert self.process is not None
+        listed = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        return [int(pid) for pid in listed.read_text().split()]
+
+
+@pytest.fixture
+def up(tmp_path: Path) -> Iterator[Up]:
+    it = Up(tmp_path)
+    yield it
+    if it.process is not None and it.process.poll() is None:
+        it.end(signal.SIGTERM)
+
+
+def until(condition: Callable[[], object]) -> bool:
+    """Wait for a condition."""
+    deadline = time.monotonic() + DEADLINE_S
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def event(number: int) -> Outgoing:
+    """Return the event number so and so: a volume, its snapshot, a volume from that."""
+    volume, kind = divmod(number, 3)
+    data: dict[str, object] = {"project_id": f"p{volume % 3}"}
+    if kind == 1:
+        data |= {"snapshot_id": f"s{volume}", "volume_id": f"v{volume}"}
+    else:
+        data |= {"volume_id": f"{'v' if kind == 0 else 'c'}{volume}"}
+    if kind == 2:
+        data["source"] = {"kind": "snapshot", "id": f"s{volume}"}
+    event_type = "snapshot-taken" if kind == 1 else "volume-created"
+    body = {
+        "specversion": "1.0", "id": f"e{number}", "source": "/test", "type": event_type,
+        "data": data,
+    }  # fmt: skip
+    properties = {"content_type": "application/json", "delivery_mode": 2}
+    return Outgoing(Topology("kmworker").events, event_type, json.dumps(body).encode(), properties)
+
+
+def publish(url: str, events: list[Outgoing]) -> bool:
+    """Publish as a producer does; say whether the broker has them all."""
+    publisher = open_publisher(BrokerSettings(url=url), "test")
+    with closing(publisher):
+        try:
+            publisher.open()
+            return all(publisher.publish(events))
+        except BrokerUnavailable:
+            return False
+
+
+def records(url: str) -> dict[tuple[str, str], dict[str, object]]:
+    """Return the data of every item."""
+    views = Views(connect(StoreSettings(url=url)), Names("km"))
+    found = {}
+    for project in views.projects():
+        for portion in views.all_records(project, "items"):
+            for ref, raw in portion:
+                found[project, ref] = json.loads(raw)["data"]
+    return found
+
+
+def announced(subscriber: Subscriber, seen: dict[str, bytes]) -> None:
+    """Collect announcements; the same id must always have the same bytes."""
+    with suppress(BrokerUnavailable):
+        for original in subscriber.receive(0.01):
+            message_id = original.properties["message_id"]
+            assert seen.setdefault(message_id, original.body) == original.body
+
+
+def test_nothing_is_lost_when_its_processes_are_killed_at_random_under_load(up: Up) -> None:
+    seed = int(os.environ.get("KMWORKER_TEST_SEED", "20261123"))
+    draw = random.Random(seed)
+    sent = 0
+    seen: dict[str, bytes] = {}
+    up.start()
+    subscriber = open_subscriber(
+        BrokerSettings(url=up.url()), Topology("kmworker").assignments, ["#"]
+    )
+    assert until(lambda: publish(up.url(), [event(0)]))
+    subscriber.open()
+    for _kill in range(KILLS):
+        batch = [event(sent + number) for number in range(EVENTS_PER_KILL)]
+        # The same events again, as a producer does that got no confirm.
+        assert until(partial(_published, up, batch)), f"seed {seed}"
+        sent += EVENTS_PER_KILL
+        announced(subscriber, seen)
+        time.sleep(draw.random() * 0.3)
+        for pid in draw.choice([[], up.children(), up.children()[:1], up.children()[-1:]]):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        up.end(signal.SIGKILL)
+        up.start()
+
+    wanted = {
+        (data["project_id"], ref(data))
+        for data in (json.loads(event(number).body)["data"] for number in range(sent))
+    }
+    assert until(lambda: _settled(up, wanted)), f"seed {seed}: {wanted - records(up.url()).keys()}"
+    assert until(partial(_all_announced, up, subscriber, seen)), f"seed {seed}"
+    assert up.end(signal.SIGTERM) == 0
+
+
+def ref(data: dict[str, str]) -> str:
+    """Return the item ref of an event's item."""
+    if "snapshot_id" in data:
+        return f"snapshot:{data['snapshot_id']}"
+    return f"volume:{data['volume_id']}"
+
+
+def _settled(up: Up, wanted: set[tuple[str, str]]) -> bool:
+    """Say whether exactly these items have a record, and each key-id its own scope's key."""
+    try:
+        found = records(up.url())
+    except StoreUnavailable:
+        return False
+    assert found.keys() <= wanted
+    return found.keys() == wanted
+
+
+def _published(up: Up, events: list[Outgoing]) -> bool:
+    return publish(up.url(), events)
+
+
+def _all_announced(up: Up, subscriber: Subscriber, seen: dict[str, bytes]) -> bool:
+    """Say whether each record's key-id was announced, and no other key-id for its item."""
+    announced(subscriber, seen)
+    told: dict[tuple[str, str], set[str]] = {}
+    for body in seen.values():
+        data = json.loads(body)["data"]
+        item = data["project_id"], f"{data['item']['kind']}:{data['item']['id']}"
+        told.setdefault(item, set()).add(data["key_id"])
+    return told == {item: {data["key_id"]} for item, data in records(up.url()).items()}
+
+
+def test_other_commands_find_it_and_say_so(up: Up) -> None:
+    up.start()
+    assert until(lambda: publish(up.url(), [event(0)]))
+    assert until(lambda: records(up.url()))
+    shown = subprocess.run(
+        [sys.executable, "-m", "kmworker", "show", "volume:v0", "--json"],
+        env=up.environ, cwd=up.data_dir, capture_output=True, check=True,
+    )  # fmt: skip
+    assert json.loads(shown.stdout)["project"] == "p0"
+    assert f"using kmworker up in {up.data_dir}" in shown.stderr.decode()
+
+
+def test_a_second_one_on_the_folder_is_refused_at_once(up: Up) -> None:
+    up.start()
+    command = [sys.executable, "-m", "kmworker", "up", "--data-dir", str(up.data_dir)]
+    second = subprocess.run(command, env=up.environ, capture_output=True, check=False)
+    assert second.returncode == 2
+    assert f"another kmworker uses {up.data_dir}" in second.stderr.decode()
+    assert publish(up.url(), [event(0)]) or until(lambda: publish(up.url(), [event(0)]))
+
+
+def test_data_without_its_keyring_is_refused(up: Up) -> None:
+    up.start()
+    assert up.end(signal.SIGTERM) == 0
+    (up.data_dir / "keyring.json").unlink()
+    command = [sys.executable, "-m", "kmworker", "up", "--data-dir", str(up.data_dir)]
+    again = subprocess.run(command, env=up.environ, capture_output=True, check=False)
+    assert again.returncode == 2
+    assert "its keyring is missing" in again.stderr.decode()
+    assert not (up.data_dir / "keyring.json").exists()
+
+
+def test_a_full_disk_is_said_and_nothing_accepted_is_lost(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(disk)]
+    subprocess.run(mount, check=True)
+    up = Up(tmp_path)
+    up.data_dir = disk / "data"
+    try:
+        up.start()
+        sent = 0
+        while up.url() and sent < 30_000:
+            if publish(up.url(), [event(sent + number) for number in range(300)]):
+                sent += 300
+        assert up.process is not None
+        assert up.process.wait(DEADLINE_S) == 2
+        assert "free space" in up.log.read_text()
+        subprocess.run(["mount", "-o", "remount,size=400m", str(disk)], check=True)
+        up.start()
+        assert until(lambda: len(records(up.url())) >= sent)
+        assert up.end(signal.SIGTERM) == 0
+    finally:
+        if up.process is not None and up.process.poll() is None:
+            up.end(signal.SIGKILL)
+        shutil.rmtree(up.data_dir, ignore_errors=True)
+        until(lambda: subprocess.run(["umount", str(disk)], check=False).returncode == 0)
