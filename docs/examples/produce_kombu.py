@@ -9,21 +9,21 @@ import uuid
 from typing import Any
 
 from amqp.exceptions import AMQPError
-from kombu import Connection
+from kombu.connection import Connection
 
 URL = os.environ.get("BROKER_URL", "amqp://guest:guest@127.0.0.1:5672/%2F")
 NAMESPACE = os.environ.get("NAMESPACE", "kmworker")
 TRIES = 8
+# Without timeouts, a broker that has stopped answering would be waited for without end.
+OPTIONS = {"confirm_publish": True, "read_timeout": 30, "write_timeout": 30}
 
 
 def publish(event: dict[str, object]) -> None:
     """Return when the broker has the event on disk, and raise if that is not certain."""
     returned: list[Any] = []
-    # A connection for each try: kombu takes any confirm for the one it waits for, so after a
-    # failure a late one would confirm the wrong message. For the same reason, no retry=True.
-    with Connection(
-        URL, connect_timeout=5, transport_options={"confirm_publish": True}
-    ) as connection:
+    # A connection for each try, and no retry=True: kombu takes any confirm for the one that it
+    # waits for, so after a failure a late one would confirm the wrong message.
+    with Connection(URL, connect_timeout=5, transport_options=OPTIONS) as connection:
         producer = connection.Producer(on_return=lambda *message: returned.append(message))
         producer.publish(
             json.dumps(event).encode(),
@@ -35,8 +35,6 @@ def publish(event: dict[str, object]) -> None:
             message_id=event["id"],
             mandatory=True,
             retry=False,
-            timeout=30,
-            confirm_timeout=30,
         )
     if returned:
         sys.exit("no queue took the event: has a worker ever run?")

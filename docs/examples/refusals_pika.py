@@ -1,30 +1,27 @@
-"""Print why events of ours were refused: python refusals_pika.py."""
+"""Print why volumes were refused: python refusals_pika.py."""
 
 import os
+from typing import Any
 
 import pika
-from pika.adapters.blocking_connection import BlockingChannel
-from pika.spec import Basic, BasicProperties
 
 URL = os.environ.get("BROKER_URL", "amqp://guest:guest@127.0.0.1:5672/%2F")
 NAMESPACE = os.environ.get("NAMESPACE", "kmworker")
 QUEUE = f"{NAMESPACE}.sub.refusals"
 
 
-def on_refusal(
-    channel: BlockingChannel, method: Basic.Deliver, properties: BasicProperties, _body: bytes
-) -> None:
+def on_refusal(channel: Any, method: Any, properties: Any, _body: bytes) -> None:
     """Tell a person, then acknowledge."""
-    headers = properties.headers or {}
-    print(headers.get("x-kmworker-event-id"), headers.get("x-kmworker-reason"), end=": ")
-    print(headers.get("x-kmworker-detail"), flush=True)
+    headers = properties.headers
+    print(headers["x-kmworker-event-id"], headers["x-kmworker-reason"], end=": ")
+    print(headers["x-kmworker-detail"], flush=True)
     channel.basic_ack(method.delivery_tag)
 
 
 with pika.BlockingConnection(pika.URLParameters(URL)) as connection:
     channel = connection.channel()
     channel.queue_declare(QUEUE, durable=True, arguments={"x-queue-type": "quorum"})
-    # <reason>.<event type>; "conflict.#" would be the contradictions alone.
+    # <reason>.<event type>: `conflict.#` would be every contradiction, whatever the event.
     channel.queue_bind(QUEUE, f"{NAMESPACE}.dead", "*.volume-created")
     channel.basic_qos(prefetch_count=100)
     channel.basic_consume(QUEUE, on_refusal)
