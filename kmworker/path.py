@@ -6,7 +6,7 @@ announces the same bytes again.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import structlog
@@ -17,9 +17,9 @@ from kmworker.clock import Clock, rfc3339
 from kmworker.dead_letters import dead_letter
 from kmworker.decision import Refuse
 from kmworker.errors import BrokerUnavailable, Reason, TransientError
-from kmworker.events import Unreadable, parse
+from kmworker.events import UNKNOWN_TYPE, Unreadable, parse
 from kmworker.message import Delivery, Original
-from kmworker.outcomes import Dead, Done, Left, sort_out
+from kmworker.outcomes import Dead, Done, Left, dead_from, sort_out
 from kmworker.plan import Arrival, Entry, Fresh
 from kmworker.policy import Policy
 from kmworker.ports import Bus, Store, Taken
@@ -95,6 +95,14 @@ class BatchPath:
             [event for event in read if isinstance(event, Arrival)],
             [letter for letter in read if isinstance(letter, Dead)],
         )
+
+    def give_up(self, suspect: Delivery, attempts: int, *, read: bool) -> list[Dead]:
+        """Return the dead letter of an event that ended too many workers."""
+        refusal = too_many(attempts)
+        if not read:
+            return [Dead(suspect.original, refusal, "", UNKNOWN_TYPE, suspect, None, attempts)]
+        arrivals, dead = self.parse([suspect], [])
+        return [*dead, *(dead_from(replace(a, attempts=attempts), refusal) for a in arrivals)]
 
     def run(self, arrivals: Sequence[Arrival], dead: Sequence[Dead]) -> Left:
         """Steps 3 to 7; returns what is left to do.
@@ -190,9 +198,10 @@ class BatchPath:
                 waiting.entry.attempts,
             )
         read = _read(waiting.original, entry=waiting.entry)
-        if isinstance(read, Dead) or waiting.entry.attempts <= self._max_attempts:
+        # The first try is made in company, and counted for all of it.
+        if isinstance(read, Dead) or waiting.entry.attempts <= self._max_attempts + 1:
             return read
-        # Counted before each try, so this one ended a worker max_attempts times.
+        # Counted before each try, so this one ended a worker max_attempts times, alone.
         cause = read.event.cause
         refusal = too_many(waiting.entry.attempts - 1)
         return Dead(

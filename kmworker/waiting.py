@@ -4,7 +4,7 @@ A source's arrival takes its waiting events along at once. The sweep is for the 
 those past their deadline, and those whose taker died between the two steps.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 import structlog
@@ -51,6 +51,19 @@ class ReadySources:
             # To take from an absent source would be to take the same events for ever.
             self._sources.pop(entry.source, None)
 
+    def single_out(self, taken: Sequence[Taken], store: Store) -> Taken | None:
+        """Return an event that was tried before, if there is one: it is to be tried alone.
+
+        The worker may have died of it, or of one that it was tried with. So the tries of
+        all others are taken back before this one's is made.
+        """
+        suspect = next((waiting for waiting in taken if waiting.entry.attempts > 1), None)
+        if suspect is not None:
+            self.give_back(waiting.entry for waiting in taken if waiting is not suspect)
+            self.add([suspect.entry.source])
+            self.release(store)
+        return suspect
+
     def release(self, store: Store) -> None:
         """Take back the tries that were none; when the store is there, so not at once."""
         if not self._untried:
@@ -63,8 +76,12 @@ class ReadySources:
             log.warning("attempts of waiting events stay counted", error=_said(error))
         self._untried.clear()
 
-    def take(self, store: Store, room: int) -> list[Taken]:
-        """Take waiting events, at most ``room``; a source is done when it gives fewer."""
+    def take(self, store: Store, room: int, at_hand: Iterable[Entry] = ()) -> list[Taken]:
+        """Take waiting events, at most ``room``; a source is done when it gives fewer.
+
+        Those ``at_hand`` are being tried already, and this is no other try.
+        """
+        names = {entry.name for entry in at_hand}
         taken: list[Taken] = []
         for source in list(self._sources):
             wanted = room - len(taken)
@@ -80,7 +97,10 @@ class ReadySources:
             except Exception as error:  # noqa: BLE001  # one project's keys must not stop the rest
                 log.warning("waiting events cannot be taken", item=source.ref, error=_said(error))
                 found = []
-            taken += found
+            taken += [waiting for waiting in found if waiting.entry.name not in names]
+            self._untried.update(
+                (waiting.entry, None) for waiting in found if waiting.entry.name in names
+            )
             if len(found) < wanted:
                 del self._sources[source]
         return taken

@@ -16,7 +16,6 @@ import structlog
 from kmworker.clock import Clock
 from kmworker.decision import Refuse
 from kmworker.errors import PermanentError, TransientError, WaitingRoomFull
-from kmworker.events import UNKNOWN_TYPE
 from kmworker.message import Delivery
 from kmworker.outcomes import Dead, Left, dead_from
 from kmworker.path import BatchPath, too_many
@@ -133,11 +132,16 @@ class Worker:
         room = max(self._settings.batch_max - len(self._carried), 0)
         try:
             if room:
-                taken += self._ready.take(self._store, room)
-            deliveries = self._intake(room - len(taken))
+                at_hand = [a.entry for a in self._carried if a.entry is not None]
+                taken += self._ready.take(self._store, room, at_hand)
+            alone = self._ready.single_out(taken, self._store)
+            deliveries = [] if alone else self._intake(room - len(taken))
         except TransientError:
             self._ready.give_back(waiting.entry for waiting in taken)
             raise
+        if alone:
+            self._batch([], [alone], [])
+            return
         if not (taken or deliveries or self._carried):
             return
         suspects = [d for d in deliveries if d.delivery_count >= SUSPECT_AT]
@@ -248,9 +252,9 @@ class Worker:
         digest = sha256(suspect.original.body).hexdigest()[:32]
         attempts = self._store.count_attempt(digest)
         if attempts > self._settings.max_attempts:
-            # Reading it once more may be what ends us; the next time it goes unread.
-            read = attempts == self._settings.max_attempts + 1
-            self._split([], self._given_up(suspect, attempts - 1, read=read))
+            # Reading it may be what ends us: in the end it is given up unread.
+            read = attempts <= 2 * self._settings.max_attempts
+            self._split([], self._path.give_up(suspect, attempts - 1, read=read))
         else:
             try:
                 self._batch([suspect], [], [])
@@ -259,13 +263,6 @@ class Worker:
                 self._store.forget_attempts(digest)
                 raise
         self._store.forget_attempts(digest)
-
-    def _given_up(self, suspect: Delivery, attempts: int, *, read: bool) -> list[Dead]:
-        arrivals, dead = self._path.parse([suspect], []) if read else ([], [])
-        dead += [dead_from(replace(a, attempts=attempts), too_many(attempts)) for a in arrivals]
-        refusal = too_many(attempts)
-        unread = Dead(suspect.original, refusal, "", UNKNOWN_TYPE, suspect, None, attempts)
-        return dead or [unread]
 
     def _fail(self, error: TransientError) -> None:
         self._failures += 1

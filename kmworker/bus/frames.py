@@ -5,7 +5,7 @@ they are not. The connection is then lost, the message comes again, and one prod
 has stopped all workers. So deliveries are read here, and nothing in them can raise.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from struct import unpack_from
 from typing import Any, Final, NamedTuple
 
@@ -21,6 +21,13 @@ log = structlog.get_logger()
 METHOD, HEADER, BODY = 1, 2, 3
 DELIVER: Final = unpack_from(">I", bytes([0, Basic.Deliver[0], 0, Basic.Deliver[1]]))[0]
 PROPERTIES_AT: Final = 12
+
+# What comes in must be able to go out again, as a dead letter with headers of its own or
+# from the waiting room. A header frame cannot be split; a table is written recursively;
+# the 64 bits of a timestamp have no sign, those of a table do.
+FRAME_SHARE: Final = 2
+MAX_TABLE_DEPTH: Final = 32
+MAX_TIMESTAMP: Final = 2**63 - 1
 
 FrameHandler = Callable[[tuple[int, int, Any]], bool]
 
@@ -52,9 +59,9 @@ class _Partial:
         self.missing = 0
         self.chunks: list[bytes] = []
 
-    def header(self, payload: bytes) -> None:
+    def header(self, payload: bytes, frame_max: int) -> None:
         (self.missing,) = unpack_from(">Q", payload, 4)
-        self.properties = _properties(payload)
+        self.properties = _properties(payload, frame_max // FRAME_SHARE)
 
     def content(self, payload: bytes) -> None:
         self.chunks.append(payload)
@@ -85,7 +92,7 @@ def delivery_frames(on_delivery: Callable[[RawDelivery], None]) -> Callable[...,
             elif partial is None or channel != partial.channel or kind not in {HEADER, BODY}:
                 return others(frame)
             elif kind == HEADER:
-                partial.header(bytes(payload))
+                partial.header(bytes(payload), connection.frame_max)
             else:
                 partial.content(bytes(payload))
             # What py-amqp counts to know that the broker is alive.
@@ -101,13 +108,37 @@ def delivery_frames(on_delivery: Callable[[RawDelivery], None]) -> Callable[...,
     return make
 
 
-def _properties(payload: bytes) -> dict[str, Any]:
-    message = Message()
+def _properties(payload: bytes, max_bytes: int) -> dict[str, Any]:
     try:
-        message._load_properties(Basic.Deliver[0], payload, PROPERTIES_AT)  # noqa: SLF001
+        return _publishable(payload, max_bytes)
     except Exception as error:  # noqa: BLE001  # py-amqp raises whatever its parsers raise
         # The event itself may be good: only what stands beside it is lost.
-        log.warning("undecodable message properties", error=type(error).__name__)
+        log.warning("unusable message properties", error=type(error).__name__)
         return {}
+
+
+def _publishable(payload: bytes, max_bytes: int) -> dict[str, Any]:
+    if len(payload) > max_bytes:
+        raise ValueError("too large")
+    message = Message()
+    message._load_properties(Basic.Deliver[0], payload, PROPERTIES_AT)  # noqa: SLF001
     properties: dict[str, Any] = message.properties
+    headers = properties.get("application_headers")
+    if headers:
+        if _is_deep(headers, MAX_TABLE_DEPTH):
+            raise ValueError("nested too deeply")
+        # Undecodable names come as bytes; as in the routing key, they become marks.
+        properties["application_headers"] = {
+            name.decode(errors="replace") if isinstance(name, bytes) else name: value
+            for name, value in headers.items()
+        }
+    if properties.get("timestamp", 0) > MAX_TIMESTAMP:
+        del properties["timestamp"]
     return properties
+
+
+def _is_deep(value: object, levels: int) -> bool:
+    values = value.values() if isinstance(value, dict) else value
+    if not isinstance(values, Iterable) or isinstance(values, str | bytes):
+        return False
+    return levels == 0 or any(_is_deep(inner, levels - 1) for inner in values)

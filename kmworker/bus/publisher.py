@@ -67,13 +67,19 @@ class Publisher:
         Raises:
             BrokerUnavailable: some were not confirmed; the connection is gone.
         """
+        contents = [_content(message) for message in messages]
         self._messages = messages
         self._routed = [True] * len(messages)
         self._nacked = 0
-        with self._link.errors():
-            for index, message in enumerate(messages):
-                self._send(index, message)
-        self._await_confirms(while_waiting)
+        try:
+            with self._link.errors():
+                for index, content in enumerate(contents):
+                    self._send(index, content)
+            self._await_confirms(while_waiting)
+        except BaseException:
+            # Confirms that are still to come must not be taken for the next call's.
+            self._link.discard()
+            raise
         return self._routed
 
     def tick(self) -> None:
@@ -86,7 +92,8 @@ class Publisher:
         """Leave."""
         self._link.close()
 
-    def _send(self, index: int, message: Outgoing) -> None:
+    def _send(self, index: int, content: Message) -> None:
+        message = self._messages[index]
         self._sequence += 1
         self._unconfirmed[self._sequence] = index
         # Not basic_publish: it reads from the socket before each message.
@@ -94,7 +101,7 @@ class Publisher:
             spec.Basic.Publish,
             "Bssbb",
             (0, message.exchange, message.routing_key, True, False),
-            Message(message.body, **message.properties),
+            content,
         )
 
     def _await_confirms(self, while_waiting: Callable[[], None]) -> None:
@@ -139,3 +146,11 @@ class Publisher:
             ):
                 self._routed[index] = False
                 return
+
+
+def _content(message: Outgoing) -> Message:
+    content = Message(message.body, **message.properties)
+    if "application_headers" in message.properties:
+        # What cannot be encoded shows here, and is not taken for a lost connection.
+        content._serialize_properties()  # noqa: SLF001
+    return content

@@ -65,7 +65,7 @@ class RabbitBus:
 
     def publish(self, messages: Sequence[Outgoing]) -> list[bool]:
         """Publish all, then wait for all confirms together."""
-        return self._publisher.publish(messages, while_waiting=self._link.tick)
+        return self._publisher.publish(messages, while_waiting=self._tick_consumer)
 
     def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
         """Acknowledge with one multiple-ack as far as possible, the rest one by one."""
@@ -95,16 +95,19 @@ class RabbitBus:
 
     def tick(self) -> None:
         """Keep idle connections alive."""
-        self._link.tick()
-        # Reading is what shows that the broker is alive; prefetch bounds what comes.
-        while self._link.is_open and self._link.drain(0):
-            pass
+        self._tick_consumer()
         self._publisher.tick()
 
     def close(self) -> None:
         """Leave; the broker delivers again whatever is unacknowledged."""
         self._publisher.close()
         self._link.close()
+
+    def _tick_consumer(self) -> None:
+        self._link.tick()
+        # Reading is what shows that the broker is alive; prefetch bounds what comes.
+        while self._link.is_open and self._link.drain(0):
+            pass
 
     def _open_consumer(self) -> None:
         self._link.open()

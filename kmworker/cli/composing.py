@@ -145,15 +145,18 @@ def _set(document: dict[str, Any], setting: str) -> None:
         table = table.setdefault(part, {})
         if not isinstance(table, dict):
             misused(f"--set {setting}: {part} has a value of its own already")
-    table[path[-1]] = _value(text)
+    table[path[-1]] = _value(path[-1], text)
 
 
-def _value(text: str) -> object:
+def _value(name: str, text: str) -> object:
     """Return JSON where it is JSON: numbers, null, objects; everything else is text."""
     try:
-        return json.loads(text, parse_constant=_no_constant)
+        value: object = json.loads(text, parse_constant=_no_constant)
     except (ValueError, RecursionError):
         return text
+    # The id of a partition looks like a number, and no id is one.
+    is_id = name == "id" or name.endswith("_id")
+    return text if is_id and not isinstance(value, str) else value
 
 
 def _no_constant(name: str) -> NoReturn:

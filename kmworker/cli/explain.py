@@ -133,7 +133,7 @@ def _encryption(text: str, policy: Policy) -> Encryption | None:
     if text == UNENCRYPTED:
         return None
     cipher, _slash, bits = text.rpartition("/")
-    if not bits.isdecimal():
+    if not cipher or not bits.isdecimal():
         listed = policy.listed(text)
         if listed is None:
             misused(f"--source-encryption {text}: not like aes-xts-plain64/512")

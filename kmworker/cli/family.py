@@ -6,7 +6,7 @@ or go round in circles, and every item is drawn all the same, once.
 
 from collections import defaultdict, deque
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Final
 
 from rich.tree import Tree
 
@@ -16,6 +16,8 @@ from kmworker.ports import Vault
 from kmworker.store.views_lineage import Derived, Family, Member, Record
 
 __all__ = ["Seals", "family_json", "family_tree"]
+
+DEPTH_MAX: Final = 30
 
 
 class Seals:
@@ -71,20 +73,22 @@ def family_tree(title: str, project: str, family: Family, seals: Seals) -> Tree:
     drawn: set[str] = set()
     for start in _starts(children, family.members):
         # Not recursive: a chain of snapshots can be longer than the stack.
-        queue = deque([(tree, start)])
+        queue = deque([(tree, start, 1)])
         while queue:
-            branch, member = queue.popleft()
+            branch, member, depth = queue.popleft()
             if member.ref in drawn:
                 continue
             drawn.add(member.ref)
             node = branch.add(visible(_label(member, seals)))
             for leaf in derived.pop(member.ref, ()):
                 node.add(visible(f"scope {leaf.scope_id} of {leaf.root}, re-encrypted"))
-            queue.extend((node, child) for child in children[member.ref])
+            # No terminal is wide enough for more: deeper ones stand beside their source.
+            below = (node, depth + 1) if depth < DEPTH_MAX else (branch, depth)
+            queue.extend((below[0], child, below[1]) for child in children[member.ref])
     for leaf in (leaf for leaves in derived.values() for leaf in leaves):
         tree.add(visible(f"scope {leaf.scope_id} of {leaf.root}, re-encrypted"))
     if family.more:
-        tree.add(f"… and {family.more:,} more items")
+        tree.add(f"… and {family.more:,} more")
     return tree
 
 

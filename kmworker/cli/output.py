@@ -52,7 +52,7 @@ def one_json(value: object) -> str:
 
 def print_json(document: object) -> None:
     """Print the one document that a command results in."""
-    for text in json.dumps(document, ensure_ascii=False, indent=2).splitlines():
+    for text in json.dumps(document, ensure_ascii=False, indent=2).split("\n"):
         # Escaped the same way as JSON escapes, so that it means the same.
         typer.echo(visible(text))
 
@@ -69,7 +69,7 @@ def display(*renderables: "RenderableType") -> None:
         return
     buffer = StringIO()
     console(buffer).print(*renderables, sep="\n")
-    for text in buffer.getvalue().splitlines():
+    for text in buffer.getvalue().removesuffix("\n").split("\n"):
         typer.echo(text.rstrip())
 
 

@@ -6,6 +6,7 @@ names until one is called, and `kmworker --help` answers at once.
 
 import contextlib
 import os
+import re
 import sys
 import traceback
 from collections.abc import Mapping
@@ -37,6 +38,8 @@ __all__ = ["Ending", "Invocation", "Program", "examples", "group", "misused"]
 LEVEL_VARIABLE: Final = "KMWORKER_LOG__LEVEL"
 # Both of typer's foundations, click and its own copy of it, have this between them.
 UsageError: Final[Any] = typer.BadParameter.__base__
+# How they suggest what was perhaps meant, at the end of a message.
+SUGGESTION: Final = re.compile(r"\s*\(?(?:Did you mean|Possible options?:) (.+?)[?)]*$")
 
 
 class Ending(IntEnum):
@@ -177,11 +180,10 @@ def misused(what: str) -> NoReturn:
 
 
 def _end_wrong_usage(error: Any, context: Any) -> Ending:  # noqa: ANN401  # click's or typer's own
-    sentence, found, near = error.format_message().partition("Did you mean ")
-    complain(
-        _lowered(sentence),
-        f"did you mean {near}" if found else f"see {_command_path(error, context)} --help",
-    )
+    text = error.format_message()
+    near = SUGGESTION.search(text)
+    hint = f"did you mean {near[1]}?" if near else f"see {_command_path(error, context)} --help"
+    complain(_lowered(text if near is None else text[: near.start()]), hint)
     return Ending.WRONG
 
 
@@ -192,7 +194,8 @@ def _command_path(error: Any, context: Any) -> str:  # noqa: ANN401  # as above
 
 
 def _lowered(text: str) -> str:
-    return (text[:1].lower() + text[1:]).rstrip(" .(").removesuffix(" (")
+    text = text.strip().removesuffix(".")
+    return text[:1].lower() + text[1:]
 
 
 def _end_fault(error: Exception, invocation: object) -> Ending:

@@ -44,7 +44,9 @@ def publish(  # noqa: PLR0913  # its options
     settings: Annotated[
         list[str] | None,
         typer.Option(
-            "--set", metavar="A.B=VALUE", help="A field of data; JSON if it can be read as JSON."
+            "--set",
+            metavar="A.B=VALUE",
+            help="A field of data; JSON if it reads as JSON, ids are text.",
         ),
     ] = None,
     file: Annotated[

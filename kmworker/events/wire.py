@@ -16,9 +16,8 @@ MAX_KEY_BITS: Final = 65_536
 
 ItemId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,254}$")]
 ProjectId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@+-]{0,127}$")]
-# No control characters or line separators: these names end up in logs and terminals. The
-# separators stand for themselves, since \u is not known to every validator that gets this.
-Printable = Annotated[str, Field(pattern="^[^\\x00-\\x1f\\x7f-\\x9f\u2028\u2029]{1,255}$")]
+# No control characters or line separators: these names end up in logs and terminals.
+Printable = Annotated[str, Field(pattern=r"^[^\u0000-\u001f\u007f-\u009f\u2028\u2029]{1,255}$")]
 SizeBytes = Annotated[int, Field(ge=0, le=MAX_SIZE_BYTES)]
 _TIME_PATTERN: Final = (
     r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?"

@@ -12,6 +12,7 @@ import redis
 from kmworker.errors import SetupError
 from kmworker.store.connection import refuse_volatile, store_errors
 from kmworker.store.names import Names
+from kmworker.store.scripts import Scripts
 
 __all__ = ["Admission", "check_values_in", "refuse_other_keyring"]
 
@@ -67,7 +68,10 @@ class Admission:
                 f" ({self._names.top('keyring')} is missing)",
                 hint="restore that hash from a backup of the store",
             )
-        self._client.hsetnx(self._names.top("keyring"), "source", self._source)
+        ours = self._check_values(self._source)
+        checks = [part for kek_id, value in ours.items() for part in (CHECK + kek_id, value)]
+        fields = ["source", self._source, "kek_ids", " ".join(sorted(ours)), *checks]
+        Scripts(self._client).run([("register", [self._names.top("keyring")], fields)])
 
     def _verified(self, found: Mapping[str, str]) -> str:
         source = found.get("source", self._source)

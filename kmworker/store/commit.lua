@@ -22,7 +22,7 @@ local items, keys, scopes, deks = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 
 local refused = refusal(
   {'hash', 'hash', 'hash', 'hash', 'zset', 'hash', 'hash', 'hash', 'zset', 'zset', 'hash'},
-  {'HGET', 'HSET', 'HEXISTS', 'HLEN', 'HINCRBY', 'ZADD', 'ZRANGEBYLEX'})
+  {HSET = {1, 2, 3, 4, 8, 11}, ZADD = {5, 9, 10}, HINCRBY = {6, 7}, ZRANGEBYLEX = {10}})
 if refused then return refused end
 
 -- What a decision rested on, as one string; a rewrap changes none of it.

@@ -4,7 +4,7 @@
 
 -- Returns the error to answer with, or nil.
 --   types     of each of KEYS, in order
---   commands  all that the script calls, with redis.call
+--   commands  those that write, or that come after a write: each with its keys, by number
 local function refusal(types, commands)
   for i, want in ipairs(types) do
     local got = redis.call('TYPE', KEYS[i])['ok']
@@ -12,10 +12,12 @@ local function refusal(types, commands)
       return redis.error_reply('WRONGTYPE ' .. KEYS[i] .. ' is a ' .. got .. ', not a ' .. want)
     end
   end
-  -- The keys are the server's to check, before it starts the script. fakeredis has no users.
-  for _, command in ipairs(redis.acl_check_cmd and commands or {}) do
-    if not redis.acl_check_cmd(command, KEYS[1], 0, '') then
-      return redis.error_reply('NOPERM this user may not run ' .. command)
+  -- fakeredis has no users.
+  for command, keys in pairs(redis.acl_check_cmd and commands or {}) do
+    for _, i in ipairs(keys) do
+      if not redis.acl_check_cmd(command, KEYS[i]) then
+        return redis.error_reply('NOPERM this user may not run ' .. command .. ' on ' .. KEYS[i])
+      end
     end
   end
 end

@@ -4,7 +4,7 @@
 -- KEYS  1 waiting
 -- ARGV  entries
 
-local refused = refusal({'hash'}, {'HGET', 'HSET'})
+local refused = refusal({'hash'}, {HSET = {1}})
 if refused then return refused end
 
 for _, entry in ipairs(ARGV) do

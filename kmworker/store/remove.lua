@@ -5,7 +5,8 @@
 -- Returns how many were there
 
 local refused = refusal(
-  {'hash', 'zset', 'zset', 'hash', 'hash', 'hash'}, {'HDEL', 'HINCRBY', 'ZREM'})
+  {'hash', 'zset', 'zset', 'hash', 'hash', 'hash'},
+  {HDEL = {1, 4, 5}, ZREM = {2, 3}, HINCRBY = {6}})
 if refused then return refused end
 
 local removed = 0

@@ -5,9 +5,10 @@ from typing import Any, Final
 
 import redis
 from redis.client import Pipeline
+from redis.exceptions import RedisError
 
+from kmworker.errors import StoreUnavailable
 from kmworker.model import Disposition
-from kmworker.store.connection import store_errors
 from kmworker.store.names import Names
 from kmworker.tally import Report
 
@@ -30,34 +31,48 @@ class RedisReports:
         self._monotonic = monotonic
 
     def write(self, report: Report) -> None:
-        """Write what has happened since the last report."""
-        names = self._names
-        with store_errors():
-            pipeline = self._client.pipeline(transaction=False)
-            worker = names.worker(report.worker_id)
-            pipeline.hset(worker, mapping=dict(report.fields))
-            pipeline.expire(worker, DAY_S)
-            pipeline.zadd(names.top("workers"), {report.worker_id: report.seen_at})
-            pipeline.zremrangebyscore(names.top("workers"), "-inf", report.seen_at - DAY_S)
-            for entry in report.feed:
-                fields: dict[Any, Any] = dict(entry)
-                pipeline.xadd(names.top("feed"), fields, maxlen=FEED_LENGTH, approximate=True)
-            if report.minute is not None:
-                self._add_minute(pipeline, report)
-            if report.queues is not None:
-                counts = report.queues
-                pipeline.hset(
-                    names.top("queues"),
-                    mapping={
-                        "work": counts.work,
-                        "dead": counts.dead,
-                        "consumers": counts.consumers,
-                        "seen_at": report.seen_at,
-                    },
-                )
-            pipeline.execute()
+        """Write what has happened since the last report.
+
+        Raises:
+            StoreUnavailable: some of it could not be written, for whatever reason; the
+                rest is. No worker ends over what only dashboards read.
+        """
+        try:
+            replies = self._pipeline(report).execute(raise_on_error=False)
             if report.queues is not None:
                 self._total(report)
+            for reply in replies:
+                if isinstance(reply, RedisError):
+                    raise reply
+        except RedisError as error:
+            raise StoreUnavailable(f"not all of a report was written: {error}") from error
+
+    def _pipeline(self, report: Report) -> Pipeline:
+        names = self._names
+        pipeline: Pipeline = self._client.pipeline(transaction=False)
+        worker = names.worker(report.worker_id)
+        shown: dict[Any, Any] = dict(report.fields)
+        pipeline.hset(worker, mapping=shown)
+        pipeline.expire(worker, DAY_S)
+        pipeline.zadd(names.top("workers"), {report.worker_id: report.seen_at})
+        pipeline.zremrangebyscore(names.top("workers"), "-inf", report.seen_at - DAY_S)
+        for entry in report.feed:
+            fields: dict[Any, Any] = dict(entry)
+            pipeline.xadd(names.top("feed"), fields, maxlen=FEED_LENGTH, approximate=True)
+        if report.minute is not None:
+            self._add_minute(pipeline, report)
+        if report.queues is not None:
+            counts = report.queues
+            pipeline.hset(
+                names.top("queues"),
+                mapping={
+                    "work": counts.work,
+                    "dead": counts.dead,
+                    "consumers": counts.consumers,
+                    "seen_at": report.seen_at,
+                },
+            )
+        return pipeline
 
     def _add_minute(self, pipeline: Pipeline, report: Report) -> None:
         fields: dict[Any, Any] = dict(report.minute or {})
@@ -92,8 +107,16 @@ class RedisReports:
         pipeline.hlen(self._names.of(project, "waiting"))
         dispositions = [disposition.value for disposition in Disposition]
         pipeline.hmget(self._names.of(project, "stats"), dispositions)
-        *sizes, counted = pipeline.execute()
+        *sizes, counted = pipeline.execute(raise_on_error=False)
         for name, number in zip(("items", "keys", "scopes", "waiting"), sizes, strict=True):
-            totals[name] += number
-        for name, text in zip(dispositions, counted, strict=True):
-            totals[name] += int(text or 0)
+            totals[name] += _number(number)
+        if isinstance(counted, list):
+            for name, text in zip(dispositions, counted, strict=True):
+                totals[name] += _number(text)
+
+
+def _number(reply: object) -> int:
+    """Read a count; one that someone has spoilt counts for nothing and stops no other."""
+    if isinstance(reply, int):
+        return reply
+    return int(reply) if isinstance(reply, bytes) and reply.isdigit() else 0

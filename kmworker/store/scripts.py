@@ -18,7 +18,7 @@ from kmworker.store.connection import store_errors, translate
 __all__ = ["Call", "Scripts"]
 
 READING: Final = ("lookup",)
-WRITING: Final = ("commit", "take", "remove", "release", "sweep")
+WRITING: Final = ("commit", "take", "remove", "release", "sweep", "register")
 
 Call = tuple[str, Sequence[str], Sequence[Any]]
 """A script's name, its KEYS and its ARGV."""

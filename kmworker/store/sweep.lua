@@ -14,7 +14,7 @@
 
 local refused = refusal(
   {'hash', 'zset', 'zset', 'hash', 'hash', 'hash'},
-  {'HGET', 'HSET', 'HEXISTS', 'ZRANGEBYSCORE', 'ZRANGEBYLEX'})
+  {HSET = {1, 5}, HGET = {1, 4}, HEXISTS = {5, 6}, ZRANGEBYLEX = {3}})
 if refused then return refused end
 
 local limit = tonumber(ARGV[2])

@@ -8,7 +8,7 @@
 -- have been tried, however the worker dies.
 
 local refused = refusal(
-  {'hash', 'zset', 'hash', 'hash'}, {'HGET', 'HSET', 'HEXISTS', 'ZRANGEBYLEX'})
+  {'hash', 'zset', 'hash', 'hash'}, {HSET = {1}, HGET = {1, 3}, HEXISTS = {4}})
 if refused then return refused end
 
 local function attempt(entry)

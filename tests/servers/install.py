@@ -23,7 +23,7 @@ POLICY_TEXT = """\
 exit 101
 """
 # RabbitMQ's packages bring the Erlang port mapper as a service of its own.
-UNITS = {"rabbitmq-server": ["rabbitmq-server", "epmd.socket"]}
+UNITS = {"rabbitmq-server": ["rabbitmq-server", "epmd.socket"], "amqp-tools": []}
 
 # Each program, and the variable that names a running server in its place.
 NEEDED: tuple[tuple[Callable[[], Path], str | None], ...] = (
@@ -31,6 +31,7 @@ NEEDED: tuple[tuple[Callable[[], Path], str | None], ...] = (
     (locate.valkey_server, None),
     (locate.rabbitmq_server, "KMWORKER_TEST_BROKER_URL"),
     (locate.epmd, "KMWORKER_TEST_BROKER_URL"),
+    (locate.amqp_publish, None),
 )
 
 
@@ -85,7 +86,8 @@ def install(packages: list[str]) -> None:
     # A policy keeps a service from starting now, not at the next boot.
     if Path("/run/systemd/system").exists():
         units = [unit for package in packages for unit in UNITS.get(package, [package])]
-        subprocess.run(["systemctl", "--quiet", "disable", *units], check=True)
+        if units:
+            subprocess.run(["systemctl", "--quiet", "disable", *units], check=True)
 
 
 @contextmanager

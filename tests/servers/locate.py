@@ -47,6 +47,11 @@ def epmd() -> Path:
     return _on_path("epmd", "rabbitmq-server")
 
 
+def amqp_publish() -> Path:
+    """Find the shell's way to publish: no server, but docs/producing.md promises that it works."""
+    return _on_path("amqp-publish", "amqp-tools")
+
+
 def _on_path(program: str, package: str) -> Path:
     found = shutil.which(program)
     if found is None:

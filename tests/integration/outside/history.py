@@ -48,15 +48,13 @@ class History:
         return History(self.first, (), oracle.foresee(_said(self.first)))
 
     @property
-    def repeated(self) -> set[Item]:
-        """The items that the second part makes the workers announce again."""
-        return {
-            item
+    def repeats(self) -> list[Event]:
+        """The events of the second part that name an assigned item and its source again."""
+        return [
+            sent.event
             for sent in self.later
             if sent.event is not None and sent.event not in self.outlook.refused
-            for item in (sent.event.item, sent.event.source)
-            if item in self.outlook.announced and (item == sent.event.item or _comes_along(item))
-        }
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,11 +184,6 @@ class _Composer:
         placed = [(at + self.rng.uniform(0, WINDOW), sent) for at, sent in enumerate(births)]
         placed += [(self.rng.uniform(0, len(births) + WINDOW), sent) for sent in others]
         return [sent for _, sent in sorted(placed, key=lambda entry: entry[0])]
-
-
-def _comes_along(source: Item | None) -> bool:
-    """A partition is announced with each of its replicas."""
-    return source is not None and source.kind == "partition"
 
 
 def _interleaved(rng: Random, events: Sequence[Event], others: Sequence[Event]) -> list[Event]:

@@ -4,11 +4,12 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 from .check import Scene
 from .history import History, Sent, history
 from .polling import none_of, until_none
-from .words import Event
+from .words import Event, Item
 from .worker import Site
 
 
@@ -44,10 +45,26 @@ def perform(played: Scene, interlude: Callable[[], None] | None = None) -> None:
 
 
 def unrepeated(played: Scene, before: dict[str, int]) -> Iterator[str]:
+    """Which items should have been announced again, and were not."""
     heard = played.client.announced()
-    for item in played.history.repeated:
-        if len(heard.get(item.subject, ())) <= before.get(item.subject, 0):
-            yield f"{item.subject} was not announced again"
+    for subject in {item.subject for item in _repeated(played)}:
+        if len(heard.get(subject, ())) <= before.get(subject, 0):
+            yield f"{subject} was not announced again"
+
+
+def _repeated(played: Scene) -> Iterator[Item]:
+    announced = played.announced
+    for event in played.history.repeats:
+        if event.item in announced:
+            yield event.item
+        # The event that brought a partition about repeats both of its assignments.
+        if event.source in announced and _is_cause(event, announced[event.source]):
+            yield event.source
+
+
+def _is_cause(event: Event, data: dict[str, Any]) -> bool:
+    cause = data["cause"]
+    return event.cause == (cause["id"], cause["source"], cause["type"])
 
 
 @contextmanager

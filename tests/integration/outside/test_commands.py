@@ -31,6 +31,15 @@ def family(project: str) -> list[Event]:
     return [volume, snapshot, born(Item(project, "volume", "w"), snapshot.item)]
 
 
+def refused(site: Site) -> None:
+    """Start a worker that must refuse to work."""
+    worker = Worker(site)
+    try:
+        assert worker.ended() == 2, worker.tail()
+    finally:
+        worker.kill()
+
+
 def test_clones_and_reuses_have_one_dek_and_creates_another(patient: Running, project: str) -> None:
     stranger = born(Item(project, "volume", "stranger"))
     with performed(patient.site, [*family(project), stranger]) as played:
@@ -112,12 +121,13 @@ def test_publish_takes_a_line_for_an_event(patient: Running, project: str) -> No
         until(lambda: len(client.announced()) == 3, "all are assigned", between=client.pump)
 
 
-def test_show_finds_items_and_keys(patient: Running, project: str) -> None:
+def test_show_finds_items_keys_and_scopes(patient: Running, project: str) -> None:
     with performed(patient.site, family(project)) as played:
         data = played.announced[Item(project, "snapshot", "s")]
     for name in ("snapshot:s", data["key_id"], data["scope_id"]):
         done = patient.site.run("show", name, "--project", project, "--json")
-        assert "volume:w" in json.dumps(json.loads(done.stdout)) or name == "snapshot:s"
+        assert json.loads(done.stdout)
+        assert data["scope_id"] in done.stdout
     patient.site.run("show", "volume:nobody", "--project", project, exit_code=1)
 
 
@@ -150,8 +160,7 @@ def test_verify_finds_a_record_that_was_tampered_with(new_site: NewSite, project
 def test_a_store_that_could_lose_keys_is_refused(
     new_site: NewSite, start_redis: StartStore, options: dict[str, str]
 ) -> None:
-    worker = Worker(replace(new_site(), store_url=start_redis(options).url))
-    assert worker.ended() == 2, worker.tail()
+    refused(replace(new_site(), store_url=start_redis(options).url))
 
 
 def test_a_volatile_store_is_taken_where_that_is_allowed(
@@ -163,8 +172,7 @@ def test_a_volatile_store_is_taken_where_that_is_allowed(
 
 
 def test_a_worker_without_its_keyring_does_not_start(new_site: NewSite) -> None:
-    site = new_site(KMWORKER_KEYRING__PATH="nowhere")
-    assert Worker(site).ended() == 2
+    refused(replace(new_site(), settings={"KMWORKER_KEYRING__PATH": "nowhere"}))
 
 
 def test_a_worker_with_another_keyring_does_not_start(new_site: NewSite, project: str) -> None:
@@ -175,8 +183,18 @@ def test_a_worker_with_another_keyring_does_not_start(new_site: NewSite, project
     other.mkdir()
     stranger = replace(site, folder=other)
     stranger.run("keyring", "init")
-    worker = Worker(stranger)
-    assert worker.ended() == 2, worker.tail()
+    refused(stranger)
+
+
+def test_a_setting_with_a_wrong_value_is_refused(new_site: NewSite) -> None:
+    refused(replace(new_site(), settings={"KMWORKER_WORKER__BATCH_MAX": "many"}))
+
+
+def test_a_setting_nobody_knows_is_refused(new_site: NewSite) -> None:
+    site = new_site()
+    path = site.folder / "kmworker.toml"
+    path.write_text("[worker]\nbatch_minimum = 7\n")
+    refused(replace(site, settings={"KMWORKER_CONFIG": str(path)}))
 
 
 def test_a_worker_waits_for_its_broker_and_can_be_stopped_meanwhile(new_site: NewSite) -> None:
@@ -207,18 +225,6 @@ def test_commands_do_not_wait_for_a_store_that_is_not_there(
 )
 def test_wrong_usage_ends_with_2(patient: Running, command: str) -> None:
     patient.site.run(*command.split(), exit_code=2)
-
-
-def test_a_setting_nobody_knows_is_refused(patient: Running) -> None:
-    site = Site(
-        patient.site.folder,
-        patient.site.broker_url,
-        patient.site.store_url,
-        patient.site.namespace,
-        patient.site.prefix,
-        settings={"KMWORKER_WORKER__BATCH_MAX": "many"},
-    )
-    assert Worker(site).ended() == 2
 
 
 def _free_port() -> int:

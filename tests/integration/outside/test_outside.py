@@ -1,5 +1,6 @@
 """Whole days of several projects, told to real workers over a real broker."""
 
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -95,6 +96,34 @@ def test_workers_racing_on_one_event_agree_on_one_key(new_site: NewSite) -> None
         played.check_after_work(Random(31))
 
 
+def test_replicas_racing_to_bring_their_partition_share_its_key(new_site: NewSite) -> None:
+    site = new_site()
+    # Neighbours in the queue go to different workers, which then look for it at one time.
+    events = [_member(partition, node) for partition in range(60) for node in range(4)]
+    with working(site, 3) as workers, scene(site, history(events)) as played:
+        perform(played)
+        none_of(played.announcement_problems())
+        until_none(played.store_problems, within_s=5, between=played.client.pump)
+        stop_all(workers)
+        played.check_after_work(Random(51))
+
+
+def test_contradictions_racing_with_each_other_leave_one_truth(new_site: NewSite) -> None:
+    site = new_site()
+    events = [_member(partition, node) for partition in range(40) for node in range(2)]
+    # Each is told again with a partition that nobody knows, again and again.
+    liars = [
+        replace(event, event_id=f"{event.event_id} {again}", source=_partition(1_000 + at))
+        for at, event in enumerate(events)
+        for again in range(3)
+    ]
+    with working(site, 3) as workers, scene(site, history(events, liars)) as played:
+        perform(played)
+        played.check_while_working(workers)
+        stop_all(workers)
+        played.check_after_work(Random(61))
+
+
 def test_a_stopping_worker_takes_nothing_with_it(new_site: NewSite) -> None:
     site = new_site()
     grower = Grower(Random(41))
@@ -124,6 +153,15 @@ def _family(grower: Grower) -> list[Event]:
             node="n",
         ),
     ]
+
+
+def _partition(number: int) -> Item:
+    return Item("race", "partition", f"policy-0/{number}")
+
+
+def _member(partition: int, node: int) -> Event:
+    replica = Item("race", "replica", f"policy-0/{partition}@obj-{node:02}")
+    return Event(replica, f"added {replica.id}", "/ring", _partition(partition), node=f"obj-{node}")
 
 
 def _copies(events: list[Event], count: int) -> list[Event]:

@@ -1,0 +1,224 @@
+"""The AsyncAPI document: valid by the official schema, and true of the worker."""
+
+import copy
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from jsonschema import Draft7Validator
+
+from kmworker.bus.topology import Topology
+from kmworker.events import EVENT_TYPES
+from kmworker.message import Outgoing
+from kmworker.schemas import asyncapi, texts
+from kmworker.schemas.block_yaml import block_yaml
+from kmworker.schemas.examples import DEAD
+from tests.contract.schemas.official import official_schema
+from tests.contract.schemas.validating import complaints, schema_of
+
+DOCUMENT = asyncapi()
+NAMES = Topology("kmworker")
+MESSAGES = list(DOCUMENT["components"]["messages"])
+
+
+def official_complaints(document: object) -> list[str]:
+    errors = Draft7Validator(official_schema()).iter_errors(document)
+    return [f"{error.json_path}: {error.message}" for error in errors]
+
+
+def pointed_at(document: Any, pointer: str) -> Any:
+    for name in pointer.removeprefix("#/").split("/"):
+        document = document[name]
+    return document
+
+
+# --- valid ------------------------------------------------------------------------------
+
+
+def test_the_document_is_valid_by_the_official_schema() -> None:
+    assert official_complaints(yaml.safe_load(texts()["asyncapi.yaml"])) == []
+
+
+SPOILT: dict[str, tuple[str, object]] = {
+    "an action that there is not": ("operations/receiveEvents/action", "subscribe"),
+    "no version": ("info/version", None),
+    "a binding of another version": ("channels/work/bindings/amqp/bindingVersion", "9.9.9"),
+    "both exchange and queue": ("channels/work/bindings/amqp/exchange", {"name": "x"}),
+    "a binding's field that there is not": ("operations/sendAssignments/bindings/amqp/qos", 1),
+    "a delivery mode that there is not": (
+        "operations/sendAssignments/bindings/amqp/deliveryMode", 3,
+    ),
+    "a payload that is no schema": (
+        "components/schemas/volume-created/properties/id/type", "text",
+    ),
+    "a location that is none": (
+        "components/messages/key-assigned/correlationId/location", "data.cause.id",
+    ),
+    "a field of its own": ("channels/work/queue", "work"),
+    "a server without a protocol": ("servers/broker", {"host": "localhost"}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("place", "value"), SPOILT.values(), ids=SPOILT)
+def test_the_official_schema_would_see_a_mistake(place: str, value: object) -> None:
+    document = copy.deepcopy(DOCUMENT)
+    where, _, name = place.rpartition("/")
+    pointed_at(document, where)[name] = value
+    assert official_complaints(document)
+
+
+def references(value: object) -> Iterator[str]:
+    if isinstance(value, dict):
+        yield from ([value["$ref"]] if "$ref" in value else [])
+        for inner in value.values():
+            yield from references(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from references(inner)
+
+
+def test_every_reference_leads_somewhere() -> None:
+    found = set(references(DOCUMENT))
+    assert all(isinstance(pointed_at(DOCUMENT, pointer), dict) for pointer in found)
+    # And everything that can be referred to is.
+    for kind, parts in DOCUMENT["components"].items():
+        assert {f"#/components/{kind}/{name}" for name in parts} <= found
+
+
+def test_an_operation_has_the_messages_of_its_channel() -> None:
+    for operation in DOCUMENT["operations"].values():
+        channel = operation["channel"]["$ref"]
+        expected = [
+            f"{channel}/messages/{name}" for name in pointed_at(DOCUMENT, channel)["messages"]
+        ]
+        assert [message["$ref"] for message in operation["messages"]] == expected
+
+
+def test_a_channel_has_the_parameters_of_its_address() -> None:
+    for channel in DOCUMENT["channels"].values():
+        assert (
+            set(re.findall(r"{(\w+)}", channel["address"])) == channel.get("parameters", {}).keys()
+        )
+
+
+@pytest.mark.parametrize("message", [*EVENT_TYPES, "key-assigned"])
+def test_a_payload_is_the_schema_of_the_file(message: str) -> None:
+    payload = pointed_at(DOCUMENT, DOCUMENT["components"]["messages"][message]["payload"]["$ref"])
+    of_a_file = {"$schema", "$id", "examples"}
+    assert payload == {k: v for k, v in schema_of(message).items() if k not in of_a_file}
+
+
+@pytest.mark.parametrize("message", MESSAGES)
+def test_an_example_is_valid_and_its_correlation_is_found(message: str) -> None:
+    described = DOCUMENT["components"]["messages"][message]
+    for example in described["examples"]:
+        for part in ("headers", "payload"):
+            if "$ref" in described.get(part, {}):
+                schema = pointed_at(DOCUMENT, described[part]["$ref"])
+                assert complaints(schema, example[part]) == []
+        assert re.fullmatch("[0-9a-f-]{36}", at(described["correlationId"]["location"], example))
+
+
+def at(location: str, example: dict[str, Any]) -> Any:
+    """What a location (a runtime expression) finds in an example."""
+    part, _, pointer = location.removeprefix("$message.").partition("#/")
+    return pointed_at(example[{"header": "headers"}.get(part, part)], pointer)
+
+
+# --- and true ---------------------------------------------------------------------------
+
+
+def test_the_names_are_the_brokers() -> None:
+    bindings = {name: it["bindings"]["amqp"] for name, it in DOCUMENT["channels"].items()}
+    exchanges = {name: it["exchange"] for name, it in bindings.items() if "exchange" in it}
+    assert {name: it["name"] for name, it in exchanges.items()} == {
+        "events": NAMES.events,
+        "assignments": NAMES.assignments,
+        "dead": NAMES.dead,
+    }
+    assert {(it["type"], it["durable"], it["autoDelete"]) for it in exchanges.values()} == {
+        ("topic", True, False)
+    }
+    assert bindings["work"]["queue"] == {"name": NAMES.work, "durable": True, "autoDelete": False}
+    assert DOCUMENT["channels"]["work"]["address"] == NAMES.work
+
+
+def test_the_operations_are_the_workers() -> None:
+    did = {
+        name: (it["action"], it["channel"]["$ref"]) for name, it in DOCUMENT["operations"].items()
+    }
+    assert did == {
+        "receiveEvents": ("receive", "#/channels/work"),
+        "sendAssignments": ("send", "#/channels/assignments"),
+        "sendDeadLetters": ("send", "#/channels/dead"),
+    }
+
+
+@pytest.mark.parametrize("event_type", EVENT_TYPES)
+def test_a_producers_routing_key_is_the_events_type(event_type: str) -> None:
+    [example] = DOCUMENT["components"]["messages"][event_type]["examples"]
+    assert address_of("events", example) == event_type
+
+
+def test_the_routing_keys_are_the_workers() -> None:
+    messages = DOCUMENT["components"]["messages"]
+    [assigned], [dead] = messages["key-assigned"]["examples"], messages["dead-letter"]["examples"]
+    assert address_of("dead", dead) == DEAD.routing_key
+    data = assigned["payload"]["data"]
+    routing_key = f"key-assigned.{data['item']['kind']}.{data['project_id']}"
+    assert address_of("assignments", assigned) == routing_key
+
+
+def address_of(channel: str, example: dict[str, Any]) -> str:
+    """A channel's address, with its parameters from where they are said to be in a message."""
+    described = DOCUMENT["channels"][channel]
+    values = {
+        name: at(parameter["location"], example)
+        for name, parameter in described["parameters"].items()
+    }
+    for name, value in values.items():
+        assert value in described["parameters"][name].get("enum", [value])
+    address: str = described["address"]
+    return address.format(**values)
+
+
+def test_messages_are_persistent_and_mandatory() -> None:
+    for name in ("sendAssignments", "sendDeadLetters"):
+        binding = DOCUMENT["operations"][name]["bindings"]["amqp"]
+        assert (binding["deliveryMode"], binding["mandatory"]) == (2, True)
+    assert DEAD.properties["delivery_mode"] == 2
+    assert isinstance(DEAD, Outgoing)
+
+
+# --- as YAML ----------------------------------------------------------------------------
+
+
+def test_the_file_is_the_document() -> None:
+    assert yaml.safe_load(texts()["asyncapi.yaml"]) == DOCUMENT
+    # In an order that one reads it in, and sorted the same when it is made again.
+    assert list(yaml.safe_load(texts()["asyncapi.yaml"])) == list(DOCUMENT)
+
+
+YAML_TRAPS = [
+    "yes", "No", "NULL", "~", "true", "y", "on", "1", "1.0", "0x1", "1e3", ".inf", "=", "<<",
+    "2026-11-23", "12:30", "a: b", "a #b", "- a", "a\nb", "a\n\nb", "a\n b", " a\nb", "a\n",
+    "\na", "a \nb", "a\tb", "!a", "&a", "*a", "{a}", "[a", "%a", "@a", "`a", "'a", '"a', "|",
+]  # fmt: skip
+YAML_TEXT = st.sampled_from(YAML_TRAPS) | st.text(
+    st.characters(max_codepoint=0xFFFF, codec="utf-8"), max_size=12
+)
+YAML_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | YAML_TEXT,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(YAML_TEXT, inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(st.dictionaries(YAML_TEXT, YAML_VALUES, min_size=1, max_size=4))
+def test_what_is_written_as_yaml_reads_back_the_same(document: dict[str, Any]) -> None:
+    assert json.dumps(yaml.safe_load(block_yaml(document))) == json.dumps(document)

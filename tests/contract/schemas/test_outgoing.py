@@ -1,0 +1,142 @@
+"""What the worker sends is what its schemas say, to the last field."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kmworker.announcement import announce, encode_data
+from kmworker.clock import rfc3339
+from kmworker.dead_letters import dead_letter
+from kmworker.decision import Refuse
+from kmworker.errors import Reason
+from kmworker.message import Original, Outgoing
+from kmworker.model import (
+    Assignment,
+    Cause,
+    DataAction,
+    Disposition,
+    Encryption,
+    Held,
+    Item,
+    Kind,
+)
+from kmworker.schemas import asyncapi
+from tests.contract.schemas.drawing import EVENT_TYPES, LETTERS, from_schema
+from tests.contract.schemas.validating import Schema, complaints, schema_of
+
+INCOMING = schema_of("replica-added")["properties"]
+DATA = INCOMING["data"]["properties"]
+
+# As wide as what the worker takes in: see tests/contract/schemas/test_agreement.py.
+IDS = from_schema(DATA["replica_id"])
+PROJECTS = from_schema(DATA["project_id"])
+UUIDS = st.uuids().map(str)
+MOMENTS = st.floats(0, 4e9).map(rfc3339)
+SOURCES = from_schema(INCOMING["source"])
+TEXTS = st.text(LETTERS, max_size=300)
+
+
+def items(kinds: list[Kind]) -> st.SearchStrategy[Item]:
+    return st.builds(Item, PROJECTS, st.sampled_from(kinds), IDS)
+
+
+ASSIGNMENTS = st.builds(
+    Assignment,
+    item=items([kind for kind in Kind if kind is not Kind.IMAGE]),
+    disposition=st.sampled_from([each for each in Disposition if each is not Disposition.NONE]),
+    key_id=UUIDS,
+    scope_id=UUIDS,
+    source=st.none() | items(list(Kind)),
+    node=st.none() | from_schema(DATA["node"]),
+    encryption=st.builds(
+        Encryption,
+        from_schema(DATA["encryption"]["properties"]["cipher"]),
+        st.integers(1, 512).map(lambda size_bytes: 8 * size_bytes),
+    ),
+    data_action=st.sampled_from(DataAction),
+    reencrypt_from=st.none() | UUIDS,
+    rule=st.from_regex(r"^(guard:)?[a-z0-9][a-z0-9-]{0,63}\Z"),
+    cause=st.builds(Cause, from_schema(INCOMING["id"]), SOURCES, st.sampled_from(EVENT_TYPES)),
+    assigned_at=MOMENTS,
+)
+
+
+def sent(assignment: Assignment, source: str) -> dict[str, Any]:
+    held = Held(assignment, key=None, scope=None, data=encode_data(assignment))
+    message: dict[str, Any] = json.loads(announce(held, source, "kmworker.assignments").body)
+    return message
+
+
+@given(ASSIGNMENTS, SOURCES)
+def test_an_announcement_is_valid(assignment: Assignment, source: str) -> None:
+    assert complaints(schema_of("key-assigned"), sent(assignment, source)) == []
+
+
+@given(ASSIGNMENTS)
+def test_an_announcement_has_the_fields_of_its_schema_and_no_others(assignment: Assignment) -> None:
+    assert_same_fields(schema_of("key-assigned"), sent(assignment, "/kmworker"))
+
+
+def assert_same_fields(schema: Schema, value: Any) -> None:
+    """Every field is there, so every field is required: a reader need not ask."""
+    if "properties" not in schema or value is None:
+        return
+    assert schema["properties"].keys() == value.keys() == set(schema["required"])
+    for name, field in schema["properties"].items():
+        assert_same_fields(field, value[name])
+
+
+WRONG = [
+    ("key_id", None), ("key_id", "id-1"), ("scope_id", None), ("disposition", "none"),
+    ("data_action", "copy"), ("encryption", None), ("project_id", ""), ("rule", ""),
+    ("item", {"kind": "image", "id": "a"}), ("assigned_at", "2026-11-23T16:00:00+01:00"),
+    ("reencrypt_from", ""), ("source", {"kind": "volume", "id": "a"}), ("node", ""),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "value"), WRONG, ids=str)
+def test_what_the_worker_never_sends_is_not_valid(name: str, value: object) -> None:
+    [example] = schema_of("key-assigned")["examples"]
+    wrong = example | {"data": example["data"] | {name: value}}
+    assert len(complaints(schema_of("key-assigned"), wrong)) == 1
+
+
+# --- dead letters -----------------------------------------------------------------------
+
+
+def headers_schema() -> Schema:
+    schema: Schema = asyncapi()["components"]["schemas"]["dead-letter-headers"]
+    return schema
+
+
+def dead(reason: Reason, detail: str, event_id: str, routing_key: str, attempts: int) -> Outgoing:
+    return dead_letter(
+        Original(b"{}", routing_key, {"application_headers": {"tenant": "2f1d"}}),
+        Refuse(reason, detail),
+        exchange="kmworker.dead",
+        event_id=event_id,
+        event_type="volume-created",
+        dead_at=rfc3339(1_795_449_600.5),
+        attempts=attempts,
+    )
+
+
+@given(st.sampled_from(Reason), TEXTS, TEXTS, TEXTS, st.integers(1, 100))
+def test_a_dead_letters_headers_are_valid(
+    reason: Reason, detail: str, event_id: str, routing_key: str, attempts: int
+) -> None:
+    letter = dead(reason, detail, event_id, routing_key, attempts)
+    headers = letter.properties["application_headers"]
+    assert complaints(headers_schema(), headers) == []
+
+
+def test_a_dead_letter_has_the_headers_of_its_schema_and_the_originals() -> None:
+    headers = dead(Reason.CONFLICT, "why", "6d1c", "volume-created", 1).properties[
+        "application_headers"
+    ]
+    schema = headers_schema()
+    assert headers.keys() - {"tenant"} == schema["properties"].keys() == set(schema["required"])
+    assert all("description" in field for field in schema["properties"].values())

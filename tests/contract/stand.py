@@ -1,0 +1,201 @@
+"""A store to test, what is around it, and what an outsider finds in it."""
+
+import json
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any, cast
+
+import redis
+
+from kmworker.crypto import KeyringVault
+from kmworker.model import Held, Item, Place
+from kmworker.plan import AssignWrite
+from kmworker.ports import Committed
+from kmworker.store.admission import Admission
+from kmworker.store.names import Names
+from kmworker.store.redis_store import RedisStore
+from kmworker.store.reports import RedisReports
+from tests.contract.backends import Backend, ServerBackend, closing_pool
+from tests.contract.builders import AT_S
+from tests.contract.wiretap import Wiretap
+
+__all__ = ["Contents", "SettableClock", "Stand"]
+
+DEADLINE_S = 3600.0
+
+Contents = dict[str, Any]
+"""Every key with its value, whatever its type."""
+
+
+class SettableClock:
+    """Time that passes when a test says so."""
+
+    def __init__(self) -> None:
+        self._now = AT_S
+
+    def now(self) -> float:
+        """Return Unix seconds."""
+        return self._now
+
+    def monotonic(self) -> float:
+        """Return the same: this clock is never set back."""
+        return self._now
+
+    def sleep(self, seconds: float) -> None:
+        """Let time pass at once."""
+        self._now += seconds
+
+
+class Stand:
+    """One test's keys in one store.
+
+    Attributes:
+        prefix: what the names of these keys begin with.
+        clock: the stores' time.
+        vault: whose seals the records bear.
+        raw: a client of the test's own, for looking and for mischief.
+    """
+
+    def __init__(
+        self, backend: Backend, prefix: str, vault: KeyringVault, stack: ExitStack
+    ) -> None:
+        self.prefix = prefix
+        self.clock = SettableClock()
+        self.vault = vault
+        self._backend = backend
+        self._stack = stack
+        self.raw = self.client()
+
+    def client(self) -> redis.Redis:
+        """Return one more client, as the worker would have it."""
+        return self._stack.enter_context(closing_pool(self._backend.client()))
+
+    def client_as(self, user: str, password: str) -> redis.Redis:
+        """Return a client of another user; on a server only."""
+        assert isinstance(self._backend, ServerBackend)
+        return self._stack.enter_context(closing_pool(self._backend.client_as(user, password)))
+
+    def client_with(self, rights: str) -> redis.Redis:
+        """Return a client of a user with these rights (rules of `ACL SETUSER`)."""
+        user, password = f"{self.prefix}-user", "word"
+        words = rights.format(self.prefix).split()
+        self.raw.execute_command("ACL", "SETUSER", user, "on", f">{password}", *words)
+        return self.client_as(user, password)
+
+    def tap(self) -> Wiretap:
+        """Return one more client that notes what it sends."""
+        return Wiretap(self.client())
+
+    def store(
+        self,
+        client: redis.Redis | None = None,
+        *,
+        vault: KeyringVault | None = None,
+        waiting_max: int = 1000,
+        allow_volatile: bool = True,
+        source: str = "/kmworker",
+    ) -> RedisStore:
+        """Return one more worker's store."""
+        client = client or self.client()
+        vault = vault or self.vault
+        names = Names(self.prefix)
+        return RedisStore(
+            client,
+            vault,
+            names=names,
+            admission=Admission(
+                client,
+                names,
+                source=source,
+                allow_volatile=allow_volatile,
+                check_values=vault.check_values,
+            ),
+            clock=self.clock,
+            waiting_max=waiting_max,
+            waiting_deadline_s=DEADLINE_S,
+        )
+
+    def reports(self, client: redis.Redis | None = None) -> RedisReports:
+        """Return one more worker's reports."""
+        return RedisReports(client or self.client(), Names(self.prefix), self.clock.monotonic)
+
+    # --- what an outsider sees, by the names of the contract --------------------------
+
+    def key(self, project: str, name: str) -> str:
+        """Return a key of a project that is open to dashboards."""
+        return f"{self.prefix}:{{{project}}}:{name}"
+
+    def secret(self, project: str, name: str) -> str:
+        """Return a key of a project that is closed to them."""
+        return f"{self.prefix}secret:{{{project}}}:{name}"
+
+    def top(self, name: str) -> str:
+        """Return a key that belongs to no project."""
+        return f"{self.prefix}:{name}"
+
+    def contents(self) -> Contents:
+        """Return every key of this test with its value."""
+        names = self.raw.scan_iter(match=f"{self.prefix}*", count=1000)
+        return {name.decode(): self.value(name) for name in names}
+
+    def value(self, name: str | bytes) -> Any:
+        """Return a key's value, whatever its type; None if there is none."""
+        raw: Any = self.raw
+        read: dict[bytes, Callable[[], Any]] = {
+            b"none": lambda: None,
+            b"string": lambda: raw.get(name),
+            b"hash": lambda: raw.hgetall(name),
+            b"set": lambda: raw.smembers(name),
+            b"zset": lambda: dict(raw.zrange(name, 0, -1, withscores=True)),
+            b"stream": lambda: raw.xrange(name),
+        }
+        return read[raw.type(name)]()
+
+    def clear(self) -> None:
+        """Delete every key of this test."""
+        names = list(self.raw.scan_iter(match=f"{self.prefix}*", count=1000))
+        if names:
+            self.raw.delete(*names)
+
+    # --- records as whoever holds the keyring can write them ---------------------------
+
+    def record(self, project: str, key: str, field: str) -> dict[str, Any]:
+        """Return a sealed record's fields, without its seal."""
+        raw = cast("bytes", self.raw.hget(self.key(project, key), field))
+        body: dict[str, Any] = json.loads(raw)
+        del body["seal"]
+        return body
+
+    def rewrite(
+        self,
+        project: str,
+        key: str,
+        field: str,
+        *,
+        vault: KeyringVault | None = None,
+        **changes: Any,
+    ) -> None:
+        """Change a record's fields and seal it again, as another release might."""
+        body = {**self.record(project, key, field), **changes}
+        text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
+        sealed = (vault or self.vault).seal(Place(project, key, field), text.encode()[:-1])
+        self.raw.hset(self.key(project, key), field, sealed)
+
+
+def only(results: list[Committed]) -> Committed:
+    """Return the one result of a commit of one write."""
+    (result,) = results
+    return result
+
+
+def put(store: RedisStore, write: AssignWrite) -> Held:
+    """Commit one write and return what the store then knows of its item."""
+    store.commit([write])
+    return known(store, write.assignment.item)
+
+
+def known(store: RedisStore, item: Item) -> Held:
+    """Return what the store knows of an item that it must hold."""
+    state = store.look_up([item])[item]
+    assert isinstance(state, Held)
+    return state

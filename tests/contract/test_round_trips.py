@@ -1,0 +1,158 @@
+"""Two round trips a batch, whatever is in it; and scripts that the server forgets."""
+
+from typing import Any
+
+import pytest
+
+from kmworker.plan import Entry, Write
+from kmworker.ports import Outcome
+from kmworker.store.redis_store import RedisStore
+from tests.contract.builders import Drafts, held, snapshot, volume
+from tests.contract.stand import Stand
+from tests.contract.wiretap import Wiretap
+
+PROJECTS = [f"p{n}" for n in range(20)]
+
+
+@pytest.fixture
+def tap(stand: Stand) -> Wiretap:
+    return stand.tap()
+
+
+@pytest.fixture
+def tapped(stand: Stand, tap: Wiretap) -> RedisStore:
+    return stand.store(tap)
+
+
+def names(trip: list[tuple[Any, ...]]) -> list[str]:
+    return [str(command[0]) for command in trip]
+
+
+def test_a_look_up_is_one_round_trip_whatever_the_number_of_items_and_projects(
+    tap: Wiretap, tapped: RedisStore
+) -> None:
+    tapped.look_up([volume("v1")])  # the server knows the script from here on
+    tap.trips.clear()
+    tapped.look_up([volume(f"v{n}", project) for project in PROJECTS for n in range(20)])
+    assert [names(trip) for trip in tap.trips] == [["EVALSHA"] * len(PROJECTS)]
+
+
+def test_a_commit_is_one_round_trip_whatever_the_number_of_writes_and_projects(
+    tap: Wiretap, tapped: RedisStore, draft: Drafts
+) -> None:
+    tapped.commit([draft.none(volume("v0", project)) for project in PROJECTS])
+    tap.trips.clear()
+    tapped.commit(
+        [
+            write
+            for project in PROJECTS
+            for write in (
+                draft.create(volume("v1", project)),
+                draft.park(volume("v2", project), snapshot("s1", project)),
+            )
+        ]
+    )
+    assert [names(trip) for trip in tap.trips] == [["EVALSHA"] * len(PROJECTS)]
+
+
+def test_projects_are_listed_before_their_first_record_once_by_each_worker(
+    stand: Stand, tap: Wiretap, tapped: RedisStore, draft: Drafts
+) -> None:
+    tapped.commit([draft.none(volume("v1", "p0"))])
+    tap.trips.clear()
+    tapped.commit([draft.none(volume("v2", project)) for project in ("p0", "p1", "p2")])
+    first, *others = tap.trips
+    assert first == [("SADD", stand.top("projects"), "p1", "p2")]
+    tapped.commit([draft.park(volume("v3", "p1"), snapshot("s1", "p1"))])
+    assert [command for trip in others for command in names(trip) if command == "SADD"] == []
+
+
+def test_a_project_is_on_the_list_when_its_first_record_is_written(
+    stand: Stand, tap: Wiretap, tapped: RedisStore, draft: Drafts
+) -> None:
+    listed = []
+    tap.before_trip = lambda commands: (
+        None if names(commands) == ["SADD"] else listed.append(stand.value(stand.top("projects")))
+    )
+    tapped.commit([draft.none(volume("v1", "p1"))])
+    tapped.commit([draft.park(volume("v1", "p2"), snapshot("s1", "p2"))])
+    assert [b"p1" in found for found in listed if found] == [True] * len(listed)
+    assert b"p2" in listed[-1]
+
+
+def test_after_a_reconnection_projects_are_listed_again(
+    stand: Stand, store: RedisStore, draft: Drafts
+) -> None:
+    store.commit([draft.none(volume("v1"))])
+    stand.clear()  # another server, say
+    store.admit()
+    store.commit([draft.none(volume("v2"))])
+    assert store.projects() == ["p1"]
+
+
+def story(store: RedisStore, draft: Drafts) -> list[Any]:
+    """Do a little of everything, each write twice."""
+    one = draft.create(volume("v1"))
+    writes: list[Write] = [
+        draft.park(volume("v9"), volume("v1"), "e1"),
+        draft.park(volume("v8", "p2"), snapshot("s1", "p2"), "e2"),
+        one,
+        draft.clone(volume("v2"), held(one)),
+        draft.reuse(snapshot("s1"), held(one)),
+        draft.none(volume("v3", "p2")),
+    ]
+    entry = Entry(volume("v1"), "e1", 1, expired=False)
+    seen: list[Any] = [[answer.outcome for answer in store.commit(writes)] for _ in range(2)]
+    states = store.look_up([volume("v1"), volume("v9")]).values()
+    seen += [[state is not None for state in states], taken(store)]
+    store.release([entry])
+    seen += [taken(store), store.sweep("p1", 9, "").present]
+    store.remove([entry])
+    store.remove([entry])
+    return [*seen, taken(store)]
+
+
+def taken(store: RedisStore) -> list[Entry]:
+    return [one.entry for one in store.take(volume("v1"), 9)]
+
+
+def test_a_server_that_forgets_the_scripts_before_each_call_changes_nothing(
+    stand: Stand, tap: Wiretap, tapped: RedisStore, draft: Drafts
+) -> None:
+    tap.before_trip = lambda _: stand.raw.script_flush()
+    written, repeated, *others = story(tapped, draft)
+    assert written == [Outcome.PARKED] * 2 + [Outcome.WRITTEN] * 4
+    assert repeated == [Outcome.STALE, Outcome.PARKED] + [Outcome.EXISTS] * 4
+    entry = Entry(volume("v1"), "e1", 1, expired=False)
+    assert others == [[True, False], [entry], [entry], [volume("v1")], []]
+    assert stand.value(stand.key("p1", "stats")) == {
+        b"create": b"1",
+        b"clone": b"1",
+        b"reuse": b"1",
+        b"waiting": b"0",
+    }
+    assert stand.value(stand.key("p2", "stats")) == {b"none": b"1", b"waiting": b"1"}
+    assert set(stand.value(stand.key("p1", "holders")).values()) == {b"2", b"1"}
+
+
+@pytest.mark.parametrize("at", range(9))
+def test_a_server_that_forgets_the_scripts_once_changes_nothing(
+    stand: Stand, tap: Wiretap, tapped: RedisStore, draft: Drafts, at: int
+) -> None:
+    trips = iter(range(999))
+    tap.before_trip = lambda _: stand.raw.script_flush() if next(trips) == at else None
+    story(tapped, draft)
+    assert next(trips) > at
+    assert stand.value(stand.key("p1", "stats"))[b"create"] == b"1"
+    assert stand.value(stand.key("p2", "stats")) == {b"none": b"1", b"waiting": b"1"}
+
+
+def test_scripts_that_the_server_has_forgotten_are_sent_once(
+    stand: Stand, tap: Wiretap, tapped: RedisStore
+) -> None:
+    tapped.look_up([volume("v1")])
+    stand.raw.script_flush()
+    tap.trips.clear()
+    tapped.look_up([volume("v1"), volume("v1", "p2")])
+    tapped.look_up([volume("v1"), volume("v1", "p2")])
+    assert [names(trip) for trip in tap.trips] == [["EVALSHA"] * 2, ["EVAL"] * 2, ["EVALSHA"] * 2]

@@ -1,0 +1,244 @@
+"""Whoever can write to the store, but lacks the KEK, cannot pass off one record as another."""
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from kmworker.crypto import KeyringVault
+from kmworker.errors import UnknownKek
+from kmworker.model import Broken, Held, Item
+from kmworker.ports import Committed, Outcome
+from kmworker.store.redis_store import RedisStore
+from tests.contract.builders import Drafts, replica, snapshot, volume
+from tests.contract.stand import Stand, known, only, put
+
+V1, V2, R1 = volume("v1"), volume("v2"), replica("r1")
+
+Raw = Any
+
+
+@pytest.fixture
+def one(store: RedisStore, draft: Drafts) -> Held:
+    """A replica with every field of its records filled."""
+    source = put(store, draft.create(V1))
+    return put(store, draft.create(R1, source, node="obj-07"))
+
+
+@pytest.fixture
+def two(store: RedisStore, draft: Drafts) -> Held:
+    return put(store, draft.create(V2))
+
+
+def fields_of(held: Held) -> dict[str, str]:
+    """Return where an item's three records are: hash to field."""
+    a = held.assignment
+    return {"items": a.item.ref, "keys": str(a.key_id), "scopes": str(a.scope_id)}
+
+
+def broken(store: RedisStore, item: Item) -> str:
+    """Return what the store says is wrong with an item, alone or among others."""
+    alone = store.look_up([item])[item]
+    assert isinstance(alone, Broken)
+    assert store.look_up([V1, item, volume("absent")])[item] == alone
+    return alone.detail
+
+
+def leaves(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    if isinstance(value, dict):
+        for name, part in value.items():
+            yield from leaves(part, (*path, name))
+    else:
+        yield path
+
+
+def edited(record: bytes, path: tuple[str, ...]) -> bytes:
+    """Change one field and leave all others, and the seal, as they are."""
+    fields = json.loads(record)
+    place = fields
+    for name in path[:-1]:
+        place = place[name]
+    old = place[path[-1]]
+    place[path[-1]] = {str: f"{old}x", int: 256}.get(type(old), "x")
+    return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+@pytest.mark.parametrize("key", ["items", "keys", "scopes"])
+def test_an_edit_of_any_field_breaks_the_item(
+    stand: Stand, store: RedisStore, one: Held, key: str
+) -> None:
+    raw: Raw = stand.raw
+    name, field = stand.key("p1", key), fields_of(one)[key]
+    record = raw.hget(name, field)
+    paths = [path for path in leaves(json.loads(record)) if path != ("seal",)]
+    assert len(paths) >= 5
+    for path in paths:
+        raw.hset(name, field, edited(record, path))
+        assert "authenti" in broken(store, R1) or "missing" in broken(store, R1), path
+    raw.hset(name, field, record)
+    assert known(store, R1) == one
+
+
+@pytest.mark.parametrize("key", ["items", "keys", "scopes"])
+def test_an_edit_that_changes_no_meaning_breaks_the_item_too(
+    stand: Stand, store: RedisStore, one: Held, key: str
+) -> None:
+    raw: Raw = stand.raw
+    name, field = stand.key("p1", key), fields_of(one)[key]
+    record = raw.hget(name, field)
+    for other in (record.replace(b":", b": ", 1), record + b" ", b" " + record, record * 2):
+        raw.hset(name, field, other)
+        assert "authenti" in broken(store, R1)
+
+
+@pytest.mark.parametrize("record", [b"", b"{}", b"\xff\x00", b'{"seal":""}', b"null", b"[" * 999])
+@pytest.mark.parametrize("key", ["items", "keys", "scopes"])
+def test_garbage_in_place_of_a_record_breaks_the_item(
+    stand: Stand, store: RedisStore, one: Held, key: str, record: bytes
+) -> None:
+    raw: Raw = stand.raw
+    raw.hset(stand.key("p1", key), fields_of(one)[key], record)
+    assert "authenti" in broken(store, R1)
+
+
+@pytest.mark.parametrize("key", ["items", "keys", "scopes"])
+def test_a_seal_that_is_cut_or_changed_breaks_the_item(
+    stand: Stand, store: RedisStore, one: Held, key: str
+) -> None:
+    raw: Raw = stand.raw
+    name, field = stand.key("p1", key), fields_of(one)[key]
+    record = raw.hget(name, field)
+    last = b"0" if record[-3:-2] != b"0" else b"1"
+    for other in (
+        record[:-3] + last + b'"}',
+        record.replace(b"v1.", b"v2."),
+        record[: record.rindex(b',"seal"')] + b"}",
+        record[:-35].upper() + record[-35:],
+    ):
+        raw.hset(name, field, other)
+        assert "authenti" in broken(store, R1)
+
+
+@pytest.mark.parametrize("key", ["items", "keys", "scopes"])
+def test_a_record_in_the_place_of_another_breaks_both(
+    stand: Stand, store: RedisStore, one: Held, two: Held, key: str
+) -> None:
+    raw: Raw = stand.raw
+    name, mine, other = stand.key("p1", key), fields_of(one)[key], fields_of(two)[key]
+    record = raw.hget(name, mine)
+    raw.hset(name, mine, raw.hget(name, other))
+    raw.hset(name, other, record)
+    assert "authenti" in broken(store, R1)
+    assert "authenti" in broken(store, V2)
+
+
+def test_a_record_in_a_hash_of_another_kind_breaks_the_item(
+    stand: Stand, store: RedisStore, one: Held
+) -> None:
+    raw: Raw = stand.raw
+    fields = fields_of(one)
+    record = raw.hget(stand.key("p1", "keys"), fields["keys"])
+    raw.hset(stand.key("p1", "scopes"), fields["scopes"], record)
+    assert "authenti" in broken(store, R1)
+
+
+def test_records_copied_to_another_project_are_not_of_that_project(
+    stand: Stand, store: RedisStore, one: Held, draft: Drafts
+) -> None:
+    raw: Raw = stand.raw
+    for key, field in fields_of(one).items():
+        raw.hset(stand.key("p2", key), field, raw.hget(stand.key("p1", key), field))
+    dek = raw.hget(stand.secret("p1", "deks"), one.assignment.scope_id)
+    raw.hset(stand.secret("p2", "deks"), one.assignment.scope_id, dek)
+    assert "authenti" in broken(store, R1._replace(project="p2"))
+    assert known(store, R1) == one
+
+
+LOSSES: dict[str, Callable[[Stand], str]] = {
+    "key": lambda stand: stand.key("p1", "keys"),
+    "scope": lambda stand: stand.key("p1", "scopes"),
+    "wrapped DEK": lambda stand: stand.secret("p1", "deks"),
+}
+
+
+@pytest.mark.parametrize(("what", "where"), LOSSES.items(), ids=LOSSES)
+def test_an_item_without_its_key_its_scope_or_its_dek_is_broken(
+    stand: Stand, store: RedisStore, one: Held, what: str, where: Callable[[Stand], str]
+) -> None:
+    field = one.assignment.key_id if what == "key" else one.assignment.scope_id
+    assert stand.raw.hdel(where(stand), str(field)) == 1
+    assert broken(store, R1) == f"the {what} of replica:r1 is missing from the store"
+
+
+def test_records_that_contradict_each_other_break_the_item(
+    stand: Stand, store: RedisStore, one: Held, two: Held
+) -> None:
+    # Sealed, so not by an outsider: a fault of ours, or an older record put back.
+    fields = fields_of(one)
+    stand.rewrite("p1", "keys", fields["keys"], scope_id=two.assignment.scope_id)
+    assert "contradict" in broken(store, R1)
+    stand.rewrite("p1", "keys", fields["keys"], scope_id=fields["scopes"])
+    assert known(store, R1) == one
+    stand.rewrite("p1", "scopes", fields["scopes"], key_bits=256)
+    assert "contradict" in broken(store, R1)
+    stand.rewrite("p1", "scopes", fields["scopes"], key_bits=512, cipher="another")
+    assert "contradict" in broken(store, R1)
+
+
+def test_an_item_whose_key_is_not_active_is_held_and_says_so(
+    stand: Stand, store: RedisStore, one: Held
+) -> None:
+    for state in ("suspended", "compromised", "destroyed"):
+        stand.rewrite("p1", "keys", fields_of(one)["keys"], state=state)
+        key = known(store, R1).key
+        assert key is not None
+        assert key.state == state
+
+
+@pytest.mark.parametrize("key", ["items", "keys", "scopes"])
+def test_a_record_under_an_unknown_kek_says_nothing_against_its_item(
+    stand: Stand, store: RedisStore, one: Held, other_vault: KeyringVault, key: str
+) -> None:
+    stand.rewrite("p1", key, fields_of(one)[key], vault=other_vault)
+    with pytest.raises(UnknownKek, match=other_vault.kek_id):
+        store.look_up([R1])
+    if key == "items":
+        with pytest.raises(UnknownKek, match=other_vault.kek_id):
+            store.commit([Drafts(stand.vault.kek_id).none(R1)])
+
+
+def test_a_newer_keyring_reads_what_is_under_older_keks(
+    stand: Stand, one: Held, newer_vault: KeyringVault
+) -> None:
+    newer = stand.store(vault=newer_vault)
+    assert known(newer, R1) == one
+    clone = put(newer, Drafts(newer_vault.kek_id).clone(V2, one))
+    assert clone.scope == one.scope
+    assert newer_vault.kek_id.encode() in stand.value(stand.key("p1", "items"))[b"volume:v2"]
+
+
+def test_an_item_with_a_broken_record_is_not_written_over(
+    stand: Stand, store: RedisStore, one: Held, draft: Drafts
+) -> None:
+    raw: Raw = stand.raw
+    raw.hset(stand.key("p1", "items"), R1.ref, b"{}")
+    before = stand.contents()
+    # Stale: it is looked up again, and the decision says that it is broken.
+    assert only(store.commit([draft.create(R1)])) == Committed(Outcome.STALE)
+    assert stand.contents() == before
+
+
+def test_a_forged_source_does_not_lend_its_key(
+    stand: Stand, store: RedisStore, one: Held, two: Held, draft: Drafts
+) -> None:
+    """The item names another scope's key, whose records are in order."""
+    raw: Raw = stand.raw
+    record = raw.hget(stand.key("p1", "items"), R1.ref)
+    for mine, other in zip(fields_of(one).values(), fields_of(two).values(), strict=True):
+        record = record.replace(mine.encode(), other.encode())
+    raw.hset(stand.key("p1", "items"), R1.ref, record)
+    assert "authenti" in broken(store, R1)
+    before = stand.contents()
+    assert only(store.commit([draft.reuse(snapshot("s1"), one)])).outcome is Outcome.STALE
+    assert stand.contents() == before

@@ -1,0 +1,1 @@
+"""The commands on real servers, run as an operator runs them."""

@@ -1,0 +1,138 @@
+"""``publish``, ``watch`` and ``announce`` with a real broker."""
+
+import json
+import subprocess
+from dataclasses import replace
+from uuid import uuid4
+
+import pytest
+
+from tests.integration.cli.running import started
+from tests.integration.outside.client import connected
+from tests.integration.outside.polling import until
+from tests.integration.outside.worker import Site, program
+
+SIGPIPE_CODE = 141
+
+
+def volume(name: str, project: str = "p1", **data: object) -> str:
+    """An event, as a line of a file."""
+    event = {
+        "specversion": "1.0",
+        "id": str(uuid4()),
+        "source": "/test",
+        "type": "volume-created",
+        "data": {"project_id": project, "volume_id": name, **data},
+    }
+    return json.dumps(event) + "\n"
+
+
+def test_what_is_published_is_assigned_and_watched(at_work: Site) -> None:
+    with started(at_work, "watch") as watch, started(at_work, "watch", "--json") as as_json:
+        watch.until_err("listening to")
+        as_json.until_err("listening to")
+        fields = ("--project", "p1", "--set", "volume_id=v1", "--id", "e1")
+        assert at_work.run("publish", "volume-created", *fields).stdout == "e1\n"
+        (line,) = watch.until_out(1)
+        (text,) = as_json.until_out(1)
+        record = at_work.reader.records("p1", "items")["volume:v1"]
+        assert json.loads(text)["data"] == record["data"]
+        assert line.split()[1:] == [
+            "p1", "volume:v1", "create", record["data"]["key_id"], "blank-volumes-get-a-key",
+        ]  # fmt: skip
+        assert watch.interrupt() == 0
+        assert watch.err.read_text() == f"kmworker: listening to {at_work.namespace}.assignments\n"
+
+
+def test_watch_hears_one_project_only_and_ends_by_itself(at_work: Site) -> None:
+    # A project may look like a longer routing key.
+    with started(at_work, "watch", "--project", "p1.x", "--count", "2") as watch:
+        watch.until_err("listening to")
+        lines = [volume("v1", "p1.x"), volume("v2", "p1"), volume("v3", "p1.x.y")]
+        at_work.run("publish", "--file", "-", stdin="".join([*lines, volume("v4", "p1.x")]))
+        assert watch.process.wait(30) == 0
+        assert [line.split()[2] for line in watch.until_out(2)] == ["volume:v1", "volume:v4"]
+
+
+def test_watch_leaves_no_queue_behind(at_work: Site) -> None:
+    with started(at_work, "watch") as watch:
+        watch.until_err("listening to")
+        watch.interrupt()
+    done = at_work.run("announce", "--project", "p1", exit_code=1)
+    assert "has no items" in done.stderr
+    at_work.run("publish", "--file", "-", stdin=volume("v1"))
+    until(lambda: at_work.reader.records("p1", "items"), "it is assigned")
+    told = at_work.run("announce", "--project", "p1", "--json")
+    assert json.loads(told.stdout)["unrouted"] == 1
+
+
+def test_announce_says_the_same_again_to_whoever_came_late(at_work: Site) -> None:
+    lines = [volume(f"v{number}") for number in range(700)]
+    at_work.run("publish", "--file", "-", stdin="".join(lines))
+    until(lambda: len(at_work.reader.records("p1", "items")) == 700, "all are assigned")
+    with at_work.client() as client:
+        assert at_work.run("announce", "--project", "p1").stdout == "announced 700 assignments\n"
+        until(lambda: len(client.assignments) == 700, "all are heard", between=client.pump)
+        first = {delivery.parsed()["id"]: delivery for delivery in client.assignments}
+        assert len(first) == 700
+        client.assignments.clear()
+        at_work.run("announce", "--project", "p1", "volume:v7")
+        until(lambda: client.assignments, "one is heard", between=client.pump)
+        (again,) = client.assignments
+        assert again.same_as(first[again.parsed()["id"]])
+
+
+def test_before_the_first_worker_nothing_can_be_published(site: Site) -> None:
+    done = site.run("publish", "--file", "-", stdin=volume("v1"), exit_code=1)
+    assert done.stdout == ""
+    assert done.stderr.startswith("kmworker: not on the broker: NOT_FOUND - no exchange ")
+    assert "hint: a worker declares it" in done.stderr
+    assert "no exchange" in site.run("watch", exit_code=1).stderr
+    with connected(site.broker_url, site.namespace) as client:
+        assert not client.has_topology()
+
+
+def test_an_event_that_finds_no_queue_is_an_error(at_work: Site) -> None:
+    with connected(at_work.broker_url, at_work.namespace) as client:
+        channel = client.connection.channel()
+        name = f"{at_work.namespace}.events"
+        channel.queue_unbind(f"{name}.work", name, "#")
+        done = at_work.run("publish", "--file", "-", stdin=volume("v1"), exit_code=1)
+        channel.queue_bind(f"{name}.work", name, "#")
+    assert done.stdout == ""
+    assert done.stderr.startswith("kmworker: 1 of 1 event found no queue to wait in\nhint: ")
+
+
+def test_nothing_of_a_bad_file_reaches_the_queue(at_work: Site) -> None:
+    done = at_work.run("publish", "--file", "-", stdin=volume("v1") + "{}\n", exit_code=1)
+    assert done.stderr.startswith("kmworker: line 2: malformed: ")
+    done = at_work.run("publish", "--no-check", "--file", "-", stdin="{}\n")
+    until(lambda: at_work.reader.fields("dead") == {"malformed": "1"}, "it is a dead letter")
+    assert not at_work.reader.records("p1", "items")
+
+
+@pytest.mark.parametrize("command", ["publish --file -", "watch"])
+def test_a_broker_that_is_not_there_ends_a_command_with_3(site: Site, command: str) -> None:
+    away = replace(site, broker_url="amqp://guest:guest@127.0.0.1:1/")
+    done = away.run(*command.split(), stdin=volume("v1"), exit_code=3)
+    assert done.stderr.startswith("kmworker: amqp://guest:***@127.0.0.1:1/: ")
+
+
+def test_a_reader_who_has_enough_ends_the_writer_quietly(at_work: Site) -> None:
+    lines = "".join(volume(f"v{number}") for number in range(3_000))
+    (at_work.folder / "events").write_text(lines)
+    with subprocess.Popen(
+        [*program(), "publish", "--file", "events"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=at_work.environment(),
+        cwd=at_work.folder,
+    ) as publish:
+        assert publish.stdout is not None
+        assert publish.stderr is not None
+        assert publish.stdout.readline()
+        publish.stdout.close()
+        err = publish.stderr.read().decode()
+        assert publish.wait(60) == SIGPIPE_CODE
+    assert err.startswith("kmworker: only ")
+    assert err.count("\n") == 1

@@ -1,0 +1,40 @@
+"""``kmworker worker`` as a supervisor sees it."""
+
+import signal
+import socket
+from contextlib import closing
+from dataclasses import replace
+
+import pytest
+
+from tests.integration.cli.running import started
+from tests.integration.outside.worker import STOP_S, Site
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_a_worker_in_good_order(site: Site, number: signal.Signals) -> None:
+    with started(site, "worker") as worker:
+        worker.until_err("broker connected")
+        worker.process.send_signal(number)
+        assert worker.process.wait(STOP_S) == 0
+        assert worker.out.read_text() == ""
+
+
+def test_a_second_signal_ends_it_at_once(site: Site) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as silent:
+        # A broker that takes the connection and says nothing holds a worker up.
+        port = silent.getsockname()[1]
+        slow = {"KMWORKER_BROKER__CONNECT_TIMEOUT_S": "120"}
+        waiting = replace(site, broker_url=f"amqp://127.0.0.1:{port}/", settings=slow)
+        with started(waiting, "worker") as worker:
+            worker.until_err("store admitted")
+            silent.accept()
+            worker.process.terminate()
+            with pytest.raises(TimeoutError):
+                worker_ended_within(worker.process, 0.5)
+            worker.process.terminate()
+            assert worker.process.wait(STOP_S) == 128 + signal.SIGTERM
+
+
+def worker_ended_within(process: object, seconds: float) -> None:
+    raise TimeoutError

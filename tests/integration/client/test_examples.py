@@ -1,0 +1,178 @@
+"""The programs in docs/producing.md and docs/subscribing.md, on RabbitMQ with a real worker."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from kmworker.client import Item, Kind, Producer, VolumeCreated
+from tests.integration.client.programs import listening, printed, run
+from tests.integration.outside.client import Client, connected
+from tests.integration.outside.polling import until
+from tests.integration.outside.worker import Site, working
+from tests.servers import RabbitMQ, StoreServer, locate
+
+PRODUCERS = ["produce_client.py", "produce_pika.py", "produce_kombu.py", "produce.sh"]
+# amqp-publish learns nothing of what becomes of a message; the document says so.
+CONFIRMING = PRODUCERS[:3]
+SUBSCRIBERS = ["subscribe_client.py", "subscribe_pika.py"]
+QUEUES = ["sub.client", "sub.pika", "sub.refusals"]
+
+
+@pytest.fixture(scope="module")
+def site(
+    rabbitmq: RabbitMQ, redis_server: StoreServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Site]:
+    """An installation with a worker, for all programs one after the other."""
+    name = f"t{uuid4().hex[:8]}"
+    site = Site(tmp_path_factory.mktemp("site"), rabbitmq.url, redis_server.url, name, name)
+    site.run("keyring", "init")
+    with working(site):
+        yield site
+    with connected(site.broker_url, site.namespace) as client:
+        for queue in QUEUES:
+            client.connection.channel().queue_delete(f"{name}.{queue}")
+        client.remove_topology()
+    site.reader.forget()
+
+
+@pytest.fixture
+def client(site: Site) -> Iterator[Client]:
+    """A subscriber that is none of the programs."""
+    with site.client() as subscribed:
+        yield subscribed
+
+
+@pytest.fixture
+def project() -> str:
+    return f"p{uuid4().hex[:8]}"
+
+
+def assignment(client: Client, subject: str) -> dict[str, Any]:
+    """Wait for an item's assignment and give its data."""
+    until(lambda: subject in client.announced(), f"{subject} is announced", between=client.pump)
+    data: dict[str, Any] = client.announced()[subject][0].parsed()["data"]
+    return data
+
+
+@pytest.mark.parametrize("program", PRODUCERS)
+def test_what_a_producer_announces_gets_its_key(
+    site: Site, client: Client, project: str, program: str
+) -> None:
+    locate.amqp_publish()  # where it is missing, this says what to install
+    told = printed(site, program, project, "v1")
+    data = assignment(client, f"{project}/volume:v1")
+    assert data["disposition"] == "create"
+    assert data["cause"]["id"] == (told or f"volume-created/{project}/v1")
+
+
+@pytest.mark.parametrize("program", PRODUCERS)
+def test_announcing_again_changes_nothing(
+    site: Site, client: Client, project: str, program: str
+) -> None:
+    subject = f"{project}/volume:v1"
+    for _ in range(2):
+        printed(site, program, project, "v1")
+    until(lambda: len(client.announced()[subject]) == 2, "both answers", between=client.pump)
+    first, second = client.announced()[subject]
+    assert first.same_as(second)
+
+
+@pytest.mark.parametrize("program", CONFIRMING)
+def test_a_producer_fails_where_nothing_receives_its_events(site: Site, program: str) -> None:
+    nowhere = replace(site, namespace=f"{site.namespace}.nowhere")
+    with connected(site.broker_url, nowhere.namespace) as client:
+        exchange = f"{nowhere.namespace}.events"
+        client.connection.channel().exchange_declare(exchange, "topic", durable=True)
+        done = run(nowhere, program, "p1", "v1")
+        client.connection.channel().exchange_delete(exchange)
+    assert done.returncode != 0
+    assert done.stdout == ""
+
+
+def test_a_lineage_gets_its_keys_in_whatever_order(
+    site: Site, client: Client, project: str
+) -> None:
+    printed(site, "produce_lineage.py", project)
+    refs = ("volume:db", "snapshot:monday", "volume:db-test", "replica:monday@oslo")
+    told = {ref: assignment(client, f"{project}/{ref}") for ref in refs}
+    assert len({data["scope_id"] for data in told.values()}) == 1
+    assert told["volume:db"]["key_id"] == told["snapshot:monday"]["key_id"]
+    assert f"{project}/volume:scratch" not in client.announced()
+
+
+@pytest.mark.parametrize("program", SUBSCRIBERS)
+def test_a_subscriber_hears_of_volumes_and_of_nothing_else(
+    site: Site, client: Client, project: str, program: str, tmp_path: Path
+) -> None:
+    with listening(site, program, *_file(program, tmp_path)) as listener:
+        printed(site, "produce_lineage.py", project)
+        for volume in ("db", "db-test"):
+            data = assignment(client, f"{project}/volume:{volume}")
+            listener.says(data["key_id"])
+        assert "monday" not in listener.output()
+
+
+@pytest.mark.parametrize("program", SUBSCRIBERS)
+def test_a_subscriber_misses_nothing_while_it_is_down(
+    site: Site, client: Client, project: str, program: str, tmp_path: Path
+) -> None:
+    with listening(site, program, *_file(program, tmp_path)) as listener:
+        listener.kill()
+    printed(site, "produce_client.py", project, "v1")
+    key_id = assignment(client, f"{project}/volume:v1")["key_id"]
+    with listening(site, program, *_file(program, tmp_path)) as listener:
+        listener.says(key_id)
+
+
+@pytest.mark.parametrize("program", SUBSCRIBERS)
+def test_a_subscriber_outlives_its_connection(
+    site: Site, rabbitmq: RabbitMQ, project: str, program: str, tmp_path: Path
+) -> None:
+    with listening(site, program, *_file(program, tmp_path)) as listener:
+        rabbitmq.ctl("close_all_connections", "a test")
+        printed(site, "produce_client.py", project, "v1")
+        listener.says(project)
+
+
+def test_sigterm_ends_the_clients_subscriber_in_good_order(site: Site) -> None:
+    with listening(site, "subscribe_client.py") as listener:
+        assert listener.terminate() == 0
+
+
+def test_the_table_has_each_assignment_once(
+    site: Site, client: Client, project: str, tmp_path: Path
+) -> None:
+    file = str(tmp_path / "table")
+    with listening(site, "subscribe_pika.py", file) as listener:
+        printed(site, "produce_client.py", project, "v1")
+        listener.says(f"{project} v1")
+    with listening(site, "subscribe_pika.py", file) as listener:
+        site.run("announce", "--project", project)
+        listener.says("repeat")
+        assert f"{project} v1" in listener.output()
+    key_id = assignment(client, f"{project}/volume:v1")["key_id"]
+    with closing(sqlite3.connect(file)) as table:
+        rows = table.execute("SELECT volume, key_id, data_action FROM assigned").fetchall()
+    assert rows == [("v1", key_id, "none")]
+
+
+def test_refusals_can_be_heard(site: Site, client: Client, project: str) -> None:
+    contradiction = VolumeCreated(
+        project_id=project, volume_id="v1", source=Item(project, Kind.VOLUME, "other")
+    )
+    with listening(site, "refusals_pika.py") as listener:
+        printed(site, "produce_client.py", project, "v1")
+        assignment(client, f"{project}/volume:v1")
+        with Producer(site.broker_url, event_source="/t", namespace=site.namespace) as producer:
+            producer.publish(contradiction)
+        listener.says(f"{contradiction.id} conflict: ")
+
+
+def _file(program: str, folder: Path) -> list[str]:
+    return [str(folder / "table")] if program == "subscribe_pika.py" else []

@@ -1,0 +1,242 @@
+"""The product itself under the shipped accounts: a worker's day, then everybody else's."""
+
+import json
+import subprocess
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from pika import BasicProperties
+from pika.adapters.blocking_connection import BlockingChannel
+
+from tests.integration.outside.polling import until
+from tests.integration.outside.wire import plain
+from tests.integration.outside.words import Event, Item, Message
+from tests.integration.outside.worker import Worker, program
+
+from .accounts import Broker, Installation, Taken, take
+
+EVENTS, WORK = "kmworker.events", "kmworker.events.work"
+ASSIGNMENTS, DEAD = "kmworker.assignments", "kmworker.dead"
+QUEUE: Final = "kmworker.sub.jobs"
+PROJECT: Final = "p1"
+
+VOLUME, CLONE = Item(PROJECT, "volume", "v"), Item(PROJECT, "volume", "w")
+EARLY, SUSPECT = Item(PROJECT, "snapshot", "early"), Item(PROJECT, "volume", "suspect")
+REPLICA, ORPHAN = Item(PROJECT, "replica", "r@h"), Item(PROJECT, "snapshot", "orphan")
+
+
+def _event(item: Item, source: Item | None = None) -> Message:
+    node = "h" if item.kind == "replica" else None
+    return plain(Event(item, f"event-{item.id}", "/tests", source, node=node))
+
+
+EVENTS_OF_THE_DAY: Final = (
+    _event(EARLY, VOLUME),
+    _event(VOLUME),
+    _event(CLONE, EARLY),
+    _event(REPLICA, Item(PROJECT, "partition", "x")),
+    _event(VOLUME),
+    # Its source never comes.
+    _event(ORPHAN, Item(PROJECT, "volume", "nowhere")),
+    Message(b"neither JSON nor CloudEvent", "volume-created"),
+)
+ITEMS: Final = {
+    "volume:v",
+    "volume:w",
+    "snapshot:early",
+    "replica:r@h",
+    "partition:x",
+    "volume:suspect",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """What a worker's day has left behind."""
+
+    installation: Installation
+    heard: Mapping[str, dict[str, Any]]
+    """Announcements by item ref, as the subscriber got them."""
+    letters: list[Taken]
+    """Dead letters, as the operator found them."""
+    denials: list[Mapping[str, Any]]
+    """What the store has refused to anyone."""
+    used: set[str]
+    """The commands that the store has run."""
+
+
+@pytest.fixture(scope="package")
+def day(installation: Installation) -> Day:
+    """A worker from its start to its end, with everything that it can meet."""
+    store, broker = installation.store, installation.broker
+    with store.administrator() as client:
+        client.config_resetstat()
+    store.denials()
+    settings = ("KMWORKER_WAITING__DEADLINE_S=2", "KMWORKER_WAITING__SWEEP_S=0.2")
+    with broker.connect("subscriber") as connection:
+        listening = connection.channel()
+        listening.queue_declare(QUEUE, exclusive=True)
+        listening.queue_bind(QUEUE, ASSIGNMENTS, "key-assigned.#")
+        produce(broker, _event(SUSPECT))
+        drop_on_the_floor(broker, times=2)
+        worker = Worker(installation.site("worker", "worker", settings))
+        try:
+            produce(broker, *EVENTS_OF_THE_DAY)
+            heard: dict[str, dict[str, Any]] = {}
+            until(lambda: _listen(listening, heard) >= ITEMS, "all is assigned", within_s=60)
+            counts = {"malformed": "1", "source-missing": "1"}
+            until(lambda: installation.reader.fields("dead") == counts, "both letters are counted")
+            until(lambda: _total(installation) == len(ITEMS), "the totals are counted")
+            worker.stop()
+        except BaseException as error:
+            error.add_note(worker.tail())
+            raise
+        finally:
+            worker.kill()
+    with store.administrator() as client:
+        statistics: Any = client.info("commandstats")
+    used = {name.removeprefix("cmdstat_") for name in statistics}
+    with broker.connect("operator") as connection:
+        channel = connection.channel()
+        letters = list(iter(lambda: take(channel, DEAD), None))
+    return Day(installation, heard, letters, store.denials(), used)
+
+
+def produce(broker: Broker, *messages: Message) -> None:
+    """Publish as a producer does."""
+    with broker.connect("producer") as connection:
+        channel = connection.channel()
+        channel.confirm_delivery()
+        for message in messages:
+            properties = BasicProperties(content_type=message.content_type, delivery_mode=2)
+            channel.basic_publish(
+                EVENTS, message.routing_key, message.body, properties, mandatory=True
+            )
+
+
+def drop_on_the_floor(broker: Broker, times: int) -> None:
+    """Take the next event as a worker and end without a word, as often as this."""
+    for _ in range(times):
+        with broker.connect("worker") as connection:
+            basic_get = connection.channel().basic_get
+            until(partial(_is_got, basic_get), "the event is there again")
+
+
+def _is_got(basic_get: Callable[[str], tuple[Any, Any, Any]]) -> bool:
+    method, _properties, _body = basic_get(WORK)
+    return method is not None
+
+
+def _listen(channel: BlockingChannel, heard: dict[str, dict[str, Any]]) -> set[str]:
+    while (message := take(channel, QUEUE)) is not None:
+        announcement = json.loads(message.body)
+        item = announcement["data"]["item"]
+        heard[f"{item['kind']}:{item['id']}"] = announcement
+    return set(heard)
+
+
+def _total(installation: Installation) -> int:
+    return int(installation.reader.fields("totals").get("items", 0))
+
+
+def test_a_worker_makes_assignments_of_events_and_letters_of_the_rest(day: Day) -> None:
+    assert set(day.heard) == ITEMS
+    assert {letter.headers["x-kmworker-reason"] for letter in day.letters} == {
+        "malformed",
+        "source-missing",
+    }
+
+
+def test_nobody_meets_the_limits_of_an_account_in_doing_its_job(day: Day) -> None:
+    refused = {(entry["username"], entry["context"], entry["object"]) for entry in day.denials}
+    assert refused == set()
+
+
+def test_a_worker_may_call_nothing_that_it_never_calls(day: Day) -> None:
+    rarely = {
+        "time",  # by `kmworker doctor`, which is run with a worker's accounts
+        "hsetnx",  # when a KEK has been added to the keyring
+    }
+    assert day.installation.store.permitted("worker") - day.used <= rarely
+
+
+def test_a_dashboard_sees_it_all(day: Day) -> None:
+    reader = day.installation.reader
+    assert reader.fields("queues")["work"] is not None
+    assert reader.fields("totals")["computed_at"] is not None
+    assert reader.workers()
+    assert reader.stream("feed")
+    assert reader.stream("minutes")
+    with day.installation.store.client("dashboard") as client:
+        for ref in ITEMS:
+            assert client.hget(f"km:{{{PROJECT}}}:items", ref)
+        scope = day.heard["volume:v"]["data"]["scope_id"]
+        lineage: Any = client.zrangebylex(
+            f"km:{{{PROJECT}}}:lineage", f"[{scope} ", f"({scope}!", start=0, num=10
+        )
+    assert {member.decode().split()[1] for member in lineage} == {
+        "volume:v",
+        "volume:w",
+        "snapshot:early",
+    }
+
+
+@pytest.mark.parametrize("command", ["status", "show snapshot:early"])
+def test_a_dashboards_account_is_enough_to_look(day: Day, command: str) -> None:
+    day.installation.store.denials()
+    day.installation.site("dashboard", "producer").run(*command.split())
+    assert day.installation.store.denials() == []
+
+
+def test_the_doctor_finds_nothing_that_a_worker_lacks(day: Day) -> None:
+    done = day.installation.site("worker", "worker").run("doctor", "--json")
+    statuses = {check["check"]: check["status"] for check in json.loads(done.stdout)["checks"]}
+    assert set(statuses.values()) == {"ok"}, done.stdout
+
+
+def test_a_key_operator_exports_a_dek_and_a_dashboard_does_not(day: Day, tmp_path: Path) -> None:
+    key_id = day.heard["volume:v"]["data"]["key_id"]
+    path = tmp_path / "dek"
+    command = ("key", "export", key_id, "--project", PROJECT, "--output", str(path))
+    refused = day.installation.site("dashboard", "operator").run(*command, exit_code=None)
+    assert refused.returncode != 0
+    assert not path.exists()
+    day.installation.site("key-operator", "operator").run(*command)
+    assert len(path.read_bytes()) == 64
+
+
+def test_an_operator_announces_again_and_watches(day: Day) -> None:
+    site = day.installation.site("dashboard", "operator")
+    with subprocess.Popen(
+        [*program(), "watch", "--json", "--count", "1"],
+        env=site.environment(),
+        cwd=site.folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as watching:
+        try:
+            assert watching.stderr is not None
+            assert "listening" in watching.stderr.readline()
+            site.run("announce", "--project", PROJECT, "volume:w")
+            seen, complaints = watching.communicate(timeout=60)
+        finally:
+            watching.kill()
+    assert json.loads(seen) == day.heard["volume:w"], complaints
+
+
+def test_an_operator_replays_a_dead_letter(day: Day) -> None:
+    letter = day.letters[0]
+    with day.installation.broker.connect("operator") as connection:
+        channel = connection.channel()
+        channel.confirm_delivery()
+        key = letter.headers["x-kmworker-routing-key"]
+        channel.basic_publish(EVENTS, key, letter.body, mandatory=True)
+    with day.installation.broker.connect("worker") as connection:
+        again = take(connection.channel(), WORK)
+    assert again is not None
+    assert again.body == letter.body

@@ -1,0 +1,239 @@
+"""A whole installation in memory: broker, store and clock last, worker processes do not.
+
+All parts that decide are the real ones. The store is `RedisStore` over fakeredis, with
+its real scripts; broker, bus and clock are simulated.
+"""
+
+import json
+import uuid
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import Any, cast
+
+import fakeredis
+
+from kmworker.clock import rfc3339
+from kmworker.crypto import Keyring, KeyringVault
+from kmworker.crypto.kek import Kek
+from kmworker.model import Item
+from kmworker.path import BatchPath, Exchanges, Step
+from kmworker.plan import Fresh
+from kmworker.policy import Policy, load_policy
+from kmworker.ports import Reports, Store
+from kmworker.reporting import Reporter
+from kmworker.settings import WorkerSettings
+from kmworker.store.admission import Admission
+from kmworker.store.names import Names
+from kmworker.store.redis_store import RedisStore
+from kmworker.store.reports import RedisReports
+from kmworker.tally import Tally
+from kmworker.waiting import Sweeper
+from kmworker.worker import Worker
+from tests.simulation.broker import Broker, Message
+from tests.simulation.bus import SimulatedBus
+from tests.simulation.clock import SettableClock
+from tests.simulation.events import Sent
+from tests.simulation.troubles import Links, Troubled, Troubles
+
+__all__ = ["Installation", "Limits", "Process"]
+
+SHIPPED_POLICY = Path(__file__).parents[2] / "config" / "policy.toml"
+EVERY_ASSIGNMENT = "subscriber"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The settings that tests turn."""
+
+    batch_max: int = 16
+    max_attempts: int = 5
+    stop_deadline_s: float = 20.0
+    waiting_max: int = 1000
+    waiting_deadline_s: float = 3600.0
+    sweep_s: float = 10.0
+
+
+@dataclass(slots=True)
+class Process:
+    """A worker process: gone with everything in it when it dies."""
+
+    worker: Worker
+    bus: SimulatedBus
+    path: BatchPath
+    tally: Tally
+    troubles: Troubles
+    steps: list[Step] = field(default_factory=list)
+
+    def turn(self, times: int = 1) -> None:
+        """Go once around the worker's loop."""
+        for _ in range(times):
+            self.worker._turn_or_pause()
+
+    def run(self) -> None:
+        """Run until it would wait for events, then let it stop in good order."""
+        self.bus.when_idle = lambda _seconds: self.worker.stop()
+        self.worker.run()
+
+    def die(self) -> None:
+        """End without a word: what a killed process leaves behind is its connections' end."""
+        self.bus.lose(Links.BOTH)
+
+
+class Installation:
+    """What survives any process, and everything that can be seen of it from outside."""
+
+    def __init__(
+        self, limits: Limits | None = None, *, policy: Policy | None = None, kek: bytes = b"k" * 32
+    ) -> None:
+        self.limits = limits or Limits()
+        self.policy = policy or load_policy(SHIPPED_POLICY.read_text("utf-8"), "policy.toml")
+        self.clock = SettableClock()
+        self.broker = Broker()
+        self.broker.bind(EVERY_ASSIGNMENT, self.broker.topology.assignments, "#")
+        self.redis: Any = fakeredis.FakeRedis(server=fakeredis.FakeServer())
+        self.names = Names("km")
+        key = Kek(kek, rfc3339(self.clock.now()))
+        self.vault = KeyringVault(Keyring(key.kek_id, {key.kek_id: key}))
+        self._ids = count(1)
+        self._workers = count(1)
+
+    # --- processes ----------------------------------------------------------------
+
+    def process(
+        self,
+        *,
+        troubles: Troubles | None = None,
+        policy: Policy | None = None,
+        on_step: Callable[[Step], None] = lambda _step: None,
+    ) -> Process:
+        """Start a worker process; `Process.turn` or `Process.run` make it work."""
+        troubles = troubles or Troubles()
+        limits, clock, broker = self.limits, self.clock, self.broker
+        worker_id = f"worker-{next(self._workers)}"
+        steps: list[Step] = []
+
+        def stepped(step: Step) -> None:
+            steps.append(step)
+            on_step(step)
+
+        bus = SimulatedBus(broker, clock, troubles, prefetch=2 * limits.batch_max)
+        store = cast("Store", Troubled("store", self.store(), troubles))
+        real_reports = RedisReports(self.redis, self.names, clock.monotonic)
+        reports = cast("Reports", Troubled("reports", real_reports, troubles))
+        tally = Tally(clock)
+        path = BatchPath(
+            bus=bus,
+            store=store,
+            policy=policy or self.policy,
+            clock=clock,
+            tally=tally,
+            exchanges=Exchanges(broker.topology.assignments, broker.topology.dead),
+            fresh=lambda: Fresh(rfc3339(clock.now()), self._new_id, self.vault.kek_id),
+            max_attempts=limits.max_attempts,
+            on_step=stepped,
+        )
+        worker = Worker(
+            bus=bus,
+            store=store,
+            path=path,
+            sweeper=Sweeper(
+                store, clock, worker_id=worker_id, every_s=limits.sweep_s, limit=limits.batch_max
+            ),
+            reporter=Reporter(reports, bus, tally, clock, worker_id),
+            tally=tally,
+            clock=clock,
+            settings=WorkerSettings(
+                batch_max=limits.batch_max,
+                max_attempts=limits.max_attempts,
+                stop_deadline_s=limits.stop_deadline_s,
+            ),
+            jitter=lambda _least, _most: 0.0,
+        )
+        return Process(worker, bus, path, tally, troubles, steps)
+
+    def store(self, vault: KeyringVault | None = None) -> RedisStore:
+        """Open the store as a process does."""
+        vault = vault or self.vault
+        admission = Admission(
+            self.redis,
+            self.names,
+            source="/kmworker",
+            allow_volatile=True,
+            check_values=vault.check_values,
+        )
+        return RedisStore(
+            self.redis,
+            vault,
+            names=self.names,
+            admission=admission,
+            clock=self.clock,
+            waiting_max=self.limits.waiting_max,
+            waiting_deadline_s=self.limits.waiting_deadline_s,
+        )
+
+    def come_to_rest(self, *processes: Process) -> None:
+        """Let processes take turns until none of them has anything to do."""
+        reached = -1
+        while reached != len(self.broker.journal):
+            reached = len(self.broker.journal)
+            for process in processes:
+                process.turn(3)
+
+    def let_pass(self, seconds: float) -> None:
+        """Let time pass, here and for what expires in the store by the server's own clock."""
+        self.clock.advance(seconds)
+        for key in self.redis.scan_iter(self.names.lease("*")):
+            left_ms = self.redis.pttl(key) - int(seconds * 1000)
+            self.redis.pexpire(key, max(left_ms, 0))
+
+    # --- what goes in -------------------------------------------------------------
+
+    def publish(self, *events: Sent, **properties: Any) -> None:
+        """Publish events, in this order."""
+        for event in events:
+            found = {"content_type": "application/cloudevents+json", **properties}
+            exchange = self.broker.topology.events
+            assert self.broker.publish(exchange, event.routing_key, event.body, found)
+
+    # --- what comes out -----------------------------------------------------------
+
+    @property
+    def announcements(self) -> Sequence[Message]:
+        """All announcements, in their order."""
+        return list(self.broker.queues[EVERY_ASSIGNMENT].ready)
+
+    def announced(self) -> dict[str, list[bytes]]:
+        """All announcements by item ref, in their order."""
+        found: dict[str, list[bytes]] = defaultdict(list)
+        for message in self.announcements:
+            item = json.loads(message.body)["data"]["item"]
+            found[f"{item['kind']}:{item['id']}"].append(message.body)
+        return dict(found)
+
+    @property
+    def letters(self) -> Sequence[Message]:
+        """All dead letters, in their order."""
+        return list(self.broker.dead.ready)
+
+    def reasons(self) -> dict[str, str]:
+        """The last reason for each dead letter, by event id."""
+        return {
+            headers["x-kmworker-event-id"]: headers["x-kmworker-reason"]
+            for headers in (letter.properties["application_headers"] for letter in self.letters)
+        }
+
+    def record(self, item: Item) -> dict[str, Any] | None:
+        """Return an item's record."""
+        text = self.redis.hget(self.names.of(item.project, "items"), item.ref)
+        return None if text is None else cast("dict[str, Any]", json.loads(text))
+
+    def waiting(self, project: str = "p1") -> dict[str, dict[str, Any]]:
+        """Return the entries of a project's waiting room."""
+        entries = self.redis.hgetall(self.names.of(project, "waiting"))
+        return {name.decode(): json.loads(entry) for name, entry in entries.items()}
+
+    def _new_id(self) -> str:
+        return str(uuid.UUID(int=next(self._ids)))

@@ -1,0 +1,104 @@
+"""What goes wrong, where, and how often: scripted, so that each run is the same.
+
+Bus and store report every boundary that they cross to one `Troubles`: before a call has
+its effect, and when it has had it but its answer has not arrived. An error raised there
+is what the caller sees. Raise a `Crash` to end the process at that very point.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import Flag, auto
+from typing import Any, Final, NoReturn
+
+__all__ = ["Crash", "Links", "Lost", "Troubled", "Troubles"]
+
+
+MAX_REACHED: Final = 5_000
+
+
+class Crash(BaseException):
+    """The process is gone: nothing in it may catch this and go on."""
+
+
+class Links(Flag):
+    """The two connections of a bus."""
+
+    CONSUMER = auto()
+    PUBLISHER = auto()
+    BOTH = CONSUMER | PUBLISHER
+
+
+class Lost(Exception):  # a thing that happens, not an error of ours
+    """Connections of the bus break; its caller sees `BrokerUnavailable`."""
+
+    def __init__(self, links: Links = Links.BOTH) -> None:
+        super().__init__(links)
+        self.links = links
+
+
+class Troubles:
+    """The script, and the list of all boundaries crossed so far."""
+
+    def __init__(self) -> None:
+        self.reached: list[str] = []
+        self.at_each: Callable[[str], None] = lambda _point: None
+        self._gone = False
+        self._errors: dict[str, list[BaseException | None]] = {}
+
+    def at(self, point: str, error: BaseException, *, times: int = 1, skip: int = 0) -> None:
+        """Raise ``error`` the next ``times`` times that ``point`` is reached, after ``skip``."""
+        self._errors.setdefault(point, []).extend([None] * skip + [error] * times)
+
+    def reach(self, point: str) -> None:
+        """Cross a boundary; a process that is gone crosses none."""
+        if self._gone:
+            raise Crash
+        self.reached.append(point)
+        if len(self.reached) > MAX_REACHED:
+            self.crash(f"the process does not come to rest: {self.reached[-12:]}")
+        self.at_each(point)
+        planned = self._errors.get(point)
+        error = planned.pop(0) if planned else None
+        if isinstance(error, Crash):
+            self.crash()
+        if error is not None:
+            raise error
+
+    def crash(self, why: str = "") -> NoReturn:
+        """End the process: from now on nothing that it does has an effect."""
+        self._gone = True
+        raise Crash(why)
+
+    def over(self) -> bool:
+        """Say whether all that was to go wrong has gone wrong."""
+        return not any(self._errors.values())
+
+    def counts(self) -> Counter[str]:
+        """Return how often each boundary was crossed."""
+        return Counter(self.reached)
+
+    @contextmanager
+    def around(self, call: str) -> Iterator[None]:
+        """Cross the boundaries before and after a call."""
+        self.reach(call)
+        yield
+        self.reach(f"{call} done")
+
+
+class Troubled:
+    """A port's implementation, each of whose methods crosses ``<name>.<method>``."""
+
+    def __init__(self, name: str, real: object, troubles: Troubles) -> None:
+        self._name = name
+        self._real = real
+        self._troubles = troubles
+
+    def __getattr__(self, method: str) -> Any:
+        real = getattr(self._real, method)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            with self._troubles.around(f"{self._name}.{method}"):
+                return real(*args, **kwargs)
+
+        return call

@@ -1,0 +1,259 @@
+"""Confirms: each for its own message, however late, together or out of order they come."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kmworker.bus.publisher import Publisher
+from kmworker.errors import BrokerUnavailable
+from tests.unit.bus.stubs import StubBroker, StubLink, message
+
+A, B, C = message("a"), message("b"), message("c")
+
+
+def connected(confirm_timeout_s: float = 30.0) -> tuple[Publisher, StubBroker]:
+    broker = StubBroker()
+    publisher = Publisher(StubLink(broker), confirm_timeout_s)
+    publisher.open()
+    return publisher, broker
+
+
+def test_nothing_is_published_for_nothing() -> None:
+    publisher, broker = connected()
+    assert publisher.publish([]) == []
+    assert not broker.published
+
+
+def test_confirms_one_by_one() -> None:
+    publisher, broker = connected()
+    for tag in (1, 2, 3):
+        broker.ack(tag)
+    assert publisher.publish([A, B, C]) == [True, True, True]
+    assert broker.published == [b"a", b"b", b"c"]
+
+
+def test_one_confirm_for_all_up_to_it() -> None:
+    publisher, broker = connected()
+    broker.ack(3, multiple=True)
+    assert publisher.publish([A, B, C]) == [True, True, True]
+
+
+def test_confirms_out_of_order() -> None:
+    publisher, broker = connected()
+    for tag in (3, 1, 2):
+        broker.ack(tag)
+    assert publisher.publish([A, B, C]) == [True, True, True]
+
+
+def test_tags_go_on_from_one_call_to_the_next() -> None:
+    publisher, broker = connected()
+    broker.ack(2, multiple=True)
+    publisher.publish([A, B])
+    broker.ack(3)
+    assert publisher.publish([C]) == [True]
+
+
+def test_every_message_is_waited_for() -> None:
+    publisher, broker = connected(confirm_timeout_s=0.1)
+    broker.ack(1)
+    broker.ack(3)
+    with pytest.raises(BrokerUnavailable, match=r"1 messages were not confirmed within 0\.1 s"):
+        publisher.publish([A, B, C])
+
+
+def test_a_confirm_of_what_was_never_sent_confirms_nothing() -> None:
+    publisher, broker = connected(confirm_timeout_s=0.1)
+    broker.ack(7)
+    broker.ack(1)
+    with pytest.raises(BrokerUnavailable):
+        publisher.publish([A, B])
+
+
+def test_a_confirm_that_comes_twice_counts_once() -> None:
+    publisher, broker = connected(confirm_timeout_s=0.1)
+    broker.ack(1)
+    broker.ack(1)
+    with pytest.raises(BrokerUnavailable):
+        publisher.publish([A, B])
+
+
+def test_a_late_confirm_ends_with_its_connection_and_is_not_taken_for_the_next_messages() -> None:
+    publisher, broker = connected(confirm_timeout_s=0.1)
+    with pytest.raises(BrokerUnavailable):
+        publisher.publish([A])
+    assert not publisher.is_open
+    publisher.open()
+    # Tags begin at one again, and this one is not confirmed.
+    with pytest.raises(BrokerUnavailable):
+        publisher.publish([B])
+    publisher.open()
+    broker.ack(1)
+    assert publisher.publish([C]) == [True]
+
+
+@pytest.mark.parametrize("multiple", [False, True])
+def test_a_refusal_is_no_confirm(multiple: bool) -> None:
+    publisher, broker = connected()
+    broker.ack(1)
+    broker.nack(3 if multiple else 2, multiple=multiple)
+    broker.ack(3)
+    with pytest.raises(BrokerUnavailable, match="refused to store"):
+        publisher.publish([A, B, C])
+    assert not publisher.is_open
+
+
+def test_a_return_comes_before_its_confirm_and_tells_what_was_not_routed() -> None:
+    publisher, broker = connected()
+    broker.ack(1)
+    broker.give_back(B)
+    broker.ack(3, multiple=True)
+    assert publisher.publish([A, B, C]) == [True, False, True]
+
+
+def test_a_return_is_not_carried_over_to_the_next_call() -> None:
+    publisher, broker = connected()
+    broker.give_back(A)
+    broker.ack(1)
+    assert publisher.publish([A]) == [False]
+    broker.ack(2)
+    assert publisher.publish([A]) == [True]
+
+
+def test_each_return_counts_for_one_of_several_with_the_same_id() -> None:
+    publisher, broker = connected()
+    for _ in range(2):
+        broker.give_back(A)
+    broker.ack(4, multiple=True)
+    assert publisher.publish([A, A, B, A]) == [False, False, True, True]
+
+
+def test_a_return_is_not_for_what_was_confirmed_before() -> None:
+    publisher, broker = connected()
+    broker.ack(1)
+    broker.give_back(A)
+    broker.ack(2)
+    assert publisher.publish([A, A]) == [True, False]
+
+
+def test_equal_ids_are_told_apart_by_where_they_went() -> None:
+    publisher, broker = connected()
+    here, there = message("same", key="here"), message("same", key="there")
+    broker.give_back(there)
+    broker.ack(2, multiple=True)
+    assert publisher.publish([here, there]) == [True, False]
+
+
+def test_returns_of_messages_without_an_id_are_told_by_their_key() -> None:
+    publisher, broker = connected()
+    bare = message("m", key="bare", message_id=None)
+    broker.give_back(bare)
+    broker.ack(2, multiple=True)
+    assert publisher.publish([A, bare]) == [True, False]
+
+
+@pytest.mark.parametrize("lost_at", [0, 1])
+def test_a_connection_that_breaks_while_waiting_is_dropped(lost_at: int) -> None:
+    publisher, broker = connected()
+    for tag in range(1, lost_at + 1):
+        broker.ack(tag)
+    broker.fail(ConnectionResetError("peer"))
+    with pytest.raises(BrokerUnavailable, match="peer"):
+        publisher.publish([A, B])
+    assert not publisher.is_open
+    publisher.open()
+    broker.ack(2, multiple=True)
+    assert publisher.publish([B, C]) == [True, True]
+
+
+def test_a_connection_that_breaks_while_publishing_is_dropped() -> None:
+    publisher, broker = connected()
+    broker.confirming = False
+    broker.send_method = _raise(BrokenPipeError())  # type: ignore[method-assign]
+    with pytest.raises(BrokerUnavailable):
+        publisher.publish([A])
+    assert not publisher.is_open
+
+
+def test_publishing_on_a_dropped_connection_is_refused() -> None:
+    publisher, _broker = connected()
+    publisher.close()
+    with pytest.raises(BrokerUnavailable):
+        publisher.publish([A])
+
+
+def test_the_other_connection_is_looked_after_while_confirms_are_awaited() -> None:
+    publisher, broker = connected()
+    looked_after: list[int] = []
+
+    def look_after() -> None:
+        looked_after.append(1)
+        if len(looked_after) == 3:
+            broker.ack(1)
+
+    assert publisher.publish([A], while_waiting=look_after) == [True]
+    assert len(looked_after) == 3
+    assert broker.ticks == 3
+
+
+def test_when_the_other_connection_fails_meanwhile_this_one_is_dropped_too() -> None:
+    """Its confirms are still to come, and must not be taken for the next call's."""
+    publisher, broker = connected()
+    with pytest.raises(BrokerUnavailable):
+        publisher.publish([A, B, C], while_waiting=_raise(BrokerUnavailable("other")))
+    assert not publisher.is_open
+    publisher.open()
+    broker.ack(1)
+    assert publisher.publish([A]) == [True]
+
+
+@pytest.mark.parametrize("value", [object(), 2**70, timedelta(1)], ids=["object", "int", "delta"])
+def test_what_cannot_be_encoded_is_no_broken_connection(value: object) -> None:
+    publisher, broker = connected()
+    bad = message("bad", application_headers={"x": value})
+    with pytest.raises(Exception, match=r".") as raised:
+        publisher.publish([A, bad])
+    assert not isinstance(raised.value, BrokerUnavailable)
+    assert not broker.published
+    broker.ack(1)
+    assert publisher.publish([A]) == [True]
+
+
+def test_an_idle_publisher_is_ticked_and_a_closed_one_left_alone() -> None:
+    publisher, broker = connected()
+    publisher.tick()
+    assert broker.ticks == 1
+    broker.fail(ConnectionResetError("peer"))
+    with pytest.raises(BrokerUnavailable):
+        publisher.tick()
+    publisher.tick()
+    assert broker.ticks == 2
+
+
+@given(st.data())
+def test_any_legal_sequence_of_confirms_is_enough(data: st.DataObject) -> None:
+    """Singles and multiples, in any order, as long as each message is covered in the end."""
+    count = data.draw(st.integers(1, 12), "messages")
+    unrouted = data.draw(st.sets(st.integers(0, count - 1)), "unrouted")
+    cuts = sorted({0, count, *data.draw(st.sets(st.integers(1, count)), "multiples")})
+    publisher, broker = connected()
+    messages = [message(f"m{number}") for number in range(count)]
+    for number in sorted(unrouted):
+        broker.give_back(messages[number])
+    for before, upto in pairwise(cuts):
+        if data.draw(st.booleans(), "singly"):
+            for tag in data.draw(st.permutations(range(before + 1, upto + 1)), "order"):
+                broker.ack(tag)
+        else:
+            broker.ack(upto, multiple=True)
+    assert publisher.publish(messages) == [number not in unrouted for number in range(count)]
+
+
+def _raise(error: Exception) -> Callable[..., None]:
+    def raise_it(*_arguments: object) -> None:
+        raise error
+
+    return raise_it

@@ -1,0 +1,50 @@
+"""A working directory, an environment and logs of each test's own."""
+
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import structlog
+
+from kmworker import settings
+from tests.unit.cli.stand import Broker, FilledStore
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty folder on a machine where nothing is configured."""
+    for name in list(os.environ):
+        if name.startswith("KMWORKER_"):
+            monkeypatch.delenv(name)
+    for name in ("HOME", "XDG_RUNTIME_DIR"):
+        monkeypatch.setenv(name, str(tmp_path / "home"))
+    monkeypatch.setattr(settings, "SEARCHED", (tmp_path / "kmworker.toml",))
+    monkeypatch.chdir(tmp_path)
+    # It would last for all tests to come.
+    monkeypatch.setattr("kmworker.cli.key.harden_process", lambda: None)
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield tmp_path
+    structlog.reset_defaults()
+    root.handlers[:], root.level = handlers, level
+
+
+@pytest.fixture
+def store(folder: Path, monkeypatch: pytest.MonkeyPatch) -> FilledStore:
+    """A store in memory and its keyring, both configured."""
+    filled = FilledStore(folder / "keyring.json")
+    monkeypatch.setenv("KMWORKER_STORE__URL", "redis://127.0.0.1")
+    for place in ("kmworker.cli.access.connect", "kmworker.bootstrap.connect"):
+        monkeypatch.setattr(place, lambda _settings: filled.client)
+    return filled
+
+
+@pytest.fixture
+def broker(monkeypatch: pytest.MonkeyPatch) -> Broker:
+    """A broker in memory, configured."""
+    taking = Broker()
+    monkeypatch.setenv("KMWORKER_BROKER__URL", "amqp://127.0.0.1")
+    monkeypatch.setattr("kmworker.cli.access.open_publisher", lambda _settings, _name: taking)
+    return taking

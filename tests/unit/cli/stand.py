@@ -1,0 +1,173 @@
+"""The program as an operator meets it, with stand-ins for the servers."""
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import fakeredis
+from typer.testing import CliRunner, Result
+
+from kmworker.batch import fold, items_to_look_up
+from kmworker.cli.app import app
+from kmworker.clock import SystemClock, rfc3339
+from kmworker.crypto import Keyring, KeyringVault
+from kmworker.events import Event
+from kmworker.message import Original, Outgoing
+from kmworker.model import Disposition, Held, Item
+from kmworker.plan import Arrival, Fresh
+from kmworker.store.admission import Admission
+from kmworker.store.names import Names
+from kmworker.store.redis_store import RedisStore
+from kmworker.store.views import Views
+from tests.unit.builders import SHIPPED, event_of, snapshot, volume
+
+NOW_S = 1_795_449_600.0
+SOURCE = "/first-setting"
+
+
+def run(*arguments: str, stdin: str | bytes = "") -> Result:
+    """Run one command to its end."""
+    return CliRunner().invoke(app, list(arguments), input=stdin, prog_name="kmworker")
+
+
+def said(result: Result) -> tuple[int, str, str]:
+    """Exit code, standard output and standard error."""
+    return result.exit_code, result.stdout, result.stderr
+
+
+class FilledStore:
+    """A store in memory, filled by the worker's own plan and scripts."""
+
+    def __init__(self, keyring: Path) -> None:
+        self.names = Names("km")
+        self.server = fakeredis.FakeServer()
+        self.client: Any = fakeredis.FakeRedis(server=self.server, protocol=2)
+        self.vault = KeyringVault(Keyring.generate(keyring))
+        self._numbers = itertools.count(1)
+        self._store = RedisStore(
+            self.client,
+            self.vault,
+            names=self.names,
+            admission=Admission(
+                self.client,
+                self.names,
+                source=SOURCE,
+                allow_volatile=True,
+                check_values=self.vault.check_values,
+            ),
+            clock=SystemClock(),
+            waiting_max=10,
+            waiting_deadline_s=3600,
+        )
+
+    @property
+    def views(self) -> Views:
+        return Views(self.client, self.names)
+
+    def admit(self) -> None:
+        """Enter the keyring, as the first worker does."""
+        self._store.admit()
+
+    def assign(self, *events: Event) -> None:
+        """Handle events one after the other, as a worker does."""
+        for event in events:
+            self.assign_together(event)
+
+    def assign_together(self, *events: Event) -> None:
+        """Handle events in one batch."""
+        self.admit()
+        known = self._store.look_up(items_to_look_up(events))
+        arrivals = [Arrival(event, Original(b"{}", event.cause.type, {})) for event in events]
+        fresh = Fresh(rfc3339(NOW_S), self._new_id, self.vault.kek_id)
+        self._store.commit(fold(arrivals, known, SHIPPED, fresh).writes)
+
+    def held(self, item: Item) -> Held:
+        """What the store knows of an item."""
+        found = self._store.look_up([item])[item]
+        assert isinstance(found, Held)
+        return found
+
+    def key_id(self, item: Item) -> str:
+        return str(self.held(item).assignment.key_id)
+
+    def scope_id(self, item: Item) -> str:
+        return str(self.held(item).assignment.scope_id)
+
+    def change(self, project: str, key: str, field_: str, old: bytes, new: bytes) -> None:
+        """Write to a record past its seal."""
+        name = self.names.of(project, key)
+        record = self.client.hget(name, field_)
+        assert old in record
+        self.client.hset(name, field_, record.replace(old, new))
+
+    def dump(self) -> dict[bytes, object]:
+        """All that is in it."""
+        return {key: self.client.dump(key) for key in self.client.scan_iter()}
+
+    def _new_id(self) -> str:
+        return f"00000000-0000-4000-8000-{next(self._numbers):012}"
+
+
+def family(project: str = "p1") -> list[Event]:
+    """A volume, its snapshot, a clone of that, and a volume that was re-encrypted from it."""
+    root, taken = volume("v1", project), snapshot("s1", project)
+    return [
+        event_of(root),
+        event_of(taken, root),
+        event_of(volume("v2", project), taken),
+        event_of(volume("v3", project), taken, wish=Disposition.CREATE),
+    ]
+
+
+@dataclass
+class Broker:
+    """A broker that takes everything and remembers it."""
+
+    published: list[Outgoing] = field(default_factory=list)
+    batches: list[int] = field(default_factory=list)
+    is_routed: Callable[[Outgoing], bool] = lambda _message: True
+    before_batch: Callable[[int], None] = lambda _number: None
+    """Called with the number of batches so far; may raise."""
+    is_closed: bool = False
+
+    def open(self) -> None:
+        """Be there."""
+
+    def publish(self, messages: Sequence[Outgoing]) -> list[bool]:
+        self.before_batch(len(self.batches))
+        self.published += messages
+        self.batches.append(len(messages))
+        return [self.is_routed(message) for message in messages]
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+@dataclass
+class Subscription:
+    """A subscriber that hears what it is given, and then what its script says."""
+
+    heard: list[bytes]
+    then: Callable[[], None]
+    patterns: Sequence[str] = ()
+    exchange: str = ""
+    is_closed: bool = False
+
+    def open(self) -> None:
+        """Listen."""
+
+    def receive(self, timeout_s: float) -> list[Original]:
+        assert timeout_s > 0
+        if not self.heard:
+            self.then()
+        heard, self.heard = self.heard, []
+        return [Original(body, "", {}) for body in heard]
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+def interrupt() -> None:
+    raise KeyboardInterrupt

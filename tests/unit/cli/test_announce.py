@@ -1,0 +1,133 @@
+"""``kmworker announce``, over a store that the worker's own code has filled."""
+
+import json
+
+import pytest
+
+from kmworker.announcement import announce
+from kmworker.model import Item
+from tests.unit.builders import event_of, snapshot, volume
+from tests.unit.cli.stand import SOURCE, Broker, FilledStore, family, run, said
+
+FAMILY = (volume("v1"), snapshot("s1"), volume("v2"), volume("v3"))
+
+
+def announced(store: FilledStore, *items: Item) -> list[tuple[str, bytes, str]]:
+    """What a worker would announce of these items."""
+    messages = [announce(store.held(item), SOURCE, "kmworker.assignments") for item in items]
+    return sorted((it.routing_key, it.body, it.properties["message_id"]) for it in messages)
+
+
+def published(broker: Broker) -> list[tuple[str, bytes, str]]:
+    return sorted((it.routing_key, it.body, it.properties["message_id"]) for it in broker.published)
+
+
+def test_a_project_is_announced_again_with_the_same_ids_and_bytes(
+    store: FilledStore, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.assign(*family())
+    # The store's first setting counts, not today's.
+    monkeypatch.setenv("KMWORKER_BROKER__SOURCE", "/another")
+    assert said(run("announce", "--project", "p1")) == (0, "announced 4 assignments\n", "")
+    assert published(broker) == announced(store, *FAMILY)
+    assert json.loads(broker.published[0].body)["source"] == SOURCE
+
+
+def test_single_items_are_announced_by_ref(store: FilledStore, broker: Broker) -> None:
+    store.assign(*family())
+    result = run("announce", "--project", "p1", "snapshot:s1", "volume:v2", "volume:v2")
+    assert said(result) == (0, "announced 2 assignments\n", "")
+    assert published(broker) == announced(store, snapshot("s1"), volume("v2"))
+
+
+def test_a_ref_that_is_not_there_keeps_all_from_being_announced(
+    store: FilledStore, broker: Broker
+) -> None:
+    store.assign(*family())
+    code, out, err = said(run("announce", "--project", "p1", "volume:v1", "volume:nobody"))
+    assert (code, out, broker.published) == (1, "", [])
+    assert err == "kmworker: not in project p1: volume:nobody\nhint: nothing was announced\n"
+
+
+@pytest.mark.parametrize("ref", ["v1", "image:i1", "disk:v1"])
+def test_what_is_no_item_ref_is_wrong_usage(ref: str) -> None:
+    code, _, err = said(run("announce", "--project", "p1", ref))
+    assert code == 2
+    assert err.startswith(f"kmworker: {ref} is no item ref")
+
+
+def test_a_project_without_items_is_not_there(store: FilledStore, broker: Broker) -> None:
+    store.assign(*family())
+    code, _, err = said(run("announce", "--project", "nobody"))
+    assert (code, broker.published) == (1, [])
+    assert err.startswith("kmworker: project nobody has no items\n")
+
+
+def test_items_without_a_key_are_passed_over(store: FilledStore, broker: Broker) -> None:
+    from kmworker.events import UNENCRYPTED  # noqa: PLC0415
+
+    store.assign(event_of(volume("plain"), encryption=UNENCRYPTED), *family()[:1])
+    code, out, _ = said(run("announce", "--project", "p1"))
+    assert (code, out) == (0, "announced 1 assignment\n1 item without a key passed over\n")
+    assert published(broker) == announced(store, volume("v1"))
+
+
+def test_unrouted_announcements_are_counted_and_no_error(
+    store: FilledStore, broker: Broker
+) -> None:
+    store.assign(*family())
+    broker.is_routed = lambda message: "snapshot" in message.routing_key
+    out = "announced 4 assignments\nno queue is bound for 3 of them\n"
+    assert said(run("announce", "--project", "p1")) == (0, out, "")
+
+
+def test_a_record_that_someone_has_altered_is_not_announced(
+    store: FilledStore, broker: Broker
+) -> None:
+    store.assign(*family())
+    own, other = store.key_id(volume("v3")).encode(), store.key_id(volume("v1")).encode()
+    store.change("p1", "items", "volume:v3", own, other)
+    store.client.hset("km:{p1}:items", "nonsense", b"{}")
+    code, out, err = said(run("announce", "--project", "p1"))
+    assert (code, out) == (1, "announced 3 assignments\n")
+    assert "kmworker: not announced: volume:v3: integrity: " in err
+    assert "kmworker: not announced: nonsense: " in err
+    assert "kmworker: 2 records failed authentication" in err
+    assert published(broker) == announced(store, volume("v1"), snapshot("s1"), volume("v2"))
+
+
+def test_the_numbers_as_json(store: FilledStore, broker: Broker) -> None:
+    store.assign(*family())
+    result = run("announce", "--project", "p1", "--json")
+    assert json.loads(result.stdout) == {
+        "announced": 4,
+        "unrouted": 0,
+        "without_key": 0,
+        "broken": 0,
+    }
+    assert broker.is_closed
+
+
+def test_another_keyring_is_refused(store: FilledStore, broker: Broker) -> None:
+    store.assign(*family())
+    store.change("p1", "items", "volume:v1", store.vault.kek_id.encode(), b"0" * 16)
+    code, _, err = said(run("announce", "--project", "p1"))
+    assert code == 2
+    assert "hint: use the keyring that the store was filled with" in err
+
+
+def test_a_store_that_no_worker_has_used_has_nothing_to_announce_as(
+    store: FilledStore, broker: Broker
+) -> None:
+    store.assign(*family())
+    store.client.delete("km:keyring")
+    code, _, err = said(run("announce", "--project", "p1"))
+    assert (code, broker.published) == (1, [])
+    assert err.startswith("kmworker: no worker has used this store yet\n")
+
+
+def test_nothing_is_written_to_the_store(store: FilledStore, broker: Broker) -> None:
+    store.assign(*family())
+    before = store.dump()
+    run("announce", "--project", "p1")
+    assert store.dump() == before

@@ -1,0 +1,237 @@
+"""``kmworker explain``: the policy's answers, by which rule or guard, and what they cost."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kmworker import decision
+from kmworker.cli.explaining import GUARDS
+from tests.unit.builders import event_of, volume
+from tests.unit.cli.stand import FilledStore, family, run, said
+from tests.unit.cli.test_composing import GOOD, lines
+
+CLONE = ("volume-created", "--project", "p1", "--set", "volume_id=v9",
+         "--set", "source.kind=volume", "--set", "source.id=v1")  # fmt: skip
+BLANK = ("volume-created", "--project", "p1", "--set", "volume_id=v9")
+SIZE = ("--set", "size_bytes=1000")
+ASSUMING = (
+    "kmworker: no store is configured: assuming that sources exist, encrypted as is the default\n"
+)
+
+
+def explained(*arguments: str) -> dict[str, Any]:
+    """The explanation of one event."""
+    result = run("explain", *arguments, "--json")
+    assert result.exit_code == 0, result.stderr
+    (found,) = json.loads(result.stdout)
+    assert isinstance(found, dict)
+    return found
+
+
+def test_a_decision_for_a_person() -> None:
+    code, out, err = said(run("explain", *CLONE, *SIZE))
+    assert (code, err) == (0, ASSUMING)
+    assert out.splitlines() == [
+        "item          volume:v9 of project p1",
+        "decision      clone",
+        "by            derived-volumes-get-a-clone",
+        "why           the rule says clone",
+        "encryption    aes-xts-plain64, 512 bits",
+        "data action   none",
+        "copied        0 bytes",
+        "re-encrypted  0 bytes",
+    ]
+
+
+DECISIONS: dict[str, tuple[tuple[str, ...], str, str | None, int | None]] = {
+    "a rule": (CLONE, "clone", "derived-volumes-get-a-clone", 0),
+    "a blank volume": (BLANK, "create", "blank-volumes-get-a-key", 0),
+    "an image": (
+        ("volume-created", "--project", "p1", "--set", "volume_id=v9",
+         "--set", 'source={"kind":"image","id":"i1"}'),
+        "create", "volumes-from-images-get-a-key", 1000,
+    ),
+    "a wish": ((*CLONE, "--set", "disposition=create"), "create",
+               "derived-volumes-get-a-clone", 1000),
+    "not encrypted": ((*BLANK, "--set", "encryption=null"), "none", "guard:not-encrypted", 0),
+    "another project": ((*CLONE, "--set", "source.project_id=p2"), "create",
+                        "guard:cross-project", 1000),
+    "another cipher": ((*CLONE, "--set", "encryption.cipher=aes-gcm-random"), "create",
+                       "guard:encryption-differs", 1000),
+    "a stream by position": ((*CLONE, "--source-encryption", "aes-ctr-plain64/256"), "create",
+                             "guard:iv-repeats", 1000),
+    "a cipher by its name": ((*CLONE, "--source-encryption", "aes-ctr-plain64"), "create",
+                             "guard:iv-repeats", 1000),
+    "an unlisted cipher": ((*CLONE, "--source-encryption", "serpent/256"), "create",
+                           "guard:unknown-cipher", 1000),
+    "a suspended source": ((*CLONE, "--source-state", "suspended"), "create",
+                           "guard:source-not-active", 1000),
+    "an unencrypted source": ((*CLONE, "--source-encryption", "none"), "none",
+                              "guard:source-unencrypted", 0),
+    "an unencrypted source of an encrypted item": (
+        (*CLONE, "--source-encryption", "none", "--set", "encryption.cipher=aes-xts-plain64"),
+        "create", "guard:source-unencrypted", 1000,
+    ),
+    "a destroyed source": ((*CLONE, "--source-state", "destroyed"), "source-unusable", None, None),
+    "no source": ((*CLONE, "--source-state", "absent"), "wait", None, None),
+    "a wrong key size": (
+        (*BLANK, "--set", 'encryption={"cipher":"aes-xts-plain64","key_bits":384}'),
+        "policy-denied", None, None,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected", "by", "size_bytes"), DECISIONS.values(), ids=DECISIONS
+)
+def test_every_decision_names_what_made_it_and_what_it_costs(
+    arguments: tuple[str, ...], expected: str, by: str | None, size_bytes: int | None
+) -> None:
+    found = explained(*arguments, *SIZE)
+    assert (found["decision"], found["by"]) == (expected, by)
+    assert (found["copied_bytes"], found["reencrypted_bytes"]) == (size_bytes, size_bytes)
+    assert found["why"]
+    if by is not None and by.startswith("guard:"):
+        assert found["why"] == GUARDS[by.removeprefix("guard:")]
+
+
+def test_a_heard_wish_is_told() -> None:
+    found = explained(*CLONE, "--set", "disposition=reuse")
+    assert (found["decision"], found["why"]) == ("reuse", "the rule hears the event's wish: reuse")
+
+
+def test_an_unheard_wish_is_told() -> None:
+    found = explained(*BLANK, "--set", "disposition=clone")
+    expected = "the rule says create, and does not hear the event's wish: clone"
+    assert (found["decision"], found["why"]) == ("create", expected)
+
+
+def test_an_unknown_size_is_said_to_be_unknown() -> None:
+    arguments = (*CLONE, "--set", "disposition=create")
+    assert explained(*arguments)["copied_bytes"] is None
+    out = run("explain", *arguments).stdout
+    assert "copied        all of it; the event has no size_bytes\n" in out
+
+
+def test_every_guard_of_the_decision_is_explained() -> None:
+    source = Path(decision.__file__).read_text("utf-8")
+    named = set(re.findall(r'(?:return "|"guard:)([a-z-]+)"', source))
+    assert named == set(GUARDS)
+
+
+# --- what it is told, and what it finds -------------------------------------------
+
+
+def test_a_store_is_asked_for_item_and_source(store: FilledStore) -> None:
+    store.assign(*family())
+    assert said(run("explain", *CLONE))[2] == ""
+    assert explained(*CLONE)["decision"] == "clone"
+    assert explained(*CLONE, "--set", "source.id=nobody")["decision"] == "wait"
+
+
+def test_an_assigned_item_is_announced_again_whatever_the_policy_says(store: FilledStore) -> None:
+    store.assign(*family())
+    again = ("--set", "volume_id=v2", "--set", "source.kind=snapshot", "--set", "source.id=s1")
+    found = explained("volume-created", "--project", "p1", *again)
+    assert (found["decision"], found["by"]) == ("repeat", "derived-volumes-get-a-clone")
+    conflict = explained("volume-created", "--project", "p1", "--set", "volume_id=v2")
+    assert conflict["decision"] == "conflict"
+    assert "already assigned from snapshot:s1" in conflict["why"]
+
+
+def test_an_assumption_is_heard_instead_of_the_store(store: FilledStore) -> None:
+    store.assign(event_of(volume("v1")))
+    found = explained(*CLONE, "--source-state", "compromised")
+    assert found["by"] == "guard:source-not-active"
+
+
+def test_a_broken_record_is_an_incident(store: FilledStore) -> None:
+    store.assign(event_of(volume("v1")))
+    store.change("p1", "items", "volume:v1", b'"node":null', b'"node":"me"')
+    assert explained(*CLONE)["decision"] == "integrity"
+
+
+def test_nothing_is_written_to_the_store(store: FilledStore) -> None:
+    store.assign(*family())
+    before = store.dump()
+    run("explain", *CLONE)
+    assert store.dump() == before
+
+
+def test_events_of_a_file_see_those_before_them() -> None:
+    taken = {**GOOD, "type": "snapshot-taken",
+             "data": {"project_id": "p1", "snapshot_id": "s1", "volume_id": "v1"}}  # fmt: skip
+    plain = {**GOOD, "data": {**GOOD_DATA, "encryption": None}}
+    result = run("explain", "--file", "-", "--json", stdin=lines(plain, taken))
+    found = [(it["item"], it["decision"]) for it in json.loads(result.stdout)]
+    assert found == [("volume:v1", "none"), ("snapshot:s1", "none")]
+
+
+GOOD_DATA = {"project_id": "p1", "volume_id": "v1"}
+
+
+def test_a_partitions_first_replica_brings_it_along() -> None:
+    arguments = ("replica-added", "--project", "swift", "--set", "replica_id=4711@obj-07",
+                 "--set", "source.kind=partition", "--set", "source.id=4711",
+                 "--set", "node=obj-07", "--source-state", "absent")  # fmt: skip
+    result = run("explain", *arguments, "--json")
+    found = [(it["item"], it["decision"], it["by"]) for it in json.loads(result.stdout)]
+    assert found == [
+        ("partition:4711", "create", "partitions-get-a-key"),
+        ("replica:4711@obj-07", "reuse", "partition-replicas-share-the-key-id"),
+    ]
+
+
+def test_events_that_contradict_each_other_are_said_to() -> None:
+    from_v1 = {**GOOD, "data": {"project_id": "p1", "volume_id": "v1"}}
+    from_v0 = {**GOOD, "data": {**GOOD_DATA, "source": {"kind": "volume", "id": "v0"}}}
+    result = run("explain", "--file", "-", "--json", stdin=lines(from_v1, from_v0))
+    assert [it["decision"] for it in json.loads(result.stdout)] == ["create", "wait"]
+
+
+def test_what_is_no_event_is_told_as_a_worker_would() -> None:
+    code, out, err = said(run("explain", "volume-created", "--project", "p1"))
+    assert (code, out) == (1, "")
+    assert err.splitlines() == [
+        "kmworker: the event: malformed: data.volume_id: missing",
+        "hint: it would be a dead letter",
+    ]
+
+
+@pytest.mark.parametrize("encryption", ["serpent", "aes-xts-plain64/", "/512", ""])
+def test_an_encryption_that_is_none_is_wrong_usage(encryption: str) -> None:
+    code, _, err = said(run("explain", *CLONE, "--source-encryption", encryption))
+    assert code == 2
+    assert "not like aes-xts-plain64/512" in err
+
+
+def test_a_policy_that_is_not_sound_is_refused(folder: Path, monkeypatch: Any) -> None:
+    (folder / "policy.toml").write_text("rule = 1")
+    monkeypatch.setenv("KMWORKER_POLICY__PATH", "policy.toml")
+    code, _, err = said(run("explain", *BLANK))
+    assert code == 2
+    assert err.startswith("kmworker: policy ")
+
+
+# --- the policy itself ------------------------------------------------------------
+
+
+def test_without_an_event_the_policy_is_printed() -> None:
+    code, out, err = said(run("explain"))
+    assert (code, err) == (0, "")
+    words = [line.split() for line in out.splitlines()]
+    assert ["snapshots-share-the-key-id", "snapshot-taken", "volume", "reuse", "heard"] in words
+    assert ["aes-ctr-plain64", "256", "192", "128", "positional-stream"] in words
+    assert ["*", "*", "aes-xts-plain64", "512"] in words
+    rule = next(line for line in out.splitlines() if line.startswith("reencrypted-replicas"))
+    assert "transport reencrypt" in rule
+    assert all(f"{guard} " in out for guard in GUARDS)
+
+
+def test_the_policy_as_json() -> None:
+    found = json.loads(run("explain", "--json").stdout)
+    assert found["rule"][0]["name"] == "blank-volumes-get-a-key"
+    assert found["guard"] == GUARDS

@@ -1,0 +1,61 @@
+"""``kmworker keyring``: fingerprints, never keys."""
+
+import json
+import stat
+from pathlib import Path
+
+from tests.unit.cli.stand import run, said
+
+
+def test_init_makes_a_file_and_prints_the_fingerprint(folder: Path) -> None:
+    code, out, err = said(run("keyring", "init"))
+    path = folder / "keyring.json"
+    document = json.loads(path.read_bytes())
+    assert (code, out) == (0, document["active"] + "\n")
+    assert err == f"kmworker: made {path}: back it up, apart from the store\n"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_init_overwrites_nothing(folder: Path) -> None:
+    run("keyring", "init")
+    before = (folder / "keyring.json").read_bytes()
+    code, out, err = said(run("keyring", "init"))
+    assert (code, out) == (2, "")
+    assert err.startswith(f"kmworker: keyring {folder / 'keyring.json'}: already exists\nhint: ")
+    assert (folder / "keyring.json").read_bytes() == before
+
+
+def test_a_path_can_be_named_where_nothing_is_configured(folder: Path) -> None:
+    assert run("keyring", "init", "--path", "mine").exit_code == 0
+    assert (folder / "mine").exists()
+    assert run("keyring", "status", "--path", "mine").exit_code == 0
+    assert run("keyring", "status").exit_code == 2
+
+
+def test_status_shows_fingerprints_and_no_keys(folder: Path) -> None:
+    active = run("keyring", "init").stdout.strip()
+    keks = json.loads((folder / "keyring.json").read_bytes())["keks"]
+    code, out, err = said(run("keyring", "status"))
+    assert (code, err) == (0, "")
+    first, head, row = out.splitlines()
+    assert first == f"{folder / 'keyring.json'} (mode 0600)"
+    assert head.split() == ["kek-id", "created", "at"]
+    assert row.split() == [active, keks[active]["created_at"], "active"]
+    shown = out + run("keyring", "status", "--json").stdout
+    assert keks[active]["key"] not in shown
+
+
+def test_status_as_json(folder: Path) -> None:
+    active = run("keyring", "init").stdout.strip()
+    found = json.loads(run("keyring", "status", "--json").stdout)
+    (kek,) = found.pop("keks")
+    assert found == {"path": str(folder / "keyring.json"), "mode": "0600", "active": active}
+    assert (kek["kek_id"], kek["active"]) == (active, True)
+
+
+def test_an_open_keyring_is_refused(folder: Path) -> None:
+    run("keyring", "init")
+    (folder / "keyring.json").chmod(0o640)
+    code, _, err = said(run("keyring", "status"))
+    assert code == 2
+    assert "open to group or others\nhint: chmod 600 it" in err

@@ -1,0 +1,129 @@
+"""``kmworker publish``, with a broker that takes everything."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from kmworker.errors import BrokerUnavailable
+from tests.unit.cli.stand import Broker, run, said
+from tests.unit.cli.test_composing import GOOD, lines
+
+VOLUME = ("volume-created", "--project", "p1", "--set", "volume_id=v1", "--id", "e1")
+MANY = lines(*({**GOOD, "id": f"e{number}"} for number in range(1_100)))
+
+
+def test_an_event_of_words_is_published_and_its_id_printed(broker: Broker) -> None:
+    assert said(run("publish", *VOLUME)) == (0, "e1\n", "")
+    (message,) = broker.published
+    assert (message.exchange, message.routing_key) == ("kmworker.events", "volume-created")
+    assert json.loads(message.body)["data"] == {"project_id": "p1", "volume_id": "v1"}
+    assert broker.is_closed
+
+
+def test_a_line_of_json_for_each_event(broker: Broker) -> None:
+    told = '{"id":"e1","type":"volume-created","routed":true}\n'
+    assert said(run("publish", *VOLUME, "--json")) == (0, told, "")
+    assert len(broker.published) == 1
+
+
+def test_standard_input_is_a_file(broker: Broker) -> None:
+    assert run("publish", "--file", "-", stdin=lines(GOOD, GOOD)).stdout == "e1\ne1\n"
+    assert len(broker.published) == 2
+
+
+def test_many_are_published_in_batches(broker: Broker, folder: Path) -> None:
+    (folder / "events.jsonl").write_bytes(MANY)
+    result = run("publish", "--file", "events.jsonl")
+    assert result.exit_code == 0
+    assert broker.batches == [500, 500, 100]
+    assert result.stdout.splitlines() == [f"e{number}" for number in range(1_100)]
+
+
+def test_one_bad_line_is_named_and_nothing_is_published(broker: Broker, folder: Path) -> None:
+    bad = {**GOOD, "data": {"project_id": "p1"}}
+    (folder / "events.jsonl").write_bytes(lines(GOOD, bad, {**GOOD, "type": "other"}))
+    code, out, err = said(run("publish", "--file", "events.jsonl"))
+    assert (code, out, broker.published) == (1, "", [])
+    assert err.splitlines() == [
+        "kmworker: line 2: malformed: data.volume_id: missing",
+        "kmworker: line 3: unsupported-type: this version does not know the event's type",
+        "kmworker: nothing was published",
+        "hint: correct it, or publish it all with --no-check",
+    ]
+
+
+def test_the_check_needs_no_broker() -> None:
+    code, _, err = said(run("publish", "volume-created", "--project", "p1"))
+    assert code == 1
+    assert err.startswith("kmworker: the event: malformed: data.volume_id: missing\n")
+
+
+def test_without_the_check_even_nonsense_is_published(broker: Broker) -> None:
+    result = run("publish", "--no-check", "--file", "-", stdin=b"{\n\xff\n")
+    assert result.exit_code == 0
+    assert [(it.routing_key, it.body) for it in broker.published] == [
+        ("unknown", b"{"),
+        ("unknown", b"\xff"),
+    ]
+
+
+def test_no_events_are_no_error(broker: Broker) -> None:
+    assert said(run("publish", "--file", "-")) == (0, "", "kmworker: no events in -\n")
+    assert not broker.batches
+
+
+def test_events_that_find_no_queue_are_an_error_that_names_the_queue(broker: Broker) -> None:
+    broker.is_routed = lambda message: message.properties["message_id"] != "e2"
+    stdin = lines(GOOD, {**GOOD, "id": "e2"})
+    code, out, err = said(run("publish", "--file", "-", stdin=stdin))
+    assert (code, out) == (1, "e1\n")
+    assert err.splitlines() == [
+        "kmworker: 1 of 2 events found no queue to wait in",
+        "hint: a worker declares kmworker.events.work: start one, then publish again",
+    ]
+
+
+def test_json_tells_which_event_found_no_queue(broker: Broker) -> None:
+    broker.is_routed = lambda _message: False
+    result = run("publish", *VOLUME, "--json")
+    assert result.exit_code == 1
+    assert json.loads(result.stdout)["routed"] is False
+
+
+def test_a_broker_that_goes_away_half_way_has_what_was_printed(broker: Broker) -> None:
+    def go_away(batches: int) -> None:
+        if batches == 1:
+            raise BrokerUnavailable("it is gone")
+
+    broker.before_batch = go_away
+    code, out, err = said(run("publish", "--file", "-", stdin=MANY))
+    assert (code, len(out.splitlines())) == (3, 500)
+    assert err.startswith("kmworker: only 500 of 1,100 events confirmed\nkmworker: it is gone\n")
+    assert broker.is_closed
+
+
+def test_ctrl_c_half_way_says_how_far_it_came(broker: Broker) -> None:
+    def press(batches: int) -> None:
+        if batches == 2:
+            raise KeyboardInterrupt
+
+    broker.before_batch = press
+    code, out, err = said(run("publish", "--file", "-", stdin=MANY))
+    assert (code, len(out.splitlines())) == (130, 1_000)
+    assert err == "kmworker: only 1,000 of 1,100 events confirmed\n"
+
+
+def test_without_a_broker_there_is_a_hint() -> None:
+    code, _, err = said(run("publish", *VOLUME))
+    assert code == 2
+    assert err.startswith("kmworker: no broker is configured\nhint: set broker.url")
+
+
+def test_a_broker_that_is_not_there_is_told_from_one_without_our_names(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("KMWORKER_BROKER__URL", "amqp://127.0.0.1:1")
+    code, out, err = said(run("publish", *VOLUME))
+    assert (code, out) == (3, "")
+    assert err.startswith("kmworker: amqp://127.0.0.1:1: ")

@@ -1,0 +1,213 @@
+"""``kmworker show``: what it finds, how it draws it, and what it says of seals."""
+
+import json
+from typing import Any
+
+import pytest
+
+from kmworker.events import UNENCRYPTED
+from kmworker.store import views_lineage
+from tests.unit.builders import event_of, snapshot, volume
+from tests.unit.cli.stand import FilledStore, family, run, said
+
+V1, S1, V2, V3 = volume("v1"), snapshot("s1"), volume("v2"), volume("v3")
+
+
+def shown(*arguments: str) -> dict[str, Any]:
+    result = run("show", *arguments, "--json")
+    assert result.exit_code == 0, result.stderr
+    document = json.loads(result.stdout)
+    assert isinstance(document, dict)
+    return document
+
+
+def test_an_item_with_its_key_scope_and_lineage(store: FilledStore) -> None:
+    store.assign(*family())
+    key_id, scope_id = store.key_id(V1), store.scope_id(V1)
+    code, out, err = said(run("show", "snapshot:s1"))
+    assert (code, err) == (0, "")
+    records, _, tree = out.partition("\n\n")
+    lines = [" ".join(line.split()) for line in records.splitlines()]
+    assert lines[:3] == ["project p1", "item snapshot:s1", "state active"]
+    for line in (
+        "disposition reuse",
+        'source {"kind":"volume","id":"v1","project_id":"p1"}',
+        "rule snapshots-share-the-key-id",
+        f"key-id {key_id}",
+        "held by 2 items",
+        f"scope {scope_id}",
+        "root volume:v1",
+    ):
+        assert line in lines
+    assert lines.count("seal ok") == 3
+    assert tree.splitlines() == [
+        f"scope {scope_id}",
+        f"└── volume:v1  create  {key_id}  active",
+        f"    └── snapshot:s1  reuse  {key_id}  active",
+        f"        ├── scope {store.scope_id(V3)} of volume:v3, re-encrypted",
+        f"        └── volume:v2  clone  {store.key_id(V2)}  active",
+    ]
+
+
+def test_the_same_for_a_program(store: FilledStore) -> None:
+    store.assign(*family())
+    found = shown("snapshot:s1")
+    assert found["item"]["record"]["data"]["rule"] == "snapshots-share-the-key-id"
+    assert found["key"]["holders"] == 2
+    assert found["scope"]["record"]["root"] == "volume:v1"
+    assert [it["seal"] for it in (found["item"], found["key"], found["scope"])] == ["ok"] * 3
+    assert {it["ref"]: it["source"] for it in found["lineage"]["items"]} == {
+        "volume:v1": None,
+        "snapshot:s1": "volume:v1",
+        "volume:v2": "snapshot:s1",
+    }
+    derived = {"scope_id": store.scope_id(V3), "root": "volume:v3", "source": "snapshot:s1"}
+    assert (found["lineage"]["more"], found["lineage"]["derived"]) == (0, [derived])
+
+
+def test_a_key_id_and_a_scope_id_are_found_as_well(store: FilledStore) -> None:
+    store.assign(*family())
+    by_key, by_scope = shown(store.key_id(V2)), shown(store.scope_id(V1))
+    assert (by_key["item"], by_key["key"]["holders"]) == (None, 1)
+    assert by_key["key"]["record"]["cloned_from"] == store.key_id(V1)
+    assert (by_scope["item"], by_scope["key"]) == (None, None)
+    assert by_key["scope"] == by_scope["scope"]
+    assert by_key["lineage"] == by_scope["lineage"]
+
+
+def test_an_item_without_a_key_has_no_lineage(store: FilledStore) -> None:
+    store.assign(event_of(V1, encryption=UNENCRYPTED))
+    found = shown("volume:v1")
+    assert found["item"]["record"]["data"]["disposition"] == "none"
+    assert (found["key"], found["scope"], found["lineage"]) == (None, None, None)
+    assert run("show", "volume:v1").exit_code == 0
+
+
+NOT_THERE = {
+    "item": ("volume:nobody", "no item volume:nobody"),
+    "id": ("nobody", "no key-id or scope-id nobody"),
+    "image": ("image:i1", "no key-id or scope-id image:i1"),
+}
+
+
+@pytest.mark.parametrize(("name", "message"), NOT_THERE.values(), ids=NOT_THERE)
+def test_what_is_not_there_is_told_by_the_exit_code(
+    store: FilledStore, name: str, message: str
+) -> None:
+    store.assign(*family())
+    hint = "hint: items are named like volume:1111\n"
+    assert said(run("show", name)) == (1, "", f"kmworker: {message}\n{hint}")
+
+
+def test_an_item_of_another_project_is_not_there(store: FilledStore) -> None:
+    store.assign(*family())
+    code, _, err = said(run("show", "volume:v1", "--project", "p2"))
+    assert code == 1
+    assert err.startswith("kmworker: no item volume:v1 in project p2\n")
+
+
+def test_a_name_in_several_projects_has_to_be_told_apart(store: FilledStore) -> None:
+    store.assign(*family("p1"), *family("p2"))
+    code, out, err = said(run("show", "volume:v1"))
+    assert (code, out) == (1, "")
+    assert err.splitlines() == [
+        "kmworker: volume:v1 is in several projects: p1, p2",
+        "hint: choose one with --project",
+    ]
+    assert shown("volume:v1", "--project", "p2")["project"] == "p2"
+
+
+def test_a_broken_seal_is_shown_and_the_record_with_it(store: FilledStore) -> None:
+    store.assign(*family())
+    store.change("p1", "items", "snapshot:s1", b'"node":null', b'"node":"me"')
+    found = shown("snapshot:s1")
+    assert found["item"]["seal"] == "BROKEN"
+    assert found["item"]["record"]["data"]["node"] == "me"
+    assert [it["seal"] for it in found["lineage"]["items"]] == ["BROKEN", "ok", "ok"]
+    out = run("show", "snapshot:s1").stdout
+    assert "  seal            BROKEN\n" in out
+    assert f"snapshot:s1  reuse  {store.key_id(V1)}  active  seal BROKEN\n" in out
+
+
+def test_without_the_keyring_seals_are_unknown(
+    store: FilledStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.assign(*family())
+    monkeypatch.setenv("KMWORKER_KEYRING__PATH", "nowhere.json")
+    assert shown("volume:v1")["item"]["seal"] == "unknown"
+
+
+def test_a_seal_of_a_kek_that_is_not_in_the_keyring_is_unknown(store: FilledStore) -> None:
+    store.assign(*family())
+    store.change("p1", "keys", store.key_id(V1), store.vault.kek_id.encode(), b"0" * 16)
+    assert shown("volume:v1")["key"]["seal"] == "unknown"
+
+
+def test_an_item_whose_key_is_lost_is_shown_all_the_same(store: FilledStore) -> None:
+    store.assign(*family())
+    store.client.delete("km:{p1}:keys", "km:{p1}:scopes")
+    found = shown("volume:v2")
+    assert (found["key"], found["scope"]) == (None, None)
+    assert {it["key_state"] for it in found["lineage"]["items"]} == {"missing"}
+
+
+def test_items_that_name_each_other_as_their_source_are_all_drawn_once(
+    store: FilledStore,
+) -> None:
+    store.assign(*family())
+    source = b'"source":{"kind":"volume","id":"v2","project_id":"p1"}'
+    store.change("p1", "items", "volume:v1", b'"source":null', source)
+    _, _, tree = run("show", "volume:v1").stdout.partition("\n\n")
+    for ref in ("volume:v1", "snapshot:s1", "volume:v2"):
+        assert tree.count(f" {ref}  ") == 1
+
+
+def test_a_source_of_the_same_name_in_another_project_is_not_the_source(
+    store: FilledStore,
+) -> None:
+    abroad = volume("v1", "p2")
+    store.assign(event_of(abroad), event_of(V2, abroad), event_of(V1, V2))
+    found = shown("volume:v2")
+    assert {it["ref"]: it["source"] for it in found["lineage"]["items"]} == {
+        "volume:v2": None,
+        "volume:v1": "volume:v2",
+    }
+
+
+def test_a_lineage_entry_without_an_item_is_drawn(store: FilledStore) -> None:
+    store.assign(*family())
+    store.client.zadd("km:{p1}:lineage", {f"{store.scope_id(V1)} volume:lost": 0})
+    assert "volume:lost  without a record\n" in run("show", "volume:v1").stdout
+    assert shown("volume:v1")["lineage"]["items"][-3]["seal"] == "missing"
+
+
+def test_a_record_that_is_no_json_is_shown_as_broken(store: FilledStore) -> None:
+    store.assign(*family())
+    store.client.hset("km:{p1}:items", "volume:v1", b"[" * 100_000)
+    found = shown("volume:v1")
+    assert (found["item"]["seal"], found["item"]["record"]) == ("BROKEN", {})
+
+
+def test_a_long_lineage_ends_with_how_many_more_there_are(
+    store: FilledStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(views_lineage, "MEMBERS_MAX", 2)
+    store.assign(*family())
+    assert shown("volume:v1")["lineage"]["more"] == 1
+    assert run("show", "volume:v1").stdout.endswith("└── … and 1 more\n")
+
+
+def test_too_many_scopes_are_not_looked_through(
+    store: FilledStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(views_lineage, "SCOPES_SEARCHED_MAX", 1)
+    store.assign(*family())
+    assert shown("volume:v1")["lineage"]["derived"] is None
+    assert "too many scopes" in run("show", "volume:v1").stdout
+
+
+def test_nothing_is_written_to_the_store(store: FilledStore) -> None:
+    store.assign(*family())
+    before = store.dump()
+    run("show", "volume:v1")
+    assert store.dump() == before

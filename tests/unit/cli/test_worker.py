@@ -1,0 +1,89 @@
+"""``kmworker worker``: signals and what it refuses; its work is tested elsewhere."""
+
+import os
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from kmworker.cli.worker import Stopper
+from kmworker.errors import SetupError
+from tests.unit.cli.stand import run, said
+
+
+class FakeWorker:
+    """A worker that counts how often it is stopped."""
+
+    stops = 0
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self._error = error
+
+    def stop(self) -> None:
+        self.stops += 1
+
+    def run(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+
+@pytest.fixture(autouse=True)
+def _handlers() -> Iterator[None]:
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_stops_the_worker(number: signal.Signals) -> None:
+    stopper, worker = Stopper(), FakeWorker()
+    stopper.watch(worker)  # type: ignore[arg-type]
+    assert worker.stops == 0
+    signal.raise_signal(number)
+    assert worker.stops == 1
+
+
+def test_a_signal_before_there_is_a_worker_stops_it_once_it_is_there() -> None:
+    stopper, worker = Stopper(), FakeWorker()
+    signal.raise_signal(signal.SIGTERM)
+    stopper.watch(worker)  # type: ignore[arg-type]
+    assert worker.stops == 1
+
+
+def test_a_second_signal_ends_the_process_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    codes: list[int] = []
+    monkeypatch.setattr(os, "_exit", codes.append)
+    stopper, worker = Stopper(), FakeWorker()
+    stopper.watch(worker)  # type: ignore[arg-type]
+    signal.raise_signal(signal.SIGTERM)
+    signal.raise_signal(signal.SIGINT)
+    assert codes == [128 + signal.SIGINT]
+
+
+@pytest.fixture
+def built(monkeypatch: pytest.MonkeyPatch) -> list[FakeWorker]:
+    """What the command builds instead of a worker."""
+    workers = [FakeWorker()]
+    monkeypatch.setattr("kmworker.bootstrap.build_worker", lambda _settings: workers[0])
+    monkeypatch.setattr("kmworker.crypto.process.harden_process", lambda: None)
+    return workers
+
+
+def test_a_worker_that_has_stopped_ends_with_0(built: list[FakeWorker]) -> None:
+    assert said(run("worker")) == (0, "", "")
+
+
+def test_a_store_that_may_not_be_used_is_told_in_the_log(built: list[FakeWorker]) -> None:
+    built[0] = FakeWorker(SetupError("the store is not durable", "turn it on"))
+    code, out, err = said(run("worker"))
+    assert (code, out) == (2, "")
+    assert '"event": "refused to work"' in err
+    assert '"detail": "the store is not durable"' in err
+    assert '"hint": "turn it on"' in err
+
+
+def test_what_is_set_up_wrong_is_told_before_there_is_a_log() -> None:
+    code, out, err = said(run("worker"))
+    assert (code, out) == (2, "")
+    assert err.startswith("kmworker: no store is configured\nhint: ")

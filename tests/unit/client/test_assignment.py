@@ -1,0 +1,68 @@
+import json
+from typing import Any
+
+import pytest
+
+from kmworker.client import Assignment
+from kmworker.client.assignment import read_assignment
+from tests.unit.client.samples import REENCRYPTED, announced, blank_volume
+
+
+def document() -> Any:
+    return json.loads(announced(REENCRYPTED).body)
+
+
+def read(changed: Any) -> Assignment:
+    return read_assignment(json.dumps(changed).encode())
+
+
+def test_an_assignment_reads_as_it_was_made() -> None:
+    message = announced(REENCRYPTED)
+    assignment = read_assignment(message.body)
+    assert assignment.id == message.properties["message_id"]
+    for name in REENCRYPTED.__slots__:
+        assert getattr(assignment, name) == getattr(REENCRYPTED, name), name
+
+
+def test_an_item_made_from_nothing_has_no_source() -> None:
+    assignment = read_assignment(announced(blank_volume("v1")).body)
+    assert (assignment.source, assignment.node, assignment.reencrypt_from) == (None, None, None)
+
+
+@pytest.mark.parametrize("path", [[], ["data"], ["data", "item"], ["data", "cause"]], ids=".".join)
+def test_what_a_newer_worker_adds_is_passed_over(path: list[str]) -> None:
+    changed = document()
+    table = changed
+    for name in path:
+        table = table[name]
+    table["added"] = {"by": "a newer worker"}
+    assert read(changed) == read(document())
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("data_action", "shred"), ("disposition", "merge"), ("key_id", 7), ("encryption", None)],
+)
+def test_what_cannot_be_understood_is_refused_by_name(name: str, value: object) -> None:
+    changed = document()
+    changed["data"][name] = value
+    with pytest.raises(ValueError, match=f"^data.{name}: "):
+        read(changed)
+
+
+def test_another_type_of_event_is_no_assignment() -> None:
+    with pytest.raises(ValueError, match=r"^type: "):
+        read(document() | {"type": "key-destroyed"})
+
+
+@pytest.mark.parametrize("body", [b"", b"{oops", b"[]", b"\xff", b"[" * 100_000])
+def test_what_is_no_json_object_is_refused_in_one_line(body: bytes) -> None:
+    with pytest.raises(ValueError) as caught:
+        read_assignment(body)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_refusal_does_not_repeat_what_was_sent() -> None:
+    with pytest.raises(ValueError) as caught:
+        read_assignment(b'{"id": {"secret": "swordfish"}}')
+    assert "swordfish" not in str(caught.value)

@@ -1,0 +1,215 @@
+"""Dead letters: the original, with a reason beside it, and nothing that could lose it."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kmworker.dead_letters import dead_letter
+from kmworker.decision import Refuse
+from kmworker.errors import Reason
+from kmworker.message import Original, Outgoing
+
+BODY = b'{"specversion":"1.0","id":"6d1c","type":"volume-created"}'
+DEAD_AT = "2026-11-23T16:00:00.000Z"
+REFUSAL = Refuse(Reason.CONFLICT, "volume:v1 is already assigned from no source")
+
+
+def letter(
+    properties: dict[str, Any] | None = None,
+    *,
+    body: bytes = BODY,
+    routing_key: str = "volume-created",
+    refusal: Refuse = REFUSAL,
+    event_id: str = "6d1c",
+    event_type: str = "volume-created",
+) -> Outgoing:
+    return dead_letter(
+        Original(body, routing_key, properties or {}),
+        refusal,
+        exchange="kmworker.dead",
+        event_id=event_id,
+        event_type=event_type,
+        dead_at=DEAD_AT,
+        attempts=3,
+    )
+
+
+def headers_of(message: Outgoing) -> dict[str, Any]:
+    headers: dict[str, Any] = message.properties["application_headers"]
+    return headers
+
+
+def test_a_dead_letter_says_what_the_contract_says() -> None:
+    original = {
+        "content_type": "application/json; charset=utf-8",
+        "content_encoding": "identity",
+        "correlation_id": "c-1",
+        "reply_to": "answers",
+        "timestamp": 1795449600,
+        "type": "of-the-producer",
+        "app_id": "cinder",
+        "cluster_id": "x",
+        "priority": 3,
+        "delivery_mode": 1,
+        "message_id": "the-producers",
+        "application_headers": {"tenant": "2f1d", "nested": {"a": [1, None]}},
+    }
+    message = letter(original)
+    assert message.exchange == "kmworker.dead"
+    assert message.routing_key == "conflict.volume-created"
+    assert message.body == BODY
+    assert message.properties == {
+        "content_type": "application/json; charset=utf-8",
+        "content_encoding": "identity",
+        "correlation_id": "c-1",
+        "reply_to": "answers",
+        "timestamp": 1795449600,
+        "type": "of-the-producer",
+        "app_id": "cinder",
+        "cluster_id": "x",
+        "priority": 3,
+        "delivery_mode": 2,
+        "message_id": "6ac6608157f7d04df47ffa74540bf1d91e83f906cbab57e1d92655252d17e940",
+        "application_headers": {
+            "tenant": "2f1d",
+            "nested": {"a": [1, None]},
+            "x-kmworker-reason": "conflict",
+            "x-kmworker-detail": "volume:v1 is already assigned from no source",
+            "x-kmworker-event-id": "6d1c",
+            "x-kmworker-event-type": "volume-created",
+            "x-kmworker-routing-key": "volume-created",
+            "x-kmworker-dead-at": "2026-11-23T16:00:00.000Z",
+            "x-kmworker-attempts": 3,
+        },
+    }
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_the_reason_is_the_first_word_of_the_routing_key(reason: Reason) -> None:
+    message = letter(refusal=Refuse(reason, "why"))
+    assert message.routing_key == f"{reason.value}.volume-created"
+    assert headers_of(message)["x-kmworker-reason"] == reason.value
+
+
+def test_an_event_that_could_not_be_read_has_no_id_and_an_unknown_type() -> None:
+    message = letter(event_id="", event_type="unknown")
+    assert message.routing_key == "conflict.unknown"
+    assert headers_of(message)["x-kmworker-event-id"] == ""
+    assert headers_of(message)["x-kmworker-event-type"] == "unknown"
+
+
+@pytest.mark.parametrize("name", ["user_id", "expiration"])
+def test_properties_that_the_broker_would_act_on_are_taken_off(name: str) -> None:
+    message = letter({name: "1", "app_id": "cinder"})
+    assert name not in message.properties
+    assert message.properties["app_id"] == "cinder"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "CC", "BCC", "x-death", "x-first-death-queue", "x-first-death-reason",
+        "x-first-death-exchange", "x-last-death-queue", "x-last-death-reason",
+        "x-last-death-exchange", "x-delivery-count", "x-acquired-count",
+    ],
+)  # fmt: skip
+def test_headers_that_the_broker_would_act_on_are_taken_off(name: str) -> None:
+    message = letter({"application_headers": {name: ["elsewhere"], "mine": 1}})
+    assert name not in headers_of(message)
+    assert headers_of(message)["mine"] == 1
+
+
+@pytest.mark.parametrize("name", ["cc", "x-deathly", "X-Death", "delivery-count", "", b"\xff"])
+def test_other_headers_stay(name: object) -> None:
+    assert headers_of(letter({"application_headers": {name: "x"}}))[name] == "x"  # type: ignore[index]
+
+
+@pytest.mark.parametrize("headers", [None, {}], ids=["null", "empty"])
+def test_a_message_without_headers_gets_ours(headers: dict[str, Any] | None) -> None:
+    assert len(headers_of(letter({"application_headers": headers}))) == 7
+    assert len(headers_of(letter())) == 7
+
+
+def test_what_an_earlier_death_or_a_forger_said_is_replaced() -> None:
+    said = {"x-kmworker-reason": "malformed", "x-kmworker-attempts": 99, "x-kmworker-detail": "-"}
+    headers = headers_of(letter({"application_headers": said}))
+    assert headers["x-kmworker-reason"] == "conflict"
+    assert headers["x-kmworker-attempts"] == 3
+    assert headers["x-kmworker-detail"] == REFUSAL.detail
+
+
+def test_the_originals_properties_are_not_changed() -> None:
+    properties = {"expiration": "1", "application_headers": {"CC": ["x"]}, "delivery_mode": 1}
+    letter(properties)
+    assert properties == {
+        "expiration": "1",
+        "application_headers": {"CC": ["x"]},
+        "delivery_mode": 1,
+    }
+
+
+# --- limits -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a" * 255, "a" * 255),
+        ("a" * 256, "a" * 255),
+        ("é" * 127 + "a", "é" * 127 + "a"),
+        ("é" * 128, "é" * 127),
+        ("a" + "é" * 127, "a" + "é" * 127),
+        ("a" * 254 + "é", "a" * 254),
+        ("a" * 253 + "名", "a" * 253),
+        ("a" * 252 + "🔑", "a" * 252),
+        ("a" * 251 + "🔑", "a" * 251 + "🔑"),
+        ("\ud800", "?"),
+    ],
+    ids=[
+        "255 bytes", "256 bytes", "255 bytes in two", "256 bytes in two", "one and two",
+        "half a letter", "a third of a letter", "three quarters of a letter", "just fits",
+        "a lone surrogate",
+    ],
+)  # fmt: skip
+def test_a_header_is_cut_at_255_bytes_between_letters(text: str, expected: str) -> None:
+    headers = headers_of(letter(refusal=Refuse(Reason.INTERNAL, text), routing_key=text))
+    assert headers["x-kmworker-detail"] == expected
+    assert headers["x-kmworker-routing-key"] == expected
+
+
+@given(st.text(st.characters()), st.text(st.characters()), st.text(st.characters()))
+def test_every_header_of_ours_fits_whatever_the_event_says(
+    detail: str, routing_key: str, event_id: str
+) -> None:
+    refusal = Refuse(Reason.MALFORMED, detail)
+    message = letter(refusal=refusal, routing_key=routing_key, event_id=event_id)
+    for value in headers_of(message).values():
+        assert isinstance(value, int) or len(value.encode()) <= 255
+
+
+def test_a_type_too_long_for_a_routing_key_is_unknown_there() -> None:
+    longest = "t" * (255 - len("conflict."))
+    assert letter(event_type=longest).routing_key == f"conflict.{longest}"
+    message = letter(event_type=longest + "t")
+    assert message.routing_key == "conflict.unknown"
+    assert headers_of(message)["x-kmworker-event-type"] == longest + "t"
+
+
+# --- repeats ----------------------------------------------------------------------
+
+
+def test_equal_bodies_have_equal_message_ids_whatever_else_differs() -> None:
+    one = letter({"message_id": "1"}, routing_key="a")
+    two = letter({"message_id": "2"}, routing_key="b", refusal=Refuse(Reason.INTERNAL, "why"))
+    assert one.properties["message_id"] == two.properties["message_id"]
+
+
+def test_other_bodies_have_other_message_ids() -> None:
+    ids = {letter(body=body).properties["message_id"] for body in (BODY, BODY + b" ", b"", b"\xff")}
+    assert len(ids) == 4
+
+
+def test_bytes_that_are_no_text_are_kept_as_they_are() -> None:
+    assert letter(body=b"\xff\0").body == b"\xff\0"

@@ -1,0 +1,166 @@
+"""Reports: on time, complete, and never in the way."""
+
+import os
+from collections import Counter
+from typing import cast
+
+import pytest
+
+from kmworker.decision import Refuse
+from kmworker.errors import BrokerUnavailable, PermanentError, Reason, StoreUnavailable
+from kmworker.ports import Bus
+from kmworker.reporting import Reporter
+from kmworker.tally import QueueCounts, Report, Tally
+from tests.simulation.checks import assert_all_assigned
+from tests.simulation.clock import SettableClock
+from tests.simulation.events import snapshot, volume
+from tests.simulation.installation import Installation
+from tests.unit.builders import assignment_of
+from tests.unit.builders import volume as volume_item
+
+COUNTS = QueueCounts(work=3, dead=1, consumers=2)
+
+
+class Desk:
+    """Where reports are written and queues are counted."""
+
+    def __init__(self) -> None:
+        self.clock = SettableClock()
+        self.tally = Tally(self.clock)
+        self.written: list[Report] = []
+        self.fails: dict[str, Exception] = {}
+        self.reporter = Reporter(self, cast("Bus", self), self.tally, self.clock, "w1")
+
+    def write(self, report: Report) -> None:
+        if "write" in self.fails:
+            raise self.fails["write"]
+        self.written.append(report)
+
+    def counts(self) -> QueueCounts:
+        if "counts" in self.fails:
+            raise self.fails["counts"]
+        return COUNTS
+
+
+def test_a_worker_reports_once_a_second_and_counts_queues_every_five() -> None:
+    desk = Desk()
+    for _ in range(101):
+        desk.reporter.report_if_due()
+        desk.clock.advance(0.1)
+    assert len(desk.written) in {10, 11}
+    assert [report.queues for report in desk.written[:6]] == [
+        COUNTS,
+        None,
+        None,
+        None,
+        None,
+        COUNTS,
+    ]
+
+
+def test_a_report_says_who_where_and_how_it_goes() -> None:
+    desk = Desk()
+    desk.tally.count("create", 2)
+    desk.tally.last_batch_at = 17.0
+    desk.tally.last_error = "StoreUnavailable: gone"
+    desk.reporter.report_if_due()
+    (report,) = desk.written
+    assert report.worker_id == "w1"
+    assert report.seen_at == desk.clock.now()
+    assert report.fields["pid"] == os.getpid()
+    assert report.fields["state"] == "running"
+    assert report.fields["last_batch"] == 17.0
+    assert report.fields["last_error"] == "StoreUnavailable: gone"
+    assert report.fields["create"] == 2
+
+
+def test_the_feed_tells_each_thing_once() -> None:
+    desk = Desk()
+    desk.tally.assigned(assignment_of(volume_item("v")))
+    desk.tally.dead(Refuse(Reason.CONFLICT, "from elsewhere"), "e1", "volume-created", "now")
+    desk.reporter.report_if_due()
+    desk.clock.advance(2)
+    desk.reporter.report_if_due()
+    first, second = desk.written
+    assert [entry["what"] for entry in first.feed] == ["assignment", "dead"]
+    assert first.feed[0]["item"] == "volume:v"
+    assert first.feed[1]["reason"] == "conflict"
+    assert not second.feed
+
+
+def test_each_minute_is_told_once_when_it_has_ended() -> None:
+    desk = Desk()
+    minutes = []
+    for second in range(181):
+        desk.tally.count("create")
+        desk.tally.took(second / 1000)
+        desk.reporter.report_if_due()
+        desk.clock.advance(1)
+    minutes = [report.minute for report in desk.written if report.minute is not None]
+    assert len(minutes) == 3
+    assert [minute["create"] for minute in minutes] == [61, 60, 60]
+    assert minutes[0]["latency_p50_ms"] == pytest.approx(30, abs=1)
+    assert minutes[0]["latency_p99_ms"] == pytest.approx(60, abs=1)
+    assert minutes[0]["worker"] == "w1"
+
+
+def test_the_last_report_tells_what_is_left() -> None:
+    desk = Desk()
+    desk.reporter.report_if_due()
+    desk.tally.count("reuse", 4)
+    desk.tally.assigned(assignment_of(volume_item("v")))
+    desk.reporter.last()
+    last = desk.written[-1]
+    assert last.fields["state"] == "stopped"
+    assert last.minute is not None
+    assert last.minute["reuse"] == 4
+    assert len(last.feed) == 1
+
+
+FAULTS = [
+    StoreUnavailable("gone"),
+    BrokerUnavailable("gone"),
+    PermanentError(Reason.INTEGRITY, "wrong type"),
+    ValueError("a bug"),
+]
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: type(fault).__name__)
+@pytest.mark.parametrize("what", ["write", "counts"])
+def test_a_report_that_fails_is_no_failure(what: str, fault: Exception) -> None:
+    desk = Desk()
+    desk.fails[what] = fault
+    desk.reporter.report_if_due()
+    desk.reporter.last()
+    desk.fails.clear()
+    desk.clock.advance(10)
+    desk.reporter.report_if_due()
+    assert desk.written[-1].queues == COUNTS
+
+
+@pytest.mark.parametrize("point", ["reports.write", "reports.write done", "bus.counts"])
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: type(fault).__name__)
+def test_a_worker_whose_reports_fail_works_on(point: str, fault: Exception) -> None:
+    site = Installation()
+    process = site.process()
+    process.troubles.at(point, fault, times=100)
+    for event in (volume("v"), snapshot("s", "v")):
+        site.publish(event)
+        process.turn(2)
+        site.let_pass(6)
+    process.run()
+    assert process.tally.totals["failures"] == 0
+    assert_all_assigned(site, volume("v"), snapshot("s", "v"))
+
+
+@pytest.mark.parametrize(
+    "name", ["queues", "feed", "minutes", "workers", "worker:worker-1", "totals"]
+)
+def test_dashboards_keys_of_the_wrong_type_stop_nobody(name: str) -> None:
+    site = Installation()
+    site.redis.set(site.names.top(name), "not what it should be")
+    site.publish(volume("v"))
+    process = site.process()
+    process.run()
+    assert process.tally.totals == Counter(create=1, repeat=0, waiting=0, unrouted=0)
+    assert_all_assigned(site, volume("v"))

@@ -1,0 +1,272 @@
+"""The sweep and the sources that are ready, against a store that only pretends."""
+
+from typing import cast
+
+import pytest
+
+from kmworker.errors import PermanentError, Reason, StoreUnavailable, TransientError
+from kmworker.message import Original
+from kmworker.model import Item
+from kmworker.plan import Entry
+from kmworker.ports import Store, Swept, Taken
+from kmworker.waiting import ReadySources, Sweeper
+from tests.simulation.clock import SettableClock
+from tests.unit.builders import volume
+
+V, W = volume("v"), volume("w")
+
+
+class PretendedStore:
+    """Entries by source; whatever goes wrong is told to it."""
+
+    def __init__(self, **entries: int) -> None:
+        self.entries = {
+            volume(source): [f"{source}-{number}" for number in range(count)]
+            for source, count in entries.items()
+        }
+        self.attempts: dict[str, int] = {}
+        self.fails: dict[object, Exception] = {}
+        self.sweeps: dict[str, list[Swept]] = {}
+        self.leases: list[tuple[str, str, float]] = []
+        self.is_leased = False
+
+    def take(self, source: Item, limit: int) -> list[Taken]:
+        self._perhaps_fail(source)
+        return [self._taken(source, name) for name in self.entries.get(source, [])[:limit]]
+
+    def release(self, entries: list[Entry]) -> None:
+        self._perhaps_fail("release")
+        for entry in entries:
+            self.attempts[entry.name] -= 1
+
+    def projects(self) -> list[str]:
+        return list(self.sweeps)
+
+    def sweep(self, project: str, _limit: int, _after: str) -> Swept:
+        self._perhaps_fail(project)
+        return self.sweeps[project].pop(0)
+
+    def lease(self, work: str, holder: str, seconds: float) -> bool:
+        self.leases.append((work, holder, seconds))
+        return not self.is_leased
+
+    def due(self, name: str) -> Taken:
+        return self._taken(V, name)
+
+    def _taken(self, source: Item, name: str) -> Taken:
+        self.attempts[name] = self.attempts.get(name, 0) + 1
+        entry = Entry(source, name, self.attempts[name], expired=False)
+        return Taken(entry, Original(b"", "", {}))
+
+    def _perhaps_fail(self, what: object) -> None:
+        if what in self.fails:
+            raise self.fails[what]
+
+
+def as_store(pretended: PretendedStore) -> Store:
+    return cast("Store", pretended)
+
+
+def names(taken: list[Taken]) -> list[str]:
+    return [waiting.entry.name for waiting in taken]
+
+
+# --- sources that are ready -------------------------------------------------------
+
+
+def test_a_source_is_done_when_it_gives_fewer_than_wanted() -> None:
+    store = PretendedStore(v=2, w=3)
+    ready = ReadySources()
+    ready.add([V, W, V])
+    assert names(ready.take(as_store(store), 4)) == ["v-0", "v-1", "w-0", "w-1"]
+    assert ready
+    store.entries[W] = []
+    assert not ready.take(as_store(store), 4)
+    assert not ready
+
+
+def test_no_more_is_taken_than_there_is_room() -> None:
+    ready = ReadySources()
+    ready.add([V, W])
+    assert names(ready.take(as_store(PretendedStore(v=3, w=3)), 2)) == ["v-0", "v-1"]
+
+
+def test_a_source_that_fails_for_now_comes_again_after_what_was_taken() -> None:
+    store = PretendedStore(v=1, w=1)
+    store.fails[W] = StoreUnavailable("gone")
+    ready = ReadySources()
+    ready.add([V, W])
+    assert names(ready.take(as_store(store), 9)) == ["v-0"]
+    with pytest.raises(StoreUnavailable):
+        ready.take(as_store(store), 9)
+    store.fails.clear()
+    assert names(ready.take(as_store(store), 9)) == ["w-0"]
+
+
+def test_a_source_whose_keys_are_broken_is_dropped_and_the_rest_is_taken() -> None:
+    store = PretendedStore(v=1, w=1)
+    store.fails[V] = PermanentError(Reason.INTEGRITY, "wrong type")
+    ready = ReadySources()
+    ready.add([V, W])
+    assert names(ready.take(as_store(store), 9)) == ["w-0"]
+    assert not ready
+
+
+def test_what_is_given_back_comes_again_uncounted() -> None:
+    store = PretendedStore(v=2)
+    ready = ReadySources()
+    ready.add([V])
+    taken = ready.take(as_store(store), 9)
+    ready.give_back(waiting.entry for waiting in taken)
+    ready.release(as_store(store))
+    assert store.attempts == {"v-0": 0, "v-1": 0}
+    assert [waiting.entry.attempts for waiting in ready.take(as_store(store), 9)] == [1, 1]
+
+
+def test_tries_are_taken_back_when_the_store_is_there_again() -> None:
+    store = PretendedStore(v=1)
+    ready = ReadySources()
+    ready.add([V])
+    ready.give_back(waiting.entry for waiting in ready.take(as_store(store), 9))
+    store.fails["release"] = StoreUnavailable("gone")
+    with pytest.raises(TransientError):
+        ready.release(as_store(store))
+    store.fails.clear()
+    ready.release(as_store(store))
+    ready.release(as_store(store))
+    assert store.attempts == {"v-0": 0}
+
+
+def test_counts_that_cannot_be_taken_back_stop_nobody() -> None:
+    store = PretendedStore(v=1)
+    ready = ReadySources()
+    ready.give_back(waiting.entry for waiting in ready.take(as_store(store), 9))
+    ready.add([V])
+    ready.give_back(waiting.entry for waiting in ready.take(as_store(store), 9))
+    store.fails["release"] = PermanentError(Reason.INTEGRITY, "wrong type")
+    ready.release(as_store(store))
+    store.fails.clear()
+    ready.release(as_store(store))
+    assert store.attempts == {"v-0": 1}
+
+
+def test_a_source_that_is_not_there_after_all_is_not_asked_again() -> None:
+    store = PretendedStore(v=9)
+    ready = ReadySources()
+    ready.add([V])
+    ready.wait_on(waiting.entry for waiting in ready.take(as_store(store), 3))
+    ready.release(as_store(store))
+    assert not ready
+    assert set(store.attempts.values()) == {0}
+
+
+def test_what_is_at_hand_is_not_taken_a_second_time() -> None:
+    store = PretendedStore(v=3)
+    ready = ReadySources()
+    ready.add([V])
+    first, *_others = ready.take(as_store(store), 2)
+    assert names(ready.take(as_store(store), 9, [first.entry])) == ["v-1", "v-2"]
+    ready.release(as_store(store))
+    assert store.attempts == {"v-0": 1, "v-1": 2, "v-2": 1}
+
+
+def test_one_that_was_tried_before_is_tried_alone_and_the_others_later() -> None:
+    store = PretendedStore(v=3)
+    store.attempts["v-1"] = 1
+    ready = ReadySources()
+    ready.add([V])
+    alone = ready.single_out(ready.take(as_store(store), 9), as_store(store))
+    assert alone is not None
+    assert alone.entry.name == "v-1"
+    assert store.attempts == {"v-0": 0, "v-1": 2, "v-2": 0}
+    assert ready
+
+
+def test_those_that_were_not_tried_before_are_tried_together() -> None:
+    store = PretendedStore(v=3)
+    ready = ReadySources()
+    ready.add([V])
+    assert ready.single_out(ready.take(as_store(store), 9), as_store(store)) is None
+
+
+# --- the sweep --------------------------------------------------------------------
+
+
+def sweeper(store: PretendedStore, clock: SettableClock, limit: int = 2) -> Sweeper:
+    return Sweeper(as_store(store), clock, worker_id="w1", every_s=10.0, limit=limit)
+
+
+def test_the_first_sweep_is_at_once_and_the_next_when_it_is_time() -> None:
+    store, clock = PretendedStore(), SettableClock()
+    sweeping = sweeper(store, clock)
+    for _ in range(3):
+        sweeping.sweep_if_due(ReadySources())
+    assert store.leases == [("sweep", "w1", 9.0)]
+    clock.advance(9.9)
+    sweeping.sweep_if_due(ReadySources())
+    assert len(store.leases) == 1
+    clock.advance(0.2)
+    sweeping.sweep_if_due(ReadySources())
+    assert len(store.leases) == 2
+
+
+def test_one_worker_sweeps_while_it_holds_the_lease() -> None:
+    store = PretendedStore()
+    store.sweeps["p1"] = [Swept([], [V], "")]
+    store.is_leased = True
+    ready = ReadySources()
+    assert not sweeper(store, SettableClock()).sweep_if_due(ready)
+    assert not ready
+
+
+def test_a_sweep_goes_through_all_projects_to_their_end() -> None:
+    store = PretendedStore(v=1, w=1)
+    store.sweeps = {
+        "p1": [Swept([store.due("a")], [], "volume:a"), Swept([], [V], "")],
+        "p2": [Swept([store.due("b")], [W], "")],
+    }
+    ready = ReadySources()
+    assert names(sweeper(store, SettableClock()).sweep_if_due(ready)) == ["a", "b"]
+    assert names(ready.take(as_store(store), 9)) == ["v-0", "w-0"]
+
+
+def test_as_many_as_the_limit_means_that_there_may_be_more_at_once() -> None:
+    store = PretendedStore()
+    store.sweeps["p1"] = [
+        Swept([store.due("a"), store.due("b")], [], ""),
+        Swept([store.due("c")], [], ""),
+    ]
+    sweeping = sweeper(store, SettableClock())
+    assert names(sweeping.sweep_if_due(ReadySources())) == ["a", "b"]
+    assert names(sweeping.sweep_if_due(ReadySources())) == ["c"]
+    assert not sweeping.sweep_if_due(ReadySources())
+    assert len(store.leases) == 1
+
+
+def test_a_sweep_that_is_interrupted_hands_over_what_it_has_and_goes_on() -> None:
+    store = PretendedStore()
+    store.sweeps = {
+        "p1": [Swept([store.due("a")], [], ""), Swept([], [], "")],
+        "p2": [Swept([store.due("b")], [], "")],
+    }
+    store.fails["p2"] = StoreUnavailable("gone")
+    sweeping = sweeper(store, SettableClock())
+    assert names(sweeping.sweep_if_due(ReadySources())) == ["a"]
+    store.fails.clear()
+    assert names(sweeping.sweep_if_due(ReadySources())) == ["b"]
+
+
+def test_a_sweep_that_finds_nothing_but_trouble_says_so() -> None:
+    store = PretendedStore()
+    store.sweeps["p1"] = [Swept([], [], "")]
+    store.fails["p1"] = StoreUnavailable("gone")
+    with pytest.raises(StoreUnavailable):
+        sweeper(store, SettableClock()).sweep_if_due(ReadySources())
+
+
+@pytest.mark.parametrize("error", [PermanentError(Reason.INTEGRITY, "wrong type"), ValueError()])
+def test_a_project_that_cannot_be_swept_does_not_keep_the_others_from_it(error: Exception) -> None:
+    store = PretendedStore()
+    store.sweeps = {"p1": [], "p2": [Swept([store.due("b")], [], "")]}
+    store.fails["p1"] = error
+    assert names(sweeper(store, SettableClock()).sweep_if_due(ReadySources())) == ["b"]
