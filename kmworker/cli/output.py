@@ -25,6 +25,8 @@ __all__ = [
 
 # Wide enough that nothing is ever wrapped or cut for a program that reads tables.
 UNLIMITED_WIDTH: Final = 100_000
+# So few take no time worth a progress bar.
+SOON_DONE: Final = 500
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
@@ -89,7 +91,7 @@ def console(file: IO[str] | None = None) -> "Console":
 @contextmanager
 def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
     """Show on a terminal how far something has come; call what is given with each advance."""
-    if not sys.stderr.isatty():
+    if total <= SOON_DONE or not sys.stderr.isatty():
         yield lambda _number: None
         return
     from rich.progress import Progress  # noqa: PLC0415  # as above

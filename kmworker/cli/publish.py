@@ -113,9 +113,9 @@ def _publish_all(
         with progress("publishing", len(drafts)) as advance:
             for batch in portions(drafts, BATCH):
                 routed = publisher.publish([draft.message(exchange) for draft in batch])
-                _print_published(batch, routed, as_json=as_json)
                 confirmed += len(batch)
                 unrouted += routed.count(False)
+                _print_published(batch, routed, as_json=as_json)
                 advance(len(batch))
     finally:
         if 0 < confirmed < len(drafts):

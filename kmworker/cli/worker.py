@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from kmworker.cli.program import Ending, examples, group
+from kmworker.cli.program import Ending, examples, group, importing
 from kmworker.errors import SetupError
 
 if TYPE_CHECKING:
@@ -56,10 +56,11 @@ def worker(context: typer.Context) -> None:
     """
     stopper = Stopper()
     # After the signals are in hand: importing takes most of a worker's start.
-    from kmworker.bootstrap import build_worker  # noqa: PLC0415
-    from kmworker.cli.access import settings_of  # noqa: PLC0415
-    from kmworker.crypto.process import harden_process  # noqa: PLC0415
-    from kmworker.logs import configure_logs  # noqa: PLC0415
+    with importing():
+        from kmworker.bootstrap import build_worker  # noqa: PLC0415
+        from kmworker.cli.access import settings_of  # noqa: PLC0415
+        from kmworker.crypto.process import harden_process  # noqa: PLC0415
+        from kmworker.logs import configure_logs  # noqa: PLC0415
 
     settings = settings_of(context)
     configure_logs(settings.log.level, settings.log.format)

@@ -127,7 +127,6 @@ class Subscriber:
     def close(self) -> None:
         """Leave the broker; the queue stays and goes on collecting."""
         self._link.close()
-        self._arrived.clear()
 
     def _handle(self, delivery: RawDelivery, act: Callable[[Assignment], object]) -> None:
         try:

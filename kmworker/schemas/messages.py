@@ -67,10 +67,11 @@ def _event(event_type: str) -> Schema:
         "const": event_type,
     }
     return {
-        "description": _described(event_type, data.pop("description")),
+        "description": _described(event_type, data["description"]),
         "type": "object",
         "required": [*envelope["required"], "data"],
-        "properties": properties | {"data": data},
+        "properties": properties
+        | {"data": data | {"description": "The fields of this type of event."}},
     }
 
 

@@ -4,7 +4,7 @@ Tests that stop, fill or reconfigure a server run over the two real ones, each w
 server of its own.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
@@ -14,7 +14,7 @@ from kmworker.crypto import Keyring, KeyringVault
 from kmworker.store.redis_store import RedisStore
 from tests.contract.backends import Backend, FakeBackend, ServerBackend
 from tests.contract.builders import Drafts
-from tests.contract.stand import Stand
+from tests.contract.stand import Stand, StandOn
 from tests.servers import Start, StoreServer
 
 
@@ -48,9 +48,6 @@ def raw(stand: Stand) -> redis.Redis:
 def start(request: pytest.FixtureRequest) -> Start[StoreServer]:
     start: Start[StoreServer] = request.getfixturevalue(f"start_{request.param}")
     return start
-
-
-StandOn = Callable[..., Stand]
 
 
 @pytest.fixture

@@ -16,15 +16,23 @@ from kmworker.store.names import Names
 from kmworker.store.redis_store import RedisStore
 from kmworker.store.reports import RedisReports
 from tests.contract.backends import Backend, ServerBackend, closing_pool
-from tests.contract.builders import AT_S
+from tests.contract.builders import AT_S, Drafts, snapshot, volume
 from tests.contract.wiretap import Wiretap
 
-__all__ = ["Contents", "SettableClock", "Stand"]
+__all__ = [
+    "Contents", "SettableClock", "Stand", "StandOn", "attempts_on_disk", "known", "only", "park",
+    "put",
+]  # fmt: skip
 
 DEADLINE_S = 3600.0
+S1 = snapshot("s1")
 
 Contents = dict[str, Any]
 """Every key with its value, whatever its type."""
+
+
+StandOn = Callable[..., "Stand"]
+"""Builds a stand on a server; takes how long its clients wait for an answer, too."""
 
 
 class SettableClock:
@@ -199,3 +207,14 @@ def known(store: RedisStore, item: Item) -> Held:
     state = store.look_up([item])[item]
     assert isinstance(state, Held)
     return state
+
+
+def park(store: RedisStore, draft: Drafts, *names: str, source: Item = S1) -> None:
+    """Park events of these names, in this order."""
+    store.commit([draft.park(volume("v1"), source, name) for name in names])
+
+
+def attempts_on_disk(stand: Stand) -> dict[str, int]:
+    """Return how often each waiting event of p1 has been tried, as dashboards see it."""
+    waiting = stand.value(stand.key("p1", "waiting")) or {}
+    return {name.decode(): json.loads(text)["attempts"] for name, text in waiting.items()}

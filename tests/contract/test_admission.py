@@ -9,8 +9,7 @@ from kmworker.crypto import KeyringVault
 from kmworker.errors import SetupError, StoreUnavailable
 from kmworker.store.redis_store import RedisStore
 from tests.contract.builders import Drafts, snapshot, volume
-from tests.contract.conftest import StandOn
-from tests.contract.stand import Stand
+from tests.contract.stand import Stand, StandOn
 from tests.servers import Start, StoreServer
 
 Option = tuple[str, str]

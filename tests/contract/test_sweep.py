@@ -11,8 +11,7 @@ from kmworker.plan import Entry
 from kmworker.ports import Swept, Taken
 from kmworker.store.redis_store import RedisStore
 from tests.contract.builders import Drafts, snapshot, volume
-from tests.contract.stand import DEADLINE_S, Stand
-from tests.contract.test_taking import attempts_on_disk, park
+from tests.contract.stand import DEADLINE_S, Stand, attempts_on_disk, park
 
 S1, S2 = snapshot("s1"), snapshot("s2")
 NOTHING = Swept([], [], "")

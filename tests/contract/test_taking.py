@@ -1,6 +1,5 @@
 """Waiting events are taken with their try already counted, and leave without a trace."""
 
-import json
 from typing import Any
 
 import pytest
@@ -12,20 +11,9 @@ from kmworker.plan import Entry
 from kmworker.ports import Taken
 from kmworker.store.redis_store import RedisStore
 from tests.contract.builders import Drafts, snapshot, volume
-from tests.contract.stand import Stand
+from tests.contract.stand import Stand, attempts_on_disk, park
 
 S1 = snapshot("s1")
-
-
-def park(
-    store: RedisStore, draft: Drafts, *names: str, source: Item = S1, waits: str = "v1"
-) -> None:
-    store.commit([draft.park(volume(waits), source, name) for name in names])
-
-
-def attempts_on_disk(stand: Stand) -> dict[str, int]:
-    waiting = stand.value(stand.key("p1", "waiting")) or {}
-    return {name.decode(): json.loads(text)["attempts"] for name, text in waiting.items()}
 
 
 def entry(name: str, attempts: int, source: Item = S1) -> Entry:

@@ -13,8 +13,7 @@ from kmworker.ports import Outcome
 from kmworker.store.redis_store import RedisStore
 from kmworker.tally import QueueCounts, Report
 from tests.contract.builders import AT_S, Drafts, snapshot, volume
-from tests.contract.conftest import StandOn
-from tests.contract.stand import DEADLINE_S, Contents, Stand, only, put
+from tests.contract.stand import DEADLINE_S, Contents, Stand, StandOn, only, put
 from tests.servers import Start, StoreServer
 
 V1, S1 = volume("v1"), snapshot("s1")

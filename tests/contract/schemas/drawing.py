@@ -91,10 +91,10 @@ def events(event_type: str) -> st.SearchStrategy[dict[str, Any]]:
 
 
 @st.composite
-def spoilt(draw: st.DrawFn, event_type: str) -> dict[str, Any]:
+def spoilt(draw: st.DrawFn, valid: dict[str, Any]) -> dict[str, Any]:
     """An event with one to three fields gone, replaced or added, at any depth."""
-    event: dict[str, Any] = copy.deepcopy(draw(events(event_type)))
-    names = sorted(names_in(schema_of(event_type)))
+    event = copy.deepcopy(valid)
+    names = sorted(names_in(schema_of(valid["type"])))
     for _ in range(draw(st.integers(1, 3))):
         target = draw(st.sampled_from(list(objects_in(event))))
         name = draw(st.sampled_from(sorted(target) or names) | st.sampled_from(names) | NAMES)

@@ -22,39 +22,61 @@ from tests.contract.schemas.drawing import EVENT_TYPES, events, spoilt
 from tests.contract.schemas.validating import Schema, is_valid, schema_of, subschemas
 from tests.unit.builders import SHIPPED
 
+# The examples, with every optional field filled in.
+FULL: dict[str, dict[str, Any]] = copy.deepcopy(EVENTS)
+FULL["snapshot-taken"]["time"] = "2026-11-23T16:00:00.5+01:00"
+FULL["snapshot-taken"]["data"] |= {"size_bytes": 1, "disposition": "reuse"}
+FULL["replica-added"]["time"] = None
+FULL["replica-added"]["data"] |= {
+    "size_bytes": 1,
+    "disposition": "reuse",
+    "encryption": {"cipher": "aes-xts-plain64", "key_bits": 256},
+}
+FULL["replica-added"]["data"]["source"]["project_id"] = "swift-eu1"
+
 # --- the exceptions that values can show, told apart without the worker's help ----------
 
 
 def is_beyond_the_schema(event_type: str, event: dict[str, Any]) -> bool:
     """Whether the worker refuses a valid event for one of the reasons on the list."""
-    data = event["data"]
+    read = known(schema_of(event_type), event)
     return (
-        names_itself(event_type, data)
-        or is_from_a_foreign_partition(data)
-        or not exists(event.get("time"))
-        or any(is_half_a_pair(text) for text in (event["source"], *data.values()))
-        or any(isinstance(number, float) for number in integers_of(data))
+        not exists(read.get("time"))
+        or names_itself(read["data"])
+        or is_from_a_foreign_partition(read["data"])
+        or any(is_half_a_pair(value) or isinstance(value, float) for value in leaves(read))
     )
 
 
-def names_itself(event_type: str, data: dict[str, Any]) -> bool:
-    source = data.get("source")
+def known(schema: Schema, value: Any) -> Any:
+    """A value without the fields that its schema does not name."""
+    if not isinstance(value, dict):
+        return value
+    fields = schema["properties"]
+    return {name: known(fields[name], inner) for name, inner in value.items() if name in fields}
+
+
+def leaves(value: Any) -> list[Any]:
+    if not isinstance(value, dict):
+        return [value]
+    return [leaf for inner in value.values() for leaf in leaves(inner)]
+
+
+def names_itself(data: dict[str, Any]) -> bool:
+    source = data.get("source") or {}
     return (
-        event_type == "volume-created"
-        and source is not None
-        and source["kind"] == "volume"
-        and source["id"] == data["volume_id"]
+        source.get("kind") == "volume"
+        and source["id"] == data.get("volume_id")
         and source.get("project_id") in {None, data["project_id"]}
     )
 
 
 def is_from_a_foreign_partition(data: dict[str, Any]) -> bool:
-    source = data.get("source")
-    return (
-        isinstance(source, dict)
-        and source["kind"] == "partition"
-        and source.get("project_id") not in {None, data["project_id"]}
-    )
+    source = data.get("source") or {}
+    return source.get("kind") == "partition" and source.get("project_id") not in {
+        None,
+        data["project_id"],
+    }
 
 
 def exists(time: str | None) -> bool:
@@ -77,10 +99,6 @@ def is_half_a_pair(text: object) -> bool:
     return isinstance(text, str) and re.search("[\ud800-\udfff]", text) is not None
 
 
-def integers_of(data: dict[str, Any]) -> list[object]:
-    return [data.get("size_bytes"), (data.get("encryption") or {}).get("key_bits")]
-
-
 def taken(event_type: str, event: object) -> bool:
     result = parse(json.dumps(event).encode(), None, event_type)
     return isinstance(result, Event)
@@ -97,7 +115,6 @@ def assert_agreement(event_type: str, event: dict[str, Any]) -> bool:
 
 
 @pytest.mark.parametrize("event_type", EVENT_TYPES)
-@settings(max_examples=300)
 @given(data=st.data())
 def test_the_worker_takes_what_is_drawn_from_the_schema(
     event_type: str, data: st.DataObject
@@ -107,24 +124,13 @@ def test_the_worker_takes_what_is_drawn_from_the_schema(
 
 
 @pytest.mark.parametrize("event_type", EVENT_TYPES)
-@settings(max_examples=1000)
+@settings(max_examples=500)
 @given(data=st.data())
 def test_schema_and_worker_agree_about_spoilt_events(event_type: str, data: st.DataObject) -> None:
-    assert_agreement(event_type, data.draw(spoilt(event_type)))
+    assert_agreement(event_type, data.draw(spoilt(FULL[event_type])))
 
 
 # --- field by field, at the edges -------------------------------------------------------
-
-FULL: dict[str, dict[str, Any]] = copy.deepcopy(EVENTS)
-FULL["snapshot-taken"]["time"] = "2026-11-23T16:00:00.5+01:00"
-FULL["snapshot-taken"]["data"] |= {"size_bytes": 1, "disposition": "reuse"}
-FULL["replica-added"]["time"] = None
-FULL["replica-added"]["data"] |= {
-    "size_bytes": 1,
-    "disposition": "reuse",
-    "encryption": {"cipher": "aes-xts-plain64", "key_bits": 256},
-}
-FULL["replica-added"]["data"]["source"]["project_id"] = "swift-eu1"
 
 FIELDS = [
     pytest.param(event_type, path, id=".".join((event_type, *path)))
@@ -134,7 +140,8 @@ FIELDS = [
 ]
 MISSING = object()
 ODD_LETTERS = [
-    "\0", "\n", "\r", "\x1f", "\x7f", "\x80", "\x9f", "\xa0", "\u2028", "\u2029", "\ud800", "\udc00",
+    "\0", "\n", "\r", "\x1f", "\x7f", "\x80", "\x9f", "\xa0", "\u2028", "\u2029",
+    "\ud800", "\udc00",
     "\ufeff", "\uffff", "😀", "é", "ß", "٣", " ", "~", "!", "/", ":", "@", "+", "_", ".", "-", ",",
     "\\", '"', "{", "T", "Z",
 ]  # fmt: skip
@@ -190,8 +197,8 @@ def changed(event_type: str, path: tuple[str, ...], value: object) -> dict[str, 
 @pytest.mark.parametrize(("event_type", "path"), FIELDS)
 def test_schema_and_worker_agree_about_every_field(event_type: str, path: tuple[str, ...]) -> None:
     verdicts = {assert_agreement(event_type, changed(event_type, path, value)) for value in VALUES}
-    # One of the two alone would not be a comparison.
-    assert verdicts == {True, False}
+    # One of the two alone would be no comparison; but only whole data is data.
+    assert verdicts == ({False} if path == ("data",) else {True, False})
 
 
 @pytest.mark.parametrize("event_type", EVENT_TYPES)

@@ -11,7 +11,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-from jsonschema import Draft202012Validator, FormatChecker
+from jsonschema import FormatChecker
+from jsonschema.protocols import Validator
+from jsonschema.validators import validator_for
 
 from .client import Delivery
 from .oracle import Expected, Outlook
@@ -24,14 +26,16 @@ Data = dict[str, Any]
 
 
 @cache
-def validators() -> tuple[Draft202012Validator, ...]:
+def validators() -> tuple[Validator, ...]:
     """Our own reading of the contract, and the product's own schema where it is there."""
     paths = (HERE / "schemas" / "key-assigned.v1.json", GENERATED)
-    return tuple(
-        Draft202012Validator(json.loads(path.read_text()), format_checker=FormatChecker())
-        for path in paths
-        if path.exists()
-    )
+    return tuple(_validator(json.loads(path.read_text())) for path in paths if path.exists())
+
+
+def _validator(schema: dict[str, Any]) -> Validator:
+    of_its_draft = validator_for(schema)
+    of_its_draft.check_schema(schema)
+    return of_its_draft(schema, format_checker=FormatChecker())
 
 
 def missing(outlook: Outlook, announced: Mapping[str, Sequence[Delivery]]) -> Iterator[str]:

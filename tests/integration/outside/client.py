@@ -16,7 +16,7 @@ from pika.adapters.blocking_connection import BlockingChannel, BlockingConnectio
 from pika.exceptions import ChannelClosedByBroker, UnroutableError
 from pika.spec import Basic, BasicProperties
 
-from .polling import PATIENCE_S, pause, until
+from .polling import until
 from .words import Message
 
 PUMP_S: Final = 0.05
@@ -82,7 +82,6 @@ class Client:
         until(
             lambda: self._published(message),
             "the work queue is bound to the events exchange",
-            within_s=PATIENCE_S,
         )
 
     def _published(self, message: Message) -> bool:
@@ -177,7 +176,7 @@ def connected(url: str, namespace: str) -> Iterator[Client]:
 def subscribed(url: str, namespace: str) -> Iterator[Client]:
     """Connect, wait for the first worker's declarations, and bind our queues."""
     with connected(url, namespace) as client:
-        until(client.has_topology, "a worker declares exchanges and queues", between=pause)
+        until(client.has_topology, "a worker declares exchanges and queues")
         client.subscribe()
         yield client
 

@@ -125,7 +125,8 @@ class _Composer:
 
     def _later(self, births: Sequence[Sent], bad: Sequence[Sent]) -> list[Sent]:
         shape = self.shape
-        settled = [sent for sent in births if sent.event in self._settled]
+        assigned = set(self.grower.events)
+        settled = [sent for sent in births if sent.event in assigned]
         later = [
             *self._dressed(self._contradiction(event) for event in self._some(shape.conflicts)),
             *self._dressed(self._otherwise(event) for event in self._some(shape.later_seconds)),
@@ -134,11 +135,6 @@ class _Composer:
         ]
         self.rng.shuffle(later)
         return later
-
-    @property
-    def _settled(self) -> set[Event]:
-        """Those that are sure to be assigned."""
-        return set(self.grower.events)
 
     def _some(self, count: int) -> list[Event]:
         return self.rng.choices(self.grower.events, k=count)

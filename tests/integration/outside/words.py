@@ -9,7 +9,6 @@ TYPES: Final = {
     "snapshot": "snapshot-taken",
     "replica": "replica-added",
 }
-KINDS: Final = ("volume", "snapshot", "replica", "partition")
 DISPOSITIONS: Final = ("create", "clone", "reuse", "none")
 REASONS: Final = (
     "malformed",

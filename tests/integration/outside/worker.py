@@ -17,8 +17,8 @@ from .polling import until
 from .reader import Reader
 
 PROJECT_ROOT: Final = Path(__file__).resolve().parents[3]
-COMMAND_S: Final = 60
-STOP_S: Final = 30
+COMMAND_S: Final = 120
+STOP_S: Final = 60
 LOG_TAIL_BYTES: Final = 2_000
 
 

@@ -24,7 +24,7 @@ from .accounts import BROKER_USERS, CONFIG, NAMESPACE, PREFIX, VHOST, Broker, fi
 
 EVENTS, WORK = "kmworker.events", "kmworker.events.work"
 ASSIGNMENTS, DEAD = "kmworker.assignments", "kmworker.dead"
-OWN, OTHERS = "kmworker.sub.tests", "someone.elses"
+OWN, LASTING, OTHERS = "kmworker.sub.tests", "kmworker.sub.lasting", "someone.elses"
 ASSIGNED: Final = "key-assigned.volume.p1"
 ACCESS_REFUSED: Final = 403
 QUORUM: Final = {"x-queue-type": "quorum"}
@@ -48,7 +48,8 @@ def consume(queue: str) -> Act:
 
 
 def declare_queue(name: str, **arguments: Any) -> Act:
-    return lambda channel: channel.queue_declare(name, auto_delete=True, arguments=arguments)
+    """Declare a queue for this connection alone, so that it is gone before the next test."""
+    return lambda channel: channel.queue_declare(name, exclusive=True, arguments=arguments)
 
 
 def declare_exchange(name: str, **arguments: Any) -> Act:
@@ -95,6 +96,10 @@ MAY: Final[dict[str, dict[str, Act]]] = {
         "count dead letters": look_at(DEAD),
     },
     "subscriber": {
+        "declare a durable queue": both(
+            lambda channel: channel.queue_declare(LASTING, durable=True, arguments=QUORUM),
+            lambda channel: channel.queue_delete(LASTING),
+        ),
         "subscribe": both(declare_queue(OWN), bind(OWN, ASSIGNMENTS, "key-assigned.#")),
         "subscribe to a project": both(
             declare_queue(OWN), bind(OWN, ASSIGNMENTS, "key-assigned.*.p1")
@@ -271,7 +276,7 @@ def test_redelivery_is_without_limit_on_our_queues_and_on_no_others(
     path.write_text(json.dumps(policies))
     with broker.connect("guest", password="guest") as connection:
         channel = connection.channel()
-        for queue in (OWN, OTHERS):
+        for queue in (LASTING, OTHERS):
             channel.queue_declare(queue, durable=True, arguments=QUORUM)
         broker.server.ctl("import_definitions", str(path))
         try:
@@ -281,9 +286,9 @@ def test_redelivery_is_without_limit_on_our_queues_and_on_no_others(
         finally:
             for policy in policies["policies"]:
                 broker.server.ctl("clear_policy", "-p", VHOST, policy["name"])
-            for queue in (OWN, OTHERS):
+            for queue in (LASTING, OTHERS):
                 channel.queue_delete(queue)
-    assert {queue["name"] for queue in governed if queue["policy"]} == {DEAD, WORK, OWN}
+    assert {queue["name"] for queue in governed if queue["policy"]} == {DEAD, WORK, LASTING}
 
 
 def _is_refused(connection: BlockingConnection, act: Act) -> bool:

@@ -239,10 +239,18 @@ def test_a_reader_has_its_commands_and_no_others(store: Store, user: str) -> Non
     assert store.permitted(user) == READERS_COMMANDS - {"ping"} | more
 
 
+@pytest.mark.parametrize("user", ["dashboard", "key-operator"])
+def test_a_reader_would_not_write_even_with_a_command_too_many(user: str) -> None:
+    (line,) = (line for line in _shipped() if line.startswith(f"user {user} "))
+    patterns = [word.strip("()") for word in line.split() if "~" in word]
+    assert patterns
+    assert all(pattern.startswith("%R~km") for pattern in patterns)
+
+
 def test_nobody_gets_in_before_a_password_is_set(
     start_redis: Start[StoreServer], start_valkey: Start[StoreServer], tmp_path: Path
 ) -> None:
-    options = store_options(tmp_path, (CONFIG / "redis" / "users.acl").read_text())
+    options = store_options(tmp_path, "".join(f"{line}\n" for line in _shipped()))
     for server in (start_redis(options), start_valkey(options)):
         for user in (None, "default", *STORE_USERS):
             for password in (None, "", "password", user):
@@ -271,6 +279,10 @@ def test_the_shipped_settings_are_those_that_a_worker_demands(store: Store) -> N
             "maxmemory-policy": "noeviction",
         }.items()
     )
+
+
+def _shipped() -> list[str]:
+    return (CONFIG / "redis" / "users.acl").read_text().splitlines()
 
 
 def _is_refused(client: redis.Redis, command: str) -> bool:

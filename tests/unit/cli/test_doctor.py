@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from redis.exceptions import NoPermissionError
 
 from kmworker.errors import BrokerUnavailable
 from tests.unit.cli.stand import NOW_S, FilledStore, family, run, said
@@ -261,3 +262,11 @@ def test_clocks_are_compared(
     healthy.client.time = lambda: (int(theirs_s), 0)
     found = findings()["clock"]
     assert (found["status"], found["detail"]) == (status, detail)
+
+
+def test_a_clock_that_this_user_may_not_see_is_no_failure(healthy: FilledStore) -> None:
+    def refuse() -> None:
+        raise NoPermissionError("NOPERM this user has no permissions to run 'time'")
+
+    healthy.client.time = refuse
+    assert findings()["clock"]["status"] == "not checked"

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from types import ModuleType
 from typing import ClassVar
 
@@ -103,12 +104,31 @@ def test_a_fault_under_debug_has_a_traceback_without_local_variables(
     assert err.endswith("hint: please report it with the traceback above\n")
 
 
+def test_the_log_level_of_the_configuration_counts(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_arguments: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("kmworker.cli.status.read_status", fail)
+    monkeypatch.setenv("KMWORKER_STORE__URL", "redis://127.0.0.1:1")
+    (folder / "debug.toml").write_text('[log]\nlevel = "debug"')
+    assert "Traceback" not in run("status").stderr
+    assert "Traceback" in run("--config", "debug.toml", "status").stderr
+
+
 def test_ctrl_c_ends_a_command_quietly(monkeypatch: pytest.MonkeyPatch) -> None:
     assert said(ends_with(KeyboardInterrupt(), monkeypatch)) == (130, "", "")
 
 
 def test_a_reader_who_leaves_ends_a_command_quietly(monkeypatch: pytest.MonkeyPatch) -> None:
     assert said(ends_with(BrokenPipeError(), monkeypatch)) == (141, "", "")
+
+
+def test_the_end_of_standard_input_where_an_answer_was_wanted_is_an_interruption(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert ends_with(typer.Abort(), monkeypatch).exit_code == 130
 
 
 WRONG_USAGE = {
@@ -148,7 +168,7 @@ def test_a_configuration_that_is_not_there_is_wrong_usage() -> None:
     assert err.startswith("kmworker: nowhere.toml: no such file\nhint: ")
 
 
-def test_a_named_configuration_is_read(folder: object) -> None:
+def test_a_named_configuration_is_read() -> None:
     code, _, err = said(run("--config", "/dev/null", "status"))
     assert code == 2
     assert err.startswith("kmworker: no store is configured\nhint: set store.url")

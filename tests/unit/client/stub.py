@@ -32,6 +32,7 @@ class StubBroker:
         self.bound: list[tuple[str, str, str]] = []
         self.prefetch = 0
         self.connections = 0
+        self.calls: list[str] = []
         self.refusals: dict[str, deque[int]] = {}
         """Codes to answer the next calls of a method with; 0 loses the connection."""
         self.when_idle: Callable[[], None] = lambda: None
@@ -99,6 +100,7 @@ class StubLink:
 
     def drain(self, timeout_s: float) -> bool:
         """Deliver one message at a time, so that a lost connection finds some undelivered."""
+        self._broker.calls.append("drain")
         with self.errors():
             self._broker.answer("drain")
         if self._broker.deliver(self._on_delivery):
@@ -109,6 +111,7 @@ class StubLink:
 
     def tick(self) -> None:
         """Send a heartbeat."""
+        self._broker.calls.append("tick")
 
     def discard(self) -> None:
         """Drop the connection."""

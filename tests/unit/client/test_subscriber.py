@@ -6,6 +6,7 @@ import pytest
 
 from kmworker.client import Assignment, BrokerUnavailable, SetupError, Subscriber
 from kmworker.client import subscriber as module
+from kmworker.client.connecting import Backoff
 from tests.unit.client.samples import announced, blank_volume
 from tests.unit.client.stub import NOT_FOUND, StubBroker
 
@@ -180,6 +181,42 @@ def test_a_connection_that_is_lost_while_waiting_is_made_anew(
     subscribe().run(acted.append)
     assert ids(acted) == ["v1", "v2", "v3"]
     assert broker.connections == 3
+
+
+def test_a_busy_subscriber_still_reads_and_sends_heartbeats(
+    broker: StubBroker, subscribe: Subscribe
+) -> None:
+    def act(assignment: Assignment) -> None:
+        if assignment.item.id == "v1":
+            # The others have come already: there is enough to do without the broker.
+            assert broker.link is not None
+            broker.link.drain(0)
+            broker.link.drain(0)
+            broker.calls.clear()
+        broker.calls.append(assignment.item.id)
+
+    subscribe().run(act)
+    assert broker.calls[:7] == ["v1", "drain", "tick", "v2", "drain", "tick", "v3"]
+
+
+def test_an_old_failure_does_not_prolong_the_wait_after_a_new_one(
+    broker: StubBroker, subscribe: Subscribe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    longest: list[float] = []
+
+    def draw(_least: float, most: float) -> float:
+        longest.append(most)
+        return 0
+
+    monkeypatch.setattr(module, "Backoff", lambda: Backoff(draw))
+    broker.refusals["open"] = deque([0, 0])
+
+    def act(assignment: Assignment) -> None:
+        if assignment.item.id == "v1":
+            broker.refusals["drain"] = deque([0])
+
+    subscribe().run(act)
+    assert longest == [0.1, 0.2, 0.1]
 
 
 def test_it_waits_for_a_broker_that_is_not_there_yet(

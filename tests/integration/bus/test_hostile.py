@@ -1,0 +1,235 @@
+"""Messages that no honest producer sends, through a whole worker: one letter each, no harm."""
+
+import json
+from collections.abc import Iterator
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+from struct import pack
+from typing import Any
+
+import amqp
+import pytest
+
+from kmworker.model import Item, Kind
+from kmworker.settings import Settings
+from tests.integration.bus.conftest import Producer
+from tests.integration.polling import until
+from tests.integration.running import running, settings_for
+from tests.servers import RabbitMQ, StoreServer
+from tests.simulation.events import Sent, snapshot, volume
+from tests.unit.bus.wires import field, headers
+
+JSON = "application/cloudevents+json"
+
+
+@pytest.fixture
+def settings(
+    rabbitmq: RabbitMQ, redis_server: StoreServer, namespace: str, prefix: str, tmp_path: Path
+) -> Settings:
+    return settings_for(
+        tmp_path,
+        broker=rabbitmq.url,
+        namespace=namespace,
+        store=redis_server.url,
+        prefix=prefix,
+    )
+
+
+class Scene:
+    """A worker, whoever publishes to it, and what comes of it."""
+
+    def __init__(self, producer: Producer) -> None:
+        self.producer = producer
+        self.letters = producer.subscribe(producer.topology.dead)
+        self.announced = producer.subscribe(producer.topology.assignments)
+
+    def publish(self, event: Sent, **properties: Any) -> None:
+        found = {"content_type": JSON, **properties}
+        self.producer.publish(event.body, event.routing_key, **found)
+
+    def letter(self) -> Any:
+        return until(lambda: self.producer.get(self.letters), "a dead letter comes")
+
+    def announcement(self) -> Any:
+        message = until(lambda: self.producer.get(self.announced), "an announcement comes")
+        return json.loads(message.body)
+
+    def assert_well(self) -> None:
+        """The worker goes on, and nothing is left behind or said twice."""
+        self.publish(volume("after"))
+        assert self.announcement()["data"]["item"]["id"] == "after"
+        assert self.producer.get(self.letters) is None
+        channel = self.producer.channel
+        queue = self.producer.topology.work
+        until(
+            lambda: channel.queue_declare(queue, passive=True).message_count == 0,
+            "nothing is left in the queue",
+        )
+
+
+class Raw(amqp.Message):  # type: ignore[misc]  # published without types
+    """A message whose properties are encoded by hand."""
+
+    def __init__(self, body: bytes, encoded: bytes) -> None:
+        super().__init__(body)
+        self._encoded = encoded
+
+    def _serialize_properties(self) -> bytes:
+        return self._encoded
+
+
+@pytest.fixture
+def scene(settings: Settings, producer: Producer) -> Iterator[Scene]:
+    with running(settings):
+        until(lambda: _is_declared(producer), "the worker declares its names")
+        yield Scene(producer)
+
+
+def _is_declared(producer: Producer) -> bool:
+    try:
+        with producer.connection.channel() as channel:
+            channel.queue_declare(producer.topology.dead, passive=True)
+    except amqp.NotFound:
+        return False
+    return True
+
+
+def test_a_routing_key_that_is_not_utf_8(scene: Scene) -> None:
+    event = volume("v")
+    scene.producer.publish(event.body, b"volume-\xff\xfe", content_type=JSON)
+    letter = scene.letter()
+    assert letter.delivery_info["routing_key"] == "malformed.volume-created"
+    assert letter.headers["x-kmworker-routing-key"] == "volume-\ufffd\ufffd"
+    assert letter.body == event.body
+    scene.assert_well()
+
+
+def test_headers_that_are_not_utf_8(scene: Scene) -> None:
+    odd = {b"x-\xff\xfe": True, "x-bytes": b"\xff\xfe", "x-plain": "kept"}
+    scene.publish(volume("v"), application_headers=odd)
+    assert scene.announcement()["data"]["item"]["id"] == "v"
+    scene.producer.publish(b"garbage", application_headers=odd)
+    letter = scene.letter()
+    assert letter.headers["x-plain"] == "kept"
+    assert letter.headers["x-bytes"] == b"\xff\xfe"
+    assert letter.headers["x-kmworker-reason"] == "malformed"
+    scene.assert_well()
+
+
+def test_a_content_type_that_is_not_utf_8(scene: Scene) -> None:
+    scene.producer.publish(b"garbage", content_type=b"\xff\xfe")
+    assert scene.letter().body == b"garbage"
+    scene.assert_well()
+
+
+# As RabbitMQ reads them, which differs from the specification.
+EVERY_TYPE = {
+    b"t": (b"\1", True),
+    b"b": (b"\xff", -1),
+    b"B": (b"\xff", 255),
+    b"s": (b"\xff\xff", -1),
+    b"u": (b"\xff\xff", 65_535),
+    b"I": (b"\x80\0\0\0", -(2**31)),
+    b"i": (b"\xff\xff\xff\xff", 2**32 - 1),
+    b"l": (b"\x80" + b"\0" * 7, -(2**63)),
+    b"f": (pack(">f", 1.5), 1.5),
+    b"d": (pack(">d", -2.25), -2.25),
+    b"D": (b"\2" + pack(">i", -125), Decimal("-1.25")),
+    b"S": (pack(">I", 3) + b"a\0\xff", b"a\0\xff"),
+    b"x": (pack(">I", 3) + b"\0\xff\0", b"\0\xff\0"),
+    b"T": (pack(">Q", 0), datetime(1970, 1, 1)),  # noqa: DTZ001  # as py-amqp reads it
+    b"V": (b"", None),
+    b"A": (pack(">I", 3) + b"Vt\1", [None, True]),
+    b"F": (pack(">I", 4) + field(b"y", b"t", b"\0"), {"y": False}),
+}
+
+
+def test_every_header_type_that_the_broker_knows(scene: Scene) -> None:
+    table = [field(b"x-" + kind, kind, value) for kind, (value, _read) in EVERY_TYPE.items()]
+    scene.producer.channel.basic_publish(
+        Raw(b"garbage", headers(b"".join(table))), scene.producer.topology.events, "volume-created"
+    )
+    letter = scene.letter()
+    found = {name: value for name, value in letter.headers.items() if len(name) == len("x-t")}
+    assert found == {f"x-{kind.decode()}": read for kind, (_value, read) in EVERY_TYPE.items()}
+    scene.assert_well()
+
+
+def test_properties_that_would_undo_a_dead_letter(scene: Scene) -> None:
+    scene.producer.publish(
+        b"garbage",
+        user_id="guest",
+        expiration="60000",
+        delivery_mode=1,
+        priority=255,
+        reply_to="amq.rabbitmq.reply-to.none",
+        message_id="the-producers-own",
+        timestamp=2**63 - 1,
+        application_headers={
+            "CC": ["elsewhere"],
+            "BCC": ["secretly"],
+            "x-death": [{"count": 7, "queue": scene.producer.topology.dead}],
+            "x-first-death-queue": scene.producer.topology.dead,
+            "x-delivery-count": 17,
+        },
+    )
+    letter = scene.letter()
+    properties = letter.properties
+    assert "user_id" not in properties
+    assert "expiration" not in properties
+    assert properties["delivery_mode"] == 2
+    assert properties["priority"] == 255
+    assert not {"CC", "BCC", "x-death", "x-first-death-queue", "x-delivery-count"} & set(
+        letter.headers
+    )
+    scene.assert_well()
+
+
+def test_a_timestamp_beyond_63_bits(scene: Scene) -> None:
+    scene.publish(snapshot("s", "v"), timestamp=2**64 - 1)
+    scene.publish(volume("v"))
+    assert {scene.announcement()["data"]["item"]["id"] for _ in range(2)} == {"v", "s"}
+    scene.assert_well()
+
+
+def test_headers_nearly_as_large_as_a_frame(scene: Scene) -> None:
+    """A dead letter's own headers would not fit beside them, and the broker would hang up."""
+    scene.producer.publish(b"garbage", application_headers={"x": "a" * 130_900})
+    assert scene.letter().body == b"garbage"
+    scene.assert_well()
+
+
+def test_tables_in_tables_in_tables(scene: Scene) -> None:
+    table: dict[str, Any] = {}
+    for _ in range(400):
+        table = {"x": table}
+    scene.producer.publish(b"garbage", application_headers=table)
+    assert scene.letter().body == b"garbage"
+    scene.assert_well()
+
+
+def test_a_body_of_a_megabyte(scene: Scene) -> None:
+    body = b"x" * 1_000_000
+    scene.producer.publish(body)
+    letter = scene.letter()
+    assert letter.body == body
+    assert "larger than" in letter.headers["x-kmworker-detail"]
+    scene.assert_well()
+
+
+def test_no_body_and_no_properties(scene: Scene) -> None:
+    scene.producer.publish(b"")
+    # py-amqp gives an empty body as text.
+    assert not scene.letter().body
+    scene.assert_well()
+
+
+def test_hostile_events_that_wait_for_a_source_keep_what_stands_beside_them(scene: Scene) -> None:
+    odd = {"x-bytes": b"\xff\xfe", "x-long": 2**40, "CC": ["volume-created"]}
+    scene.publish(snapshot("s", "v"), application_headers=odd, expiration="3600000")
+    scene.publish(volume("v"))
+    found = [scene.announcement()["data"]["item"] for _ in range(2)]
+    kinds = {Item("p1", Kind(item["kind"]), item["id"]).ref for item in found}
+    assert kinds == {"volume:v", "snapshot:s"}
+    scene.assert_well()

@@ -1,0 +1,95 @@
+"""Publishing: confirmed, mandatory, and apart from consuming."""
+
+import time
+
+import pytest
+
+from kmworker.bus.rabbit import RabbitBus
+from kmworker.errors import BrokerUnavailable
+from kmworker.message import Outgoing
+from tests.integration.bus.conftest import NewBus, Producer, bodies, take
+from tests.integration.polling import until
+from tests.servers import RabbitMQ
+
+
+def outgoing(bus: RabbitBus, number: int, exchange: str = "") -> Outgoing:
+    """A message that only some queue may be bound for."""
+    properties = {"message_id": f"m{number}", "delivery_mode": 2}
+    key = f"kind.{'routed' if number % 3 else 'lost'}"
+    return Outgoing(exchange or bus._topology.assignments, key, b"%d" % number, properties)
+
+
+def test_hundreds_are_confirmed_together_and_each_knows_whether_it_was_routed(
+    bus: RabbitBus, producer: Producer
+) -> None:
+    queue = producer.channel.queue_declare(exclusive=True).queue
+    producer.channel.queue_bind(queue, producer.topology.assignments, "#.routed")
+    routed = bus.publish([outgoing(bus, number) for number in range(400)])
+    assert routed == [number % 3 != 0 for number in range(400)]
+    assert bus.publish([outgoing(bus, 1)]) == [True]
+
+
+def test_large_messages_are_cut_into_frames(bus: RabbitBus, producer: Producer) -> None:
+    queue = producer.subscribe(producer.topology.assignments)
+    body = bytes(range(256)) * 2000
+    assert bus.publish([Outgoing(producer.topology.assignments, "key", body, {})]) == [True]
+    assert producer.get(queue).body == body
+
+
+def test_an_exchange_that_is_gone_ends_the_connection_and_is_declared_again(
+    bus: RabbitBus, producer: Producer
+) -> None:
+    producer.channel.exchange_delete(producer.topology.assignments)
+    with pytest.raises(BrokerUnavailable):
+        bus.publish([outgoing(bus, 1)])
+    # Only the publishing connection was lost: a restart of both declares the names.
+    bus.close()
+    bus.open()
+    assert bus.publish([outgoing(bus, 1)]) == [False]
+
+
+def test_a_broker_that_takes_nothing_in_still_takes_acknowledgements(
+    new_bus: NewBus, producer: Producer, rabbitmq: RabbitMQ
+) -> None:
+    bus = new_bus(confirm_timeout_s=1.0, heartbeat_s=5)
+    bus.open()
+    producer.publish(b"event")
+    deliveries = take(bus, 1)
+    rabbitmq.ctl("set_vm_memory_high_watermark", "0.000001")
+    try:
+        # The alarm is raised within a moment.
+        refusal = until(lambda: _refused(bus), "the broker takes nothing in")
+        assert "not confirmed within 1 s" in refusal
+        assert bus.generation == 1
+        bus.acknowledge(deliveries)
+        assert bus.counts().work == 0
+    finally:
+        rabbitmq.ctl("set_vm_memory_high_watermark", "0.4")
+    bus.open()
+    assert bus.publish([outgoing(bus, 1)]) == [False]
+    assert bus.generation == 1
+    bus.close()
+    bus.open()
+    assert bus.counts().work == 0
+
+
+def test_heartbeats_keep_idle_connections_open(new_bus: NewBus, producer: Producer) -> None:
+    """A broker drops a client that it has not heard of for two intervals."""
+    bus = new_bus(heartbeat_s=5)
+    bus.open()
+    end = time.monotonic() + 3 * 5 + 1
+    while time.monotonic() < end:
+        bus.tick()
+        time.sleep(0.5)
+    producer.publish(b"event")
+    assert bodies(take(bus, 1)) == [b"event"]
+    assert bus.publish([outgoing(bus, 1)]) == [False]
+    assert bus.generation == 1
+
+
+def _refused(bus: RabbitBus) -> str:
+    try:
+        bus.publish([outgoing(bus, 1)])
+    except BrokerUnavailable as error:
+        return str(error)
+    return ""
