@@ -7,6 +7,7 @@ one for itself from a `start_…` fixture.
 
 import os
 import secrets
+import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
@@ -32,6 +33,11 @@ settings.register_profile("default", deadline=None, print_blob=True)
 # A build must not fail by luck: what CI tries is the same each time.
 settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "default")
+
+# A shell that runs the tests in the background has Ctrl-C ignored, and that is inherited: the
+# programs under test could then not be interrupted.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 S = TypeVar("S", bound=Server)
 

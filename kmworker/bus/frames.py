@@ -123,15 +123,8 @@ def _publishable(payload: bytes, max_bytes: int) -> dict[str, Any]:
     message = Message()
     message._load_properties(Basic.Deliver[0], payload, PROPERTIES_AT)  # noqa: SLF001
     properties: dict[str, Any] = message.properties
-    headers = properties.get("application_headers")
-    if headers:
-        if _is_deep(headers, MAX_TABLE_DEPTH):
-            raise ValueError("nested too deeply")
-        # Undecodable names come as bytes; as in the routing key, they become marks.
-        properties["application_headers"] = {
-            name.decode(errors="replace") if isinstance(name, bytes) else name: value
-            for name, value in headers.items()
-        }
+    if _is_deep(properties.get("application_headers"), MAX_TABLE_DEPTH):
+        raise ValueError("nested too deeply")
     if properties.get("timestamp", 0) > MAX_TIMESTAMP:
         del properties["timestamp"]
     return properties

@@ -36,7 +36,7 @@ PROJECTS = from_schema(DATA["project_id"])
 UUIDS = st.uuids().map(str)
 MOMENTS = st.floats(0, 4e9).map(rfc3339)
 SOURCES = from_schema(INCOMING["source"])
-TEXTS = st.text(LETTERS, max_size=300)
+TEXTS = st.text(LETTERS, max_size=40) | st.sampled_from(["", "a" * 255, "a" * 256, "é" * 256])
 
 
 def items(kinds: list[Kind]) -> st.SearchStrategy[Item]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import amqp
 import pytest
+import redis
 
 from kmworker.model import Item, Kind
 from kmworker.settings import Settings
@@ -113,6 +114,7 @@ def test_headers_that_are_not_utf_8(scene: Scene) -> None:
     letter = scene.letter()
     assert letter.headers["x-plain"] == "kept"
     assert letter.headers["x-bytes"] == b"\xff\xfe"
+    assert letter.headers[b"x-\xff\xfe"] is True
     assert letter.headers["x-kmworker-reason"] == "malformed"
     scene.assert_well()
 
@@ -186,8 +188,12 @@ def test_properties_that_would_undo_a_dead_letter(scene: Scene) -> None:
     scene.assert_well()
 
 
-def test_a_timestamp_beyond_63_bits(scene: Scene) -> None:
+def test_a_timestamp_beyond_63_bits_of_an_event_that_waits(
+    scene: Scene, redis_server: StoreServer, prefix: str
+) -> None:
     scene.publish(snapshot("s", "v"), timestamp=2**64 - 1)
+    with redis.Redis.from_url(redis_server.url) as store:
+        until(lambda: store.hlen(f"{prefix}:{{p1}}:waiting"), "the snapshot waits")
     scene.publish(volume("v"))
     assert {scene.announcement()["data"]["item"]["id"] for _ in range(2)} == {"v", "s"}
     scene.assert_well()
@@ -200,11 +206,14 @@ def test_headers_nearly_as_large_as_a_frame(scene: Scene) -> None:
     scene.assert_well()
 
 
-def test_tables_in_tables_in_tables(scene: Scene) -> None:
-    table: dict[str, Any] = {}
-    for _ in range(400):
-        table = {"x": table}
-    scene.producer.publish(b"garbage", application_headers=table)
+@pytest.mark.parametrize("levels", [31, 200, 900, 5000])
+def test_tables_in_tables_in_tables(levels: int, scene: Scene) -> None:
+    """They are read recursively, and written more so."""
+    table = b""
+    for _ in range(levels):
+        table = field(b"x", b"F", pack(">I", len(table)) + table)
+    encoded = Raw(b"garbage", headers(table))
+    scene.producer.channel.basic_publish(encoded, scene.producer.topology.events, "volume-created")
     assert scene.letter().body == b"garbage"
     scene.assert_well()
 

@@ -77,6 +77,10 @@ class Listener:
     def terminate(self) -> int:
         """Ask it to end and give its exit code."""
         self._process.send_signal(signal.SIGTERM)
+        return self.ended()
+
+    def ended(self) -> int:
+        """Wait until it has ended by itself and give its exit code."""
         return self._process.wait(PROGRAM_S)
 
     def kill(self) -> None:

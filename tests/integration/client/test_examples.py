@@ -162,6 +162,20 @@ def test_the_table_has_each_assignment_once(
     assert rows == [("v1", key_id, "none")]
 
 
+def test_what_could_not_be_put_into_the_table_comes_again(
+    site: Site, project: str, tmp_path: Path
+) -> None:
+    file = str(tmp_path / "table")
+    with listening(site, "subscribe_pika.py", file) as listener:
+        with closing(sqlite3.connect(file, isolation_level=None)) as table:
+            table.execute("BEGIN EXCLUSIVE")
+            printed(site, "produce_client.py", project, "v1")
+            assert listener.ended() != 0
+        assert "database is locked" in listener.output()
+    with listening(site, "subscribe_pika.py", file) as listener:
+        listener.says(f"{project} v1")
+
+
 def test_refusals_can_be_heard(site: Site, client: Client, project: str) -> None:
     contradiction = VolumeCreated(
         project_id=project, volume_id="v1", source=Item(project, Kind.VOLUME, "other")

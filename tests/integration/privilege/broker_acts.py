@@ -1,0 +1,197 @@
+"""What each account of the broker may do and what it may not, as AMQP operations."""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from pika import BasicProperties
+from pika.adapters.blocking_connection import BlockingChannel
+
+from kmworker.events import EVENT_TYPES
+
+EVENTS, WORK = "kmworker.events", "kmworker.events.work"
+ASSIGNMENTS, DEAD = "kmworker.assignments", "kmworker.dead"
+OWN, LASTING, OTHERS = "kmworker.sub.tests", "kmworker.sub.lasting", "someone.elses"
+ASSIGNED: Final = "key-assigned.volume.p1"
+QUORUM: Final = {"x-queue-type": "quorum"}
+
+Act = Callable[[BlockingChannel], object]
+
+
+def publish(exchange: str, routing_key: str) -> Act:
+    """Publish, confirmed: only an answer says that it was permitted."""
+
+    def act(channel: BlockingChannel) -> None:
+        channel.confirm_delivery()
+        # Expired at once: a permitted test must leave nothing behind for the next.
+        channel.basic_publish(exchange, routing_key, b"", BasicProperties(expiration="0"))
+
+    return act
+
+
+def consume(queue: str) -> Act:
+    return lambda channel: channel.basic_get(queue)
+
+
+def declare_queue(name: str, **arguments: Any) -> Act:
+    """Declare a queue for this connection alone, so that it is gone before the next test."""
+    return lambda channel: channel.queue_declare(name, exclusive=True, arguments=arguments)
+
+
+def declare_exchange(name: str, **arguments: Any) -> Act:
+    return lambda channel: channel.exchange_declare(
+        name, "topic", durable=True, arguments=arguments
+    )
+
+
+def bind(queue: str, exchange: str, key: str) -> Act:
+    return lambda channel: channel.queue_bind(queue, exchange, key)
+
+
+def own_queue_bound(exchange: str, key: str) -> Act:
+    """Do what `kmworker watch` does: a queue that the broker names, for this connection alone."""
+
+    def act(channel: BlockingChannel) -> None:
+        queue = channel.queue_declare("", exclusive=True).method.queue
+        assert queue is not None
+        channel.queue_bind(queue, exchange, key)
+        channel.basic_get(queue)
+
+    return act
+
+
+def both(first: Act, second: Act) -> Act:
+    def act(channel: BlockingChannel) -> None:
+        first(channel)
+        second(channel)
+
+    return act
+
+
+def look_at(queue: str) -> Act:
+    return lambda channel: channel.queue_declare(queue, passive=True)
+
+
+def _near(name: str) -> tuple[str, str]:
+    return f"{name}.more", f"not.{name}"
+
+
+MAY: Final[dict[str, dict[str, Act]]] = {
+    "producer": {f"publish {type_}": publish(EVENTS, type_) for type_ in sorted(EVENT_TYPES)},
+    "worker": {
+        "take an event": consume(WORK),
+        "announce": publish(ASSIGNMENTS, ASSIGNED),
+        "announce for a project with dots": publish(ASSIGNMENTS, "key-assigned.replica.eu1.b@c"),
+        "dead-letter": publish(DEAD, "malformed.unknown"),
+        "count dead letters": look_at(DEAD),
+    },
+    "subscriber": {
+        "declare a durable queue": both(
+            lambda channel: channel.queue_declare(LASTING, durable=True, arguments=QUORUM),
+            lambda channel: channel.queue_delete(LASTING),
+        ),
+        "subscribe": both(declare_queue(OWN), bind(OWN, ASSIGNMENTS, "key-assigned.#")),
+        "subscribe to a project": both(
+            declare_queue(OWN), bind(OWN, ASSIGNMENTS, "key-assigned.*.p1")
+        ),
+        "receive": both(declare_queue(OWN), consume(OWN)),
+        "dead-letter among its own": declare_queue(
+            "kmworker.sub.dlx", **{"x-dead-letter-exchange": "kmworker.sub.rest"}
+        ),
+    },
+    "operator": {
+        "read dead letters": consume(DEAD),
+        "replay": publish(EVENTS, "volume-created"),
+        "replay what is of no known type": publish(EVENTS, "volume-exploded"),
+        "announce again": publish(ASSIGNMENTS, ASSIGNED),
+        "watch assignments": own_queue_bound(ASSIGNMENTS, "key-assigned.#"),
+        "watch dead letters": own_queue_bound(DEAD, "#"),
+        "count events": look_at(WORK),
+    },
+}
+
+CONFIGURES: Final[dict[str, Act]] = {
+    "declare a queue": declare_queue(OTHERS),
+    "declare an exchange": declare_exchange(OTHERS),
+    "declare the work queue otherwise": declare_queue(WORK),
+    "declare the work queue as it is": lambda channel: channel.queue_declare(
+        WORK, durable=True, arguments=QUORUM
+    ),
+    "declare the events exchange": declare_exchange(EVENTS),
+    "delete the work queue": lambda channel: channel.queue_delete(WORK),
+    "delete the dead queue": lambda channel: channel.queue_delete(DEAD),
+    "delete the events exchange": lambda channel: channel.exchange_delete(EVENTS),
+    "unbind the work queue": lambda channel: channel.queue_unbind(WORK, EVENTS, "#"),
+    "bind the work queue elsewhere": bind(WORK, ASSIGNMENTS, "#"),
+    "bind the dead queue elsewhere": bind(DEAD, EVENTS, "#"),
+    "publish past all exchanges": publish("", WORK),
+    "publish to amq.topic": publish("amq.topic", "volume-created"),
+    "publish dead letters to the queue": publish("", DEAD),
+}
+# A pattern that forgets an end reaches further than its name. Rights are looked at before
+# existence is: where one of these is permitted, the broker says that there is no such thing.
+REACHES: Final[dict[str, Act]] = {
+    **{f"publish to {name}": publish(name, "volume-created") for name in _near(EVENTS)},
+    **{f"announce to {name}": publish(name, ASSIGNED) for name in _near(ASSIGNMENTS)},
+    **{f"bury in {name}": publish(name, "malformed.unknown") for name in _near(DEAD)},
+    **{f"take from {name}": consume(name) for name in (*_near(WORK), *_near(DEAD))},
+}
+NO_QUEUE_OF_ITS_OWN: Final[dict[str, Act]] = {
+    "have the broker name a queue": own_queue_bound(ASSIGNMENTS, "key-assigned.#"),
+    "declare a subscriber's queue": declare_queue(OWN),
+}
+
+MAY_NOT: Final[dict[str, dict[str, Act]]] = {
+    "producer": {
+        **CONFIGURES,
+        **REACHES,
+        **NO_QUEUE_OF_ITS_OWN,
+        "publish what is no event type": publish(EVENTS, "volume-exploded"),
+        "publish a longer type": publish(EVENTS, "volume-created.x"),
+        "publish an assignment": publish(ASSIGNMENTS, ASSIGNED),
+        "publish a dead letter": publish(DEAD, "malformed.unknown"),
+        "take events": consume(WORK),
+        "take dead letters": consume(DEAD),
+        "purge events": lambda channel: channel.queue_purge(WORK),
+    },
+    "worker": {
+        **CONFIGURES,
+        **REACHES,
+        **NO_QUEUE_OF_ITS_OWN,
+        "publish an event": publish(EVENTS, "volume-created"),
+        "take dead letters": consume(DEAD),
+        "purge dead letters": lambda channel: channel.queue_purge(DEAD),
+        "take a subscriber's messages": consume(OWN),
+    },
+    "subscriber": {
+        **CONFIGURES,
+        **REACHES,
+        "have the broker name a queue": own_queue_bound(ASSIGNMENTS, "key-assigned.#"),
+        "bind to more than assignments": both(declare_queue(OWN), bind(OWN, ASSIGNMENTS, "#")),
+        "listen to events": both(declare_queue(OWN), bind(OWN, EVENTS, "#")),
+        "listen to dead letters": both(declare_queue(OWN), bind(OWN, DEAD, "#")),
+        "publish an event": publish(EVENTS, "volume-created"),
+        "publish an assignment": publish(ASSIGNMENTS, ASSIGNED),
+        "publish a dead letter": publish(DEAD, "malformed.unknown"),
+        "take events": consume(WORK),
+        "take dead letters": consume(DEAD),
+        "dead-letter into the events": declare_queue(
+            "kmworker.sub.dlx2", **{"x-dead-letter-exchange": EVENTS}
+        ),
+        "feed the events from an exchange of its own": both(
+            declare_exchange("kmworker.sub.x"),
+            lambda channel: channel.exchange_bind(EVENTS, "kmworker.sub.x", "#"),
+        ),
+    },
+    "operator": {
+        **CONFIGURES,
+        **REACHES,
+        "declare a subscriber's queue": declare_queue(OWN),
+        "take events": consume(WORK),
+        "purge events": lambda channel: channel.queue_purge(WORK),
+        "listen to events": own_queue_bound(EVENTS, "#"),
+        "watch more than assignments": own_queue_bound(ASSIGNMENTS, "#"),
+        "publish no assignment to subscribers": publish(ASSIGNMENTS, "volume-created"),
+        "forge a dead letter": publish(DEAD, "malformed.unknown"),
+        "take a subscriber's messages": consume(OWN),
+    },
+}

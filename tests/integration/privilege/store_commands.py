@@ -1,0 +1,198 @@
+"""What each account of the store may run and what it may not, as Redis commands."""
+
+from typing import Final
+
+ITEMS, KEYS, SCOPES, LINEAGE = "km:{p}:items", "km:{p}:keys", "km:{p}:scopes", "km:{p}:lineage"
+WAITING, DEADLINES, STATS = "km:{p}:waiting", "km:{p}:waiting:deadlines", "km:{p}:stats"
+DEKS, PARKED, EXPIRED = "kmsecret:{p}:deks", "kmsecret:{p}:parked", "kmsecret:{p}:expired"
+PROJECTS, FEED, WORKER = "km:projects", "km:feed", "km:worker:host-1-abc"
+
+# As the contract opens them, by the commands that it names.
+OPEN: Final = (
+    *(f"{read} {key}" for key in (ITEMS, KEYS, SCOPES, "km:{p}:holders", STATS, WAITING)
+      for read in ("HGET", "HMGET", "HLEN", "HSCAN")),
+    f"ZRANGEBYLEX {LINEAGE} [a (b LIMIT 0 100",
+    f"ZLEXCOUNT {LINEAGE} [a (b",
+    f"ZRANGE {DEADLINES} 0 0 WITHSCORES",
+    f"ZRANGEBYSCORE {DEADLINES} -inf 1 LIMIT 0 100",
+    f"ZCOUNT {DEADLINES} -inf 1",
+    f"ZCARD {DEADLINES}",
+    f"SSCAN {PROJECTS} 0",
+    f"SCARD {PROJECTS}",
+    *(f"HGETALL {key}" for key in ("km:totals", "km:dead", "km:queues", "km:keyring", WORKER)),
+    f"HGETALL {STATS}",
+    f"TTL {WORKER}",
+    "ZREVRANGE km:workers 0 99 WITHSCORES",
+    *(f"{read} {stream}" for stream in ("km:minutes", FEED)
+      for read in ("XRANGE", "XREVRANGE", "XLEN")),
+    f"TYPE {ITEMS}",
+    f"EXISTS {ITEMS}",
+    "PING",
+)  # fmt: skip
+
+# Their cost grows with the store, and no argument of theirs must limit it.
+UNLIMITED: Final = (
+    *(f"{read} {key}" for key in (ITEMS, KEYS, SCOPES, WAITING)
+      for read in ("HGETALL", "HKEYS", "HVALS")),
+    f"HRANDFIELD {ITEMS} 1000",
+    f"SMEMBERS {PROJECTS}",
+    f"SRANDMEMBER {PROJECTS} 1000",
+    f"SUNION {PROJECTS}",
+    f"ZUNION 1 {LINEAGE}",
+    f"ZRANDMEMBER {LINEAGE} 1000",
+    f"SORT {LINEAGE}",
+    f"SORT_RO {LINEAGE}",
+    f"DUMP {ITEMS}",
+    f"MEMORY USAGE {ITEMS}",
+    "XREAD BLOCK 1000 STREAMS km:feed $",
+    "KEYS *",
+    "SCAN 0",
+    "RANDOMKEY",
+)  # fmt: skip
+
+WRITES: Final = (
+    f"HSET {ITEMS} f v",
+    f"HDEL {ITEMS} f",
+    f"HINCRBY {STATS} create 1",
+    f"SET {ITEMS} v",
+    f"DEL {ITEMS}",
+    f"UNLINK {ITEMS}",
+    f"EXPIRE {ITEMS} 1",
+    f"PERSIST {WORKER}",
+    f"RENAME {ITEMS} km:other",
+    f"COPY {ITEMS} km:other",
+    f"RESTORE {ITEMS} 0 payload",
+    f"SORT {LINEAGE} STORE km:other",
+    f"GETDEL {ITEMS}",
+    f"ZADD {LINEAGE} 0 m",
+    f"ZREM {LINEAGE} m",
+    f"ZRANGESTORE km:other {LINEAGE} 0 -1",
+    f"SADD {PROJECTS} p",
+    f"SREM {PROJECTS} p",
+    f"XADD {FEED} * f v",
+    f"XTRIM {FEED} MAXLEN 0",
+    f"XDEL {FEED} 1-1",
+    f"XGROUP CREATE {FEED} g $",
+)
+
+CODE: Final = (
+    f"EVAL return(1) 1 {ITEMS}",
+    f"EVAL_RO return(1) 1 {ITEMS}",
+    f"EVALSHA {'0' * 40} 1 {ITEMS}",
+    f"EVALSHA_RO {'0' * 40} 1 {ITEMS}",
+    f"FCALL f 1 {ITEMS}",
+    f"FCALL_RO f 1 {ITEMS}",
+    "SCRIPT LOAD return(1)",
+)
+
+SERVER: Final = (
+    "ACL LIST",
+    "ACL SETUSER dashboard +@all",
+    "BGREWRITEAOF",
+    "BGSAVE",
+    "CLIENT KILL ID 1",
+    "CLIENT LIST",
+    "CLIENT PAUSE 1",
+    "CONFIG SET appendonly no",
+    "CONFIG REWRITE",
+    "DBSIZE",
+    "FLUSHALL",
+    "FLUSHDB",
+    "FUNCTION LOAD x",
+    "LATENCY LATEST",
+    "MIGRATE 127.0.0.1 1 k 0 1",
+    "MODULE LIST",
+    "MONITOR",
+    "PSUBSCRIBE *",
+    "PSYNC ? -1",
+    "PUBLISH c m",
+    "REPLICAOF 127.0.0.1 1",
+    "SAVE",
+    "SCRIPT FLUSH",
+    "SHUTDOWN NOSAVE",
+    "SLOWLOG GET",
+    "SUBSCRIBE c",
+    "SWAPDB 0 1",
+)
+
+ELSEWHERE: Final = ("HGET kmx:{p}:items f", "HGET other f", "HSET other f v", "TYPE kmsecrets:x")
+
+SECRETS: Final = (
+    *(
+        f"{read} {key} f"
+        for key in (DEKS, PARKED, EXPIRED)
+        for read in ("HGET", "HMGET", "HEXISTS")
+    ),
+    *(f"{read} {key}" for key in (DEKS, PARKED, EXPIRED) for read in ("HLEN", "EXISTS", "TYPE")),
+    f"HSCAN {DEKS} 0",
+    f"HGETALL {DEKS}",
+    f"HSTRLEN {DEKS} f",
+)
+
+DASHBOARD_MAY_NOT: Final = (
+    *SECRETS, *WRITES, *UNLIMITED, *CODE, *SERVER, *ELSEWHERE, "CONFIG GET *", "INFO",
+)  # fmt: skip
+
+KEY_OPERATOR_MAY: Final = (
+    *OPEN,
+    f"HGET {DEKS} scope",
+    f"HMGET {DEKS} scope",
+    f"HSCAN {DEKS} 0",
+    f"HSCAN {PARKED} 0",
+    "CONFIG GET appendonly",
+    "INFO server",
+)
+KEY_OPERATOR_MAY_NOT: Final = (
+    *WRITES, *UNLIMITED, *CODE, *SERVER, *ELSEWHERE,
+    *(f"{write} {key} f" for key in (DEKS, PARKED) for write in ("HDEL", "DEL", "UNLINK")),
+    f"HSET {DEKS} f v",
+    f"HGETALL {DEKS}",
+)  # fmt: skip
+
+# What it may do, its own run shows. It creates and amends, and takes away only what waits.
+WORKER_MAY_NOT: Final = (
+    f"HGET {DEKS} scope",
+    f"HMGET {DEKS} scope",
+    f"HGETALL {DEKS}",
+    f"HSCAN {DEKS} 0",
+    f"HSTRLEN {DEKS} scope",
+    *(f"HDEL {key} f" for key in (ITEMS, KEYS, SCOPES, "km:{p}:holders", DEKS, "km:keyring")),
+    *(f"{take} {key}" for key in (ITEMS, KEYS, SCOPES, DEKS, PARKED, PROJECTS, "km:keyring")
+      for take in ("DEL", "UNLINK", "PERSIST", "GETDEL")),
+    *(f"EXPIRE {key} 0" for key in (ITEMS, DEKS, PROJECTS, "km:keyring")),
+    *(f"SET {key} v" for key in (ITEMS, DEKS, PROJECTS)),
+    f"RENAME {ITEMS} km:other",
+    f"COPY {DEKS} km:other",
+    f"RESTORE {ITEMS} 0 payload",
+    f"DUMP {DEKS}",
+    f"ZREM {LINEAGE} m",
+    f"ZREMRANGEBYSCORE {LINEAGE} -inf +inf",
+    f"SREM {PROJECTS} p",
+    f"HGETALL {ITEMS}",
+    f"SMEMBERS {PROJECTS}",
+    "EVAL return(1) 1 other",
+    f"EVAL_RO return(1) 1 {ITEMS}",
+    "SCRIPT LOAD return(1)",
+    f"FCALL f 1 {ITEMS}",
+    "KEYS *",
+    "SCAN 0",
+    "INFO",
+    *SERVER,
+    *ELSEWHERE,
+)  # fmt: skip
+
+WANTED_BY_ARITY: Final = {
+    "HGET": ["f"], "HMGET": ["f"], "HSCAN": ["0"], "XRANGE": ["-", "+"], "XREVRANGE": ["+", "-"],
+}  # fmt: skip
+READERS_COMMANDS: Final = {command.split()[0].lower() for command in OPEN} | {
+    "hexists", "time", "zrevrangebylex", "zrevrangebyscore",
+}  # fmt: skip
+"""HGETALL among them, where it is permitted at all."""
+
+
+MAY: Final = {"dashboard": OPEN, "key-operator": KEY_OPERATOR_MAY}
+MAY_NOT: Final = {
+    "dashboard": DASHBOARD_MAY_NOT,
+    "key-operator": KEY_OPERATOR_MAY_NOT,
+    "worker": WORKER_MAY_NOT,
+}
