@@ -80,8 +80,10 @@ class _Fold:
         while queue:
             arrival = queue.popleft()
             self._decide(arrival)
-            # Those that overtook this item follow at once, before anything else.
-            queue.extendleft(reversed(self._held_back.pop(arrival.event.item, [])))
+            # Those that overtook this item follow at once, before anything else. Not if it is
+            # held back itself: two items that name each other would go round for ever.
+            if arrival.event.item in self._overlay:
+                queue.extendleft(reversed(self._held_back.pop(arrival.event.item, [])))
         for waiting in self._held_back.values():
             for arrival in waiting:
                 self._wait(arrival)
