@@ -20,7 +20,7 @@ from kmworker.model import (
     scope_id_for,
 )
 
-__all__ = ["ASSIGNED", "DEAD", "EVENTS", "SOURCE"]
+__all__ = ["ANNOUNCED", "ASSIGNED", "DEAD", "EVENTS"]
 
 SOURCE: Final = "/kmworker"
 PROJECT: Final = "2f1d8b04c6e94f0f9d0c5a7d3f6b1e58"
@@ -69,7 +69,7 @@ EVENTS: Final[dict[str, dict[str, Any]]] = {
 }
 
 
-def _assigned() -> dict[str, Any]:
+def _announced() -> Outgoing:
     """Announce the snapshot of the example, whose volume is the master of its scope."""
     event = EVENTS["snapshot-taken"]
     volume = Item(PROJECT, Kind.VOLUME, VOLUME)
@@ -88,8 +88,7 @@ def _assigned() -> dict[str, Any]:
         assigned_at=NOW,
     )
     held = Held(assignment, key=None, scope=None, data=encode_data(assignment))
-    document: dict[str, Any] = json.loads(announce(held, SOURCE, "").body)
-    return document
+    return announce(held, SOURCE, exchange="")
 
 
 def _dead() -> Outgoing:
@@ -108,5 +107,6 @@ def _dead() -> Outgoing:
     )
 
 
-ASSIGNED: Final = _assigned()
+ANNOUNCED: Final = _announced()
+ASSIGNED: Final[dict[str, Any]] = json.loads(ANNOUNCED.body)
 DEAD: Final = _dead()

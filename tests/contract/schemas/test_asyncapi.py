@@ -17,7 +17,7 @@ from kmworker.events import EVENT_TYPES
 from kmworker.message import Outgoing
 from kmworker.schemas import asyncapi, texts
 from kmworker.schemas.block_yaml import block_yaml
-from kmworker.schemas.examples import DEAD
+from kmworker.schemas.examples import ANNOUNCED, DEAD
 from tests.contract.schemas.official import official_schema
 from tests.contract.schemas.validating import complaints, schema_of
 
@@ -169,9 +169,7 @@ def test_the_routing_keys_are_the_workers() -> None:
     messages = DOCUMENT["components"]["messages"]
     [assigned], [dead] = messages["key-assigned"]["examples"], messages["dead-letter"]["examples"]
     assert address_of("dead", dead) == DEAD.routing_key
-    data = assigned["payload"]["data"]
-    routing_key = f"key-assigned.{data['item']['kind']}.{data['project_id']}"
-    assert address_of("assignments", assigned) == routing_key
+    assert address_of("assignments", assigned) == ANNOUNCED.routing_key
 
 
 def address_of(channel: str, example: dict[str, Any]) -> str:
@@ -187,12 +185,19 @@ def address_of(channel: str, example: dict[str, Any]) -> str:
     return address.format(**values)
 
 
-def test_messages_are_persistent_and_mandatory() -> None:
-    for name in ("sendAssignments", "sendDeadLetters"):
-        binding = DOCUMENT["operations"][name]["bindings"]["amqp"]
-        assert (binding["deliveryMode"], binding["mandatory"]) == (2, True)
-    assert DEAD.properties["delivery_mode"] == 2
-    assert isinstance(DEAD, Outgoing)
+@pytest.mark.parametrize(
+    ("operation", "message"), [("sendAssignments", ANNOUNCED), ("sendDeadLetters", DEAD)], ids=str
+)
+def test_messages_are_persistent_and_mandatory(operation: str, message: Outgoing) -> None:
+    binding = DOCUMENT["operations"][operation]["bindings"]["amqp"]
+    assert binding["deliveryMode"] == message.properties["delivery_mode"]
+    assert binding["mandatory"] is True
+
+
+def test_an_assignments_properties_are_the_workers() -> None:
+    described = DOCUMENT["components"]["messages"]["key-assigned"]
+    assert described["contentType"] == ANNOUNCED.properties["content_type"]
+    assert described["bindings"]["amqp"]["messageType"] == ANNOUNCED.properties["type"]
 
 
 # --- as YAML ----------------------------------------------------------------------------

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from kmworker.announcement import announce, encode_data
@@ -23,7 +23,9 @@ from kmworker.model import (
     Item,
     Kind,
 )
+from kmworker.policy import MAX_DEK_BITS
 from kmworker.schemas import asyncapi
+from kmworker.schemas.examples import ASSIGNED
 from tests.contract.schemas.drawing import EVENT_TYPES, LETTERS, from_schema
 from tests.contract.schemas.validating import Schema, complaints, schema_of
 
@@ -54,13 +56,29 @@ ASSIGNMENTS = st.builds(
     encryption=st.builds(
         Encryption,
         from_schema(DATA["encryption"]["properties"]["cipher"]),
-        st.integers(1, 512).map(lambda size_bytes: 8 * size_bytes),
+        st.integers(1, MAX_DEK_BITS // 8).map(lambda size_bytes: 8 * size_bytes),
     ),
     data_action=st.sampled_from(DataAction),
     reencrypt_from=st.none() | UUIDS,
     rule=st.from_regex(r"^(guard:)?[a-z0-9][a-z0-9-]{0,63}\Z"),
     cause=st.builds(Cause, from_schema(INCOMING["id"]), SOURCES, st.sampled_from(EVENT_TYPES)),
     assigned_at=MOMENTS,
+)
+
+
+LONGEST = Assignment(
+    item=Item("p" * 128, Kind.PARTITION, "i" * 255),
+    disposition=Disposition.CREATE,
+    key_id="0f8e5c52-1d27-4c55-9b1e-6a1d7c1e9f01",
+    scope_id="e2f411bc-ba5e-54c1-93fc-95111b808bab",
+    source=Item("p" * 128, Kind.PARTITION, "i" * 255),
+    node="é" * 255,
+    encryption=Encryption("c" * 128, MAX_DEK_BITS),
+    data_action=DataAction.REENCRYPT,
+    reencrypt_from="0f8e5c52-1d27-4c55-9b1e-6a1d7c1e9f00",
+    rule="r" * 64,
+    cause=Cause("e" * 255, "😀" * 255, "snapshot-taken"),
+    assigned_at=rfc3339(0),
 )
 
 
@@ -71,6 +89,7 @@ def sent(assignment: Assignment, source: str) -> dict[str, Any]:
 
 
 @given(ASSIGNMENTS, SOURCES)
+@example(LONGEST, "😀" * 255)
 def test_an_announcement_is_valid(assignment: Assignment, source: str) -> None:
     assert complaints(schema_of("key-assigned"), sent(assignment, source)) == []
 
@@ -99,8 +118,7 @@ WRONG = [
 
 @pytest.mark.parametrize(("name", "value"), WRONG, ids=str)
 def test_what_the_worker_never_sends_is_not_valid(name: str, value: object) -> None:
-    [example] = schema_of("key-assigned")["examples"]
-    wrong = example | {"data": example["data"] | {name: value}}
+    wrong = ASSIGNED | {"data": ASSIGNED["data"] | {name: value}}
     assert len(complaints(schema_of("key-assigned"), wrong)) == 1
 
 

@@ -65,6 +65,8 @@ class Day:
     """Dead letters, as the operator found them."""
     denials: list[Mapping[str, Any]]
     """What the store has refused to anyone."""
+    log: str
+    """All that the worker has said."""
     used: set[str]
     """The commands that the store has run."""
 
@@ -103,7 +105,7 @@ def day(installation: Installation) -> Day:
     with broker.connect("operator") as connection:
         channel = connection.channel()
         letters = list(iter(lambda: take(channel, DEAD), None))
-    return Day(installation, heard, letters, store.denials(), used)
+    return Day(installation, heard, letters, store.denials(), worker.log.read_text(), used)
 
 
 def produce(broker: Broker, *messages: Message) -> None:
@@ -154,6 +156,9 @@ def test_a_worker_makes_assignments_of_events_and_letters_of_the_rest(day: Day) 
 def test_nobody_meets_the_limits_of_an_account_in_doing_its_job(day: Day) -> None:
     refused = {(entry["username"], entry["context"], entry["object"]) for entry in day.denials}
     assert refused == set()
+    # What scripts ask for before they write is refused without a note.
+    assert "the store refuses" not in day.log
+    assert "ACCESS_REFUSED" not in day.log
 
 
 def test_a_worker_may_call_nothing_that_it_never_calls(day: Day) -> None:
