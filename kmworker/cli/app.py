@@ -28,6 +28,7 @@ class KMWorker(Program):
         "key": "Handle DEKs, for key operators.",
         "doctor": "Check broker, store, keyring and policy, and change nothing.",
         "keyring": "Make and look at the keyring of KEKs.",
+        "schemas": "Print or write the JSON Schemas and the AsyncAPI document.",
     }
 
 

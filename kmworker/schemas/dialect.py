@@ -5,6 +5,7 @@ the document say the same; nothing here needs a later one. What programs differ 
 left out: references (draft-07 ignores what stands beside one), `anyOf` with null (generated
 code becomes a union of classes), `format` (an assertion to some, a comment to others, and
 stricter than the worker about leap seconds), and `\u` in patterns (unknown to Go's).
+Patterns are ECMA 262, where `$` is the end; to Python's `re` it is also before a last line break.
 """
 
 import re

@@ -20,6 +20,7 @@ ALWAYS_REFUSED: Final = (
     "an integer written with a fraction or an exponent (1.0), or of thousands of digits",
     "half a surrogate pair in a text",
     "a time that does not exist, such as the 30th of February",
+    "a line break at the end of an id or a name, which validators in Python overlook",
     "a routing key that differs from `type`",
 )
 ALSO_REFUSED: Final = {

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jsonschema import Draft7Validator
 
 from kmworker.decision import Refuse, decide
 from kmworker.errors import Reason
@@ -245,6 +246,7 @@ def deep() -> Any:
 BODY = json.dumps(FULL["volume-created"]).encode()
 SIZE_WORDS = "a body of more than 64 KiB, not in UTF-8, or nested too deeply to be read"
 INTEGER_WORDS = "an integer written with a fraction or an exponent (1.0), or of thousands of digits"
+LINE_BREAK_WORDS = "a line break at the end of an id or a name, which validators in Python overlook"
 UNLISTED_WORDS = "`encryption` without `key_bits` for a cipher that the policy does not list"
 OPENED = BODY[:-1] + b', "x": '
 
@@ -320,8 +322,17 @@ def test_an_unlisted_cipher_without_a_size_is_refused_where_the_policy_is_known(
 
 
 @pytest.mark.parametrize("event_type", EVENT_TYPES)
+def test_validators_in_python_overlook_a_line_break_at_the_end(event_type: str) -> None:
+    event = changed(event_type, ("data", "project_id"), "2f1d\n")
+    assert Draft7Validator(schema_of(event_type)).is_valid(event)
+    assert not is_valid(event_type, event)
+    assert not taken(event_type, event)
+    assert LINE_BREAK_WORDS in listed(schema_of(event_type))
+
+
+@pytest.mark.parametrize("event_type", EVENT_TYPES)
 def test_every_line_of_the_written_list_is_shown_here(event_type: str) -> None:
-    shown = {beyond.words for beyond in EXCEPTIONS.values()} | {UNLISTED_WORDS}
+    shown = {beyond.words for beyond in EXCEPTIONS.values()} | {UNLISTED_WORDS, LINE_BREAK_WORDS}
     assert listed(schema_of(event_type)) <= shown
 
 

@@ -77,7 +77,6 @@ class Scene:
         none_of(self.store_problems())
         none_of(check_dashboards.minute_problems(self.reader))
         none_of(check_dashboards.open_key_problems(self.reader))
-        self.site.run("verify")
         self.check_keys(rng)
 
     def check_keys(self, rng: Random) -> None:

@@ -1,0 +1,36 @@
+"""``kmworker schemas``: what messages look like, for programs of others."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kmworker.cli.output import line, note
+from kmworker.cli.program import examples, group
+from kmworker.schemas import texts, write_schemas
+
+__all__ = ["app"]
+
+app = group()
+
+
+@app.command(
+    epilog=examples("kmworker schemas", "kmworker schemas --output schemas/"),
+)
+def schemas(
+    output: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write the files there.")
+    ] = None,
+) -> None:
+    """Print or write the JSON Schemas and the AsyncAPI document.
+
+    Without --output all files are printed, each after a line with its name.
+    """
+    if output is not None:
+        for path in write_schemas(output):
+            note(f"wrote {path}")
+        return
+    for name, text in texts().items():
+        line(f"# {name}")
+        for row in text.splitlines():
+            line(row)
