@@ -557,6 +557,8 @@ def test_another_item_or_body_has_another_entry_name() -> None:
 
 NAMES = ("a", "b")
 ITEMS = [make(name) for make in (volume, snapshot) for name in NAMES] + [replica("a"), replica("b")]
+
+
 def test_items_that_name_each_other_as_source_wait_for_each_other() -> None:
     one = arrived(event_of(volume("one"), volume("two")))
     two = arrived(event_of(volume("two"), volume("one")))

@@ -4,6 +4,9 @@ Each test is a history that must end as if nothing had happened, played once for
 place at which a connection can break, before the call has its effect or after it.
 """
 
+from collections.abc import Mapping
+from functools import cache
+
 import pytest
 
 from kmworker.errors import StoreUnavailable
@@ -42,13 +45,19 @@ def play(troubles: Troubles, max_attempts: int = 1) -> Installation:
     return site
 
 
-def boundaries(port: str) -> list[tuple[str, int]]:
-    """Every boundary that the undisturbed history crosses, with its number among its like."""
+@cache
+def crossed() -> Mapping[str, int]:
+    """How often the undisturbed history crosses each boundary."""
     troubles = Troubles()
     play(troubles)
+    return troubles.counts()
+
+
+def boundaries(port: str) -> list[tuple[str, int]]:
+    """Every boundary of a port, with its number among its like."""
     return [
         (point, number)
-        for point, times in troubles.counts().items()
+        for point, times in crossed().items()
         if point.startswith(port)
         for number in range(times)
     ]

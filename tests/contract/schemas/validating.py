@@ -1,5 +1,6 @@
 """Schemas as a program of another language would apply them."""
 
+import json
 import re
 from collections.abc import Iterator
 from functools import cache
@@ -8,6 +9,7 @@ from typing import Any
 from jsonschema import Draft7Validator, ValidationError
 from jsonschema.validators import extend
 
+from kmworker.events import Event, parse
 from kmworker.schemas import json_schemas
 
 Schema = dict[str, Any]
@@ -36,6 +38,11 @@ def schema_of(message: str) -> Schema:
 def is_valid(message: str, value: object) -> bool:
     """Whether the published schema accepts a message."""
     return bool(_validator(message).is_valid(value))
+
+
+def is_taken(event_type: str, event: object) -> bool:
+    """Whether the worker takes an event, once it is written as JSON."""
+    return isinstance(parse(json.dumps(event).encode(), None, event_type), Event)
 
 
 def complaints(schema: Schema, value: object) -> list[str]:
