@@ -44,16 +44,18 @@ def test_an_idle_worker_stops_at_once() -> None:
     assert site.redis.hget(site.names.worker("worker-1"), "state") == b"stopped"
 
 
-def test_a_stop_finishes_what_waited_for_a_source_at_hand() -> None:
+def test_a_stop_finishes_what_waited_for_a_source_at_hand_and_takes_nothing_with_it() -> None:
     site = Installation(Limits(batch_max=2))
     early = [snapshot(f"s{number}", "v") for number in range(5)]
     site.publish(*early)
     site.process().run()
-    site.publish(volume("v"))
+    site.publish(volume("v"), volume("w"), volume("later"))
     process = site.process()
     stop_at(process, Step.RECEIVE)
     process.worker.run()
-    assert_all_assigned(site, volume("v"), *early)
+    assert "volume:later" not in site.announced()
+    site.process().run()
+    assert_all_assigned(site, volume("v"), volume("w"), volume("later"), *early)
 
 
 def test_a_stop_waits_for_servers_to_come_back() -> None:

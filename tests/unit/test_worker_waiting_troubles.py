@@ -63,6 +63,32 @@ def test_a_waiting_event_that_ends_every_worker_is_given_up(max_attempts: int) -
     assert_settled(site)
 
 
+def test_waiting_events_that_were_tried_before_are_tried_one_by_one() -> None:
+    site = Installation()
+    early = [snapshot(f"s{number}", "v") for number in range(5)]
+    site.publish(*early)
+    site.process().run()
+    site.publish(volume("v"))
+    dying = site.process()
+    dying.troubles.at("bus.publish", Crash(), skip=1)
+    with pytest.raises(Crash):
+        dying.run()
+    dying.die()
+    site.let_pass(site.limits.sweep_s)
+    process = site.process()
+    sizes: list[int] = []
+    run = process.path.run
+
+    def ran(arrivals: Sequence[Arrival], dead: Sequence[Dead]) -> Left:
+        sizes.append(len(arrivals))
+        return run(arrivals, dead)
+
+    process.path.run = ran  # type: ignore[method-assign]
+    process.run()
+    assert sizes == [1] * len(early)
+    assert_all_assigned(site, volume("v"), *early)
+
+
 @pytest.mark.parametrize("max_attempts", [1, 3])
 def test_a_waiting_event_that_fails_by_our_fault_is_given_up_and_its_neighbours_are_not(
     max_attempts: int, monkeypatch: pytest.MonkeyPatch
