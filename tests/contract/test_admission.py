@@ -46,7 +46,7 @@ def test_a_durable_store_is_admitted(start: Start[StoreServer], stand_on: StandO
 
 
 @pytest.mark.parametrize(
-    ("words", "option"), VOLATILE.items(), ids=[v for _, v in VOLATILE.values()]
+    ("words", "option"), VOLATILE.items(), ids=["-".join(option) for option in VOLATILE.values()]
 )
 def test_a_store_that_may_lose_a_write_is_refused_and_says_how(
     start: Start[StoreServer], stand_on: StandOn, words: str, option: Option

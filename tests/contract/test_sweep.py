@@ -33,6 +33,7 @@ def pages(store: RedisStore, limit: int) -> list[Swept]:
     """Sweep a project to its end."""
     swept = [store.sweep("p1", limit, "")]
     while swept[-1].after:
+        assert len(swept) < 100
         swept.append(store.sweep("p1", limit, swept[-1].after))
     return swept
 

@@ -186,6 +186,15 @@ def test_records_that_contradict_each_other_break_the_item(
     assert "contradict" in broken(store, R1)
 
 
+def test_another_items_data_under_the_seal_of_its_own_place_breaks_the_item(
+    stand: Stand, store: RedisStore, one: Held, two: Held
+) -> None:
+    # Sealed again: a fault of ours.
+    data = stand.record("p1", "items", two.assignment.item.ref)["data"]
+    stand.rewrite("p1", "items", R1.ref, data=data)
+    assert broken(store, R1) == "replica:r1 holds another item's record"
+
+
 def test_an_item_whose_key_is_not_active_is_held_and_says_so(
     stand: Stand, store: RedisStore, one: Held
 ) -> None:

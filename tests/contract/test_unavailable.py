@@ -10,6 +10,7 @@ from kmworker.errors import Reason, StoreUnavailable
 from kmworker.model import Held
 from kmworker.plan import Entry
 from kmworker.ports import Outcome
+from kmworker.store.connection import store_errors
 from kmworker.store.redis_store import RedisStore
 from kmworker.tally import QueueCounts, Report
 from tests.contract.builders import AT_S, Drafts, snapshot, volume
@@ -34,6 +35,14 @@ def derive(stand: Stand, store: RedisStore, draft: Drafts) -> Any:
     )
 
 
+def send_plainly(stand: Stand, _store: RedisStore, _draft: Drafts) -> Any:
+    """Send a pipeline whose errors the client library puts into words of its own."""
+    with store_errors():
+        pipeline = stand.client().pipeline(transaction=False)
+        pipeline.hset(stand.top("dead"), "conflict", 1)
+        pipeline.execute()
+
+
 READS: dict[str, Work] = {
     "look-up": lambda _, store, __: store.look_up([V1]),
     "projects": lambda _, store, __: store.projects(),
@@ -48,6 +57,7 @@ WRITES: dict[str, Work] = {
     "lease": lambda _, store, __: store.lease("other-work", "w1", 60),
     "count-attempt": lambda _, store, __: store.count_attempt("d1"),
     "forget-attempts": lambda _, store, __: store.forget_attempts("d1"),
+    "plain-pipeline": send_plainly,
     "report": lambda stand, _, __: stand.reports().write(REPORT),
 }
 # Deleting takes no memory, so a full server still does it.

@@ -84,9 +84,10 @@ def test_waiting_events_that_were_tried_before_are_tried_one_by_one() -> None:
         return run(arrivals, dead)
 
     process.path.run = ran  # type: ignore[method-assign]
+    site.publish(volume("fresh"), volume("fresher"))
     process.run()
-    assert sizes == [1] * len(early)
-    assert_all_assigned(site, volume("v"), *early)
+    assert sizes == [*[1] * len(early), 2]
+    assert_all_assigned(site, volume("v"), volume("fresh"), volume("fresher"), *early)
 
 
 @pytest.mark.parametrize("max_attempts", [1, 3])
@@ -112,6 +113,28 @@ def test_a_waiting_event_that_fails_by_our_fault_is_given_up_and_its_neighbours_
     assert headers["x-kmworker-attempts"] == max_attempts
     assert len(site.announced()) == 11
     assert_settled(site)
+
+
+def test_a_waiting_event_between_two_tries_is_not_forgotten(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    site = Installation()
+    site.publish(snapshot("s", "v"))
+    site.process().run()
+    process = site.process()
+    site.publish(volume("v"))
+    process.turn()
+
+    def broken(*_known: Any) -> Any:
+        raise ValueError
+
+    with monkeypatch.context() as patch:
+        patch.setattr("kmworker.batch.decide", broken)
+        process.turn()
+    process.troubles.at("bus.receive", Lost())
+    process.run()
+    assert process.troubles.over()
+    assert_all_assigned(site, volume("v"), snapshot("s", "v"))
 
 
 def test_servers_that_go_away_do_not_count_against_a_waiting_event() -> None:
