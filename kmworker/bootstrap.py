@@ -4,12 +4,14 @@ import os
 import platform
 import secrets
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
-from kmworker.bus.choice import open_bus
+from kmworker.anchor import Anchor
+from kmworker.bus.choice import open_bus, open_keep
 from kmworker.bus.topology import Topology
 from kmworker.clock import SystemClock, rfc3339
 from kmworker.crypto import Keyring, KeyringVault
@@ -17,7 +19,8 @@ from kmworker.errors import SetupError
 from kmworker.path import BatchPath, Exchanges, Step
 from kmworker.plan import Fresh
 from kmworker.policy import Policy, load_policy
-from kmworker.redis_client import Client
+from kmworker.ports import Keep
+from kmworker.redis_client import Client, Gate
 from kmworker.reporting import Reporter
 from kmworker.settings import Settings
 from kmworker.store.admission import Admission
@@ -29,7 +32,7 @@ from kmworker.tally import Tally
 from kmworker.waiting import Sweeper
 from kmworker.worker import Worker
 
-__all__ = ["StoreParts", "build_worker", "open_store", "read_policy"]
+__all__ = ["StoreParts", "build_worker", "open_anchor", "open_store", "read_policy"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +63,18 @@ def read_policy(settings: Settings) -> Policy:
         ) from None
 
 
-def open_store(settings: Settings) -> StoreParts:
+def open_store(settings: Settings, worker_id: str, gate: Gate | None = None) -> StoreParts:
     """Build the store; nothing is sent to it yet.
+
+    Args:
+        settings: as loaded.
+        worker_id: whose commits are counted.
+        gate: opened for admission alone, so that no other connection is ever made.
 
     Raises:
         SetupError: no store is configured, or the keyring cannot be used.
     """
-    client = connect(settings.store)
+    client = connect(settings.store, gate)
     vault = KeyringVault(Keyring.load(settings.keyring.path))
     names = Names(settings.store.prefix)
     admission = Admission(
@@ -75,6 +83,8 @@ def open_store(settings: Settings) -> StoreParts:
         source=settings.broker.source,
         allow_volatile=settings.store.allow_volatile,
         check_values=vault.check_values,
+        worker_id=worker_id,
+        gate=gate,
     )
     store = RedisStore(
         client,
@@ -100,8 +110,8 @@ def build_worker(settings: Settings, on_step: Callable[[Step], None] = lambda _:
     """
     clock = SystemClock()
     policy = read_policy(settings)
-    parts = open_store(settings)
     worker_id = f"{platform.node()}-{os.getpid()}-{secrets.token_hex(3)}"
+    parts = open_store(settings, worker_id, Gate())
     batch_max = settings.worker.batch_max
     bus = open_bus(settings.broker, prefetch=2 * batch_max, name=f"kmworker {worker_id}")
     tally = Tally(clock)
@@ -129,6 +139,7 @@ def build_worker(settings: Settings, on_step: Callable[[Step], None] = lambda _:
             every_s=settings.waiting.sweep_s,
             limit=batch_max,
         ),
+        anchor=_anchor(settings, parts, bus.anchor, worker_id),
         reporter=Reporter(
             RedisReports(parts.client, parts.names, clock.monotonic), bus, tally, clock, worker_id
         ),
@@ -136,6 +147,24 @@ def build_worker(settings: Settings, on_step: Callable[[Step], None] = lambda _:
         clock=clock,
         settings=settings.worker,
     )
+
+
+@contextmanager
+def open_anchor(settings: Settings, parts: StoreParts) -> Iterator[Anchor]:
+    """Connect to the anchor alone.
+
+    Raises:
+        SetupError: no broker is configured.
+        BrokerUnavailable: it is not there.
+    """
+    with open_keep(settings.broker, "accept") as keep:
+        yield _anchor(settings, parts, keep, "accept")
+
+
+def _anchor(settings: Settings, parts: StoreParts, keep: Keep, worker_id: str) -> Anchor:
+    # Only who holds the keyring can say which store an anchor is of.
+    identity = parts.vault.check_values(f"anchor/{settings.store.prefix}").values()
+    return Anchor(keep, parts.store, worker_id=worker_id, identity=identity)
 
 
 def _random_id() -> str:

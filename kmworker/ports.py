@@ -4,7 +4,7 @@ Each port promises effects, so that every implementation can be held to the same
 words by the same tests.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
@@ -18,6 +18,7 @@ from kmworker.tally import QueueCounts, Report
 __all__ = [
     "Bus",
     "Committed",
+    "Keep",
     "Outcome",
     "Reports",
     "Store",
@@ -25,6 +26,10 @@ __all__ = [
     "Taken",
     "Vault",
 ]
+
+
+Keep = Callable[[Callable[[list[bytes]], bytes]], None]
+"""`Bus.anchor`."""
 
 
 class Bus(Protocol):
@@ -62,6 +67,14 @@ class Bus(Protocol):
 
     def counts(self) -> QueueCounts:
         """Look at the queues."""
+        ...
+
+    def anchor(self, choose: Callable[[list[bytes]], bytes]) -> None:
+        """Replace the one message that the broker keeps for workers to come.
+
+        ``choose`` gets what is kept (more than one after a crash) and returns what is to be
+        kept from now on. It is not called where nothing can be kept.
+        """
         ...
 
     def tick(self) -> None:
@@ -134,7 +147,20 @@ class Store(Protocol):
         Returns the CloudEvents source that its announcements carry.
 
         Raises:
-            SetupError: it is not durable, or its records belong to another keyring.
+            SetupError: it is not durable, its records belong to another keyring, or it
+                counts fewer commits than this worker remembers.
+        """
+        ...
+
+    def commits(self) -> int:
+        """Return the newest number of commits known to be on disk, by whatever worker."""
+        ...
+
+    def refuse_if_behind(self, anchored: int) -> None:
+        """Compare the store with a number of commits that was kept elsewhere.
+
+        Raises:
+            SetupError: it counts fewer: it went back in time.
         """
         ...
 
@@ -146,6 +172,9 @@ class Store(Protocol):
         """Write all that can be written; a result for each, in order.
 
         An item gets a record if and only if it has none. Asking again is safe.
+
+        Raises:
+            SetupError: the store has forgotten earlier commits; these must not be announced.
         """
         ...
 

@@ -4,20 +4,58 @@ The library would send a whole pipeline again after a timeout. Our scripts bear 
 what is retried, and when, is the worker's to decide: it has the batch.
 """
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
 import redis
 from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as ConnectionLost
 from redis.retry import Retry
 
 from kmworker.errors import SetupError
 from kmworker.settings import redacted_url
 
-__all__ = ["Client", "connect_to"]
+__all__ = ["Client", "Gate", "connect_to"]
 
 Client = redis.Redis
 
 
-def connect_to(url: str, timeout_s: float) -> Client:
+class Gate:
+    """Lets a client connect only while someone looks at what it is connected to.
+
+    The library connects anew by itself, without a word, to whatever answers then: a server
+    that was restored from an old copy, say. A lost connection must be seen to be lost.
+    """
+
+    def __init__(self) -> None:
+        self._is_open = False
+
+    @contextmanager
+    def opened(self) -> Iterator[None]:
+        """Let connections be made."""
+        self._is_open = True
+        try:
+            yield
+        finally:
+            self._is_open = False
+
+    def on_connect(self, connection: Any) -> None:  # noqa: ANN401  # the library's, untyped
+        """Greet the server, or refuse to: the library calls this for each new connection."""
+        if not self._is_open:
+            raise ConnectionLost("the connection was lost")
+        connection.on_connect()
+
+
+def connect_to(
+    url: str, timeout_s: float, on_connect: Callable[[Any], None] | None = None
+) -> Client:
     """Return a client; nothing is sent yet.
+
+    Args:
+        url: of the server.
+        timeout_s: for connecting, and for each answer.
+        on_connect: greets the server on each new connection, in place of the library.
 
     Raises:
         SetupError: the client library does not take the URL.
@@ -29,6 +67,7 @@ def connect_to(url: str, timeout_s: float) -> Client:
             socket_connect_timeout=timeout_s,
             retry=Retry(NoBackoff(), 0),
             protocol=2,
+            redis_connect_func=on_connect,
         )
     except (ValueError, TypeError) as wrong:
         raise SetupError(

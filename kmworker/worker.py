@@ -13,9 +13,10 @@ from typing import Final
 
 import structlog
 
+from kmworker.anchor import Anchor
 from kmworker.clock import Clock
 from kmworker.decision import Refuse
-from kmworker.errors import PermanentError, TransientError, WaitingRoomFull
+from kmworker.errors import PermanentError, SetupError, TransientError, WaitingRoomFull
 from kmworker.message import Delivery
 from kmworker.outcomes import Dead, Left, dead_from
 from kmworker.path import BatchPath, too_many
@@ -49,6 +50,7 @@ class Worker:
         store: Store,
         path: BatchPath,
         sweeper: Sweeper,
+        anchor: Anchor,
         reporter: Reporter,
         tally: Tally,
         clock: Clock,
@@ -59,6 +61,7 @@ class Worker:
         self._store = store
         self._path = path
         self._sweeper = sweeper
+        self._anchor = anchor
         self._reporter = reporter
         self._tally = tally
         self._clock = clock
@@ -89,9 +92,18 @@ class Worker:
         try:
             while not self._is_over():
                 self._turn_or_pause()
+            self._leave()
         finally:
             self._reporter.last()
             self._bus.close()
+
+    def _leave(self) -> None:
+        """Anchor the last commits: whoever starts next remembers nothing of them."""
+        try:
+            if self._admitted:
+                self._anchor.drop()
+        except TransientError as error:
+            log.debug("last commits are not anchored", detail=str(error))
 
     def _is_over(self) -> bool:
         if self._stop_by is None:
@@ -112,9 +124,12 @@ class Worker:
         if not self._admitted:
             source = self._store.admit()
             self._path.exchanges = replace(self._path.exchanges, source=source)
-            self._admitted = True
             log.info("store admitted", source=source)
         self._bus.open()
+        if not self._admitted:
+            # What the store cannot tell of itself, and the broker can.
+            self._anchor.check()
+            self._admitted = True
         # Compared with what we worked on, not with what was before this call: an earlier
         # one may have renewed the channel and failed after that.
         if self._bus.generation != self._generation:
@@ -126,7 +141,8 @@ class Worker:
 
     def _turn(self) -> None:
         """Take what is there and bring it through all steps."""
-        self._keep_alive()
+        if self._keep_alive():
+            self._anchor.drop_if_due()
         self._ready.release(self._store)
         taken = self._sweeper.sweep_if_due(self._ready)
         room = max(self._settings.batch_max - len(self._carried), 0)
@@ -190,7 +206,7 @@ class Worker:
         """Run a batch; if it fails as a whole, its halves, down to the one event at fault."""
         try:
             self._take_up(self._path.run(arrivals, dead), arrivals, dead)
-        except TransientError:
+        except (TransientError, SetupError):
             raise
         except Exception as error:  # noqa: BLE001  # whatever it is, only one event may suffer
             size = len(arrivals) + len(dead)
@@ -286,9 +302,12 @@ class Worker:
             except TransientError as error:
                 log.debug("heartbeat failed", detail=str(error))
 
-    def _keep_alive(self) -> None:
+    def _keep_alive(self) -> bool:
+        """Do what is due about once a second; say whether it was."""
         now = self._clock.monotonic()
-        if now >= self._next_tick:
-            self._next_tick = now + TICK_S
-            self._reporter.report_if_due()
-            self._bus.tick()
+        if now < self._next_tick:
+            return False
+        self._next_tick = now + TICK_S
+        self._reporter.report_if_due()
+        self._bus.tick()
+        return True

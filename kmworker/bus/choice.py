@@ -1,20 +1,23 @@
 """Which broker a URL means."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Protocol
 
+from kmworker.bus.anchor_queue import AnchorQueue
 from kmworker.bus.link import Link
 from kmworker.bus.publisher import Publisher
 from kmworker.bus.rabbit import RabbitBus
 from kmworker.bus.route import Router
 from kmworker.bus.streams import StreamBus
 from kmworker.bus.subscriber import RabbitSubscriber, StreamSubscriber, Subscriber
+from kmworker.bus.topology import Topology
 from kmworker.message import Outgoing
-from kmworker.ports import Bus
+from kmworker.ports import Bus, Keep
 from kmworker.redis_client import Client, connect_to
 from kmworker.settings import STREAM_SCHEMES, BrokerSettings
 
-__all__ = ["Publishing", "open_bus", "open_publisher", "open_subscriber"]
+__all__ = ["Publishing", "open_bus", "open_keep", "open_publisher", "open_subscriber"]
 
 
 class Publishing(Protocol):
@@ -86,6 +89,30 @@ def open_subscriber(settings: BrokerSettings, exchange: str, patterns: Sequence[
     if client is None:
         return RabbitSubscriber(settings, exchange, patterns)
     return StreamSubscriber(client, exchange, patterns)
+
+
+@contextmanager
+def open_keep(settings: BrokerSettings, name: str) -> Iterator[Keep]:
+    """Connect for the anchor alone: nothing is consumed.
+
+    Raises:
+        SetupError: no broker is configured.
+        BrokerUnavailable: it is not there.
+    """
+    if _stream_client(settings) is not None:
+        yield lambda _choose: None
+        return
+    link = Link(settings, f"kmworker {name}")
+    publisher = Publisher(Link(settings, f"kmworker {name} publisher"), settings.confirm_timeout_s)
+    queue = AnchorQueue(link, Topology(settings.namespace))
+    try:
+        link.open()
+        queue.open()
+        publisher.open()
+        yield lambda choose: queue.swap(choose, publisher.publish)
+    finally:
+        publisher.close()
+        link.close()
 
 
 def _stream_client(settings: BrokerSettings) -> Client | None:

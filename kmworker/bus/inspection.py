@@ -70,6 +70,12 @@ class Inspection:
             if self._ask(_publish_in_vain, exchange) is _FORBIDDEN:
                 yield f"write {exchange}"
 
+    def may_anchor(self) -> bool:
+        """Say whether the anchor is there, and this user may read and write it."""
+        name = self._topology.anchor
+        answers = {self._ask(question, name) for question in (_consume_in_vain, _publish_in_vain)}
+        return answers.isdisjoint({_FORBIDDEN, _MISSING})
+
     def _queues(self) -> tuple[str, str]:
         return self._topology.work, self._topology.dead
 

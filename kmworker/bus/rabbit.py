@@ -6,12 +6,13 @@ published or acknowledged inside py-amqp's dispatch, where publishing would recu
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import Any, Final
 
 from amqp import spec
 
+from kmworker.bus.anchor_queue import AnchorQueue
 from kmworker.bus.frames import RawDelivery, delivery_frames
 from kmworker.bus.link import Link
 from kmworker.bus.publisher import Publisher
@@ -40,6 +41,7 @@ class RabbitBus:
             options={"frame_handler": delivery_frames(self._on_delivery)},
         )
         self._publisher = Publisher(Link(settings, f"{name} publisher"), settings.confirm_timeout_s)
+        self._anchor = AnchorQueue(self._link, self._topology)
         self._arrived: deque[Delivery] = deque()
         self._unacknowledged: dict[int, None] = {}
         self._channel: Any = None
@@ -93,6 +95,10 @@ class RabbitBus:
         dead, _subscribers = self._count(self._topology.dead)
         return QueueCounts(work, dead, consumers)
 
+    def anchor(self, choose: Callable[[list[bytes]], bytes]) -> None:
+        """Replace the anchor, on a broker that keeps one for us."""
+        self._anchor.swap(choose, self.publish)
+
     def tick(self) -> None:
         """Keep idle connections alive."""
         self._tick_consumer()
@@ -112,6 +118,7 @@ class RabbitBus:
     def _open_consumer(self) -> None:
         self._link.open()
         self._topology_checked()
+        self._anchor.open()
         self.generation += 1
         self._arrived.clear()
         self._unacknowledged.clear()

@@ -7,7 +7,7 @@ whoever finds the consumer's sign of life gone.
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import Any, Final
 
@@ -104,6 +104,9 @@ class StreamBus:
             work = self._client.xlen(self._topology.work) - group["pending"]
             dead = self._client.xlen(self._topology.dead)
             return QueueCounts(max(work, 0), dead, len(self._living()))
+
+    def anchor(self, choose: Callable[[list[bytes]], bytes]) -> None:
+        """Keep nothing: queue and store are one server, and would go back in time together."""
 
     def tick(self) -> None:
         """Give a sign of life."""

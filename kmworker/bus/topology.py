@@ -1,5 +1,6 @@
 """The broker's side of the contract: exchanges, queues and bindings."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -41,6 +42,27 @@ class Topology:
         """Return the exchange, and the queue, of what cannot be processed."""
         return f"{self.namespace}.dead"
 
+    @property
+    def anchor(self) -> str:
+        """Return the exchange, and the queue, of the one message that workers keep there."""
+        return f"{self.namespace}.anchor"
+
+    def ensure_anchor(self, connection: Any) -> bool:
+        """Declare the anchor's names or check that they are there; say whether they are.
+
+        Not part of what every broker must have: without it only workers that were running
+        notice a store that went back in time.
+        """
+        for passive in (False, True):
+            channel = connection.channel()
+            try:
+                self._declare(channel, (self.anchor,), {self.anchor: self.anchor}, passive=passive)
+            except (AccessRefused, NotFound, PreconditionFailed):
+                continue
+            channel.close()
+            return True
+        return False
+
     def ensure(self, connection: Any) -> None:
         """Declare what is missing; without the right to, check that it is there.
 
@@ -58,7 +80,9 @@ class Topology:
         # open it again: so a channel of its own, thrown away.
         channel = connection.channel()
         try:
-            self._declare(channel, passive=passive)
+            exchanges = (self.events, self.assignments, self.dead)
+            queues = {self.work: self.events, self.dead: self.dead}
+            self._declare(channel, exchanges, queues, passive=passive)
         except PreconditionFailed as wrong:
             raise SetupError(
                 f"the broker has one of {self.namespace}.* as something else: {wrong}",
@@ -70,12 +94,19 @@ class Topology:
             ) from None
         channel.close()
 
-    def _declare(self, channel: Any, *, passive: bool) -> None:
-        for exchange in (self.events, self.assignments, self.dead):
+    def _declare(
+        self,
+        channel: Any,
+        exchanges: Iterable[str],
+        queues: Mapping[str, str],
+        *,
+        passive: bool,
+    ) -> None:
+        for exchange in exchanges:
             channel.exchange_declare(
                 exchange, "topic", durable=True, auto_delete=False, passive=passive
             )
-        for queue, exchange in ((self.work, self.events), (self.dead, self.dead)):
+        for queue, exchange in queues.items():
             channel.queue_declare(
                 queue, durable=True, auto_delete=False, arguments=dict(QUORUM), passive=passive
             )

@@ -25,6 +25,7 @@ from kmworker.redis_client import connect_to
 from kmworker.settings import STREAM_SCHEMES, Settings, redacted_url
 from kmworker.store.admission import check_values_in, refuse_other_keyring
 from kmworker.store.connection import refuse_volatile
+from kmworker.store.history import INCIDENT, NUMBER
 from kmworker.store.names import Names
 from kmworker.store.views import Views
 
@@ -34,7 +35,7 @@ OLDEST_STORE: Final = 7
 SKEW_MAX_S: Final = 2.0
 OK, FAILED, PASSED_OVER = "ok", "failed", "not checked"
 COLUMN: Final = 15
-OF_STORE: Final = ("durability", "records", "clock")
+OF_STORE: Final = ("durability", "history", "records", "clock")
 EVERYTHING_ELSE: Final = (
     "keyring", "policy", "broker", "queues", "permissions", "store", *OF_STORE,
 )  # fmt: skip
@@ -178,7 +179,10 @@ def _permissions(inspection: Inspection) -> str:
     if missing:
         hint = "grant them with rabbitmqctl set_permissions; see config/rabbitmq/"
         raise SetupError(f"this user may not {' nor '.join(missing)}", hint)
-    return "this user may consume and publish"
+    if inspection.may_anchor():
+        return "this user may consume and publish"
+    # A worker does without, and says so.
+    return "this user may consume and publish; no anchor is kept (see config/rabbitmq/)"
 
 
 # --- the store ----------------------------------------------------------------------
@@ -197,6 +201,7 @@ def _store(settings: Settings, *, has_keyring: bool) -> Iterator[Finding]:
         yield from _passed_over("the store", *OF_STORE)
         return
     yield _checked("durability", lambda: _durability(settings, views))
+    yield _checked("history", lambda: _history(views))
     if has_keyring:
         yield _checked("records", lambda: _records(settings, views))
     else:
@@ -221,6 +226,15 @@ def _durability(settings: Settings, views: Views) -> str:
             raise
         return f"allowed by store.allow_volatile: {error}"
     return "what is acknowledged is on disk, and no key is evicted"
+
+
+def _history(views: Views) -> str:
+    incident = views.field("commits", INCIDENT)
+    if incident is not None:
+        hint = f"restore the newest copy, or go on without what it lost: kmworker accept {incident}"
+        raise SetupError(f"incident {incident}: the store went back in time", hint)
+    number = views.field("commits", NUMBER) or "no"
+    return f"{number} commits, none seen to be lost"
 
 
 def _records(settings: Settings, views: Views) -> str:

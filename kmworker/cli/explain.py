@@ -88,7 +88,9 @@ def explain(  # noqa: PLR0913  # its options
         return
     events = _events(drafts_of(words, file))
     if source_encryption is None and source_state is None and configured.store.url is not None:
-        known: Mapping[Item, State] = open_store(configured).store.look_up(items_to_look_up(events))
+        known: Mapping[Item, State] = open_store(configured, "explain").store.look_up(
+            items_to_look_up(events)
+        )
     else:
         known = _assumed(events, policy, source_encryption, source_state)
     explanations = list(explain_events(events, known, policy))

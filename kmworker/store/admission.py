@@ -1,7 +1,7 @@
 """May this worker use this store? Asked at start and after each reconnection.
 
-A store that forgets an acknowledged write, or one whose records belong to another
-keyring, would sooner or later give one item two keys.
+A store that forgets an acknowledged write, one that has forgotten some, or one whose
+records belong to another keyring, would sooner or later give one item two keys.
 """
 
 from collections.abc import Callable, Mapping
@@ -10,7 +10,9 @@ from typing import Any
 import redis
 
 from kmworker.errors import SetupError
+from kmworker.redis_client import Gate
 from kmworker.store.connection import refuse_volatile, store_errors
+from kmworker.store.history import History
 from kmworker.store.names import Names
 from kmworker.store.scripts import Scripts
 
@@ -20,9 +22,13 @@ CHECK = "check:"
 
 
 class Admission:
-    """Looks at durability, and at whose records the store holds."""
+    """Looks at durability, at whose records the store holds, and whether it has all of them.
 
-    def __init__(
+    Attributes:
+        history: what this worker remembers of the store's commits.
+    """
+
+    def __init__(  # noqa: PLR0913  # its parts; one place builds it
         self,
         client: redis.Redis,
         names: Names,
@@ -30,12 +36,16 @@ class Admission:
         source: str,
         allow_volatile: bool,
         check_values: Callable[[str], Mapping[str, str]],
+        worker_id: str,
+        gate: Gate | None = None,
     ) -> None:
         self._client: Any = client  # its types leave open whether replies are bytes
         self._names = names
         self._source = source
         self._allow_volatile = allow_volatile
         self._check_values = check_values
+        self.history = History(client, names, worker_id=worker_id, is_tolerant=allow_volatile)
+        self._gate = gate or Gate()
 
     def admit(self) -> str:
         """Return the CloudEvents source that this store's announcements carry.
@@ -47,14 +57,17 @@ class Admission:
             SetupError: the store may not be used.
             StoreUnavailable: it is not there.
         """
-        if not self._allow_volatile:
-            refuse_volatile(self._client)
-        with store_errors():
-            found = self._read()
-            if not found:
-                self._register()
+        with self._gate.opened():
+            if not self._allow_volatile:
+                refuse_volatile(self._client)
+            with store_errors():
                 found = self._read()
-            return self._verified(found)
+                if not found:
+                    self._register()
+                    found = self._read()
+                source = self._verified(found)
+                self.history.check()
+                return source
 
     def _read(self) -> dict[str, str]:
         fields = self._client.hgetall(self._names.top("keyring"))

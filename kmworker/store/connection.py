@@ -14,7 +14,7 @@ from redis.exceptions import (
 )
 
 from kmworker.errors import PermanentError, Reason, SetupError, StoreUnavailable
-from kmworker.redis_client import Client, connect_to
+from kmworker.redis_client import Client, Gate, connect_to
 from kmworker.settings import StoreSettings
 
 __all__ = ["Client", "connect", "is_no_number", "refuse_volatile", "store_errors", "translate"]
@@ -29,8 +29,12 @@ NOT_NOW: Final = (
 NOT_PERMITTED: Final = ("The user executing the script can't", "ACL failure in script")
 
 
-def connect(settings: StoreSettings) -> Client:
+def connect(settings: StoreSettings, gate: Gate | None = None) -> Client:
     """Return a client for the store; nothing is sent yet.
+
+    Args:
+        settings: the store's.
+        gate: outside of which the client must not connect.
 
     Raises:
         SetupError: there is no usable `store.url`.
@@ -40,7 +44,7 @@ def connect(settings: StoreSettings) -> Client:
             "no store is configured",
             hint="set store.url in kmworker.toml or KMWORKER_STORE__URL, e.g. redis://127.0.0.1",
         )
-    return connect_to(settings.url, settings.timeout_s)
+    return connect_to(settings.url, settings.timeout_s, None if gate is None else gate.on_connect)
 
 
 def translate(error: RedisError) -> Exception:

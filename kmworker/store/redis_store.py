@@ -7,7 +7,7 @@ Each project's share is one script, all shares one pipeline. What is returned fr
 import json
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -15,7 +15,7 @@ import redis
 from redis.exceptions import RedisError
 
 from kmworker.clock import Clock, rfc3339
-from kmworker.errors import PermanentError, Reason, UnknownKek
+from kmworker.errors import NotFound, PermanentError, Reason, UnknownKek
 from kmworker.model import Item, State
 from kmworker.plan import AssignWrite, Entry, ParkWrite, Write
 from kmworker.ports import Committed, Outcome, Swept, Taken, Vault
@@ -72,6 +72,7 @@ class RedisStore:
         self._codec = RecordCodec(vault)
         self._names = names
         self._admission = admission
+        self._history = admission.history
         self._scripts = Scripts(client)
         self._waiting_max = waiting_max
         self._waiting_deadline_s = waiting_deadline_s
@@ -83,6 +84,31 @@ class RedisStore:
         # After a reconnection it may be another server: project names are written again.
         self._known_projects.clear()
         return source
+
+    def commits(self) -> int:
+        """Return the newest number of commits known to be on disk."""
+        return self._history.number
+
+    def refuse_if_behind(self, anchored: int) -> None:
+        """Compare the store with a count that was kept elsewhere."""
+        with store_errors():
+            self._history.refuse_if_behind(anchored)
+
+    def accept(self, incident: str, at_least: int) -> None:
+        """Let this store be used although it went back in time.
+
+        Args:
+            incident: its name, which whoever decides this has read.
+            at_least: the newest number of commits that was kept elsewhere.
+
+        Raises:
+            NotFound: there is no such incident.
+        """
+        key = self._names.top("commits")
+        (accepted,), _none = self._scripts.run([("accept", [key], [incident, at_least])])
+        if not accepted:
+            hint = "a worker that refuses the store names it; kmworker doctor does, too"
+            raise NotFound(f"the store has no incident {incident}", hint)
 
     def look_up(self, items: Iterable[Item]) -> dict[Item, State]:
         """Return what is known of each item, in one round trip."""
@@ -115,7 +141,7 @@ class RedisStore:
             shares[project].append(index)
             argv[project] += arguments
         self._register(shares)
-        replies = self._run(("commit", COMMIT_KEYS, project, argv[project]) for project in shares)
+        replies = self._commit(argv)
         results: list[Committed] = [Committed(Outcome.STALE)] * len(writes)
         for indexes, reply in zip(shares.values(), replies, strict=True):
             for index, answer in zip(indexes, reply, strict=True):
@@ -204,12 +230,24 @@ class RedisStore:
         with store_errors():
             self._client.hdel(self._names.top("attempts"), digest)
 
+    def _commit(self, argv: Mapping[str, Sequence[Any]]) -> list[Any]:
+        if not argv:
+            return []
+        calls = [
+            ("commit", self._names.all_of(project, *COMMIT_KEYS), arguments)
+            for project, arguments in argv.items()
+        ]
+        replies, counts = self._scripts.run(calls, self._history.counting())
+        with store_errors():
+            self._history.counted(counts)
+        return replies
+
     def _run(self, calls: Iterable[tuple[str, Sequence[str], str, Sequence[Any]]]) -> list[Any]:
         named: list[Call] = [
             (script, self._names.all_of(project, *keys), argv)
             for script, keys, project, argv in calls
         ]
-        return self._scripts.run(named) if named else []
+        return self._scripts.run(named)[0] if named else []
 
     def _register(self, projects: Iterable[str]) -> None:
         """Write the names of projects that this worker has not seen before."""

@@ -70,6 +70,12 @@ class Views:
         with store_errors():
             return text_of(self.client.hgetall(self.names.top(key)))
 
+    def field(self, key: str, name: str) -> str | None:
+        """Return one field of a hash that belongs to no project, None where there is none."""
+        with store_errors():
+            value = self.client.hget(self.names.top(key), name)
+        return None if value is None else str(value, errors="replace")
+
     def projects(self) -> Iterator[str]:
         """Give every project that has or had a record."""
         with store_errors():

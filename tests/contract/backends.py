@@ -7,6 +7,7 @@ from typing import Protocol
 import fakeredis
 import redis
 
+from kmworker.redis_client import Gate
 from kmworker.settings import StoreSettings
 from kmworker.store.connection import connect
 
@@ -42,8 +43,12 @@ class ServerBackend:
         self._settings = StoreSettings(url=url, timeout_s=timeout_s)
 
     def client(self) -> redis.Redis:
-        """Return a new client, made just as the worker makes its own."""
+        """Return a new client, made just as commands make their own."""
         return connect(self._settings)
+
+    def client_behind(self, gate: Gate) -> redis.Redis:
+        """Return a new client, made just as the worker makes its own."""
+        return connect(self._settings, gate)
 
     def client_as(self, user: str, password: str) -> redis.Redis:
         """Return a new client of another user."""

@@ -11,6 +11,7 @@ from kmworker.crypto import KeyringVault
 from kmworker.model import Held, Item, Place
 from kmworker.plan import AssignWrite
 from kmworker.ports import Committed
+from kmworker.redis_client import Gate
 from kmworker.store.admission import Admission
 from kmworker.store.names import Names
 from kmworker.store.redis_store import RedisStore
@@ -83,6 +84,11 @@ class Stand:
         assert isinstance(self._backend, ServerBackend)
         return self._stack.enter_context(closing_pool(self._backend.client_as(user, password)))
 
+    def client_behind(self, gate: Gate) -> redis.Redis:
+        """Return a client that connects through a gate alone; on a server only."""
+        assert isinstance(self._backend, ServerBackend)
+        return self._stack.enter_context(closing_pool(self._backend.client_behind(gate)))
+
     def client_with(self, rights: str) -> redis.Redis:
         """Return a client of a user with these rights (rules of `ACL SETUSER`)."""
         user, password = f"{self.prefix}-user", "word"
@@ -102,6 +108,8 @@ class Stand:
         waiting_max: int = 1000,
         allow_volatile: bool = True,
         source: str = "/kmworker",
+        worker_id: str = "committer",
+        gate: Gate | None = None,
     ) -> RedisStore:
         """Return one more worker's store."""
         client = client or self.client()
@@ -117,6 +125,8 @@ class Stand:
                 source=source,
                 allow_volatile=allow_volatile,
                 check_values=vault.check_values,
+                worker_id=worker_id,
+                gate=gate,
             ),
             clock=self.clock,
             waiting_max=waiting_max,
@@ -142,9 +152,13 @@ class Stand:
         return f"{self.prefix}:{name}"
 
     def contents(self) -> Contents:
-        """Return every key of this test with its value."""
-        names = self.raw.scan_iter(match=f"{self.prefix}*", count=1000)
-        return {name.decode(): self.value(name) for name in names}
+        """Return every key of this test with its value, but for the counts of commits.
+
+        Those grow with each try, also with one that writes nothing.
+        """
+        counts = {self.top("commits"), self.top("worker:committer")}
+        names = {name.decode() for name in self.raw.scan_iter(match=f"{self.prefix}*", count=1000)}
+        return {name: self.value(name) for name in names - counts}
 
     def value(self, name: str | bytes) -> Any:
         """Return a key's value, whatever its type; None if there is none."""

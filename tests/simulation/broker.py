@@ -77,6 +77,7 @@ class Broker:
         self.topology = Topology(namespace)
         self.journal: list[tuple[str, ...]] = []
         self.queues: dict[str, Queue] = {}
+        self.anchors: list[bytes] = []
         # Without a delivery limit RabbitMQ puts them at the back, with one near the front.
         self._requeue_at_front = requeue_at_front
         self._bindings: list[tuple[str, str, Queue]] = []

@@ -96,6 +96,13 @@ class SimulatedBus:
         self._cross("bus.counts", Links.CONSUMER)
         return QueueCounts(*self._broker.counts())
 
+    def anchor(self, choose: Callable[[list[bytes]], bytes]) -> None:
+        """Replace the anchor."""
+        self._consuming()
+        self._cross("bus.anchor")
+        self._broker.anchors = [choose(self._broker.anchors)]
+        self._cross("bus.anchor done")
+
     def tick(self) -> None:
         """Keep connections alive: a closed one has nothing to keep."""
         self._cross("bus.tick")

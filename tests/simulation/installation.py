@@ -15,6 +15,7 @@ from typing import Any, cast
 
 import fakeredis
 
+from kmworker.anchor import Anchor
 from kmworker.clock import rfc3339
 from kmworker.crypto import Keyring, KeyringVault
 from kmworker.crypto.kek import Kek
@@ -26,6 +27,7 @@ from kmworker.ports import Reports, Store
 from kmworker.reporting import Reporter
 from kmworker.settings import WorkerSettings
 from kmworker.store.admission import Admission
+from kmworker.store.history import History
 from kmworker.store.names import Names
 from kmworker.store.redis_store import RedisStore
 from kmworker.store.reports import RedisReports
@@ -120,7 +122,7 @@ class Installation:
             on_step(step)
 
         bus = SimulatedBus(broker, clock, troubles, prefetch=2 * limits.batch_max)
-        store = cast("Store", Troubled("store", self.store(), troubles))
+        store = cast("Store", Troubled("store", self.store(worker_id=worker_id), troubles))
         real_reports = RedisReports(self.redis, self.names, clock.monotonic)
         reports = cast("Reports", Troubled("reports", real_reports, troubles))
         tally = Tally(clock)
@@ -142,6 +144,7 @@ class Installation:
             sweeper=Sweeper(
                 store, clock, worker_id=worker_id, every_s=limits.sweep_s, limit=limits.batch_max
             ),
+            anchor=Anchor(bus.anchor, store, worker_id=worker_id, identity=["this one"]),
             reporter=Reporter(reports, bus, tally, clock, worker_id),
             tally=tally,
             clock=clock,
@@ -154,7 +157,7 @@ class Installation:
         )
         return Process(worker, bus, path, tally, troubles, steps)
 
-    def store(self, vault: KeyringVault | None = None) -> RedisStore:
+    def store(self, vault: KeyringVault | None = None, *, worker_id: str = "w0") -> RedisStore:
         """Open the store as a process does."""
         vault = vault or self.vault
         admission = Admission(
@@ -163,7 +166,10 @@ class Installation:
             source="/kmworker",
             allow_volatile=True,
             check_values=vault.check_values,
+            worker_id=worker_id,
         )
+        # Whether a store in memory is durable cannot be asked; what it has forgotten can.
+        admission.history = History(self.redis, self.names, worker_id=worker_id)
         return RedisStore(
             self.redis,
             vault,

@@ -10,6 +10,7 @@ from kmworker.events import EVENT_TYPES
 
 EVENTS, WORK = "kmworker.events", "kmworker.events.work"
 ASSIGNMENTS, DEAD = "kmworker.assignments", "kmworker.dead"
+ANCHOR = "kmworker.anchor"
 OWN, LASTING, OTHERS = "kmworker.sub.tests", "kmworker.sub.lasting", "someone.elses"
 ASSIGNED: Final = "key-assigned.volume.p1"
 QUORUM: Final = {"x-queue-type": "quorum"}
@@ -83,6 +84,7 @@ MAY: Final[dict[str, dict[str, Act]]] = {
         "announce for a project with dots": publish(ASSIGNMENTS, "key-assigned.replica.eu1.b@c"),
         "dead-letter": publish(DEAD, "malformed.unknown"),
         "count dead letters": look_at(DEAD),
+        "keep the anchor": both(publish(ANCHOR, ANCHOR), consume(ANCHOR)),
     },
     "subscriber": {
         "declare a durable queue": both(
@@ -152,6 +154,7 @@ MAY_NOT: Final[dict[str, dict[str, Act]]] = {
         "take events": consume(WORK),
         "take dead letters": consume(DEAD),
         "purge events": lambda channel: channel.queue_purge(WORK),
+        "move the anchor": publish(ANCHOR, ANCHOR),
     },
     "worker": {
         **CONFIGURES,

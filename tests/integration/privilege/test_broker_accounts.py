@@ -18,7 +18,7 @@ from kmworker.bus.topology import Topology
 from tests.integration.outside.worker import Site
 
 from .accounts import BROKER_USERS, CONFIG, NAMESPACE, PREFIX, VHOST, Broker, filled, take
-from .broker_acts import DEAD, LASTING, MAY, MAY_NOT, OTHERS, QUORUM, WORK, Act
+from .broker_acts import ANCHOR, DEAD, LASTING, MAY, MAY_NOT, OTHERS, QUORUM, WORK, Act
 
 ACCESS_REFUSED: Final = 403
 NOT_FOUND: Final = 404
@@ -79,12 +79,14 @@ def test_a_producer_publishes_by_command(broker: Broker, tmp_path: Path) -> None
 def test_a_worker_that_may_declare_finds_nothing_else_to_declare(broker: Broker) -> None:
     shipped = json.loads((CONFIG / "rabbitmq" / "definitions.json").read_text())
     topology = Topology(NAMESPACE)
-    names = {topology.events, topology.assignments, topology.dead}
+    names = {topology.events, topology.assignments, topology.dead, topology.anchor}
+    queues = {topology.work, topology.dead, topology.anchor}
     assert {exchange["name"] for exchange in shipped["exchanges"]} == names
-    assert {queue["name"] for queue in shipped["queues"]} == {topology.work, topology.dead}
+    assert {queue["name"] for queue in shipped["queues"]} == queues
     before = _topology(broker)
     with amqp.Connection(f"127.0.0.1:{broker.server.port}", virtual_host=VHOST) as connection:
         topology.ensure(connection)
+        assert topology.ensure_anchor(connection)
     assert _topology(broker) == before
 
 
@@ -116,7 +118,7 @@ def test_redelivery_is_without_limit_on_our_queues_and_on_no_others(
                 broker.server.ctl("clear_policy", "-p", VHOST, policy["name"])
             for queue in (LASTING, OTHERS):
                 channel.queue_delete(queue)
-    assert {queue["name"] for queue in governed if queue["policy"]} == {DEAD, WORK, LASTING}
+    assert {queue["name"] for queue in governed if queue["policy"]} == {DEAD, WORK, ANCHOR, LASTING}
 
 
 def _is_refused(connection: BlockingConnection, act: Act) -> bool:

@@ -37,7 +37,7 @@ def store(folder: Path, monkeypatch: pytest.MonkeyPatch) -> FilledStore:
     filled = FilledStore(folder / "keyring.json")
     monkeypatch.setenv("KMWORKER_STORE__URL", "redis://127.0.0.1")
     for place in ("kmworker.cli.access.connect", "kmworker.bootstrap.connect"):
-        monkeypatch.setattr(place, lambda _settings: filled.client)
+        monkeypatch.setattr(place, lambda _settings, _gate=None: filled.client)
     return filled
 
 

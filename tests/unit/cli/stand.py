@@ -56,6 +56,7 @@ class FilledStore:
                 source=SOURCE,
                 allow_volatile=True,
                 check_values=self.vault.check_values,
+                worker_id="w1",
             ),
             clock=SystemClock(),
             waiting_max=10,

@@ -11,7 +11,7 @@ from kmworker.errors import BrokerUnavailable
 from tests.unit.cli.stand import NOW_S, FilledStore, family, run, said
 
 ALL_NAMES = ["configuration", "keyring", "policy", "broker", "queues", "permissions", "store",
-             "durability", "records", "clock"]  # fmt: skip
+             "durability", "history", "records", "clock"]  # fmt: skip
 DURABLE = {
     "appendonly": "yes",
     "appendfsync": "always",
@@ -42,6 +42,7 @@ class FakeInspection:
     missing: tuple[str, ...] = ()
     others: tuple[str, ...] = ()
     rights: tuple[str, ...] = ()
+    anchors: bool = True
 
     def __init__(self, *_arguments: object) -> None:
         """Take what an inspection takes."""
@@ -57,6 +58,9 @@ class FakeInspection:
 
     def missing_rights(self) -> list[str]:
         return list(self.rights)
+
+    def may_anchor(self) -> bool:
+        return self.anchors
 
 
 @pytest.fixture
@@ -94,7 +98,7 @@ def not_checked() -> list[str]:
     return [name for name, it in findings().items() if it["status"] == "not checked"]
 
 
-def test_a_healthy_installation_is_ten_lines(healthy: FilledStore, folder: Path) -> None:
+def test_a_healthy_installation_is_eleven_lines(healthy: FilledStore, folder: Path) -> None:
     active = healthy.vault.kek_id
     assert said(run("doctor")) == (
         0,
@@ -107,11 +111,25 @@ ok             queues         all of kmworker.* is there
 ok             permissions    this user may consume and publish
 ok             store          Redis 7.0.15 at redis://127.0.0.1
 ok             durability     what is acknowledged is on disk, and no key is evicted
+ok             history        5 commits, none seen to be lost
 ok             records        of this keyring
 ok             clock          the store's is 0.5 s ahead of this host's
 """,
         "",
     )
+
+
+def test_a_broker_without_an_anchor_is_said_to_be_one(
+    healthy: FilledStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FakeInspection, "anchors", False)
+    assert findings()["permissions"]["detail"].endswith("no anchor is kept (see config/rabbitmq/)")
+    assert failed() == {}
+
+
+def test_a_store_that_went_back_in_time_fails_with_its_incident(healthy: FilledStore) -> None:
+    healthy.client.hset("km:commits", "incident", "abc")
+    assert failed() == {"history": "incident abc: the store went back in time"}
 
 
 def test_nothing_is_written_to_the_store(healthy: FilledStore) -> None:
@@ -136,7 +154,7 @@ def test_a_failure_has_its_hint_below_it(
 def test_where_nothing_is_configured_the_causes_are_named_once() -> None:
     assert list(findings()) == ALL_NAMES
     assert set(failed()) == {"keyring", "broker", "store"}
-    assert not_checked() == ["queues", "permissions", "durability", "records", "clock"]
+    assert not_checked() == ["queues", "permissions", "durability", "history", "records", "clock"]
 
 
 def test_a_configuration_that_cannot_be_read_is_the_only_failure(

@@ -1,0 +1,102 @@
+"""One message that the broker keeps for workers to come.
+
+It is replaced, never changed: the new one is confirmed before the old one is acknowledged,
+so that at least one is always there. Whoever looks while another replaces it finds nothing
+for a moment, and looks again.
+"""
+
+from collections.abc import Callable
+from time import sleep
+from typing import Any, Final
+
+import structlog
+
+from kmworker.bus.inspection import Inspection
+from kmworker.bus.link import Link
+from kmworker.bus.topology import Topology
+from kmworker.errors import BrokerUnavailable
+from kmworker.message import Outgoing
+
+__all__ = ["AnchorQueue"]
+
+log = structlog.get_logger()
+
+PERSISTENT: Final = 2
+LOOKS: Final = 3
+LOOK_AGAIN_S: Final = 0.03
+KEPT_MOST: Final = 100
+
+
+class AnchorQueue:
+    """The anchor's queue, on a connection that others use, too."""
+
+    def __init__(self, link: Link, topology: Topology) -> None:
+        self._link = link
+        self._topology = topology
+        self._channel: Any = None
+
+    def open(self) -> None:
+        """Look whether this broker keeps an anchor for us; it need not.
+
+        Raises:
+            BrokerUnavailable: the connection is gone.
+        """
+        self._channel = None
+        with self._link.errors():
+            there = self._topology.ensure_anchor(self._link.connection)
+            if there and Inspection(self._link, self._topology).may_anchor():
+                self._channel = self._link.connection.channel()
+            else:
+                # Once for each connection: an operator may be giving the right just now.
+                log.warning(
+                    "no anchor on the broker",
+                    detail="a worker that starts will not notice a store that went back in time",
+                    hint=f"grant read and write on {self._topology.anchor}; see config/rabbitmq/",
+                )
+
+    def swap(
+        self,
+        choose: Callable[[list[bytes]], bytes],
+        publish: Callable[[list[Outgoing]], list[bool]],
+    ) -> None:
+        """Replace what is kept by what ``choose`` makes of it.
+
+        Raises:
+            BrokerUnavailable: it may not have been replaced; what was kept still is.
+        """
+        if self._channel is None:
+            return
+        kept = self._kept()
+        try:
+            self._publish(choose([message.body for message in kept]), publish)
+        except BrokerUnavailable:
+            # The other connection is gone, not this one: let others find what is kept.
+            self._settle(kept, "basic_reject", requeue=True)
+            raise
+        self._settle(kept, "basic_ack")
+
+    def _publish(self, body: bytes, publish: Callable[[list[Outgoing]], list[bool]]) -> None:
+        name = self._topology.anchor
+        properties = {"content_type": "application/json", "delivery_mode": PERSISTENT}
+        if not all(publish([Outgoing(name, name, body, properties)])):
+            raise BrokerUnavailable(f"no queue is bound to {name}")
+
+    def _settle(self, kept: list[Any], method: str, **arguments: bool) -> None:
+        with self._link.errors():
+            for message in kept:
+                getattr(self._channel, method)(message.delivery_tag, **arguments)
+
+    def _kept(self) -> list[Any]:
+        kept: list[Any] = []
+        for look in range(LOOKS):
+            if look:
+                sleep(LOOK_AGAIN_S)
+            with self._link.errors():
+                while len(kept) < KEPT_MOST:
+                    message = self._channel.basic_get(self._topology.anchor)
+                    if message is None:
+                        break
+                    kept.append(message)
+            if kept:
+                break
+        return kept

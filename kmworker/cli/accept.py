@@ -1,0 +1,34 @@
+"""``kmworker accept``: go on with a store that went back in time."""
+
+from typing import Annotated
+
+import typer
+
+from kmworker.bootstrap import open_anchor, open_store
+from kmworker.cli.access import settings_of
+from kmworker.cli.output import line
+from kmworker.cli.program import examples, group
+
+__all__ = ["app"]
+
+app = group()
+
+
+@app.command(epilog=examples("kmworker accept 3f2a9c1b"))
+def accept(
+    context: typer.Context,
+    incident: Annotated[str, typer.Argument(help="Its name, as the workers' log has it.")],
+) -> None:
+    """Go on with a store that went back in time.
+
+    Workers refuse a store that counts fewer commits than were made: restored from an old copy,
+    say, or failed over to a replica that lagged. Its items whose assignments are lost get
+    another key when their events come again, and the data written under the first one cannot
+    be read with that. So restore the newest copy instead, if there is one. See
+    docs/operations.md. It needs the worker's own configuration; end all workers first.
+    """
+    settings = settings_of(context)
+    parts = open_store(settings, "accept")
+    with open_anchor(settings, parts) as anchor:
+        parts.store.accept(incident, anchor.newest())
+    line(f"accepted incident {incident}: workers may start")
