@@ -6,6 +6,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
+# Each process has servers of its own. JOBS=0: one after the other, in this process.
+JOBS ?= auto
+SPREAD := -n $(JOBS) --maxprocesses=4 --dist=worksteal
 # 1: `make test` also measures branch coverage and fails below the threshold in pyproject.toml.
 COVERAGE ?= 0
 
@@ -25,11 +28,11 @@ demo: $(RUNNABLE) ## Show the main job: a sample collection goes through a queue
 test: $(INSTALLED) servers ## Run all tests, servers included (COVERAGE=1 measures them, too)
 ifeq ($(COVERAGE),1)
 	@$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest $(ARGS)
+	$(BIN)/coverage run -m pytest $(SPREAD) $(ARGS)
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report
 else
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest $(SPREAD) $(ARGS)
 endif
 
 coverage: ## The same as make test COVERAGE=1
