@@ -6,6 +6,7 @@ for as long as it lives, so that no second server ever writes to the same files.
 """
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -221,9 +222,11 @@ def _folder_errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as wrong:
+        is_full = wrong.errno in {errno.ENOSPC, errno.EDQUOT}
+        hint = "free space there, or choose" if is_full else "choose"
         raise SetupError(
             f"cannot use {folder}: {wrong.strerror}",
-            hint="free space there, or choose another folder with --data-dir",
+            hint=f"{hint} another folder with --data-dir",
         ) from None
 
 

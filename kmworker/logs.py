@@ -26,6 +26,7 @@ LEVELS: Final[Mapping[LogLevel, int]] = {
     "warning": logging.WARNING,
     "error": logging.ERROR,
 }
+EVENT_COLUMNS: Final = 16
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
@@ -69,9 +70,20 @@ def _rendering(wanted: LogFormat, stream: TextIO) -> tuple[Processor, ...]:
     colors = terminal and not os.environ.get("NO_COLOR")
     # The formatter is a second lock: the default one shows local variables.
     console = structlog.dev.ConsoleRenderer(
-        colors=colors, exception_formatter=structlog.dev.plain_traceback
+        # What is said most often fits into 80 columns so.
+        pad_event_to=EVENT_COLUMNS,
+        pad_level=False,
+        colors=colors,
+        exception_formatter=structlog.dev.plain_traceback,
     )
-    return (_visible, console)
+    return (_visible, _in_seconds, console)
+
+
+def _in_seconds(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Leave fractions of a second to programs: a person has no use for them."""
+    when, dot, _fraction = str(event["timestamp"]).partition(".")
+    event["timestamp"] = f"{when}Z" if dot else when
+    return event
 
 
 def _visible(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

@@ -52,7 +52,7 @@ class Told:
 def announce(
     context: typer.Context,
     refs: Annotated[
-        list[str] | None, typer.Argument(metavar="[REF]…", help="Items, instead of all of them.")
+        list[str] | None, typer.Argument(metavar="REF", help="Items, instead of all of them.")
     ] = None,
     *,
     project: Annotated[str, typer.Option(metavar="P", help="The items' project.")],

@@ -34,7 +34,7 @@ class KMWorker(Program):
 
 
 app = typer.Typer(
-    cls=KMWorker, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False
+    cls=KMWorker, add_completion=True, rich_markup_mode=None, pretty_exceptions_enable=False
 )
 
 
@@ -50,6 +50,7 @@ def _print_version(wanted: bool) -> None:  # noqa: FBT001  # typer's call
         "kmworker --config /etc/kmworker/kmworker.toml worker",
         "kmworker publish volume-created --project p1 --set volume_id=v1",
         "kmworker show volume:v1",
+        "source <(kmworker --show-completion bash)",
     )
 )
 def kmworker(

@@ -11,10 +11,10 @@ import typer
 
 from kmworker.cli.program import misused
 from kmworker.clock import rfc3339
-from kmworker.events import UNKNOWN_TYPE, Event, Unreadable, parse
+from kmworker.events import EVENT_TYPES, UNKNOWN_TYPE, Event, Unreadable, parse
 from kmworker.message import Outgoing
 
-__all__ = ["SOURCE", "Draft", "Words", "composed", "drafts_of", "read_drafts"]
+__all__ = ["SOURCE", "Draft", "Words", "composed", "drafts_of", "event_types", "read_drafts"]
 
 SOURCE: Final = "/kmworker/cli"
 STANDARD_INPUT: Final = "-"
@@ -23,6 +23,11 @@ PERSISTENT: Final = 2
 MAX_ROUTING_KEY_BYTES: Final = 255
 # What --set may set of the event itself; every other name is one of its data.
 ATTRIBUTES: Final = ("id", "time")
+
+
+def event_types(incomplete: str) -> list[str]:
+    """Return the types of events that begin like this, for a shell to complete."""
+    return [name for name in EVENT_TYPES if name.startswith(incomplete)]
 
 
 class Draft(NamedTuple):

@@ -6,6 +6,8 @@ take the way that every producer's take, and what is printed was announced or is
 
 import json
 import os
+import shutil
+import sys
 import time
 import uuid
 from collections.abc import Iterator, Sequence
@@ -37,11 +39,12 @@ DEADLINE_S: Final = 30.0
 QUIET_S: Final = 0.3
 POLL_S: Final = 0.05
 NEXT: Final = """\
-next:
-  kmworker up                    the same kept running; Ctrl-C ends it
-  kmworker publish volume-created --project p1 --set volume_id=v1
-  kmworker show volume:v1
-  kmworker explain               the policy that decided all this"""
+next, the same kept running until Ctrl-C:
+  {kmworker} up
+and in another terminal:
+  {kmworker} publish volume-created --project p1 --set volume_id=v1
+  {kmworker} show volume:v1
+  {kmworker} explain"""
 
 app = group()
 
@@ -65,7 +68,7 @@ def demo() -> None:
             letters = _print_as_they_come(assignments, dead)
         _print_lineage(url, up.server.keyring_path)
         _print_rest(url, letters)
-    for text in NEXT.splitlines():
+    for text in NEXT.format(kmworker=_called()).splitlines():
         line(text)
 
 
@@ -81,6 +84,15 @@ def _running(folder: Path) -> Iterator[Supervisor]:
         yield supervisor
     finally:
         supervisor.stop()
+
+
+def _called() -> str:
+    """Return what to type for this program: not all who see this have it on their PATH."""
+    program = Path(sys.argv[0])
+    found = shutil.which("kmworker")
+    if found is not None and (program.name != "kmworker" or program.samefile(found)):
+        return "kmworker"
+    return str(program) if program.name == "kmworker" else "python -m kmworker"
 
 
 def _is_setting(name: str) -> bool:
@@ -122,13 +134,14 @@ def _print_as_they_come(assignments: Subscriber, dead: Subscriber) -> list[Origi
     letters: list[Original] = []
     deadline = time.monotonic() + DEADLINE_S
     quiet_since = time.monotonic()
-    seen = 0
+    seen: set[str] = set()
     while time.monotonic() < deadline:
         arrived = assignments.receive(POLL_S)
         for original in arrived:
-            line(_told(json.loads(original.body)["data"]))
+            announced = json.loads(original.body)
+            _tell(announced["data"], again=announced["id"] in seen)
+            seen.add(announced["id"])
         letters += dead.receive(0)
-        seen += len(arrived)
         if arrived:
             quiet_since = time.monotonic()
         elif seen and letters and time.monotonic() - quiet_since > QUIET_S:
@@ -136,10 +149,13 @@ def _print_as_they_come(assignments: Subscriber, dead: Subscriber) -> list[Origi
     raise BrokerUnavailable("the sample was not answered in time")
 
 
-def _told(data: dict[str, Any]) -> str:
+def _tell(data: dict[str, Any], *, again: bool) -> None:
     item = f"{data['item']['kind']}:{data['item']['id']}"
-    action = "" if data["data_action"] == "none" else f"  {data['data_action']} the data"
-    return f"  {item:20} {data['disposition']:7} {data['key_id'][:8]}  {data['rule']}{action}"
+    told = f"  {item:20} {data['disposition']:7} {data['key_id'][:8]}  {data['rule']}"
+    line(f"{told}  (again)" if again else told)
+    if data["data_action"] != "none":
+        # On a line of its own: beside the rule it would not fit into 80 columns.
+        line(f"{'':23}the storage has to {data['data_action']} the data it copies")
 
 
 def _print_lineage(url: str, keyring: Path) -> None:

@@ -17,7 +17,7 @@ from kmworker.bus.inspection import Inspection
 from kmworker.bus.link import Link
 from kmworker.bus.topology import Topology
 from kmworker.cli.access import settings_of, vault_of, views_of
-from kmworker.cli.output import line, plural, print_json
+from kmworker.cli.output import columns, display, plural, print_json
 from kmworker.cli.program import Ending, examples, group
 from kmworker.crypto import Keyring
 from kmworker.errors import KMWorkerError, NotFound, SetupError, StoreUnavailable
@@ -34,7 +34,7 @@ __all__ = ["app"]
 OLDEST_STORE: Final = 7
 SKEW_MAX_S: Final = 2.0
 OK, FAILED, PASSED_OVER = "ok", "failed", "not checked"
-COLUMN: Final = 15
+COLUMN: Final = 13
 OF_STORE: Final = ("durability", "history", "records", "clock")
 EVERYTHING_ELSE: Final = (
     "keyring", "policy", "broker", "queues", "permissions", "store", *OF_STORE,
@@ -73,11 +73,13 @@ def doctor(
 
 
 def _print(findings: Sequence[Finding]) -> None:
+    rows: list[tuple[str, str, str]] = []
     for found in findings:
         status = found.status.upper() if found.status == FAILED else found.status
-        line(f"{status:<{COLUMN}}{found.check:<{COLUMN}}{found.detail}")
+        rows.append((status, found.check, found.detail))
         if found.hint:
-            line(f"{'':<{2 * COLUMN}}hint: {found.hint}")
+            rows.append(("", "", f"hint: {found.hint}"))
+    display(columns(rows, width=COLUMN))
 
 
 def _findings(context: typer.Context) -> Iterator[Finding]:

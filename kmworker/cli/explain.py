@@ -10,7 +10,7 @@ from rich.table import Table
 
 from kmworker.bootstrap import open_store, read_policy
 from kmworker.cli.access import settings_of
-from kmworker.cli.composing import Draft, Words, drafts_of
+from kmworker.cli.composing import Draft, Words, drafts_of, event_types
 from kmworker.cli.explaining import (
     GUARDS,
     Assumption,
@@ -46,14 +46,19 @@ class SourceState(StrEnum):
         "kmworker explain",
         "kmworker explain --file event.json",
         "kmworker explain volume-created --project p1 --set volume_id=v2 \\",
-        "    --set source.kind=snapshot --set source.id=s1 --set size_bytes=10737418240 \\",
+        "    --set source.kind=snapshot --set source.id=s1 \\",
         "    --source-encryption aes-ctr-plain64/256",
     )
 )
 def explain(  # noqa: PLR0913  # its options
     context: typer.Context,
     event_type: Annotated[
-        str | None, typer.Argument(metavar="[TYPE]", help="volume-created, snapshot-taken, …")
+        str | None,
+        typer.Argument(
+            metavar="TYPE",
+            help="volume-created, snapshot-taken, …",
+            autocompletion=event_types,
+        ),
     ] = None,
     *,
     project: Annotated[str | None, typer.Option(metavar="P", help="The item's project.")] = None,
@@ -187,7 +192,7 @@ def _policy_tables(policy: Policy) -> Iterator[tuple[str, Table]]:
     yield "guards, which stand above the rules", grid(GUARDS.items())
     yield (
         "rules, of which the first that matches decides",
-        column_table(("rule", "event", "source", "and", "then", "wish"), map(_rule, policy.rule)),
+        column_table(("rule", "then", "wish", "for"), map(_rule, policy.rule)),
     )
     yield (
         "ciphers, the default key size first",
@@ -208,15 +213,13 @@ def _policy_tables(policy: Policy) -> Iterator[tuple[str, Table]]:
 
 def _rule(rule: Rule) -> tuple[str, ...]:
     conditions = [
-        f"{name} {' '.join(globs)}"
+        f", {name} {' '.join(globs)}"
         for name in ("project", "volume_type", "cipher", "transport")
         if (globs := getattr(rule, name)) != ANY
     ]
     return (
         rule.name,
-        " ".join(rule.event),
-        " ".join(rule.source),
-        ", ".join(conditions),
         rule.then.value,
         "heard" if rule.honour_wish else "",
+        f"{' '.join(rule.event)}, source {' '.join(rule.source)}{''.join(conditions)}",
     )

@@ -81,12 +81,12 @@ def family_tree(title: str, project: str, family: Family, seals: Seals) -> Tree:
             drawn.add(member.ref)
             node = branch.add(visible(_label(member, seals)))
             for leaf in derived.pop(member.ref, ()):
-                node.add(visible(f"scope {leaf.scope_id} of {leaf.root}, re-encrypted"))
+                node.add(visible(f"scope {leaf.scope_id} of {leaf.root}, own DEK"))
             # No terminal is wide enough for more: deeper ones stand beside their source.
             below = (node, depth + 1) if depth < DEPTH_MAX else (branch, depth)
             queue.extend((below[0], child, below[1]) for child in children[member.ref])
     for leaf in (leaf for leaves in derived.values() for leaf in leaves):
-        tree.add(visible(f"scope {leaf.scope_id} of {leaf.root}, re-encrypted"))
+        tree.add(visible(f"scope {leaf.scope_id} of {leaf.root}, own DEK"))
     if family.more:
         tree.add(f"… and {family.more:,} more")
     return tree

@@ -25,7 +25,8 @@ def key() -> None:
 
 @app.command(
     epilog=examples(
-        "kmworker key export 5f0e1c9a-0000-4000-8000-000000000000 --project p1 --output dek.bin",
+        "kmworker key export 5f0e1c9a-0000-4000-8000-000000000000 \\",
+        "    --project p1 --output dek.bin",
     )
 )
 def export(

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 __all__ = [
-    "ago", "column_table", "complain", "console", "display", "grid", "line", "note", "one_json",
-    "plural", "print_json", "progress", "visible",
+    "ago", "column_table", "columns", "complain", "console", "display", "grid", "line", "note",
+    "one_json", "plural", "print_json", "progress", "visible",
 ]  # fmt: skip
 
 # Wide enough that nothing is ever wrapped or cut for a program that reads tables.
@@ -101,13 +101,14 @@ def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
         yield lambda number: bar.advance(task, number)
 
 
-def column_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> "Table":
+def column_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> "Table":
     """Return a table with a head, without lines."""
     from rich.table import Table  # noqa: PLC0415  # as above
 
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for column in columns:
-        table.add_column(column)
+    for number, head in enumerate(heads):
+        # What a row is called is never broken; the rest gives way, and nothing is cut off.
+        table.add_column(head, no_wrap=not number, overflow="fold")
     for row in rows:
         table.add_row(*map(visible, row))
     return table
@@ -122,6 +123,20 @@ def grid(rows: Iterable[tuple[str, str]], indent: str = "") -> "Table":
     table.add_column(overflow="fold")
     for name, value in rows:
         table.add_row(indent + visible(name), visible(value))
+    return table
+
+
+def columns(rows: Iterable[Sequence[str]], width: int) -> "Table":
+    """Return rows without a head, all but their last columns of one width at least."""
+    from rich.table import Table  # noqa: PLC0415  # as above
+
+    table = Table.grid(padding=(0, 2, 0, 0))
+    for number, row in enumerate(rows):
+        if not number:
+            for _ in row[:-1]:
+                table.add_column(no_wrap=True, min_width=width)
+            table.add_column(overflow="fold")
+        table.add_row(*map(visible, row))
     return table
 
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn
 
 import typer
 import typer.main
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from kmworker.cli.output import complain
 from kmworker.errors import (
@@ -101,6 +101,8 @@ class Program(TyperGroup):
 
     purposes: ClassVar[Mapping[str, str]] = {}
     """The first line of each command's help; its module in `kmworker.cli` has its name."""
+    _is_completing = False
+    """A name is to be completed: nothing will be called any more."""
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ANN401  # click's or typer's own
         """Return the commands' names, in the order of the contract."""
@@ -112,9 +114,16 @@ class Program(TyperGroup):
         del ctx
         if cmd_name not in self.purposes:
             return None
+        if self._is_completing:
+            return TyperCommand(cmd_name, help=self.purposes[cmd_name])
         with importing():
             module = import_module(f"kmworker.cli.{cmd_name}")
         return typer.main.get_command(module.app)
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> Any:  # noqa: ANN401  # as above
+        """Complete the commands' names, too, without importing them."""
+        self._is_completing = True
+        return super().shell_complete(ctx, incomplete)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401  # as above
         """List the commands without importing them."""
@@ -130,7 +139,8 @@ class Program(TyperGroup):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401  # as above
         """Help whoever names no command."""
-        if not args:
+        # A shell that completes a command line begins without words, too.
+        if not args and not ctx.resilient_parsing:
             typer.echo(ctx.get_help(), err=True)
             raise typer.Exit(Ending.WRONG)
         parsed: list[str] = super().parse_args(ctx, args)

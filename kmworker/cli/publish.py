@@ -12,7 +12,7 @@ import typer
 from kmworker.bus.choice import Publishing
 from kmworker.bus.topology import Topology
 from kmworker.cli.access import publisher_of, settings_of
-from kmworker.cli.composing import SOURCE, Draft, Words, drafts_of
+from kmworker.cli.composing import SOURCE, Draft, Words, drafts_of, event_types
 from kmworker.cli.output import complain, line, note, one_json, plural, progress
 from kmworker.cli.program import Ending, examples, group
 from kmworker.events import Unreadable
@@ -27,7 +27,8 @@ app = group()
 @app.command(
     epilog=examples(
         "kmworker publish volume-created --project p1 --set volume_id=v1",
-        "kmworker publish snapshot-taken --project p1 --set snapshot_id=s1 --set volume_id=v1",
+        "kmworker publish snapshot-taken --project p1 --set snapshot_id=s1 \\",
+        "    --set volume_id=v1",
         "kmworker publish volume-created --project p1 --set volume_id=v2 \\",
         "    --set source.kind=snapshot --set source.id=s1",
         "kmworker publish --file events.jsonl",
@@ -37,7 +38,12 @@ app = group()
 def publish(  # noqa: PLR0913  # its options
     context: typer.Context,
     event_type: Annotated[
-        str | None, typer.Argument(metavar="[TYPE]", help="volume-created, snapshot-taken, …")
+        str | None,
+        typer.Argument(
+            metavar="TYPE",
+            help="volume-created, snapshot-taken, …",
+            autocompletion=event_types,
+        ),
     ] = None,
     *,
     project: Annotated[str | None, typer.Option(metavar="P", help="The item's project.")] = None,

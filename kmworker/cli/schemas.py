@@ -7,6 +7,7 @@ import typer
 
 from kmworker.cli.output import line, note
 from kmworker.cli.program import examples, group
+from kmworker.errors import SetupError
 from kmworker.schemas import texts, write_schemas
 
 __all__ = ["app"]
@@ -27,7 +28,14 @@ def schemas(
     Without --output all files are printed, each after a line with its name.
     """
     if output is not None:
-        for path in write_schemas(output):
+        try:
+            written = write_schemas(output)
+        except OSError as error:
+            raise SetupError(
+                f"cannot write {error.filename or output}: {error.strerror}",
+                hint="name a folder that you may write to",
+            ) from None
+        for path in written:
             note(f"wrote {path}")
         return
     for name, text in texts().items():

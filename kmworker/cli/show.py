@@ -4,6 +4,7 @@ Seals are looked at, but nothing is hidden that fails: whoever looks for a damag
 has to see it.
 """
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated, Any
 
@@ -11,7 +12,7 @@ import typer
 
 from kmworker.cli.access import settings_of, vault_if_any, views_of
 from kmworker.cli.family import Seals, family_json, family_tree
-from kmworker.cli.output import display, grid, line, one_json, plural, print_json
+from kmworker.cli.output import display, grid, line, plural, print_json
 from kmworker.cli.program import examples, group
 from kmworker.errors import NotFound
 from kmworker.model import Place
@@ -34,7 +35,7 @@ app = group()
     epilog=examples(
         "kmworker show volume:v1",
         "kmworker show snapshot:s1 --project p1 --json",
-        "kmworker show 5f0e1c9a-0000-4000-8000-000000000000    # a key-id or a scope-id",
+        "kmworker show 5f0e1c9a-0000-4000-8000-000000000000",
     )
 )
 def show(
@@ -119,12 +120,17 @@ def _print(found: Found, family: Family | None, seals: Seals) -> None:
         line("there are too many scopes to look for those derived from this one")
 
 
+def _spaced(value: object) -> str:
+    """Return JSON that a narrow terminal can break between its fields."""
+    return json.dumps(value, ensure_ascii=False)
+
+
 def _rows(record: Record, found: Found, seals: Seals) -> Iterator[tuple[str, str]]:
     """Give a record's fields; of an item's its data, without what the title says."""
     fields = {**record.fields, **record.data}
     for name, value in fields.items():
         if name not in {"data", "item", "project_id", "seal"}:
-            yield name, value if isinstance(value, str) else one_json(value)
+            yield name, value if isinstance(value, str) else _spaced(value)
     if record is found.key:
         yield "held by", plural(found.holders, "item")
     yield "seal", seals.of(record)

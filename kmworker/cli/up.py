@@ -21,7 +21,7 @@ app = group()
     epilog=examples(
         "kmworker up",
         "kmworker up --data-dir /srv/kmworker",
-        "kmworker publish volume-created --project p1 --set volume_id=v1   # in another terminal",
+        "kmworker status      # in another terminal",
     )
 )
 def up(

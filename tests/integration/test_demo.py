@@ -1,42 +1,68 @@
 """`kmworker demo`: the main job, from nothing, in one command."""
 
 import os
-import subprocess
+import re
 import sys
 from pathlib import Path
+from typing import Final
+
+import pytest
 
 from kmworker.sample import SAMPLE
+from tests.integration.cli.terminal import COLUMNS, STYLE, Terminal
+
+README: Final = Path(__file__).parents[2] / "README.md"
+IDS: Final = re.compile(r"\b[0-9a-f]{8}(-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})?\b")
+DECISION: Final = re.compile(r"  (\S+:\S+) +(\w+) +[0-9a-f]{8}  (\S+)(  \(again\))?")
 
 
-def test_the_demonstration_shows_each_disposition_and_what_went_wrong(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "kmworker", "demo"],
-        env={**os.environ, "HOME": str(tmp_path), "TMPDIR": str(tmp_path)},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    lines = done.stdout.splitlines()
-    assert lines[0] == f"published {len(SAMPLE)} events; assignments as they arrive:"
-    told = {line.split()[0]: line.split()[1:4:2] for line in lines[1 : lines.index("")]}
-    assert told == {
-        "volume:db": ["create", "blank-volumes-get-a-key"],
-        "snapshot:mon": ["reuse", "snapshots-share-the-key-id"],
-        "snapshot:tue": ["reuse", "snapshots-share-the-key-id"],
-        "volume:db-test": ["clone", "derived-volumes-get-a-clone"],
-        "volume:db-copy": ["clone", "derived-volumes-get-a-clone"],
-        "replica:db@paris": ["reuse", "replicas-share-the-key-id"],
-        "replica:mon@paris": ["reuse", "replicas-share-the-key-id"],
-        "replica:db@oslo": ["create", "reencrypted-replicas-get-a-key"],
-        "partition:4711": ["create", "partitions-get-a-key"],
-        "replica:4711@obj-1": ["reuse", "partition-replicas-share-the-key-id"],
-        "replica:4711@obj-2": ["reuse", "partition-replicas-share-the-key-id"],
-        "replica:4711@obj-3": ["reuse", "partition-replicas-share-the-key-id"],
-        "volume:db-lent": ["create", "guard:cross-project"],
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The lines that someone sees who runs it in a terminal, where nothing is left of it."""
+    folder = tmp_path_factory.mktemp("demo")
+    # What to type next depends on whether the program is on the PATH: here it is not.
+    environ = {**os.environ, "HOME": str(folder), "TMPDIR": str(folder), "PATH": os.defpath}
+    with Terminal([sys.executable, "-m", "kmworker", "demo"], environ, folder) as screen:
+        code = screen.ended()
+        lines = STYLE.sub("", screen.seen()).splitlines()
+    assert code == 0, lines
+    assert not list(folder.glob("kmworker-demo-*"))
+    return lines
+
+
+def test_the_demonstration_shows_each_disposition_and_what_went_wrong(shown: list[str]) -> None:
+    assert f"published {len(SAMPLE)} events; assignments as they arrive:" in shown
+    told = [found.groups() for line in shown if (found := DECISION.fullmatch(line))]
+    assert {item: (disposition, rule) for item, disposition, rule, _ in told} == {
+        "volume:db": ("create", "blank-volumes-get-a-key"),
+        "snapshot:mon": ("reuse", "snapshots-share-the-key-id"),
+        "snapshot:tue": ("reuse", "snapshots-share-the-key-id"),
+        "volume:db-test": ("clone", "derived-volumes-get-a-clone"),
+        "volume:db-copy": ("clone", "derived-volumes-get-a-clone"),
+        "replica:db@nyc": ("reuse", "replicas-share-the-key-id"),
+        "replica:mon@nyc": ("reuse", "replicas-share-the-key-id"),
+        "replica:db@oslo": ("create", "reencrypted-replicas-get-a-key"),
+        "partition:4711": ("create", "partitions-get-a-key"),
+        "replica:4711@obj-1": ("reuse", "partition-replicas-share-the-key-id"),
+        "replica:4711@obj-2": ("reuse", "partition-replicas-share-the-key-id"),
+        "replica:4711@obj-3": ("reuse", "partition-replicas-share-the-key-id"),
+        "volume:db-lent": ("create", "guard:cross-project"),
     }
-    assert "  snapshot:lost  waits for volume:unknown" in lines
-    assert "  malformed: the body is not JSON" in lines
-    assert not list(tmp_path.glob("kmworker-demo-*"))
+    # The event that was sent twice, and no other.
+    assert [item for item, *_, again in told if again] == ["snapshot:tue"]
+    assert "  snapshot:lost  waits for volume:unknown" in shown
+    assert "  malformed: the body is not JSON" in shown
+
+
+def test_it_fits_into_a_terminal(shown: list[str]) -> None:
+    assert not [line for line in shown if len(line) > COLUMNS]
+
+
+def test_the_readme_shows_what_it_prints_today(shown: list[str]) -> None:
+    transcript = README.read_text().partition("$ make demo\n")[2].partition("```")[0]
+    # Assignments arrive in an order of their own each time; and `…` stands for some lines.
+    printed = {IDS.sub("id", line) for line in shown}
+    as_here = transcript.replace(".venv/bin/kmworker", "python -m kmworker")
+    told = [IDS.sub("id", line) for line in as_here.splitlines() if line != "…"]
+    assert len(told) > len(SAMPLE)
+    assert not [line for line in told if line not in printed]

@@ -146,7 +146,7 @@ def test_colour_is_for_terminals_whose_owner_does_not_mind(
 def test_the_console_says_when_in_utc() -> None:
     configure_logs("info", "console", stream := io.StringIO())
     structlog.get_logger().info("started")
-    assert re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z ", stream.getvalue())
+    assert re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ ", stream.getvalue())
 
 
 @given(st.text(st.characters(categories=["Cc", "Zl", "Zp"]), min_size=1))

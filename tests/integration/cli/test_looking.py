@@ -52,7 +52,7 @@ def test_show_draws_what_the_worker_has_made(filled: Site) -> None:
         f"scope {scopes['volume:v1']}",
         f"└── volume:v1  create  {keys['volume:v1']}  active",
         f"    └── volume:v2  clone  {keys['volume:v2']}  active",
-        f"        └── scope {scopes['volume:v3']} of volume:v3, re-encrypted",
+        f"        └── scope {scopes['volume:v3']} of volume:v3, own DEK",
     ]
     found = json.loads(filled.run("show", keys["volume:v2"], "--json").stdout)
     assert (found["key"]["seal"], found["key"]["holders"]) == ("ok", 1)

@@ -78,8 +78,8 @@ def test_a_derived_scope_whose_source_is_not_drawn_is_still_there(
     assert drawn([member("a")], capsys, derived) == [
         "scope",
         "├── volume:a",
-        "│   └── scope s2 of volume:x, re-encrypted",
-        "└── scope s3 of volume:y, re-encrypted",
+        "│   └── scope s2 of volume:x, own DEK",
+        "└── scope s3 of volume:y, own DEK",
     ]
 
 

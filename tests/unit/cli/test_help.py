@@ -48,10 +48,11 @@ def test_a_purpose_in_the_table_is_the_first_line_of_the_commands_help(name: str
 @pytest.mark.parametrize(
     "name", [*(name for name in KMWorker.purposes if not name.startswith("key")), *SUBCOMMANDS]
 )
-def test_every_command_has_examples_of_itself(name: str) -> None:
+def test_every_command_has_examples_of_itself_and_fits_into_80_columns(name: str) -> None:
     help_text = run(*name.split(), "--help").stdout
     _, _, examples = help_text.partition("  Examples:\n")
     assert any(line.strip().startswith(f"kmworker {name}") for line in examples.splitlines())
+    assert max(map(len, help_text.splitlines())) <= 80
 
 
 def test_version_is_a_line_for_programs() -> None:

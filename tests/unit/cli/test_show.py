@@ -31,7 +31,7 @@ def test_an_item_with_its_key_scope_and_lineage(store: FilledStore) -> None:
     assert lines[:3] == ["project p1", "item snapshot:s1", "state active"]
     for line in (
         "disposition reuse",
-        'source {"kind":"volume","id":"v1","project_id":"p1"}',
+        'source {"kind": "volume", "id": "v1", "project_id": "p1"}',
         "rule snapshots-share-the-key-id",
         f"key-id {key_id}",
         "held by 2 items",
@@ -44,7 +44,7 @@ def test_an_item_with_its_key_scope_and_lineage(store: FilledStore) -> None:
         f"scope {scope_id}",
         f"└── volume:v1  create  {key_id}  active",
         f"    └── snapshot:s1  reuse  {key_id}  active",
-        f"        ├── scope {store.scope_id(V3)} of volume:v3, re-encrypted",
+        f"        ├── scope {store.scope_id(V3)} of volume:v3, own DEK",
         f"        └── volume:v2  clone  {store.key_id(V2)}  active",
     ]
 
