@@ -17,10 +17,10 @@ RUNNABLE := $(VENV)/runnable.stamp
 INSTALLED := $(VENV)/installed.stamp
 
 .DEFAULT_GOAL := help
-.PHONY: check clean coverage demo help servers test
+.PHONY: check clean coverage demo help servers test transcripts
 
 help: ## Show these lines
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
 
 demo: $(RUNNABLE) ## Show the main job: a sample collection goes through a queue and gets its keys
 	@$(BIN)/kmworker demo
@@ -43,6 +43,10 @@ check: $(INSTALLED) ## Lint, formatting, types and the direction of imports
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+
+transcripts: $(INSTALLED) servers ## Record what commands print now; look at the difference
+	-KMWORKER_TEST_WRITE_TRANSCRIPTS=1 $(BIN)/pytest tests/integration/cli/test_transcripts.py $(ARGS)
+	@git --no-pager diff --stat -- tests/integration/cli/transcripts
 
 servers: $(INSTALLED) # Install the servers that the tests need, or say what to install
 	@$(BIN)/python -m tests.servers.install
