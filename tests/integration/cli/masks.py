@@ -20,6 +20,8 @@ FIXED: Final = (
     (MAC, lambda _: f"{0:032}"),
     (r"\b127\.0\.0\.1:(?!1\b)\d+", lambda _: "127.0.0.1:9999"),
     (r"\b(Redis|Valkey|RabbitMQ) \d+(\.\d+)+", lambda it: f"{it[1]} 9.9.9"),
+    # How many there were depends on what came together.
+    (r"\b\d+ commits", lambda _: "9 commits"),
     (r"(?<=ms=)[0-9.]+", lambda _: "9"),
     (r"\b\d\.\d s (ahead of|behind) this", lambda _: "0.0 s behind this"),
 )
