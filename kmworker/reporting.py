@@ -8,7 +8,7 @@ import structlog
 
 from kmworker.clock import Clock
 from kmworker.ports import Bus, Reports
-from kmworker.tally import QueueCounts, Report, Tally
+from kmworker.tally import STOPPED, QueueCounts, Report, Tally
 
 __all__ = ["Reporter"]
 
@@ -52,7 +52,7 @@ class Reporter:
             Report(
                 self._worker_id,
                 report.seen_at,
-                {**report.fields, "state": "stopped"},
+                {**report.fields, "state": STOPPED, "busy_since": 0.0},
                 report.feed,
                 self._tally.end_minute(self._worker_id),
                 None,
@@ -78,10 +78,11 @@ class Reporter:
         fields: dict[str, str | int | float] = {
             "host": platform.node(),
             "pid": os.getpid(),
-            "state": "running",
+            "state": self._tally.state,
             "started": self._started_at,
             "seen_at": now,
             "last_batch": self._tally.last_batch_at,
+            "busy_since": self._tally.busy_since,
             "last_error": self._tally.last_error,
             **self._tally.totals,
         }

@@ -9,10 +9,14 @@ from kmworker.clock import Clock
 from kmworker.decision import Refuse
 from kmworker.model import Assignment, Disposition
 
-__all__ = ["QueueCounts", "Report", "Tally"]
+__all__ = ["RUNNING", "STOPPED", "WAITING", "QueueCounts", "Report", "Tally"]
 
 DISPOSITIONS: Final = tuple(disposition.value for disposition in Disposition)
 COUNTED: Final = (*DISPOSITIONS, "repeat", "waiting", "dead", "unrouted")
+# What a worker is doing, in its hash. Waiting: a server is away, or something refuses it.
+RUNNING: Final = "running"
+WAITING: Final = "waiting"
+STOPPED: Final = "stopped"
 # Enough for a percentile; a busy minute has more, and memory must not follow it.
 LATENCIES_KEPT: Final = 10_000
 FEED_KEPT: Final = 1_000
@@ -49,7 +53,11 @@ class Tally:
 
     clock: Clock
     totals: Counter[str] = field(default_factory=Counter)
+    state: str = RUNNING
     last_batch_at: float = 0.0
+    """Unix seconds, as is the next; 0 for never."""
+    busy_since: float = 0.0
+    """Since when there are events at hand and no batch was finished; 0 while idle."""
     last_error: str = ""
     _minute: Counter[str] = field(default_factory=Counter)
     _minute_began: float = 0.0

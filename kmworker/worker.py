@@ -24,7 +24,7 @@ from kmworker.plan import Arrival
 from kmworker.ports import Bus, Store, Taken
 from kmworker.reporting import Reporter
 from kmworker.settings import WorkerSettings
-from kmworker.tally import Tally
+from kmworker.tally import RUNNING, WAITING, Tally
 from kmworker.waiting import ReadySources, Sweeper
 
 __all__ = ["Worker"]
@@ -116,6 +116,7 @@ class Worker:
             self._open()
             self._turn()
             self._failures = 0
+            self._tally.state = RUNNING
         except TransientError as error:
             self._fail(error)
             self._pause()
@@ -155,10 +156,12 @@ class Worker:
         except TransientError:
             self._ready.give_back(waiting.entry for waiting in taken)
             raise
+        if not (alone or taken or deliveries or self._carried):
+            self._tally.busy_since = 0.0
+            return
+        self._tally.busy_since = self._tally.busy_since or self._clock.now()
         if alone:
             self._batch([], [alone], [])
-            return
-        if not (taken or deliveries or self._carried):
             return
         suspects = [d for d in deliveries if d.delivery_count >= SUSPECT_AT]
         redelivered = [d for d in deliveries if 0 < d.delivery_count < SUSPECT_AT]
@@ -194,7 +197,7 @@ class Worker:
             events: list[Arrival | Dead] = [*arrivals, *carried, *dead]
             self._ready.give_back(event.entry for event in events if event.entry is not None)
             raise
-        self._tally.last_batch_at = self._clock.now()
+        self._tally.last_batch_at = self._tally.busy_since = self._clock.now()
         log.info(
             "batch",
             events=len(deliveries) + len(taken) + len(carried),
@@ -287,6 +290,7 @@ class Worker:
         self._ready.give_back(a.entry for a in self._carried if a.entry is not None)
         self._carried = []
         self._try_again = bool(self._unsettled)
+        self._tally.state = WAITING
         self._tally.last_error = f"{type(error).__name__}: {error}"
         self._tally.count("failures")
         log.warning("waiting", error=type(error).__name__, detail=str(error))

@@ -27,6 +27,7 @@ class KMWorker(Program):
         "explain": "Say what the policy would decide for an event, and why.",
         "key": "Handle DEKs, for key operators.",
         "doctor": "Check broker, store, keyring and policy, and change nothing.",
+        "health": "Say whether a worker on this host makes progress or is idle.",
         "accept": "Go on with a store that went back in time.",
         "keyring": "Make and look at the keyring of KEKs.",
         "schemas": "Print or write the JSON Schemas and the AsyncAPI document.",

@@ -3,6 +3,7 @@
 A check that stands on one that failed is passed over and says so: one cause, one failure.
 """
 
+import platform
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -17,6 +18,7 @@ from kmworker.bus.inspection import Inspection
 from kmworker.bus.link import Link
 from kmworker.bus.topology import Topology
 from kmworker.cli.access import settings_of, vault_of, views_of
+from kmworker.cli.liveness import STUCK_AFTER_S, Verdict, is_running, judge
 from kmworker.cli.output import columns, display, plural, print_json
 from kmworker.cli.program import Ending, examples, group
 from kmworker.crypto import Keyring
@@ -28,6 +30,7 @@ from kmworker.store.connection import refuse_volatile
 from kmworker.store.history import INCIDENT, NUMBER
 from kmworker.store.names import Names
 from kmworker.store.views import Views
+from kmworker.store.views_status import read_workers
 
 __all__ = ["app"]
 
@@ -35,7 +38,7 @@ OLDEST_STORE: Final = 7
 SKEW_MAX_S: Final = 2.0
 OK, FAILED, PASSED_OVER = "ok", "failed", "not checked"
 COLUMN: Final = 13
-OF_STORE: Final = ("durability", "history", "records", "clock")
+OF_STORE: Final = ("durability", "history", "workers", "records", "clock")
 EVERYTHING_ELSE: Final = (
     "keyring", "policy", "broker", "queues", "permissions", "store", *OF_STORE,
 )  # fmt: skip
@@ -204,6 +207,7 @@ def _store(settings: Settings, *, has_keyring: bool) -> Iterator[Finding]:
         return
     yield _checked("durability", lambda: _durability(settings, views))
     yield _checked("history", lambda: _history(views))
+    yield _checked("workers", lambda: _workers(views))
     if has_keyring:
         yield _checked("records", lambda: _records(settings, views))
     else:
@@ -237,6 +241,19 @@ def _history(views: Views) -> str:
         raise SetupError(f"incident {incident}: the store went back in time", hint)
     number = views.field("commits", NUMBER) or "no"
     return f"{number} commits, none seen to be lost"
+
+
+def _workers(views: Views) -> str:
+    now, here, well = time(), platform.node(), 0
+    for worker in read_workers(views, now):
+        # Whether one on another host has died is not to be seen from here.
+        if is_running(worker.pid) if worker.host == here else worker.is_live:
+            verdict, detail = judge(worker, now, STUCK_AFTER_S)
+            if verdict is Verdict.STUCK:
+                hint = "look into its log and restart it: its events come again"
+                raise SetupError(f"{worker.worker_id} is stuck: {detail}", hint)
+            well += verdict.is_well
+    return f"{plural(well, 'worker')} making progress or idle"
 
 
 def _records(settings: Settings, views: Views) -> str:

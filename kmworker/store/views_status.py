@@ -11,7 +11,7 @@ from typing import Any, Final
 from kmworker.store.connection import store_errors
 from kmworker.store.views import Views, portions, text_of
 
-__all__ = ["OldestWaiting", "Rate", "Status", "WorkerSeen", "read_status"]
+__all__ = ["OldestWaiting", "Rate", "Status", "WorkerSeen", "read_status", "read_workers"]
 
 LIVE_S: Final = 15.0
 WORKERS_MAX: Final = 1000
@@ -35,6 +35,8 @@ class WorkerSeen:
     state: str
     started_at: float
     last_batch_at: float
+    busy_since: float
+    """Since when it has events at hand and has finished no batch; 0 while idle."""
     last_error: str
 
 
@@ -98,11 +100,17 @@ def read_status(views: Views, now: float) -> Status:
         waiting=waiting,
         oldest_waiting=oldest,
         rate=_rate(views, now),
-        workers=_workers(views, now),
+        workers=read_workers(views, now),
     )
 
 
-def _workers(views: Views, now: float) -> list[WorkerSeen]:
+def read_workers(views: Views, now: float) -> list[WorkerSeen]:
+    """Return the workers of the last day, the latest seen first.
+
+    Args:
+        views: the store.
+        now: Unix seconds.
+    """
     with store_errors():
         seen = views.client.zrevrange(
             views.names.top("workers"), 0, WORKERS_MAX - 1, withscores=True
@@ -129,6 +137,7 @@ def _worker(worker_id: str, seen_at: float, fields: dict[str, str], now: float) 
         state=state,
         started_at=_number(fields, "started"),
         last_batch_at=_number(fields, "last_batch"),
+        busy_since=_number(fields, "busy_since"),
         last_error=fields.get("last_error", ""),
     )
 

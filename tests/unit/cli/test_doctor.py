@@ -11,7 +11,7 @@ from kmworker.errors import BrokerUnavailable
 from tests.unit.cli.stand import NOW_S, FilledStore, family, run, said
 
 ALL_NAMES = ["configuration", "keyring", "policy", "broker", "queues", "permissions", "store",
-             "durability", "history", "records", "clock"]  # fmt: skip
+             "durability", "history", "workers", "records", "clock"]  # fmt: skip
 DURABLE = {
     "appendonly": "yes",
     "appendfsync": "always",
@@ -98,7 +98,7 @@ def not_checked() -> list[str]:
     return [name for name, it in findings().items() if it["status"] == "not checked"]
 
 
-def test_a_healthy_installation_is_eleven_lines(healthy: FilledStore, folder: Path) -> None:
+def test_a_healthy_installation_is_twelve_lines(healthy: FilledStore, folder: Path) -> None:
     active = healthy.vault.kek_id
     assert said(run("doctor")) == (
         0,
@@ -112,6 +112,7 @@ ok             permissions    this user may consume and publish
 ok             store          Redis 7.0.15 at redis://127.0.0.1
 ok             durability     what is acknowledged is on disk, and no key is evicted
 ok             history        5 commits, none seen to be lost
+ok             workers        0 workers making progress or idle
 ok             records        of this keyring
 ok             clock          the store's is 0.5 s ahead of this host's
 """,
@@ -130,6 +131,13 @@ def test_a_broker_without_an_anchor_is_said_to_be_one(
 def test_a_store_that_went_back_in_time_fails_with_its_incident(healthy: FilledStore) -> None:
     healthy.client.hset("km:commits", "incident", "abc")
     assert failed() == {"history": "incident abc: the store went back in time"}
+
+
+def test_a_worker_that_is_stuck_fails_the_check(healthy: FilledStore) -> None:
+    worker = {"host": "elsewhere", "pid": 1, "state": "running", "busy_since": NOW_S - 75}
+    healthy.client.zadd("km:workers", {"w1": NOW_S})
+    healthy.client.hset("km:worker:w1", mapping=worker)
+    assert failed()["workers"].startswith("w1 is stuck: it has had events at hand for 75 s")
 
 
 def test_nothing_is_written_to_the_store(healthy: FilledStore) -> None:
@@ -154,7 +162,15 @@ def test_a_failure_has_its_hint_below_it(
 def test_where_nothing_is_configured_the_causes_are_named_once() -> None:
     assert list(findings()) == ALL_NAMES
     assert set(failed()) == {"keyring", "broker", "store"}
-    assert not_checked() == ["queues", "permissions", "durability", "history", "records", "clock"]
+    assert not_checked() == [
+        "queues",
+        "permissions",
+        "durability",
+        "history",
+        "workers",
+        "records",
+        "clock",
+    ]
 
 
 def test_a_configuration_that_cannot_be_read_is_the_only_failure(

@@ -1,0 +1,126 @@
+"""``kmworker health``: progress, not an open socket."""
+
+import json
+import os
+import platform
+from pathlib import Path
+
+import pytest
+
+from kmworker.cli.liveness import Verdict, is_running, judge
+from kmworker.store.views_status import WorkerSeen
+from tests.unit.cli.stand import FilledStore, run, said
+
+NOW_S = 1_795_449_600.0
+
+
+def seen(
+    silent_s: float = 0.0, busy_s: float | None = None, state: str = "running", error: str = ""
+) -> WorkerSeen:
+    return WorkerSeen(
+        worker_id="w1", seen_at=NOW_S - silent_s, is_live=True, host="blk01", pid=7, state=state,
+        started_at=NOW_S - 900, last_batch_at=0.0,
+        busy_since=0.0 if busy_s is None else NOW_S - busy_s, last_error=error,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("worker", "verdict"),
+    [
+        pytest.param(seen(), Verdict.IDLE, id="nothing at hand"),
+        pytest.param(seen(busy_s=59), Verdict.WORKING, id="a batch at hand"),
+        pytest.param(seen(busy_s=61), Verdict.STUCK, id="a batch at hand for too long"),
+        pytest.param(seen(silent_s=59), Verdict.IDLE, id="silent"),
+        pytest.param(seen(silent_s=61), Verdict.STUCK, id="silent for too long"),
+        pytest.param(
+            seen(busy_s=900, state="waiting", error="BrokerUnavailable: gone"),
+            Verdict.WAITING,
+            id="broker away",
+        ),
+        pytest.param(
+            seen(busy_s=900, state="waiting", error="StoreUnavailable: gone"),
+            Verdict.WAITING,
+            id="store away",
+        ),
+        pytest.param(
+            seen(busy_s=900, state="waiting", error="UnknownKek: a record"),
+            Verdict.STUCK,
+            id="keyring too old",
+        ),
+        pytest.param(
+            seen(busy_s=900, error="BrokerUnavailable: gone"),
+            Verdict.STUCK,
+            id="the broker is back",
+        ),
+        pytest.param(seen(silent_s=900, state="stopped"), Verdict.STOPPED, id="ended"),
+    ],
+)
+def test_a_worker_is_judged_by_its_progress(worker: WorkerSeen, verdict: Verdict) -> None:
+    assert judge(worker, NOW_S, 60)[0] is verdict
+
+
+def test_a_number_that_is_another_process_by_now_is_no_worker(tmp_path: Path) -> None:
+    for pid, line in {4: b"python\0-m\0kmworker\0worker\0", 5: b"nginx\0"}.items():
+        (tmp_path / str(pid)).mkdir()
+        (tmp_path / str(pid) / "cmdline").write_bytes(line)
+    assert [is_running(pid, tmp_path) for pid in (4, 5, 6)] == [True, False, False]
+
+
+@pytest.fixture
+def workers(store: FilledStore, monkeypatch: pytest.MonkeyPatch) -> FilledStore:
+    """Two workers of this host, one that has died here, and one of another."""
+    monkeypatch.setattr("kmworker.cli.health.time", lambda: NOW_S)
+    monkeypatch.setattr("kmworker.cli.health.is_running", lambda pid: pid != 13)
+    here = platform.node()
+    for name, pid, host, busy_since in (
+        ("idle", 11, here, 0.0),
+        ("slow", 12, here, NOW_S - 75),
+        ("died", 13, here, 0.0),
+        ("far", 14, "elsewhere", 0.0),
+    ):
+        fields = {"host": host, "pid": pid, "state": "running", "busy_since": busy_since}
+        store.client.hset(f"km:worker:{name}", mapping=fields)
+        store.client.zadd("km:workers", {name: NOW_S - pid / 100})
+    return store
+
+
+def test_one_that_is_well_is_enough(workers: FilledStore) -> None:
+    slow = "it has had events at hand for 75 s and finishes none"
+    assert said(run("health")) == (
+        0,
+        f"idle     idle  it has no events at hand\nstuck    slow  {slow}\n",
+        "",
+    )
+
+
+def test_one_process_is_judged_by_itself(workers: FilledStore) -> None:
+    assert said(run("health", "--pid", "11"))[0] == 0
+    assert said(run("health", "--pid", "12"))[0] == 1
+    assert said(run("health", "--pid", "12", "--stuck-after", "80"))[0] == 0
+
+
+@pytest.mark.parametrize("pid", [13, 14, os.getpid()])
+def test_a_worker_that_does_not_run_here_is_none(workers: FilledStore, pid: int) -> None:
+    code, out, err = said(run("health", "--pid", str(pid)))
+    assert (code, out) == (1, "")
+    assert f"no worker with pid {pid} runs on {platform.node()}" in err
+    assert "hint: start one with kmworker worker" in err
+
+
+def test_a_program_gets_the_same(workers: FilledStore) -> None:
+    code, out, _err = said(run("health", "--json"))
+    found = json.loads(out)
+    assert code == 0
+    assert found["ok"] is True
+    assert [(it["worker"], it["pid"], it["verdict"]) for it in found["workers"]] == [
+        ("idle", 11, "idle"),
+        ("slow", 12, "stuck"),
+    ]
+
+
+def test_a_store_that_does_not_answer_is_no_verdict(
+    store: FilledStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()
+    monkeypatch.setenv("KMWORKER_STORE__URL", "redis://127.0.0.1:1")
+    assert said(run("health"))[0] == 3
