@@ -17,7 +17,7 @@ RUNNABLE := $(VENV)/runnable.stamp
 INSTALLED := $(VENV)/installed.stamp
 
 .DEFAULT_GOAL := help
-.PHONY: check clean coverage demo help servers test transcripts
+.PHONY: check clean coverage demo help servers soak test transcripts
 
 help: ## Show these lines
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
@@ -44,9 +44,13 @@ check: $(INSTALLED) ## Lint, formatting, types and the direction of imports
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
+<<<<<<< HEAD
 transcripts: $(INSTALLED) servers ## Record what commands print now; look at the difference
 	-KMWORKER_TEST_WRITE_TRANSCRIPTS=1 $(BIN)/pytest tests/integration/cli/test_transcripts.py $(ARGS)
 	@git --no-pager diff --stat -- tests/integration/cli/transcripts
+=======
+soak: $(INSTALLED) servers ## A million events through one worker: is its memory flat? (minutes)
+	@$(BIN)/python -m bench.soak $(ARGS)
 
 servers: $(INSTALLED) # Install the servers that the tests need, or say what to install
 	@$(BIN)/python -m tests.servers.install
