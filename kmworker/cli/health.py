@@ -55,15 +55,13 @@ def health(
     findings = list(_findings(views_of(settings_of(context)), pid, stuck_after))
     is_well = any(finding.verdict.is_well for finding in findings)
     if as_json:
-        print_json(
-            {"ok": is_well, "host": platform.node(), "workers": [_shown(it) for it in findings]}
-        )
+        print_json({"ok": is_well, "workers": [_shown(it) for it in findings]})
     else:
         for found in findings:
             line(f"{found.verdict:<9}{found.worker}  {found.detail}")
     if not findings:
         which = "worker" if pid is None else f"worker with pid {pid}"
-        complain(f"no {which} runs on {platform.node()}", "start one with kmworker worker")
+        complain(f"no {which} runs on this host", "start one with kmworker worker")
     raise typer.Exit(Ending.DONE if is_well else Ending.FAILED)
 
 
