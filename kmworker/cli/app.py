@@ -26,6 +26,7 @@ class KMWorker(Program):
         "show": "Show an item, key-id or key scope, with its lineage.",
         "explain": "Say what the policy would decide for an event, and why.",
         "key": "Handle DEKs, for key operators.",
+        "verify": "Check the whole store: records, seals, wrapped DEKs, indexes and counters.",
         "doctor": "Check broker, store, keyring and policy, and change nothing.",
         "health": "Say whether a worker on this host makes progress or is idle.",
         "accept": "Go on with a store that went back in time.",

@@ -96,7 +96,10 @@ def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
         return
     from rich.progress import Progress  # noqa: PLC0415  # as above
 
-    with Progress(console=console(sys.stderr), transient=True) as bar:
+    # While the bar is there, what is printed has to pass it by; but results for a file or a
+    # program must not end up on the terminal.
+    redirects = sys.stdout.isatty()
+    with Progress(console=console(sys.stderr), transient=True, redirect_stdout=redirects) as bar:
         task = bar.add_task(what, total=total)
         yield lambda number: bar.advance(task, number)
 

@@ -65,6 +65,10 @@ class KeyringVault(Secret):
             raise PermanentError(Reason.INTEGRITY, detail)
         return dek
 
+    def check_dek(self, project: str, scope: ScopeRecord, blob: bytes) -> None:
+        """See that the scope's DEK unwraps to its length; raises as `unwrap` does."""
+        self.unwrap(project, scope, blob)
+
     def seal(self, place: Place, body: bytes) -> bytes:
         """Return the record ``body`` + ``,"seal":"v1.<kek_id>.<hex>"}``.
 

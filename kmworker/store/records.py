@@ -5,6 +5,7 @@ bytes before it: what is checked is what was stored, not what a parser made of i
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -28,7 +29,10 @@ from kmworker.plan import AssignWrite, Entry, ParkWrite
 from kmworker.ports import Taken, Vault
 from kmworker.properties import pack, unpack
 
-__all__ = ["RecordCodec", "encode_write", "expected_state", "item_at"]
+__all__ = [
+    "RecordCodec", "encode_write", "expected_state", "item_at", "item_in", "key_in", "original_in",
+    "scope_in",
+]  # fmt: skip
 
 RECORD_VERSION = 1
 KINDS = {kind.value: kind for kind in Kind}
@@ -90,10 +94,7 @@ class RecordCodec:
             PermanentError: with `Reason.INTEGRITY`.
             UnknownKek: its KEK is not in the keyring.
         """
-        fields = self._open(Place(project, "parked", name), record)
-        return Original(
-            fields["body"].encode(), fields["routing_key"], unpack(fields["properties"])
-        )
+        return original_in(self._open(Place(project, "parked", name), record))
 
     def read_item(self, item: Item, record: bytes) -> tuple[Assignment, bytes]:
         """Return an item's assignment and its data, verbatim.
@@ -103,35 +104,15 @@ class RecordCodec:
             UnknownKek: its KEK is not in the keyring.
         """
         body = self._vault.check_seal(Place(item.project, "items", item.ref), record)
-        data = body[len(ITEM_HEAD) : body.rindex(b',"state":')]
-        assignment = decode_data(data)
-        if assignment.item != item:
-            raise _contradiction(f"{item.ref} holds another item's record")
-        return assignment, data
+        return item_in(item, body)
 
     def read_key(self, project: str, key_id: str, record: bytes) -> KeyRecord:
         """Return a key-id's record; raises as `read_item` does."""
-        fields = self._open(Place(project, "keys", key_id), record)
-        return KeyRecord(
-            key_id=key_id,
-            scope_id=fields["scope_id"],
-            state=KeyState(fields["state"]),
-            cloned_from=fields["cloned_from"],
-            created_at=fields["created_at"],
-        )
+        return key_in(key_id, self._open(Place(project, "keys", key_id), record))
 
     def read_scope(self, project: str, scope_id: str, record: bytes) -> ScopeRecord:
         """Return a scope's record; raises as `read_item` does."""
-        fields = self._open(Place(project, "scopes", scope_id), record)
-        return ScopeRecord(
-            scope_id=scope_id,
-            root=fields["root"],
-            dek_id=fields["dek_id"],
-            encryption=Encryption(fields["cipher"], fields["key_bits"]),
-            kek_id=fields["kek_id"],
-            derived_from=fields["derived_from"],
-            created_at=fields["created_at"],
-        )
+        return scope_in(scope_id, self._open(Place(project, "scopes", scope_id), record))
 
     def state(self, item: Item, found: list[Any]) -> State:
         """Turn one item's part of a `lookup.lua` reply into what is known of it.
@@ -201,6 +182,52 @@ class RecordCodec:
     def _open(self, place: Place, record: bytes) -> dict[str, Any]:
         fields: dict[str, Any] = json.loads(self._vault.check_seal(place, record) + b"}")
         return fields
+
+
+# What a record says whose seal has been checked. ValueError, KeyError and TypeError mean
+# that another release wrote it.
+
+
+def item_in(item: Item, body: bytes) -> tuple[Assignment, bytes]:
+    """Return the assignment in an item's record, and its data verbatim.
+
+    Raises:
+        PermanentError: with `Reason.INTEGRITY`: it is another item's.
+    """
+    data = body[len(ITEM_HEAD) : body.rindex(b',"state":')]
+    assignment = decode_data(data)
+    if assignment.item != item:
+        raise _contradiction(f"{item.ref} holds another item's record")
+    return assignment, data
+
+
+def key_in(key_id: str, fields: Mapping[str, Any]) -> KeyRecord:
+    """Return a key-id's record from its fields."""
+    return KeyRecord(
+        key_id=key_id,
+        scope_id=fields["scope_id"],
+        state=KeyState(fields["state"]),
+        cloned_from=fields["cloned_from"],
+        created_at=fields["created_at"],
+    )
+
+
+def scope_in(scope_id: str, fields: Mapping[str, Any]) -> ScopeRecord:
+    """Return a scope's record from its fields."""
+    return ScopeRecord(
+        scope_id=scope_id,
+        root=fields["root"],
+        dek_id=fields["dek_id"],
+        encryption=Encryption(fields["cipher"], fields["key_bits"]),
+        kek_id=fields["kek_id"],
+        derived_from=fields["derived_from"],
+        created_at=fields["created_at"],
+    )
+
+
+def original_in(fields: Mapping[str, Any]) -> Original:
+    """Return the event in a parked record's fields, as its producer sent it."""
+    return Original(fields["body"].encode(), fields["routing_key"], unpack(fields["properties"]))
 
 
 def encode_write(codec: RecordCodec, vault: Vault, write: AssignWrite) -> tuple[list[Any], bytes]:

@@ -23,7 +23,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr(settings, "SEARCHED", (tmp_path / "kmworker.toml",))
     monkeypatch.chdir(tmp_path)
     # It would last for all tests to come.
-    monkeypatch.setattr("kmworker.cli.key.harden_process", lambda: None)
+    for command in ("key", "verify"):
+        monkeypatch.setattr(f"kmworker.cli.{command}.harden_process", lambda: None)
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     yield tmp_path
