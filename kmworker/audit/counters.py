@@ -53,8 +53,7 @@ def count_finding(project: str, counted: Counted) -> Finding | None:
     if not _is_refuted(counted):
         return None
     shown = (counted.after or b"nothing")[:20].decode(errors="replace")
-    held = "hold the key-id" if counted.key == "holders" else "came by it"
-    says = f"it says {shown}, and {counted.items} items {held}"
+    says = f"it says {shown}, and counting gives {counted.items}"
     place = Place(project, counted.key, counted.field)
     return Finding(PROBLEMS[counted.key], place, says, _mend(counted))
 
@@ -79,7 +78,7 @@ def waiting_findings(project: str, said: bytes | None, parked: int) -> Iterator[
         return
     shown = (said or b"nothing")[:20].decode(errors="replace")
     mend = CountMend("stats", "waiting", said, parked, counted="parked", length=parked)
-    says = f"it says {shown}, and {parked} events wait"
+    says = f"it says {shown}, and counting gives {parked}"
     yield Finding(Problem.STATS_WRONG, Place(project, "stats", "waiting"), says, mend)
 
 

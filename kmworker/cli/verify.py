@@ -70,7 +70,7 @@ class Report:
             }
             line(one_json(summary))
         elif complete:
-            line(f"looked at {plural(self.looked_at, 'record and entry')}: {self._outcome()}")
+            line(f"looked at {self.looked_at:,} records and entries: {self._outcome()}")
 
     def _outcome(self) -> str:
         if not self.found:

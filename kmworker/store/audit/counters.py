@@ -6,7 +6,7 @@ that memory is bounded: a slice takes about 100 MB, whatever the project's size.
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
@@ -23,8 +23,9 @@ from kmworker.audit.findings import Finding, Problem
 from kmworker.audit.opened import Sound
 from kmworker.model import Disposition, Place
 from kmworker.store.audit.opening import Opening
-from kmworker.store.audit.reading import AuditReader, text
+from kmworker.store.audit.reading import PORTION, AuditReader, text
 from kmworker.store.audit.stages import Step
+from kmworker.store.views import portions
 
 __all__ = ["CounterStage", "WaitingNumberStage", "passes_over"]
 
@@ -132,7 +133,9 @@ class CounterStage:
                 yield len(portion), [], set()
             # A flawed item may be the one that holds it.
             unused = set() if this.doubtful else part.keys - part.holders.keys()
-            yield 0, self._holders(project, part, this), unused
+            yield 0, [], unused
+            for names in portions(part.names, PORTION):
+                yield 0, self._holders(project, part, this, names), set()
         yield 0, self._stats(project, this), set()
 
     def _count(
@@ -158,9 +161,10 @@ class CounterStage:
                 if match is not None:
                     part.holders[match[1]] += 1
 
-    def _holders(self, project: str, part: _Slice, this: _Round) -> list[Counted]:
-        names = [text(name) for name in part.names]
-        after = self._reader.fetch(project, {"holders": names})["holders"]
+    def _holders(
+        self, project: str, part: _Slice, this: _Round, names: Sequence[bytes]
+    ) -> list[Counted]:
+        after = self._reader.fetch(project, {"holders": map(text, names)})["holders"]
         length = self._unmoved(project, this)
         return [
             Counted(
@@ -172,7 +176,7 @@ class CounterStage:
                 this.doubtful,
                 length,
             )
-            for name in part.names
+            for name in names
         ]
 
     def _stats(self, project: str, this: _Round) -> list[Counted]:

@@ -9,7 +9,7 @@ from kmworker.store.connection import store_errors
 from kmworker.store.names import Names
 from kmworker.store.views import portions
 
-__all__ = ["SORTED_SETS", "TYPES", "AuditReader", "Fetched", "Named", "text"]
+__all__ = ["PORTION", "SORTED_SETS", "TYPES", "AuditReader", "Fetched", "Named", "text"]
 
 # Enough to make round trips rare, too few to hold up the workers.
 PORTION: Final = 500

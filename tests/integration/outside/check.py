@@ -1,5 +1,6 @@
 """Everything that the contract says of what a history leaves behind."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from random import Random
@@ -77,7 +78,15 @@ class Scene:
         none_of(self.store_problems())
         none_of(check_dashboards.minute_problems(self.reader))
         none_of(check_dashboards.open_key_problems(self.reader))
+        self.verify()
         self.check_keys(rng)
+
+    def verify(self) -> None:
+        """Have the product's own check find nothing wrong."""
+        summary = json.loads(self.site.run("verify", "--json").stdout)
+        assert summary["complete"]
+        assert summary["findings"] == 0
+        assert summary["looked_at"] >= len(self.history.outlook.assigned)
 
     def check_keys(self, rng: Random) -> None:
         chosen = check_keys.sample(self.announced, rng)

@@ -46,9 +46,11 @@ UNLIMITED: Final = (
     f"MEMORY USAGE {ITEMS}",
     "XREAD BLOCK 1000 STREAMS km:feed $",
     "KEYS *",
-    "SCAN 0",
     "RANDOMKEY",
 )  # fmt: skip
+
+# It lists the names of all keys, whatever the account may read.
+NAMES: Final = "SCAN 0"
 
 WRITES: Final = (
     f"HSET {ITEMS} f v",
@@ -130,7 +132,7 @@ SECRETS: Final = (
 )
 
 DASHBOARD_MAY_NOT: Final = (
-    *SECRETS, *WRITES, *UNLIMITED, *CODE, *SERVER, *ELSEWHERE, "CONFIG GET *", "INFO",
+    *SECRETS, *WRITES, *UNLIMITED, *CODE, *SERVER, *ELSEWHERE, NAMES, "CONFIG GET *", "INFO",
 )  # fmt: skip
 
 KEY_OPERATOR_MAY: Final = (
@@ -139,6 +141,9 @@ KEY_OPERATOR_MAY: Final = (
     f"HMGET {DEKS} scope",
     f"HSCAN {DEKS} 0",
     f"HSCAN {PARKED} 0",
+    f"ZSCAN {LINEAGE} 0",
+    f"ZMSCORE {LINEAGE} m",
+    NAMES,
     "CONFIG GET appendonly",
     "INFO server",
 )
@@ -147,6 +152,31 @@ KEY_OPERATOR_MAY_NOT: Final = (
     *(f"{write} {key} f" for key in (DEKS, PARKED) for write in ("HDEL", "DEL", "UNLINK")),
     f"HSET {DEKS} f v",
     f"HGETALL {DEKS}",
+)  # fmt: skip
+
+# What it may write, its own run shows; these change nothing here.
+REPAIRER_MAY: Final = (
+    *(f"HMGET {key} f" for key in (ITEMS, KEYS, SCOPES, DEKS, PARKED)),
+    *(f"HSCAN {key} 0" for key in (ITEMS, KEYS, SCOPES, DEKS, PARKED, EXPIRED)),
+    f"ZSCAN {LINEAGE} 0",
+    f"ZREM {LINEAGE} m",
+    f"HDEL {STATS} f",
+    NAMES,
+)  # fmt: skip
+REPAIRER_MAY_NOT: Final = (
+    *UNLIMITED, *SERVER, *ELSEWHERE,
+    *(f"{write} {key} f v" for key in (ITEMS, KEYS, SCOPES, DEKS, PARKED, EXPIRED, "km:keyring")
+      for write in ("HSET", "HDEL", "HINCRBY")),
+    *(f"{take} {key}" for key in (ITEMS, KEYS, SCOPES, LINEAGE, STATS, DEKS, PARKED, PROJECTS)
+      for take in ("DEL", "UNLINK", "GETDEL", "PERSIST")),
+    f"HDEL {WAITING} f",
+    f"ZREM {DEADLINES} m",
+    f"SREM {PROJECTS} p",
+    f"RENAME {LINEAGE} km:other",
+    f"HGETALL {DEKS}",
+    "EVAL return(1) 1 other",
+    "SCRIPT LOAD return(1)",
+    "CONFIG GET *",
 )  # fmt: skip
 
 # What it may do, its own run shows. It creates and amends, and takes away only what waits.
@@ -182,7 +212,8 @@ WORKER_MAY_NOT: Final = (
 )  # fmt: skip
 
 WANTED_BY_ARITY: Final = {
-    "HGET": ["f"], "HMGET": ["f"], "HSCAN": ["0"], "XRANGE": ["-", "+"], "XREVRANGE": ["+", "-"],
+    "HGET": ["f"], "HMGET": ["f"], "HSCAN": ["0"], "ZSCAN": ["0"],
+    "XRANGE": ["-", "+"], "XREVRANGE": ["+", "-"],
 }  # fmt: skip
 READERS_COMMANDS: Final = {command.split()[0].lower() for command in OPEN} | {
     "hexists", "time", "zrevrangebylex", "zrevrangebyscore",
@@ -190,9 +221,10 @@ READERS_COMMANDS: Final = {command.split()[0].lower() for command in OPEN} | {
 """HGETALL among them, where it is permitted at all."""
 
 
-MAY: Final = {"dashboard": OPEN, "key-operator": KEY_OPERATOR_MAY}
+MAY: Final = {"dashboard": OPEN, "key-operator": KEY_OPERATOR_MAY, "repairer": REPAIRER_MAY}
 MAY_NOT: Final = {
     "dashboard": DASHBOARD_MAY_NOT,
     "key-operator": KEY_OPERATOR_MAY_NOT,
+    "repairer": REPAIRER_MAY_NOT,
     "worker": WORKER_MAY_NOT,
 }

@@ -2,7 +2,8 @@
 
 import json
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -212,6 +213,57 @@ def test_a_key_operator_exports_a_dek_and_a_dashboard_does_not(day: Day, tmp_pat
     assert not path.exists()
     day.installation.site("key-operator", "operator").run(*command)
     assert len(path.read_bytes()) == 64
+
+
+def test_a_key_operator_verifies_the_store_and_repairs_nothing(day: Day) -> None:
+    day.installation.store.denials()
+    site = day.installation.site("key-operator", "operator")
+    done = site.run("verify", "--json")
+    assert json.loads(done.stdout)["complete"], done.stdout
+    assert done.stderr == ""
+    assert day.installation.store.denials() == []
+    with _drifted(day):
+        refused = site.run("verify", "--repair", exit_code=3)
+        assert "the store refuses" in refused.stderr
+
+
+def test_a_repairer_puts_counters_and_indexes_right(day: Day) -> None:
+    with _drifted(day):
+        day.installation.store.denials()
+        site = day.installation.site("repairer", "operator")
+        done = site.run("verify", "--repair", "--json")
+        *findings, summary = map(json.loads, done.stdout.splitlines())
+        assert {it["problem"] for it in findings} == {
+            "holders-wrong", "lineage-wrong", "project-unlisted", "stats-wrong",
+        }  # fmt: skip
+        assert summary["findings"] == summary["repaired"] == len(findings)
+        site.run("verify")
+        assert day.installation.store.denials() == []
+
+
+@pytest.mark.parametrize("user", ["worker", "dashboard"])
+def test_others_cannot_verify(day: Day, user: str) -> None:
+    refused = day.installation.site(user, "operator").run("verify", exit_code=3)
+    assert "the store refuses" in refused.stderr
+    day.installation.store.denials()
+
+
+@contextmanager
+def _drifted(day: Day) -> Iterator[None]:
+    """Spoil counters and indexes, and bring back what they were."""
+    names = [f"km:{{{PROJECT}}}:{key}" for key in ("holders", "lineage", "stats")]
+    with day.installation.store.administrator() as client:
+        before = {name: client.dump(name) for name in [*names, "km:projects"]}
+        client.hincrby(names[2], "create", 5)
+        client.hset(names[0], "k", 3)
+        client.zadd(names[1], {"s volume:x": 0})
+        client.srem("km:projects", PROJECT)
+        try:
+            yield
+        finally:
+            for name, payload in before.items():
+                assert payload is not None
+                client.restore(name, 0, payload, replace=True)
 
 
 def test_an_operator_announces_again_and_watches(day: Day) -> None:

@@ -40,7 +40,8 @@ def test_a_script_gets_a_worker_no_further(store: Store, call: str) -> None:
 
 @pytest.mark.parametrize("user", ["dashboard", "key-operator"])
 def test_a_reader_has_its_commands_and_no_others(store: Store, user: str) -> None:
-    more = {"config|get", "info"} if user == "key-operator" else set()
+    auditing = {"exec", "multi", "scan", "zmscore", "zscan"}
+    more = {"config|get", "info"} | auditing if user == "key-operator" else set()
     assert store.permitted(user) == READERS_COMMANDS - {"ping"} | more
 
 

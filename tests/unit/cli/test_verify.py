@@ -1,0 +1,269 @@
+"""``kmworker verify``: what it says, how it ends, and how it goes on."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from kmworker.crypto import Keyring
+from kmworker.store.audit import counters
+from kmworker.store.audit.audit import Audit
+from tests.unit.builders import event_of, snapshot, volume
+from tests.unit.cli.stand import FilledStore, family, run, said
+
+V1 = volume("v1")
+
+
+@pytest.fixture
+def filled(store: FilledStore) -> FilledStore:
+    """Two projects with a family each."""
+    store.assign(*family("p1"), *family("p2"))
+    return store
+
+
+def documents(*arguments: str, code: int = 0) -> list[dict[str, Any]]:
+    """What it prints for a program."""
+    result = run("verify", "--json", *arguments)
+    assert result.exit_code == code, result.stderr
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def test_a_sound_store_is_a_line_and_exit_code_0(filled: FilledStore) -> None:
+    before = filled.dump()
+    code, out, err = said(run("verify"))
+    assert (code, out, err) == (0, "looked at 38 records and entries: nothing is wrong\n", "")
+    assert filled.dump() == before
+
+
+def test_a_finding_says_where_what_and_what_to_do(filled: FilledStore) -> None:
+    filled.change("p1", "items", "snapshot:s1", b'"node":null', b'"node":"me"')
+    filled.client.hset("km:{p2}:stats", "reuse", 7)
+    wanted = (
+        "seal-broken  p1 items snapshot:s1: its seal does not fit what it says, or its place;"
+        " find out who wrote to the store, and restore the record from a backup\n"
+        "stats-wrong  p2 stats reuse: it says 7, and counting gives 1;"
+        " kmworker verify --repair puts it right\n"
+        "looked at 38 records and entries: 2 findings\n"
+    )
+    assert said(run("verify")) == (1, wanted, "")
+
+
+def test_the_same_for_a_program(filled: FilledStore) -> None:
+    filled.client.hset("km:{p2}:stats", "reuse", 7)
+    assert documents(code=1) == [
+        {
+            "problem": "stats-wrong",
+            "project": "p2",
+            "key": "stats",
+            "field": "reuse",
+            "says": "it says 7, and counting gives 1",
+            "advice": "kmworker verify --repair puts it right",
+            "repairable": True,
+            "repaired": False,
+        },
+        {"complete": True, "looked_at": 38, "findings": 1, "repaired": 0, "from": None},
+    ]
+
+
+def test_a_repair_that_leaves_nothing_wrong_is_exit_code_0(filled: FilledStore) -> None:
+    before = filled.dump()
+    filled.client.hset("km:{p2}:stats", "reuse", 7)
+    wanted = (
+        "stats-wrong  p2 stats reuse: it says 7, and counting gives 1; repaired\n"
+        "looked at 38 records and entries: 1 finding, 1 repaired\n"
+    )
+    assert said(run("verify", "--repair")) == (0, wanted, "")
+    assert filled.dump() == before
+    assert said(run("verify", "--repair"))[1].endswith("nothing is wrong\n")
+
+
+def test_a_repair_that_leaves_something_wrong_is_exit_code_1(filled: FilledStore) -> None:
+    filled.client.hset("km:{p2}:stats", "reuse", 7)
+    filled.client.hdel("kmsecret:{p1}:deks", filled.scope_id(V1))
+    *_, summary = documents("--repair", code=1)
+    assert (summary["findings"], summary["repaired"]) == (2, 1)
+
+
+def test_what_changed_before_its_repair_is_left_alone(
+    filled: FilledStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled.client.hset("km:{p2}:stats", "reuse", 7)
+    steps = Audit.steps
+
+    def slow(audit: Audit) -> Iterator[Any]:
+        for step in steps(audit):
+            if step[1]:
+                filled.client.hset("km:{p2}:stats", "reuse", 8)
+            yield step
+
+    monkeypatch.setattr(Audit, "steps", slow)
+    result = run("verify", "--repair")
+    assert result.exit_code == 1
+    assert "; not repaired, it changed meanwhile: run it again\n" in result.stdout
+    assert filled.client.hget("km:{p2}:stats", "reuse") == b"8"
+
+
+def test_one_project_alone(filled: FilledStore) -> None:
+    filled.client.hset("km:{p2}:stats", "reuse", 7)
+    assert said(run("verify", "--project", "p1"))[0] == 0
+    (finding, summary) = documents("--project", "p2", code=1)
+    assert (finding["project"], summary["looked_at"]) == ("p2", 19)
+
+
+def test_a_project_that_is_not_there_is_told_by_the_exit_code(filled: FilledStore) -> None:
+    message = "kmworker: no project p3\nhint: kmworker show finds an item's project\n"
+    assert said(run("verify", "--project", "p3")) == (1, "", message)
+
+
+def test_a_store_without_anything_is_sound(store: FilledStore) -> None:
+    assert said(run("verify"))[:2] == (0, "looked at 0 records and entries: nothing is wrong\n")
+
+
+def test_control_characters_of_a_hostile_name_do_not_reach_the_terminal(
+    filled: FilledStore,
+) -> None:
+    filled.client.hset("km:{p1}:items", "\x1b[2J", "{}")
+    out = run("verify").stdout
+    assert "\x1b" not in out
+    assert "items \\u001b[2J: its seal" in out
+
+
+# --- the keyring ------------------------------------------------------------------------
+
+
+def test_without_a_keyring_nothing_is_verified(
+    filled: FilledStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KMWORKER_KEYRING__PATH", "nowhere.json")
+    code, out, err = said(run("verify"))
+    assert (code, out) == (2, "")
+    assert err.startswith("kmworker: keyring ")
+
+
+def test_another_keyring_is_refused(
+    filled: FilledStore, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    Keyring.generate(tmp_path / "other.json")
+    monkeypatch.setenv("KMWORKER_KEYRING__PATH", str(tmp_path / "other.json"))
+    code, out, err = said(run("verify"))
+    assert (code, out) == (2, "")
+    assert f"under KEK {filled.vault.kek_id}, which this keyring lacks" in err
+
+
+# --- stopping and going on --------------------------------------------------------------
+
+
+class Stopping:
+    """Lets an audit be stopped after so many steps."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, after: int, error: BaseException) -> None:
+        steps = Audit.steps
+
+        def stopped(audit: Audit) -> Iterator[Any]:
+            for number, step in enumerate(steps(audit)):
+                if number == after:
+                    raise error
+                yield step
+
+        monkeypatch.setattr(Audit, "steps", stopped)
+
+
+def test_ctrl_c_says_where_it_was_and_how_to_go_on(
+    filled: FilledStore, monkeypatch: pytest.MonkeyPatch, folder: Path
+) -> None:
+    (folder / "my settings.toml").touch()
+    Stopping(monkeypatch, 6, KeyboardInterrupt())
+    result = run("--config", "my settings.toml", "verify", "--project", "p1", "--repair")
+    command = "kmworker --config 'my settings.toml' verify --project p1 --repair --from p1,"
+    first, second = result.stderr.splitlines()
+    assert (result.exit_code, result.stdout) == (130, "")
+    assert first.startswith("kmworker: stopped in project p1, at ")
+    assert second.startswith(f"kmworker: to go on: {command}")
+
+
+def test_before_it_has_begun_there_is_nowhere_to_go_on_from(
+    filled: FilledStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Stopping(monkeypatch, 0, KeyboardInterrupt())
+    (summary,) = documents(code=130)
+    assert summary == {
+        "complete": False, "looked_at": 0, "findings": 0, "repaired": 0, "from": None,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("after", range(36))
+def test_wherever_it_stops_what_goes_on_from_there_misses_nothing(
+    filled: FilledStore, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    for project in ("p1", "p2"):
+        filled.client.hincrby(f"km:{{{project}}}:stats", "reuse", 7)
+        filled.client.zadd(f"km:{{{project}}}:lineage", {"text": 0})
+        filled.client.hset(f"km:{{{project}}}:items", "volume:x", "{}")
+    *whole, _summary = documents(code=1)
+    with monkeypatch.context() as patch:
+        Stopping(patch, after, KeyboardInterrupt())
+        result = run("verify", "--json")
+        *before, summary = [json.loads(line) for line in result.stdout.splitlines()]
+    assert (result.exit_code, summary["complete"]) == (130, False)
+    going_on = ["--from", summary["from"]] if summary["from"] else []
+    *after_that, _summary = documents(*going_on, code=1 if summary["findings"] < 6 else 0)
+    merged = {json.dumps(it) for it in [*before, *after_that]}
+    assert merged == {json.dumps(it) for it in whole}
+
+
+def test_a_store_that_goes_away_is_exit_code_3(
+    filled: FilledStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number = 0
+    execute = type(filled.client.pipeline()).execute
+
+    def failing(pipeline: Any, *arguments: Any, **named: Any) -> Any:
+        nonlocal number
+        number += 1
+        if number > 8:
+            raise redis.ConnectionError
+        return execute(pipeline, *arguments, **named)
+
+    monkeypatch.setattr(type(filled.client.pipeline()), "execute", failing)
+    code, out, err = said(run("verify"))
+    assert (code, out) == (3, "")
+    assert "kmworker: to go on: kmworker verify --from p1," in err
+    assert "kmworker: the store is gone\n" in err
+
+
+@pytest.mark.parametrize("token", ["", "p1", "p1,items,0", "p1,items,x,", ",items,0,", "p,a,b,c,d"])
+def test_a_token_that_is_none_is_wrong_usage(filled: FilledStore, token: str) -> None:
+    code, out, err = said(run("verify", "--from", token))
+    assert (code, out) == (2, "")
+    assert err.startswith(f"kmworker: --from {token}: not what a stopped verify has printed\n")
+
+
+def test_a_token_of_another_project_or_stage_is_wrong_usage(filled: FilledStore) -> None:
+    code, _, err = said(run("verify", "--from", "p1,items,0,", "--project", "p2"))
+    assert (code, err.split("\n")[0]) == (
+        2,
+        "kmworker: --from p1,items,0, is of another project than --project p2",
+    )
+    assert said(run("verify", "--from", "p1,elsewhere,0,"))[0] == 2
+
+
+# --- counting in slices -----------------------------------------------------------------
+
+
+def test_counting_in_slices_finds_the_same(
+    filled: FilledStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled.assign(*(event_of(volume(f"v{n}", "p1")) for n in range(10, 30)))
+    filled.assign(
+        *(event_of(snapshot(f"s{n}", "p1"), volume(f"v{n}", "p1")) for n in range(10, 30))
+    )
+    filled.client.hincrby("km:{p1}:holders", filled.key_id(volume("v11")), 1)
+    filled.client.hset("km:{p1}:keys", "unused", "{}")
+    filled.client.hincrby("km:{p1}:stats", "reuse", 1)
+    whole = documents(code=1)
+    monkeypatch.setattr(counters, "SLICE_ITEMS", 5)
+    sliced = documents(code=1)
+    assert sorted(map(json.dumps, sliced[:-1])) == sorted(map(json.dumps, whole[:-1]))
