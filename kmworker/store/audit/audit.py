@@ -111,7 +111,7 @@ class Audit:
         if self._only is not None and self._only not in self._listed and not any(sizes[0].values()):
             raise NotFound(f"no project {self._only}", "kmworker show finds an item's project")
         self.size = sum(_effort(size) for size in sizes)
-        is_all = start is None and self._only is None
+        is_all = start is None and self._only is None and self.sees_unlisted
         self._sums = {
             key: sum(size[key] for size in sizes) if is_all else -1
             for key in ("items", "keys", "scopes")

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from kmworker.audit.findings import Finding, Problem
-from kmworker.audit.opened import Opened, Sound
+from kmworker.audit.opened import Flawed, Opened, Sound
 from kmworker.audit.records import (
     ItemCase,
     KeyCase,
@@ -15,6 +15,7 @@ from kmworker.audit.records import (
     lineage_member,
     scope_findings,
 )
+from kmworker.errors import PermanentError
 from kmworker.model import Assignment, Item, Kind, Place
 from kmworker.store.audit.opening import Opening
 from kmworker.store.audit.reading import AuditReader, Named, text
@@ -158,7 +159,13 @@ class RecordStages:
         known: dict[Item, Opened[Assignment]] = {}
         for project, share in shares.items():
             refs = [item.ref for item in share]
-            found = self._reader.fetch(project, {"items": refs})["items"]
+            try:
+                found = self._reader.fetch(project, {"items": refs})["items"]
+            except PermanentError as unreadable:
+                # Another project's, of the wrong type: in its turn that is a finding.
+                flaw = Flawed(Problem.WRONG_TYPE, unreadable.detail)
+                known.update(dict.fromkeys(share, flaw))
+                continue
             for item in share:
                 known[item] = self._opening.item(project, item.ref, found[item.ref])
         return known
