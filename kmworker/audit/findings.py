@@ -8,8 +8,8 @@ from typing import Final
 from kmworker.model import Place
 
 __all__ = [
-    "ADVICE", "REPAIRABLE", "CountMend", "Finding", "LineageMend", "ListingMend", "Mend", "Problem",
-    "SourceMend", "WaitingMend",
+    "ADVICE", "NOT_YET", "REPAIRABLE", "CountMend", "Finding", "LineageMend", "ListingMend", "Mend",
+    "Problem", "SourceMend", "WaitingMend",
 ]  # fmt: skip
 
 
@@ -54,6 +54,8 @@ REPAIRABLE: Final = frozenset(
 _WROTE: Final = "find out who wrote to the store, and restore the record from a backup"
 _LOST: Final = "restore it from a backup of the store"
 _REPAIR: Final = "kmworker verify --repair puts it right"
+NOT_YET: Final = "--repair puts it right once the project's records are sound and it rests"
+"""For an index or counter of which it cannot be said what is right."""
 _UNUSED: Final = "harmless, but no worker leaves it behind: find out who wrote to the store"
 
 ADVICE: Final[Mapping[Problem, str]] = {

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from kmworker.audit.findings import ADVICE, Finding
+from kmworker.audit.findings import ADVICE, NOT_YET, REPAIRABLE, Finding
 from kmworker.cli.access import settings_of, vault_of, views_of
 from kmworker.cli.output import line, note, one_json, plural, progress
 from kmworker.cli.program import Ending, Invocation, examples, group, misused
@@ -88,6 +88,8 @@ class Report:
             return "repaired"
         if self.mender is not None and finding.mend is not None:
             return "not repaired, it changed meanwhile: run it again"
+        if finding.mend is None and finding.problem in REPAIRABLE:
+            return NOT_YET
         return ADVICE[finding.problem]
 
     def _document(self, finding: Finding, *, is_repaired: bool) -> dict[str, Any]:

@@ -106,6 +106,16 @@ def test_what_changed_before_its_repair_is_left_alone(
     assert filled.client.hget("km:{p2}:stats", "reuse") == b"8"
 
 
+def test_what_rests_on_a_flawed_record_is_not_promised_to_be_repaired(filled: FilledStore) -> None:
+    filled.change("p1", "items", "snapshot:s1", b'"node":null', b'"node":"me"')
+    filled.client.hset("km:{p1}:stats", "reuse", 7)
+    for arguments in ([], ["--repair"]):
+        (_, finding, _) = documents(*arguments, code=1)
+        assert (finding["repairable"], finding["repaired"]) == (False, False)
+        assert finding["advice"].endswith("once the project's records are sound and it rests")
+    assert filled.client.hget("km:{p1}:stats", "reuse") == b"7"
+
+
 def test_one_project_alone(filled: FilledStore) -> None:
     filled.client.hset("km:{p2}:stats", "reuse", 7)
     assert said(run("verify", "--project", "p1"))[0] == 0
@@ -267,3 +277,17 @@ def test_counting_in_slices_finds_the_same(
     monkeypatch.setattr(counters, "SLICE_ITEMS", 5)
     sliced = documents(code=1)
     assert sorted(map(json.dumps, sliced[:-1])) == sorted(map(json.dumps, whole[:-1]))
+
+
+def test_who_may_not_list_keys_is_told_what_is_not_looked_for(
+    filled: FilledStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_arguments: object, **_named: object) -> None:
+        raise redis.exceptions.NoPermissionError
+
+    monkeypatch.setattr(filled.client, "scan_iter", refuse)
+    code, out, err = said(run("verify"))
+    assert (code, out) == (0, "looked at 38 records and entries: nothing is wrong\n")
+    assert err == (
+        "kmworker: projects that km:projects lacks are not looked for: this user may not SCAN\n"
+    )
