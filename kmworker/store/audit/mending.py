@@ -62,7 +62,7 @@ class Mender:
         argv = [part for it in share if it.mend is not None for part in _arguments(it.mend)]
         keys = self._names.all_of(project, *MEND_KEYS)
         try:
-            (made,) = self._scripts.run([("mend", keys, argv)])
+            (made,), _none = self._scripts.run([("mend", keys, argv)])
         except PermanentError:
             # One of the keys is of the wrong type, which is a finding of its own.
             return set()
