@@ -44,11 +44,9 @@ check: $(INSTALLED) ## Lint, formatting, types and the direction of imports
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
-<<<<<<< HEAD
 transcripts: $(INSTALLED) servers ## Record what commands print now; look at the difference
 	-KMWORKER_TEST_WRITE_TRANSCRIPTS=1 $(BIN)/pytest tests/integration/cli/test_transcripts.py $(ARGS)
 	@git --no-pager diff --stat -- tests/integration/cli/transcripts
-=======
 soak: $(INSTALLED) servers ## A million events through one worker: is its memory flat? (minutes)
 	@$(BIN)/python -m bench.soak $(ARGS)
 
