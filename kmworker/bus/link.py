@@ -6,17 +6,23 @@ error ends the connection, and the socket itself has a timeout.
 """
 
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 from amqp.exceptions import AMQPError
 from kombu.connection import Connection
 
+from kmworker.bus.frames import RawDelivery, delivery_frames
 from kmworker.errors import BrokerUnavailable, SetupError
 from kmworker.settings import BrokerSettings, redacted_url
 
-__all__ = ["Link"]
+__all__ = ["Connect", "Link", "OnDelivery", "connect_amqp"]
+
+OnDelivery = Callable[[RawDelivery], None]
+
+Connect = Callable[[BrokerSettings, str, OnDelivery | None], Any]
+"""Returns an open py-amqp connection under this name, whose deliveries go to that callable."""
 
 MILLISECONDS: Final = 1000
 
@@ -24,11 +30,44 @@ MILLISECONDS: Final = 1000
 LOST: Final = (AMQPError, OSError, AttributeError, TypeError)
 
 
+def connect_amqp(settings: BrokerSettings, name: str, on_delivery: OnDelivery | None) -> Any:
+    """Connect to the broker of ``settings.url``; raises whatever py-amqp raises."""
+    own_frames = {} if on_delivery is None else {"frame_handler": delivery_frames(on_delivery)}
+    connection = Connection(
+        settings.url,
+        heartbeat=settings.heartbeat_s,
+        connect_timeout=settings.connect_timeout_s,
+        transport_options={
+            # Unsent bytes may wait as long as a heartbeat may; the default is 1 s.
+            "socket_settings": {socket.TCP_USER_TIMEOUT: 2 * settings.heartbeat_s * MILLISECONDS},
+            "client_properties": {"connection_name": name},
+            **own_frames,
+        },
+    )
+    established = connection.transport.establish_connection()
+    established.transport.sock.settimeout(settings.confirm_timeout_s)
+    return established
+
+
 class Link:
-    """A broker connection, opened on demand."""
+    """A broker connection, opened on demand.
+
+    Args:
+        settings: where the broker is.
+        name: shown in the broker's list of connections.
+        on_delivery: gets what is delivered, if there is a consumer on it; there may be one.
+        connect: what makes the connection.
+
+    Raises:
+        SetupError: no broker is configured.
+    """
 
     def __init__(
-        self, settings: BrokerSettings, name: str, options: Mapping[str, Any] | None = None
+        self,
+        settings: BrokerSettings,
+        name: str,
+        on_delivery: OnDelivery | None = None,
+        connect: Connect = connect_amqp,
     ) -> None:
         if settings.url is None:
             raise SetupError(
@@ -39,7 +78,8 @@ class Link:
         self._settings = settings
         self._url = settings.url
         self._name = name
-        self._options = options or {}
+        self._on_delivery = on_delivery
+        self._connect = connect
         self.connection: Any = None
 
     @property
@@ -54,7 +94,7 @@ class Link:
             BrokerUnavailable: it is not there, or refuses us.
         """
         with self.errors():
-            self.connection = self._connect()
+            self.connection = self._connect(self._settings, self._name, self._on_delivery)
 
     def tick(self) -> None:
         """Send a heartbeat if one is due, and notice their absence."""
@@ -94,25 +134,6 @@ class Link:
         except LOST as error:
             self.discard()
             raise BrokerUnavailable(f"{redacted_url(self._url)}: {_said(error)}") from error
-
-    def _connect(self) -> Any:
-        settings = self._settings
-        connection = Connection(
-            self._url,
-            heartbeat=settings.heartbeat_s,
-            connect_timeout=settings.connect_timeout_s,
-            transport_options={
-                # Unsent bytes may wait as long as a heartbeat may; the default is 1 s.
-                "socket_settings": {
-                    socket.TCP_USER_TIMEOUT: 2 * settings.heartbeat_s * MILLISECONDS
-                },
-                "client_properties": {"connection_name": self._name},
-                **self._options,
-            },
-        )
-        established = connection.transport.establish_connection()
-        established.transport.sock.settimeout(settings.confirm_timeout_s)
-        return established
 
 
 def _said(error: BaseException) -> str:

@@ -22,9 +22,15 @@ HEARTBEAT_CHECK_S = 1.0
 class Publisher:
     """Confirmed, mandatory, persistent publishing on a connection of its own."""
 
-    def __init__(self, link: Link, confirm_timeout_s: float) -> None:
+    def __init__(
+        self,
+        link: Link,
+        confirm_timeout_s: float,
+        monotonic: Callable[[], float] = monotonic,
+    ) -> None:
         self._link = link
         self._confirm_timeout_s = confirm_timeout_s
+        self._monotonic = monotonic
         self._channel: Any = None
         self._sequence = 0
         self._unconfirmed: dict[int, int] = {}
@@ -105,9 +111,9 @@ class Publisher:
         )
 
     def _await_confirms(self, while_waiting: Callable[[], None]) -> None:
-        deadline = monotonic() + self._confirm_timeout_s
+        deadline = self._monotonic() + self._confirm_timeout_s
         while self._unconfirmed:
-            remaining = deadline - monotonic()
+            remaining = deadline - self._monotonic()
             if remaining <= 0:
                 self._link.discard()
                 raise BrokerUnavailable(

@@ -13,8 +13,8 @@ from typing import Any, Final
 from amqp import spec
 
 from kmworker.bus.anchor_queue import AnchorQueue
-from kmworker.bus.frames import RawDelivery, delivery_frames
-from kmworker.bus.link import Link
+from kmworker.bus.frames import RawDelivery
+from kmworker.bus.link import Connect, Link, connect_amqp
 from kmworker.bus.publisher import Publisher
 from kmworker.bus.topology import Topology
 from kmworker.errors import BrokerUnavailable
@@ -31,16 +31,25 @@ WAIT_SLICE_S: Final = 0.25
 class RabbitBus:
     """A `Bus` on RabbitMQ 3.10 or newer."""
 
-    def __init__(self, settings: BrokerSettings, *, prefetch: int, name: str) -> None:
+    def __init__(
+        self,
+        settings: BrokerSettings,
+        *,
+        prefetch: int,
+        name: str,
+        connect: Connect = connect_amqp,
+        monotonic: Callable[[], float] = monotonic,
+    ) -> None:
         self.generation = 0
         self._topology = Topology(settings.namespace)
         self._prefetch = prefetch
-        self._link = Link(
-            settings,
-            f"{name} consumer",
-            options={"frame_handler": delivery_frames(self._on_delivery)},
+        self._monotonic = monotonic
+        self._link = Link(settings, f"{name} consumer", self._on_delivery, connect)
+        self._publisher = Publisher(
+            Link(settings, f"{name} publisher", connect=connect),
+            settings.confirm_timeout_s,
+            monotonic,
         )
-        self._publisher = Publisher(Link(settings, f"{name} publisher"), settings.confirm_timeout_s)
         self._anchor = AnchorQueue(self._link, self._topology)
         self._arrived: deque[Delivery] = deque()
         self._unacknowledged: dict[int, None] = {}
@@ -149,7 +158,7 @@ class RabbitBus:
                 original=Original(raw.body, raw.routing_key, raw.properties),
                 tag=raw.tag,
                 generation=self.generation,
-                received_at=monotonic(),
+                received_at=self._monotonic(),
                 delivery_count=seen if isinstance(seen, int) else int(raw.redelivered),
             )
         )

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from kmworker.bus.frames import RawDelivery, delivery_frames
+from kmworker.bus.frames import RawDelivery
 from kmworker.bus.link import Link
 from kmworker.bus.route import Router, read_entry, stream_errors
 from kmworker.message import Original
@@ -45,11 +45,7 @@ class RabbitSubscriber:
         self._exchange = exchange
         self._patterns = patterns
         self._arrived: deque[RawDelivery] = deque()
-        self._link = Link(
-            settings,
-            "kmworker subscriber",
-            options={"frame_handler": delivery_frames(self._arrived.append)},
-        )
+        self._link = Link(settings, "kmworker subscriber", self._arrived.append)
         self._channel: Any = None
 
     def open(self) -> None:

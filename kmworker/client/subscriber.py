@@ -13,7 +13,7 @@ from time import monotonic, sleep
 from types import TracebackType
 from typing import Any, Final, Self
 
-from kmworker.bus.frames import RawDelivery, delivery_frames
+from kmworker.bus.frames import RawDelivery
 from kmworker.bus.link import Link
 from kmworker.bus.topology import QUORUM, Topology
 from kmworker.client.assignment import Assignment, read_assignment
@@ -77,11 +77,7 @@ class Subscriber:
         self._acted_on = Seen(remembered)
         self._arrived: deque[RawDelivery] = deque()
         self._backoff = Backoff()
-        self._link = Link(
-            settings,
-            f"kmworker.client {queue}",
-            {"frame_handler": delivery_frames(self._on_delivery)},
-        )
+        self._link = Link(settings, f"kmworker.client {queue}", self._on_delivery)
         self._channel: Any = None
         self._cancelled = False
         self._stopping = False

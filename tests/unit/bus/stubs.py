@@ -94,8 +94,5 @@ class StubLink(Link):
     """A real link, to a stub."""
 
     def __init__(self, broker: StubBroker) -> None:
-        super().__init__(SETTINGS, "test")
+        super().__init__(SETTINGS, "test", connect=lambda *_: broker)
         self.broker = broker
-
-    def _connect(self) -> Any:
-        return self.broker

@@ -3,7 +3,6 @@
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
 
 from kmworker.bus.frames import RawDelivery
 from kmworker.errors import BrokerUnavailable
@@ -39,9 +38,9 @@ class StubBroker:
         self.link: StubLink | None = None
         self._tag = 0
 
-    def connect(self, options: Mapping[str, Any]) -> "StubLink":
+    def connect(self, on_delivery: Callable[[RawDelivery], None]) -> "StubLink":
         """Take the place of `Link`."""
-        self.link = StubLink(self, options["frame_handler"])
+        self.link = StubLink(self, on_delivery)
         return self.link
 
     def lose_connection(self) -> None:

@@ -25,7 +25,6 @@ def broker() -> StubBroker:
 def subscribe(broker: StubBroker, monkeypatch: pytest.MonkeyPatch) -> Subscribe:
     """Make a subscriber that stops when there is nothing more to do."""
     monkeypatch.setattr(module, "Link", lambda *given: broker.connect(given[-1]))
-    monkeypatch.setattr(module, "delivery_frames", lambda on_delivery: on_delivery)
     passed = count()
     # Time passes by being looked at.
     monkeypatch.setattr(module, "monotonic", lambda: float(next(passed)))
