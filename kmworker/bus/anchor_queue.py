@@ -5,8 +5,8 @@ so that at least one is always there. Whoever looks while another replaces it fi
 for a moment, and looks again.
 """
 
+import time
 from collections.abc import Callable
-from time import sleep
 from typing import Any, Final
 
 import structlog
@@ -30,9 +30,12 @@ KEPT_MOST: Final = 100
 class AnchorQueue:
     """The anchor's queue, on a connection that others use, too."""
 
-    def __init__(self, link: Link, topology: Topology) -> None:
+    def __init__(
+        self, link: Link, topology: Topology, sleep: Callable[[float], None] = time.sleep
+    ) -> None:
         self._link = link
         self._topology = topology
+        self._sleep = sleep
         self._channel: Any = None
 
     def open(self) -> None:
@@ -90,7 +93,7 @@ class AnchorQueue:
         kept: list[Any] = []
         for look in range(LOOKS):
             if look:
-                sleep(LOOK_AGAIN_S)
+                self._sleep(LOOK_AGAIN_S)
             with self._link.errors():
                 while len(kept) < KEPT_MOST:
                     message = self._channel.basic_get(self._topology.anchor)

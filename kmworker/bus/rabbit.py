@@ -5,9 +5,9 @@ acknowledgements still get through. Callbacks only append: nothing is decoded,
 published or acknowledged inside py-amqp's dispatch, where publishing would recurse.
 """
 
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from time import monotonic
 from typing import Any, Final
 
 from amqp import spec
@@ -31,14 +31,15 @@ WAIT_SLICE_S: Final = 0.25
 class RabbitBus:
     """A `Bus` on RabbitMQ 3.10 or newer."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # network and time among them, so that a test can bring its own
         self,
         settings: BrokerSettings,
         *,
         prefetch: int,
         name: str,
         connect: Connect = connect_amqp,
-        monotonic: Callable[[], float] = monotonic,
+        monotonic: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.generation = 0
         self._topology = Topology(settings.namespace)
@@ -50,7 +51,7 @@ class RabbitBus:
             settings.confirm_timeout_s,
             monotonic,
         )
-        self._anchor = AnchorQueue(self._link, self._topology)
+        self._anchor = AnchorQueue(self._link, self._topology, sleep)
         self._arrived: deque[Delivery] = deque()
         self._unacknowledged: dict[int, None] = {}
         self._channel: Any = None

@@ -1,88 +1,79 @@
 """A broker in memory that does what RabbitMQ does with quorum queues.
 
 It survives whatever happens to its clients. A message handed out on a channel stays that
-channel's until it is acknowledged there or the channel ends. Then it goes back to its
-queue, marked as redelivered, with a count that tells how often.
+channel's until it is acknowledged there or the channel ends; then it goes back to its
+queue, marked as redelivered, with a count that tells how often. What a client writes is
+read when the broker gets to it, and lost if the connection breaks before.
 """
 
 import re
 from collections import deque
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from amqp.exceptions import NotFound, PreconditionFailed
 
 from kmworker.bus.topology import Topology
+from tests.simulation.clock import SettableClock
+from tests.simulation.manner import Manner
+from tests.simulation.wire import (
+    Ack,
+    Cancelled,
+    Closed,
+    Deliver,
+    Effect,
+    Message,
+    Publish,
+    Queue,
+    Reject,
+    Returned,
+    ServerChannel,
+    Session,
+)
 
-__all__ = ["Broker", "Channel", "Message", "Queue"]
+__all__ = ["Broker"]
 
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """A message as a queue holds it."""
-
-    body: bytes
-    routing_key: str
-    properties: Mapping[str, Any]
-    delivery_count: int = 0
-
-    def delivered(self) -> "Message":
-        """Return it as a consumer gets it: with the broker's own note, if there is one."""
-        if not self.delivery_count:
-            return self
-        headers = dict(self.properties.get("application_headers") or {})
-        headers["x-delivery-count"] = self.delivery_count
-        return replace(self, properties={**self.properties, "application_headers": headers})
-
-
-@dataclass(slots=True)
-class Queue:
-    """Messages that wait for a consumer."""
-
-    name: str
-    ready: deque[Message] = field(default_factory=deque)
-
-
-class Channel:
-    """The broker's side of a consuming channel."""
-
-    def __init__(self, queue: Queue, prefetch: int) -> None:
-        self.queue = queue
-        self.in_flight: deque[tuple[int, Message]] = deque()
-        """Sent, and not taken by the client yet."""
-        self.unacknowledged: dict[int, Message] = {}
-        self._prefetch = prefetch
-        self._last_tag = 0
-
-    @property
-    def has_credit(self) -> bool:
-        """Say whether the prefetch limit lets another message through."""
-        return len(self.unacknowledged) < self._prefetch
-
-    def send(self, message: Message) -> None:
-        """Hand out a message under the channel's next tag."""
-        self._last_tag += 1
-        self.unacknowledged[self._last_tag] = message
-        self.in_flight.append((self._last_tag, message.delivered()))
+ALARM_S: Final = 45.0
 
 
 class Broker:
-    """Exchanges, queues and bindings of one namespace, and whoever consumes.
+    """Exchanges, queues and bindings of one namespace, and whoever is connected.
 
     Attributes:
-        journal: every effect in its order: ``("stored", exchange, body)`` where a message
-            was routed, ``("acknowledged", body)``.
+        journal: every effect that can be seen, in its order.
+        observers: called with each effect as it happens.
+        protocol_errors: what clients did that ends a channel.
     """
 
-    def __init__(self, namespace: str = "kmworker", *, requeue_at_front: bool = False) -> None:
+    def __init__(
+        self,
+        clock: SettableClock,
+        namespace: str = "kmworker",
+        *,
+        requeue_at_front: bool = False,
+        manner: Manner | None = None,
+    ) -> None:
         self.topology = Topology(namespace)
-        self.journal: list[tuple[str, ...]] = []
+        self.clock = clock
+        self.journal: list[Effect] = []
+        self.observers: list[Callable[[Effect], None]] = []
+        self.protocol_errors: list[str] = []
         self.queues: dict[str, Queue] = {}
-        self.anchors: list[bytes] = []
+        self.manner = manner or Manner()
         # Without a delivery limit RabbitMQ puts them at the back, with one near the front.
         self._requeue_at_front = requeue_at_front
-        self._bindings: list[tuple[str, str, Queue]] = []
-        self._channels: deque[Channel] = deque()
-        self.ensure_topology()
+        self._exchanges: set[str] = set()
+        self._bindings: dict[tuple[str, str, str], None] = {}
+        self._sessions: list[Session] = []
+        self._turn: deque[ServerChannel] = deque()
+        self._alarm_until = 0.0
+        self._refusals = 0
+        names = self.topology
+        for exchange in (names.events, names.assignments, names.dead):
+            self.declare_exchange(exchange)
+        for queue, exchange in ((names.work, names.events), (names.dead, names.dead)):
+            self.declare_queue(queue)
+            self.bind(queue, exchange, "#")
 
     @property
     def work(self) -> Queue:
@@ -95,88 +86,227 @@ class Broker:
         return self.queues[self.topology.dead]
 
     @property
-    def is_settled(self) -> bool:
-        """Say whether every event has been acknowledged."""
-        return not self.work.ready and not any(c.unacknowledged for c in self._channels)
+    def anchors(self) -> list[bytes]:
+        """Return what the broker keeps for workers to come."""
+        self.run()
+        queue = self.queues.get(self.topology.anchor)
+        return [] if queue is None else [message.body for message in queue.ready]
 
-    def ensure_topology(self) -> None:
-        """Declare and bind what is missing."""
-        names = self.topology
-        for name, exchange in ((names.work, names.events), (names.dead, names.dead)):
-            self.queues.setdefault(name, Queue(name))
-            self.bind(name, exchange, "#")
+    @anchors.setter
+    def anchors(self, bodies: Sequence[bytes]) -> None:
+        name = self.topology.anchor
+        self.bind(name, name, "#").ready = deque(Message(body, name, {}) for body in bodies)
+
+    @property
+    def is_settled(self) -> bool:
+        """Say whether every event has been acknowledged, once everything has arrived."""
+        self.run()
+        return not self.work.ready and not any(
+            channel.unacknowledged
+            for session in self._sessions
+            for channel in session.channels.values()
+            if channel.queue is self.work
+        )
+
+    # --- names --------------------------------------------------------------------
+
+    def declare_exchange(self, name: str, *, passive: bool = False) -> None:
+        """Declare an exchange, or see whether it is there."""
+        if passive and name not in self._exchanges:
+            raise NotFound(f"no exchange '{name}'")
+        self._exchanges.add(name)
+
+    def declare_queue(self, name: str, *, passive: bool = False) -> tuple[str, int, int]:
+        """Declare a queue, or see whether it is there; return its messages and consumers."""
+        if passive and name not in self.queues:
+            raise NotFound(f"no queue '{name}'")
+        queue = self.queues.setdefault(name, Queue(name))
+        consumers = sum(1 for channel in self._turn if channel.queue is queue)
+        return name, len(queue.ready), consumers
 
     def bind(self, queue: str, exchange: str, pattern: str) -> Queue:
         """Bind a queue, declaring it if need be; binding twice is binding once."""
-        bound = (exchange, pattern, self.queues.setdefault(queue, Queue(queue)))
-        if not any(
-            binding[:2] == bound[:2] and binding[2] is bound[2] for binding in self._bindings
-        ):
-            self._bindings.append(bound)
-        return bound[2]
+        self._bindings[exchange, pattern, queue] = None
+        return self.queues.setdefault(queue, Queue(queue))
 
     def unbind(self, queue: str) -> None:
         """Take away all of a queue's bindings."""
-        self._bindings = [binding for binding in self._bindings if binding[2].name != queue]
+        self._bindings = {binding: None for binding in self._bindings if binding[2] != queue}
+
+    # --- what clients do ----------------------------------------------------------
 
     def publish(
         self, exchange: str, routing_key: str, body: bytes, properties: Mapping[str, Any]
     ) -> bool:
         """Store a message in each queue that is bound for it; say whether there is one."""
         queues = {
-            queue.name: queue
+            queue
             for bound, pattern, queue in self._bindings
             if bound == exchange and _matches(pattern, routing_key)
         }
-        for queue in queues.values():
-            queue.ready.append(Message(body, routing_key, dict(properties)))
+        for name in sorted(queues):
+            self.queues[name].ready.append(Message(body, routing_key, dict(properties)))
         if queues:
-            self.journal.append(("stored", exchange, body.decode(errors="replace")))
+            self.happened(Effect("stored", exchange, body))
         self._dispatch()
         return bool(queues)
 
-    def consume(self, prefetch: int) -> Channel:
-        """Open a channel on the work queue."""
-        channel = Channel(self.work, prefetch)
-        self._channels.append(channel)
-        self._dispatch()
-        return channel
+    def connect(self) -> Session:
+        """Let a client in."""
+        session = Session()
+        self._sessions.append(session)
+        return session
 
-    def acknowledge(self, channel: Channel, tag: int) -> None:
-        """Forget a message; a tag that the channel does not know would end it."""
-        message = channel.unacknowledged.pop(tag)
-        self.journal.append(("acknowledged", message.body.decode(errors="replace")))
+    def consume(self, channel: ServerChannel, queue: str) -> None:
+        """Start to hand out a queue's messages on a channel."""
+        channel.queue = self.queues[queue]
+        self._turn.append(channel)
         self._dispatch()
 
-    def drop(self, channel: Channel) -> None:
-        """End a channel: whatever is unacknowledged on it is handed out again."""
-        if channel not in self._channels:
+    def get(self, channel: ServerChannel, queue: str) -> tuple[int, Message] | None:
+        """Hand out one message of a queue that nobody consumes."""
+        channel.queue = self.queues[queue]
+        if not channel.queue.ready:
+            return None
+        channel.delivered += 1
+        channel.unacknowledged[channel.delivered] = channel.queue.ready.popleft()
+        return channel.delivered, channel.unacknowledged[channel.delivered]
+
+    def end(self, session: Session, *, arrives: bool) -> None:
+        """End a connection; say whether what was written on it still arrives."""
+        if not session.is_up:
             return
-        self._channels.remove(channel)
-        returned = [
-            replace(message, delivery_count=message.delivery_count + 1)
-            for message in channel.unacknowledged.values()
-        ]
+        session.is_up = False
+        session.outbox.clear()
+        if not arrives:
+            session.inbox.clear()
+        # Behind an alarm, what was written is read when the alarm is over: long after.
+        self._read(session)
+        for channel in session.channels.values():
+            self._requeue(channel)
+        if not session.inbox:
+            self._sessions.remove(session)
+        self._dispatch()
+
+    def run(self, *, patience: bool = True) -> None:
+        """Read what has been written, hand out messages, confirm what is due.
+
+        Args:
+            patience: whether confirms may be late; not when a client waits for nothing else.
+        """
+        for session in list(self._sessions):
+            self._read(session)
+            if not session.is_up and not session.inbox:
+                self._sessions.remove(session)
+        self._dispatch()
+        for session in self._sessions:
+            if session.is_up and not session.is_silent:
+                self._confirm(session, patience=patience)
+
+    def happened(self, effect: Effect) -> None:
+        """Note an effect and tell the observers."""
+        self.journal.append(effect)
+        for observe in self.observers:
+            observe(effect)
+
+    # --- what goes wrong ----------------------------------------------------------
+
+    def restart(self) -> None:
+        """End all connections; what is stored stays."""
+        for session in list(self._sessions):
+            self.end(session, arrives=False)
+
+    def raise_alarm(self, seconds: float = ALARM_S) -> None:
+        """Read nothing from connections that publish, for so long."""
+        self._alarm_until = self.clock.monotonic() + seconds
+
+    def refuse_next(self) -> None:
+        """Refuse to store the next message that a client publishes."""
+        self._refusals += 1
+
+    def cancel_consumers(self) -> None:
+        """Stop handing out messages, and say so; what was handed out stays so."""
+        for channel in self._turn:
+            channel.session.outbox.append(Cancelled(channel.number))
+        self._turn.clear()
+
+    # --- inside -------------------------------------------------------------------
+
+    def _read(self, session: Session) -> None:
+        if session.is_publishing and self.clock.monotonic() < self._alarm_until:
+            return
+        while session.inbox:
+            frame = session.inbox.popleft()
+            channel = session.channels.get(frame.channel)
+            if channel is None:
+                continue
+            if isinstance(frame, Publish):
+                self._take(channel, frame)
+            elif isinstance(frame, Reject):
+                self._hand_back(channel, [channel.unacknowledged.pop(frame.tag)])
+            else:
+                self._acknowledge(channel, frame)
+
+    def _take(self, channel: ServerChannel, frame: Publish) -> None:
+        channel.published += 1
+        if self._refusals:
+            self._refusals -= 1
+            channel.unconfirmed[channel.published] = (frame, False)
+            return
+        routed = self.publish(frame.exchange, frame.routing_key, frame.body, frame.properties)
+        if not routed:
+            channel.session.outbox.append(Returned(frame))
+        channel.unconfirmed[channel.published] = (frame, True)
+
+    def _acknowledge(self, channel: ServerChannel, frame: Ack) -> None:
+        tags = [frame.tag] if frame.tag in channel.unacknowledged else []
+        if frame.multiple:
+            tags = [tag for tag in channel.unacknowledged if tag <= frame.tag]
+        if not tags:
+            wrong = f"unknown delivery tag {frame.tag}"
+            self.protocol_errors.append(wrong)
+            self._requeue(channel)
+            del channel.session.channels[channel.number]
+            channel.session.outbox.append(Closed(frame.channel, PreconditionFailed(wrong)))
+            return
+        for tag in tags:
+            message = channel.unacknowledged.pop(tag)
+            self.happened(Effect("acknowledged", self.topology.events, message.body))
+
+    def _confirm(self, session: Session, *, patience: bool) -> None:
+        for channel in session.channels.values():
+            stored = {tag: done for tag, (_frame, done) in channel.unconfirmed.items()}
+            for confirm in self.manner.confirms(channel.number, stored, patience=patience):
+                session.outbox.append(confirm)
+                for tag in confirm.covers:
+                    confirm.frames.append(channel.unconfirmed.pop(tag)[0])
+
+    def _requeue(self, channel: ServerChannel) -> None:
+        if channel in self._turn:
+            self._turn.remove(channel)
+        self._hand_back(channel, list(channel.unacknowledged.values()))
+        channel.unacknowledged.clear()
+
+    def _hand_back(self, channel: ServerChannel, messages: Sequence[Message]) -> None:
+        returned = [message.handed_back() for message in messages]
+        if channel.queue is None:
+            return
         if self._requeue_at_front:
             channel.queue.ready.extendleft(reversed(returned))
         else:
             channel.queue.ready.extend(returned)
-        channel.unacknowledged.clear()
-        channel.in_flight.clear()
-        self._dispatch()
-
-    def counts(self) -> tuple[int, int, int]:
-        """Return messages ready in work and dead, and the consumers of work."""
-        return len(self.work.ready), len(self.dead.ready), len(self._channels)
 
     def _dispatch(self) -> None:
         """Hand out what may be handed out, to each consumer in turn."""
         idle = 0
-        while self.work.ready and idle < len(self._channels):
-            channel = self._channels[0]
-            self._channels.rotate(-1)
-            if channel.has_credit:
-                channel.send(self.work.ready.popleft())
+        while idle < len(self._turn):
+            channel = self._turn[0]
+            self._turn.rotate(-1)
+            if channel.has_credit and channel.queue is not None and channel.queue.ready:
+                message = channel.queue.ready.popleft()
+                channel.delivered += 1
+                channel.unacknowledged[channel.delivered] = message
+                channel.session.outbox.append(Deliver(channel.number, channel.delivered, message))
                 idle = 0
             else:
                 idle += 1
@@ -184,6 +314,8 @@ class Broker:
 
 def _matches(pattern: str, routing_key: str) -> bool:
     """Compare as a topic exchange does: ``*`` is one word, ``#`` any number of them."""
+    if pattern == "#":
+        return True
     words = [re.escape(word) for word in pattern.split(".")]
     parts = [{r"\*": r"\.[^.]*", r"\#": r"(?:\.[^.]*)*"}.get(word, rf"\.{word}") for word in words]
     return re.fullmatch("".join(parts), f".{routing_key}") is not None

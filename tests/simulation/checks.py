@@ -1,57 +1,48 @@
-"""What must be true of an installation: at every moment, and when all is done."""
+"""What must be true of an installation when all is done."""
 
-import hashlib
-import json
-from collections.abc import Callable, Iterable
-from typing import Final
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any, Final
 
-from kmworker.model import Item, Kind
+from kmworker.model import Disposition, Encryption, Item, Kind, ScopeRecord
+from tests.simulation.contents import Contents, read_contents
 from tests.simulation.events import Sent
 from tests.simulation.installation import Installation
+from tests.simulation.invariants import Invariant
+from tests.simulation.ledger import entry_of
 
-__all__ = ["assert_all_assigned", "assert_safe", "assert_settled", "watched"]
+__all__ = ["assert_all_assigned", "assert_safe", "assert_settled", "check_at_rest"]
 
-VISIBLE: Final = frozenset({"bus.publish half", "bus.publish done", "bus.acknowledge done"})
+DISPOSITIONS: Final = [disposition.value for disposition in Disposition]
+
+Finding = tuple[Invariant, str]
+Record = dict[str, Any]
 
 
-def assert_safe(site: Installation, events: Iterable[Sent]) -> None:
-    """Check what no failure at any moment may break.
+def check_at_rest(site: Installation) -> None:
+    """Check every promise of an installation that has come to rest.
 
-    What is announced is in the store, always with the same bytes; and an event that was
-    acknowledged has left something behind: a record that was announced, a dead letter,
-    or an entry of the waiting room.
+    Raises:
+        Violation: the first that is broken.
     """
-    announced = site.announced()
-    for ref, bodies in announced.items():
-        assert len(set(bodies)) == 1, f"{ref} was announced in several ways"
-    for body in (bodies[0] for bodies in announced.values()):
-        data = json.loads(body)["data"]
-        item = Item(data["project_id"], Kind(data["item"]["kind"]), data["item"]["id"])
-        record = site.record(item)
-        assert record is not None, f"{item.ref} was announced before it was stored"
-        assert record["data"] == data
-    acknowledged = {entry[1] for entry in site.broker.journal if entry[0] == "acknowledged"}
-    buried = {letter.body for letter in site.letters}
-    for event in events:
-        if event.body.decode() not in acknowledged or event.body in buried:
-            continue
-        left = event.item.ref in announced or _is_parked(site, event)
-        assert left, f"{event.event_id} was acknowledged too early"
+    found = {contents.project: contents for contents in read_contents(site.redis, "km")}
+    for invariant, detail in _findings(site, found):
+        site.ledger.violated(invariant, detail)
+    site.ledger.raise_violation()
 
 
-def watched(site: Installation, *events: Sent) -> Callable[[str], None]:
-    """Return a `Troubles.at_each` that checks whenever the broker has got something."""
-
-    def watch(point: str) -> None:
-        if point in VISIBLE:
-            assert_safe(site, events)
-
-    return watch
+def assert_safe(site: Installation) -> None:
+    """Check what no failure at any moment may break."""
+    site.ledger.raise_violation()
+    for contents in read_contents(site.redis, "km"):
+        for invariant, detail in _counted(contents):
+            raise AssertionError(f"{invariant.value}: {detail}")
 
 
 def assert_settled(site: Installation) -> None:
     """Check that nothing is left to do."""
     assert site.broker.is_settled, "some events are unacknowledged"
+    site.ledger.raise_violation()
     assert not site.waiting(), "some events still wait"
     assert int(site.redis.hget(site.names.of("p1", "stats"), "waiting") or 0) == 0
     for short in ("waiting:deadlines", "waiting:sources", "parked", "expired"):
@@ -60,15 +51,151 @@ def assert_settled(site: Installation) -> None:
 
 def assert_all_assigned(site: Installation, *events: Sent) -> None:
     """Check that all of these are assigned and announced, and that nothing is left to do."""
-    assert_safe(site, events)
     assert_settled(site)
+    check_at_rest(site)
     announced = site.announced()
     for event in events:
         assert event.item.ref in announced, f"{event.item.ref} was not announced"
     assert not site.letters
 
 
-def _is_parked(site: Installation, event: Sent) -> bool:
-    name = hashlib.sha256(event.item.ref.encode() + b"\0" + event.body).hexdigest()[:32]
-    projects = [project.decode() for project in site.redis.smembers(site.names.top("projects"))]
-    return any(site.redis.hexists(site.names.of(project, "parked"), name) for project in projects)
+def _findings(site: Installation, found: dict[str, Contents]) -> Iterator[Finding]:
+    if not site.broker.is_settled:
+        yield Invariant.AT_REST, "some events are unacknowledged"
+    for wrong in site.broker.protocol_errors:
+        yield Invariant.PROTOCOL, wrong
+    for item in site.ledger.changed():
+        yield Invariant.IMMUTABLE, item.ref
+    for sent, accepted_at in site.ledger.accepted.values():
+        yield from _event(site, found, sent, accepted_at)
+    for contents in found.values():
+        yield from _counted(contents)
+        yield from _kept(site, contents)
+        yield from _scopes(contents, found)
+
+
+def _event(
+    site: Installation, found: dict[str, Contents], sent: Sent, accepted_at: float
+) -> Iterator[Finding]:
+    name = sent.event_id if sent.is_event else repr(sent.body)
+    reasons = {
+        letter.properties["application_headers"]["x-kmworker-reason"]
+        for letter in site.letters
+        if letter.body == sent.body
+    }
+    source, item = sent.derived_from, sent.item
+    room = None if source is None else found.get(source.project)
+    entry = entry_of(sent).decode()
+    waits = room is not None and entry in room.parked
+    if waits and source is not None and room is not None and source.ref in room.items:
+        yield Invariant.AT_REST, f"{name} waits, and {source.ref} is there"
+    mine = found.get(item.project)
+    record = None if mine is None or not sent.is_event else mine.items.get(item.ref)
+    if not (reasons or waits or _is_mine(site, sent, record)):
+        yield Invariant.ACCOUNTED, name
+    for reason in reasons:
+        if not _is_justified(site, sent, reason, record, accepted_at):
+            yield Invariant.JUSTIFIED, f"{name} is refused as {reason}"
+    if "source-missing" in reasons and record is not None and _caused(record, sent):
+        yield Invariant.JUSTIFIED, f"{name} is refused and assigned"
+
+
+def _caused(record: Record, sent: Sent) -> bool:
+    return bool(record["data"]["cause"]["id"] == sent.event_id)
+
+
+def _is_mine(site: Installation, sent: Sent, record: Record | None) -> bool:
+    return record is not None and site.ledger.is_same_source(sent, record)
+
+
+def _is_justified(
+    site: Installation, sent: Sent, reason: str, record: Record | None, at: float
+) -> bool:
+    match reason:
+        case "malformed":
+            return not sent.is_event
+        case "conflict":
+            return record is not None and not _is_mine(site, sent, record)
+        case "source-missing":
+            waited = site.ledger.refused_at[sent.body] - at
+            return sent.derived_from is not None and waited >= site.limits.waiting_deadline_s
+        case "internal":
+            return sent.item.ref in site.poison
+        case _:
+            return False
+
+
+def _counted(contents: Contents) -> Iterator[Finding]:
+    """Compare counters and indexes with the records they count."""
+    data = [record["data"] for record in contents.items.values()]
+    made = Counter(it["disposition"] for it in data)
+    counted = {name: contents.stats.get(name, 0) for name in DISPOSITIONS}
+    if counted != {name: made[name] for name in DISPOSITIONS}:
+        yield Invariant.COUNTED, f"stats {counted}, items {dict(made)}"
+    holders = Counter(it["key_id"] for it in data if "key_id" in it)
+    if contents.holders != holders:
+        yield Invariant.COUNTED, f"holders {contents.holders}, items {dict(holders)}"
+    lineage = {
+        f"{record['data']['scope_id']} {ref}"
+        for ref, record in contents.items.items()
+        if "scope_id" in record["data"]
+    }
+    if contents.lineage != lineage:
+        yield Invariant.COUNTED, f"lineage {set(contents.lineage) ^ lineage}"
+    sources = {f"{record['source']} {entry}" for entry, record in contents.parked.items()}
+    parked = contents.parked.keys()
+    if not (parked == contents.waiting == contents.deadlines and sources == contents.sources):
+        yield Invariant.COUNTED, "the waiting room's indexes"
+    if contents.stats.get("waiting", 0) != len(parked):
+        yield Invariant.COUNTED, f"waiting {contents.stats.get('waiting')}, not {len(parked)}"
+
+
+def _kept(site: Installation, contents: Contents) -> Iterator[Finding]:
+    """Look whether every assignment was announced, and every DEK is there and unwraps."""
+    for ref, record in contents.items.items():
+        data = record["data"]
+        if "key_id" not in data:
+            continue
+        kind, _colon, name = ref.partition(":")
+        item = Item(contents.project, Kind(kind), name)
+        if site.ledger.announced.get(item) not in site.ledger.confirmed:
+            yield Invariant.ANNOUNCED, ref
+    for scope_id, scope in contents.scopes.items():
+        if scope["root"] not in contents.items:
+            yield Invariant.IMMUTABLE, f"the root of scope {scope_id} is gone"
+        if not _unwraps(site, contents, scope_id):
+            yield Invariant.STORED_FIRST, f"the DEK of scope {scope_id} does not unwrap"
+
+
+def _unwraps(site: Installation, contents: Contents, scope_id: str) -> bool:
+    scope = contents.scopes[scope_id]
+    blob = contents.deks.get(scope_id)
+    record = ScopeRecord(
+        scope_id=scope_id,
+        root=scope["root"],
+        dek_id=scope["dek_id"],
+        encryption=Encryption(scope["cipher"], scope["key_bits"]),
+        kek_id=scope["kek_id"],
+        derived_from=scope["derived_from"],
+        created_at=scope["created_at"],
+    )
+    return blob is not None and bool(site.vault.unwrap(contents.project, record, blob))
+
+
+def _scopes(contents: Contents, found: dict[str, Contents]) -> Iterator[Finding]:
+    """Look where each item's key-id and scope come from."""
+    for ref, record in contents.items.items():
+        data = record["data"]
+        if data["disposition"] == "create":
+            is_right = contents.scopes.get(data["scope_id"], {}).get("root") == ref
+        elif data["disposition"] == "none":
+            is_right = "key_id" not in data
+        else:
+            project = found.get(data["source"]["project_id"], contents)
+            source = project.items[f"{data['source']['kind']}:{data['source']['id']}"]["data"]
+            same_key = source["key_id"] == data["key_id"]
+            is_right = project is contents and source["scope_id"] == data["scope_id"]
+            is_right &= same_key is (data["disposition"] == "reuse")
+        key_scope = contents.keys.get(data.get("key_id", ""), {}).get("scope_id")
+        if not is_right or key_scope != data.get("scope_id"):
+            yield Invariant.SCOPES, f"{ref} is {data['disposition']}"

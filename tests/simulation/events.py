@@ -19,6 +19,9 @@ class Sent:
     item: Item
     body: bytes
     routing_key: str
+    derived_from: Item | None = None
+    is_event: bool = True
+    """Whether this program can read it."""
 
     @property
     def event_id(self) -> str:
@@ -37,7 +40,7 @@ def volume(
     """A volume was created, blank or from its source."""
     item = Item(project, Kind.VOLUME, name)
     named = {} if source is None else {"source": _source(source, project)}
-    return _sent(item, "volume-created", event_id, {"volume_id": name, **named, **data})
+    return _sent(item, "volume-created", event_id, {"volume_id": name, **named, **data}, source)
 
 
 def snapshot(
@@ -45,7 +48,8 @@ def snapshot(
 ) -> Sent:
     """A snapshot of a volume was taken."""
     item = Item(project, Kind.SNAPSHOT, name)
-    return _sent(item, "snapshot-taken", event_id, {"snapshot_id": name, "volume_id": of, **data})
+    fields = {"snapshot_id": name, "volume_id": of, **data}
+    return _sent(item, "snapshot-taken", event_id, fields, Item(project, Kind.VOLUME, of))
 
 
 def replica(
@@ -54,7 +58,7 @@ def replica(
     """A replica was added."""
     item = Item(project, Kind.REPLICA, name)
     fields = {"replica_id": name, "source": _source(source, project), "node": "obj-07", **data}
-    return _sent(item, "replica-added", event_id, fields)
+    return _sent(item, "replica-added", event_id, fields, source)
 
 
 def partition_replica(name: str, partition: str, *, project: str = PROJECT) -> Sent:
@@ -64,7 +68,8 @@ def partition_replica(name: str, partition: str, *, project: str = PROJECT) -> S
 
 def garbage(text: str = "no event at all") -> Sent:
     """What no version of this program can read."""
-    return Sent(Item(PROJECT, Kind.VOLUME, "none"), text.encode(), "volume-created")
+    nothing = Item(PROJECT, Kind.VOLUME, "none")
+    return Sent(nothing, text.encode(), "volume-created", is_event=False)
 
 
 def _source(source: Item, project: str) -> dict[str, str]:
@@ -72,7 +77,9 @@ def _source(source: Item, project: str) -> dict[str, str]:
     return {"kind": source.kind.value, "id": source.id, **elsewhere}
 
 
-def _sent(item: Item, event_type: str, event_id: str, data: dict[str, Any]) -> Sent:
+def _sent(
+    item: Item, event_type: str, event_id: str, data: dict[str, Any], source: Item | None
+) -> Sent:
     event = {
         "specversion": "1.0",
         "id": event_id or f"event-{item.kind.value}-{item.id}",
@@ -80,4 +87,4 @@ def _sent(item: Item, event_type: str, event_id: str, data: dict[str, Any]) -> S
         "type": event_type,
         "data": {"project_id": item.project, **data},
     }
-    return Sent(item, json.dumps(event).encode(), event_type)
+    return Sent(item, json.dumps(event).encode(), event_type, source)

@@ -1,21 +1,23 @@
 """A whole installation in memory: broker, store and clock last, worker processes do not.
 
-All parts that decide are the real ones. The store is `RedisStore` over fakeredis, with
-its real scripts; broker, bus and clock are simulated.
+All parts that decide are the real ones, and so is the bus: `RabbitBus` on simulated
+connections. The store is `RedisStore` over fakeredis, with its real scripts.
 """
 
 import json
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import count
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import fakeredis
 
 from kmworker.anchor import Anchor
+from kmworker.bus.rabbit import RabbitBus
 from kmworker.clock import rfc3339
 from kmworker.crypto import Keyring, KeyringVault
 from kmworker.crypto.kek import Kek
@@ -25,7 +27,7 @@ from kmworker.plan import Fresh
 from kmworker.policy import Policy, load_policy
 from kmworker.ports import Reports, Store
 from kmworker.reporting import Reporter
-from kmworker.settings import WorkerSettings
+from kmworker.settings import BrokerSettings, WorkerSettings
 from kmworker.store.admission import Admission
 from kmworker.store.history import History
 from kmworker.store.names import Names
@@ -34,16 +36,24 @@ from kmworker.store.reports import RedisReports
 from kmworker.tally import Tally
 from kmworker.waiting import Sweeper
 from kmworker.worker import Worker
-from tests.simulation.broker import Broker, Message
-from tests.simulation.bus import SimulatedBus
+from tests.simulation.broker import Broker
+from tests.simulation.bus import TroubledBus
 from tests.simulation.clock import SettableClock
 from tests.simulation.events import Sent
-from tests.simulation.troubles import Links, Troubled, Troubles
+from tests.simulation.host import Host
+from tests.simulation.ledger import Ledger
+from tests.simulation.manner import Manner
+from tests.simulation.poison import Poisoned
+from tests.simulation.steps import Fault
+from tests.simulation.store import SimulatedClient, SteppedReports, load_scripts
+from tests.simulation.troubles import Troubled, Troubles
+from tests.simulation.wire import Message
 
 __all__ = ["Installation", "Limits", "Process"]
 
-SHIPPED_POLICY = Path(__file__).parents[2] / "config" / "policy.toml"
-EVERY_ASSIGNMENT = "subscriber"
+SHIPPED_POLICY: Final = Path(__file__).parents[2] / "config" / "policy.toml"
+EVERY_ASSIGNMENT: Final = "subscriber"
+SETTINGS: Final = BrokerSettings(url="amqp://simulated//", namespace="kmworker")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +73,11 @@ class Process:
     """A worker process: gone with everything in it when it dies."""
 
     worker: Worker
-    bus: SimulatedBus
+    bus: TroubledBus
     path: BatchPath
     tally: Tally
     troubles: Troubles
+    host: Host
     steps: list[Step] = field(default_factory=list)
 
     def turn(self, times: int = 1) -> None:
@@ -76,27 +87,38 @@ class Process:
 
     def run(self) -> None:
         """Run until it would wait for events, then let it stop in good order."""
-        self.bus.when_idle = lambda _seconds: self.worker.stop()
+        self.host.when_idle = lambda _seconds: self.worker.stop()
         self.worker.run()
 
     def die(self) -> None:
         """End without a word: what a killed process leaves behind is its connections' end."""
-        self.bus.lose(Links.BOTH)
+        self.host.cut()
 
 
 class Installation:
     """What survives any process, and everything that can be seen of it from outside."""
 
     def __init__(
-        self, limits: Limits | None = None, *, policy: Policy | None = None, kek: bytes = b"k" * 32
+        self,
+        limits: Limits | None = None,
+        *,
+        policy: Policy | None = None,
+        kek: bytes = b"k" * 32,
+        requeue_at_front: bool = False,
+        manner: Manner | None = None,
     ) -> None:
         self.limits = limits or Limits()
-        self.policy = policy or load_policy(SHIPPED_POLICY.read_text("utf-8"), "policy.toml")
+        self.policy = policy or _shipped_policy()
         self.clock = SettableClock()
-        self.broker = Broker()
+        self.broker = Broker(self.clock, requeue_at_front=requeue_at_front, manner=manner)
         self.broker.bind(EVERY_ASSIGNMENT, self.broker.topology.assignments, "#")
-        self.redis: Any = fakeredis.FakeRedis(server=fakeredis.FakeServer())
+        self.server = fakeredis.FakeServer()
+        self.redis: Any = fakeredis.FakeRedis(server=self.server)
+        load_scripts(self.redis)
         self.names = Names("km")
+        self.ledger = Ledger(self.broker, self.redis, self.names)
+        self.poison: dict[str, BaseException] = {}
+        """Items whose events are poison, and what happens to whoever handles one."""
         key = Kek(kek, rfc3339(self.clock.now()))
         self.vault = KeyringVault(Keyring(key.kek_id, {key.kek_id: key}))
         self._ids = count(1)
@@ -110,6 +132,7 @@ class Installation:
         troubles: Troubles | None = None,
         policy: Policy | None = None,
         on_step: Callable[[Step], None] = lambda _step: None,
+        faults: Mapping[int, Fault] | None = None,
     ) -> Process:
         """Start a worker process; `Process.turn` or `Process.run` make it work."""
         troubles = troubles or Troubles()
@@ -121,10 +144,23 @@ class Installation:
             steps.append(step)
             on_step(step)
 
-        bus = SimulatedBus(broker, clock, troubles, prefetch=2 * limits.batch_max)
-        store = cast("Store", Troubled("store", self.store(worker_id=worker_id), troubles))
+        host = Host(broker, troubles, faults)
+        host.forget_scripts = self.forget_scripts
+        real = RabbitBus(
+            SETTINGS,
+            prefetch=2 * limits.batch_max,
+            name=worker_id,
+            connect=host.connect,
+            monotonic=clock.monotonic,
+            sleep=clock.advance,
+        )
+        bus = TroubledBus(real, host, troubles)
+        client = SimulatedClient(self.server, host.steps, self.ledger.on_store)
+        poisoned = Poisoned(self.store(client=client, worker_id=worker_id), self.poison, troubles)
+        store = cast("Store", Troubled("store", poisoned, troubles))
         real_reports = RedisReports(self.redis, self.names, clock.monotonic)
-        reports = cast("Reports", Troubled("reports", real_reports, troubles))
+        stepped_reports = SteppedReports(real_reports, host.steps)
+        reports = cast("Reports", Troubled("reports", stepped_reports, troubles))
         tally = Tally(clock)
         path = BatchPath(
             bus=bus,
@@ -148,20 +184,19 @@ class Installation:
             reporter=Reporter(reports, bus, tally, clock, worker_id),
             tally=tally,
             clock=clock,
-            settings=WorkerSettings(
-                batch_max=limits.batch_max,
-                max_attempts=limits.max_attempts,
-                stop_deadline_s=limits.stop_deadline_s,
-            ),
+            settings=_worker_settings(limits),
             jitter=lambda _least, _most: 0.0,
         )
-        return Process(worker, bus, path, tally, troubles, steps)
+        return Process(worker, bus, path, tally, troubles, host, steps)
 
-    def store(self, vault: KeyringVault | None = None, *, worker_id: str = "w0") -> RedisStore:
+    def store(
+        self, vault: KeyringVault | None = None, *, client: Any = None, worker_id: str = "w0"
+    ) -> RedisStore:
         """Open the store as a process does."""
         vault = vault or self.vault
+        client = client or self.redis
         admission = Admission(
-            self.redis,
+            client,
             self.names,
             source="/kmworker",
             allow_volatile=True,
@@ -169,9 +204,9 @@ class Installation:
             worker_id=worker_id,
         )
         # Whether a store in memory is durable cannot be asked; what it has forgotten can.
-        admission.history = History(self.redis, self.names, worker_id=worker_id)
+        admission.history = History(client, self.names, worker_id=worker_id)
         return RedisStore(
-            self.redis,
+            client,
             vault,
             names=self.names,
             admission=admission,
@@ -195,6 +230,10 @@ class Installation:
             left_ms = self.redis.pttl(key) - int(seconds * 1000)
             self.redis.pexpire(key, max(left_ms, 0))
 
+    def forget_scripts(self) -> None:
+        """Do to the store's scripts what its restart does."""
+        self.redis.script_flush()
+
     # --- what goes in -------------------------------------------------------------
 
     def publish(self, *events: Sent, **properties: Any) -> None:
@@ -202,6 +241,7 @@ class Installation:
         for event in events:
             found = {"content_type": "application/cloudevents+json", **properties}
             exchange = self.broker.topology.events
+            self.ledger.accept(event)
             assert self.broker.publish(exchange, event.routing_key, event.body, found)
 
     # --- what comes out -----------------------------------------------------------
@@ -233,8 +273,7 @@ class Installation:
 
     def record(self, item: Item) -> dict[str, Any] | None:
         """Return an item's record."""
-        text = self.redis.hget(self.names.of(item.project, "items"), item.ref)
-        return None if text is None else cast("dict[str, Any]", json.loads(text))
+        return self.ledger.record(item)
 
     def waiting(self, project: str = "p1") -> dict[str, dict[str, Any]]:
         """Return the entries of a project's waiting room."""
@@ -243,3 +282,17 @@ class Installation:
 
     def _new_id(self) -> str:
         return str(uuid.UUID(int=next(self._ids)))
+
+
+@cache
+def _shipped_policy() -> Policy:
+    return load_policy(SHIPPED_POLICY.read_text("utf-8"), "policy.toml")
+
+
+@cache
+def _worker_settings(limits: Limits) -> WorkerSettings:
+    return WorkerSettings(
+        batch_max=limits.batch_max,
+        max_attempts=limits.max_attempts,
+        stop_deadline_s=limits.stop_deadline_s,
+    )

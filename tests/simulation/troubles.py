@@ -1,8 +1,9 @@
-"""What goes wrong, where, and how often: scripted, so that each run is the same.
+"""What goes wrong at a port, where, and how often: scripted by name.
 
 Bus and store report every boundary that they cross to one `Troubles`: before a call has
 its effect, and when it has had it but its answer has not arrived. An error raised there
-is what the caller sees. Raise a `Crash` to end the process at that very point.
+is what the caller sees. Raise a `Crash` to end the process at that very point. (What goes
+wrong inside a call, between two I/O steps, is a `Fault` of `Steps`.)
 """
 
 from collections import Counter
@@ -11,14 +12,12 @@ from contextlib import contextmanager
 from enum import Flag, auto
 from typing import Any, Final, NoReturn
 
+from tests.simulation.steps import Crash, Life
+
 __all__ = ["Crash", "Links", "Lost", "Troubled", "Troubles"]
 
 
 MAX_REACHED: Final = 5_000
-
-
-class Crash(BaseException):
-    """The process is gone: nothing in it may catch this and go on."""
 
 
 class Links(Flag):
@@ -42,8 +41,8 @@ class Troubles:
 
     def __init__(self) -> None:
         self.reached: list[str] = []
+        self.life = Life()
         self.at_each: Callable[[str], None] = lambda _point: None
-        self._gone = False
         self._errors: dict[str, list[BaseException | None]] = {}
 
     def at(self, point: str, error: BaseException, *, times: int = 1, skip: int = 0) -> None:
@@ -52,8 +51,7 @@ class Troubles:
 
     def reach(self, point: str) -> None:
         """Cross a boundary; a process that is gone crosses none."""
-        if self._gone:
-            raise Crash
+        self.life.go_on()
         self.reached.append(point)
         if len(self.reached) > MAX_REACHED:
             self.crash(f"the process does not come to rest: {self.reached[-12:]}")
@@ -67,8 +65,7 @@ class Troubles:
 
     def crash(self, why: str = "") -> NoReturn:
         """End the process: from now on nothing that it does has an effect."""
-        self._gone = True
-        raise Crash(why)
+        self.life.end(why)
 
     def over(self) -> bool:
         """Say whether all that was to go wrong has gone wrong."""

@@ -6,7 +6,7 @@ import pytest
 
 from kmworker.model import Item, Kind
 from kmworker.path import Step
-from tests.simulation.checks import assert_all_assigned, assert_settled, watched
+from tests.simulation.checks import assert_all_assigned, assert_settled
 from tests.simulation.events import garbage, partition_replica, replica, snapshot, volume
 from tests.simulation.installation import Installation, Limits
 
@@ -68,7 +68,6 @@ def test_order_is_store_then_broker_then_acknowledgement(batch_max: int) -> None
     site = Installation(Limits(batch_max=batch_max))
     events = (*HISTORY, garbage(), volume("v", S), snapshot("early", "late"), volume("late"))
     process = site.process()
-    process.troubles.at_each = watched(site, *events)
     site.publish(*events)
     process.run()
     assert_settled(site)

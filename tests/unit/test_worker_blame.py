@@ -17,7 +17,7 @@ from kmworker.logs import configure_logs
 from kmworker.model import Item, Kind
 from kmworker.store import redis_store
 from kmworker.store.records import encode_write
-from tests.simulation.checks import assert_settled, watched
+from tests.simulation.checks import assert_settled
 from tests.simulation.events import Sent, garbage, partition_replica, snapshot, volume
 from tests.simulation.installation import Installation, Limits
 
@@ -87,7 +87,6 @@ def test_an_event_that_fails_by_our_fault_is_given_up_and_its_neighbours_are_not
     break_it(monkeypatch, ValueError("a bug"))
     site = Installation(Limits(max_attempts=max_attempts))
     process = site.process()
-    process.troubles.at_each = watched(site, *EVENTS)
     site.publish(*EVENTS)
     process.run()
     headers = letter_of(site, volume("cursed"))

@@ -11,7 +11,7 @@ from kmworker.outcomes import Dead, Left
 from kmworker.path import Step
 from kmworker.plan import Arrival
 from kmworker.ports import Taken
-from tests.simulation.checks import assert_all_assigned, assert_settled, watched
+from tests.simulation.checks import assert_all_assigned, assert_settled
 from tests.simulation.events import garbage, snapshot, volume
 from tests.simulation.installation import Installation, Limits, Process
 from tests.simulation.troubles import Crash, Lost
@@ -57,7 +57,6 @@ def run_until_over(site: Installation, crashing: Callable[[Process], None]) -> i
     """Start processes until one ends in good order; return how many did not."""
     for crashes in range(50):
         process = site.process()
-        process.troubles.at_each = watched(site, *EVENTS)
         crashing(process)
         try:
             process.run()
@@ -191,13 +190,11 @@ def test_a_dead_letter_that_ends_every_worker_does_not_hold_up_the_rest() -> Non
 def test_a_process_that_ends_after_any_step_leaves_everything_to_the_next(step: Step) -> None:
     site = Installation(Limits(batch_max=3))
     first = site.process(on_step=lambda reached: _crash_at(first, step, reached))
-    first.troubles.at_each = watched(site, *EVENTS)
     site.publish(*EVENTS)
     with pytest.raises(Crash):
         first.run()
     first.die()
     second = site.process()
-    second.troubles.at_each = watched(site, *EVENTS)
     second.run()
     assert_all_assigned(site, *EVENTS)
 

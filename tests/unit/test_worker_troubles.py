@@ -11,7 +11,7 @@ import pytest
 
 from kmworker.errors import StoreUnavailable
 from kmworker.model import Item, Kind
-from tests.simulation.checks import assert_safe, assert_settled, watched
+from tests.simulation.checks import assert_safe, assert_settled
 from tests.simulation.events import garbage, partition_replica, snapshot, volume
 from tests.simulation.installation import Installation, Limits
 from tests.simulation.troubles import Links, Lost, Troubles
@@ -36,7 +36,6 @@ EVENTS = FIRST + SECOND
 
 def play(troubles: Troubles, max_attempts: int = 1) -> Installation:
     site = Installation(Limits(batch_max=4, max_attempts=max_attempts))
-    troubles.at_each = watched(site, *EVENTS)
     process = site.process(troubles=troubles)
     site.publish(*FIRST)
     process.turn()
@@ -69,7 +68,7 @@ def attempts_needed(point: str) -> int:
 
 
 def assert_told(site: Installation) -> None:
-    assert_safe(site, EVENTS)
+    assert_safe(site)
     assert_settled(site)
     # One attempt is allowed, so whatever was blamed on an event would be `internal`.
     assert site.reasons() == {"": "malformed", "liar": "conflict"}

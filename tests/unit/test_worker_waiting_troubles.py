@@ -11,7 +11,7 @@ from kmworker.events import Event
 from kmworker.model import Item, Kind
 from kmworker.outcomes import Dead, Left
 from kmworker.plan import Arrival
-from tests.simulation.checks import assert_all_assigned, assert_settled, watched
+from tests.simulation.checks import assert_all_assigned, assert_settled
 from tests.simulation.events import Sent, snapshot, volume
 from tests.simulation.installation import Installation, Limits, Process
 from tests.simulation.troubles import Crash, Lost
@@ -174,7 +174,6 @@ def test_a_full_waiting_room_stops_the_intake_until_there_is_room() -> None:
     site = Installation(Limits(waiting_max=2, batch_max=2))
     early = [snapshot(f"s{number}", "v") for number in range(6)]
     process = site.process()
-    process.troubles.at_each = watched(site, *early, volume("v"), volume("w"))
     site.publish(*early[:3], volume("w"), *early[3:])
     process.turn(10)
     assert len(site.waiting()) == 2

@@ -1,4 +1,7 @@
-"""One bus contract, run over RabbitMQ, streams and the broker in memory."""
+"""One bus contract, run over RabbitMQ, streams, and the simulator's RabbitMQ.
+
+That keeps the simulator honest: `RabbitBus` cannot tell its broker from a real one here.
+"""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -17,9 +20,10 @@ from kmworker.ports import Bus
 from kmworker.settings import BrokerSettings
 from tests.servers import RabbitMQ, StoreServer
 from tests.simulation.broker import Broker
-from tests.simulation.bus import SimulatedBus
 from tests.simulation.clock import SettableClock
-from tests.simulation.troubles import Links, Troubles
+from tests.simulation.host import Host
+from tests.simulation.manner import AwkwardManner
+from tests.simulation.troubles import Troubles
 
 DEADLINE_S = 30.0
 
@@ -87,15 +91,22 @@ class ServerStage:
         return until(lambda: self._dead.receive(0.1), number)
 
 
-class MemoryStage:
-    """The broker that drives the simulator."""
+class SimulatedStage:
+    """The broker that drives the simulator, under the real `RabbitBus`."""
 
     def __init__(self) -> None:
-        self._broker = Broker()
-        self.topology = Topology("kmworker")
+        self._clock = SettableClock()
+        self._broker = Broker(self._clock, manner=AwkwardManner(seed=7))
+        self.topology = self._broker.topology
 
     def bus(self, prefetch: int = 100) -> Bus:
-        bus = SimulatedBus(self._broker, SettableClock(), Troubles(), prefetch=prefetch)
+        bus = RabbitBus(
+            BrokerSettings(url="amqp://simulated//"),
+            prefetch=prefetch,
+            name="bus",
+            connect=Host(self._broker, Troubles()).connect,
+            monotonic=self._clock.monotonic,
+        )
         bus.open()
         return bus
 
@@ -104,8 +115,9 @@ class MemoryStage:
             assert self._broker.publish(it.exchange, it.routing_key, it.body, dict(it.properties))
 
     def kill(self, bus: Bus) -> None:
-        assert isinstance(bus, SimulatedBus)
-        bus.lose(Links.BOTH)
+        assert isinstance(bus, RabbitBus)
+        bus._link.discard()
+        bus._publisher._link.discard()
 
     def dead_letters(self, number: int) -> list[Original]:
         letters = [
@@ -115,10 +127,10 @@ class MemoryStage:
         return letters
 
 
-@pytest.fixture(params=["rabbitmq", "streams", "memory"])
+@pytest.fixture(params=["rabbitmq", "streams", "simulated"])
 def stage(request: pytest.FixtureRequest, namespace: str) -> Iterator[Stage]:
-    if request.param == "memory":
-        yield MemoryStage()
+    if request.param == "simulated":
+        yield SimulatedStage()
         return
     with ExitStack() as stack:
         if request.param == "rabbitmq":

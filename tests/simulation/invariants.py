@@ -1,0 +1,32 @@
+"""What is promised, in words, and what it looks like when one of them is broken."""
+
+from enum import Enum
+
+__all__ = ["Invariant", "Violation"]
+
+
+class Invariant(Enum):
+    """The promises that are checked: during a run where it shows, and at rest."""
+
+    ACCOUNTED = "an accepted event ends in its item's assignment, waiting, or as a dead letter"
+    ANNOUNCED = "an assignment is announced at least once"
+    SAME_BYTES = "an assignment is always announced with the same bytes"
+    ONE_KEY = "no item has two key-ids over all announcements ever made"
+    STORED_FIRST = "what is announced is in the store, as it is announced, with its wrapped DEK"
+    IMMUTABLE = "what was announced stays in the store as it was"
+    ACKNOWLEDGED_LAST = "an event is acknowledged only when its outcome is stored and confirmed"
+    KEPT_WAITING = "a waiting event leaves its room only when its outcome is confirmed"
+    SCOPES = "a clone points at its source's scope, a reuse at its source's key-id, too"
+    COUNTED = "counters and indexes agree with the records"
+    JUSTIFIED = "an event is refused only for what is wrong with it, and not assigned as well"
+    PROTOCOL = "nothing is done on a channel that the broker would close it for"
+    AT_REST = "once everything has been tried, nothing is left to do"
+
+
+class Violation(AssertionError):
+    """A promise was broken."""
+
+    def __init__(self, invariant: Invariant, detail: str) -> None:
+        super().__init__(f"{invariant.value}: {detail}")
+        self.invariant = invariant
+        self.detail = detail

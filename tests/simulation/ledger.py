@@ -1,0 +1,203 @@
+"""Watches a run: who was told what, in which order, and whether that was allowed.
+
+It looks from outside, at what the broker and the store are given, and knows nothing of
+how the worker works. It only takes notes, because the worker would take an exception for
+a fault of its own; whoever drives the run asks for the first broken promise.
+"""
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any, Final
+
+from kmworker.model import Item, Kind
+from kmworker.store.names import Names
+from tests.simulation.broker import Broker
+from tests.simulation.events import Sent
+from tests.simulation.invariants import Invariant, Violation
+from tests.simulation.wire import Effect
+
+__all__ = ["Ledger"]
+
+# Commands that let nobody leave the waiting room.
+HARMLESS: Final = frozenset(
+    (
+        "lookup",
+        "sweep",
+        "take",
+        "sadd",
+        "scard",
+        "sscan",
+        "set",
+        "hget",
+        "hmget",
+        "hgetall",
+        "hincrby",
+    )
+)
+
+
+class Ledger:
+    """The notes on one installation.
+
+    Attributes:
+        accepted: every event that the broker took, and when (Unix seconds).
+        announced: the first announcement of each item.
+        refused_at: when each event became a dead letter, by body (Unix seconds).
+        violation: the first broken promise.
+    """
+
+    def __init__(self, broker: Broker, redis: Any, names: Names) -> None:
+        self.accepted: dict[bytes, tuple[Sent, float]] = {}
+        self.announced: dict[Item, bytes] = {}
+        self.confirmed: set[bytes] = set()
+        self.refused_at: dict[bytes, float] = {}
+        self.violation: Violation | None = None
+        self._confirmed_letters: set[bytes] = set()
+        self._broker = broker
+        self._redis = redis
+        self._names = names
+        self._seen: dict[Item, list[Any]] = {}
+        self._waiting: dict[str, set[bytes]] = defaultdict(set)
+        self._entries: dict[bytes, Sent] = {}
+        broker.observers.append(self._on_effect)
+
+    def accept(self, sent: Sent) -> None:
+        """Note an event that the broker has taken."""
+        self.accepted.setdefault(sent.body, (sent, self._broker.clock.now()))
+        if sent.derived_from is not None:
+            self._entries[entry_of(sent)] = sent
+
+    def violated(self, invariant: Invariant, detail: str) -> None:
+        """Note a broken promise."""
+        if self.violation is None:
+            self.violation = Violation(invariant, detail)
+
+    def raise_violation(self) -> None:
+        """Raise the first broken promise, if there is one."""
+        if self.violation is not None:
+            raise self.violation
+
+    def record(self, item: Item) -> dict[str, Any] | None:
+        """Return an item's record."""
+        text = self._redis.hget(self._names.of(item.project, "items"), item.ref)
+        return None if text is None else json.loads(text)
+
+    def is_same_source(self, sent: Sent, record: dict[str, Any]) -> bool:
+        """Say whether an event derives its item from where the item's record says."""
+        source = record["data"]["source"]
+        if source is None or sent.derived_from is None:
+            return source is None and sent.derived_from is None
+        return _item(source["project_id"], source) == sent.derived_from
+
+    def changed(self) -> list[Item]:
+        """Return the announced items of which something is not as it was."""
+        return [item for item, seen in self._seen.items() if self._rows(item, seen[0]) != seen]
+
+    def on_store(self, command: str) -> None:
+        """Look at the waiting rooms after a worker's command."""
+        if command in HARMLESS or not self._entries:
+            return
+        for project in {sent.derived_from.project for sent in self._sources()}:
+            there = set(self._redis.hkeys(self._names.of(project, "parked")))
+            gone = self._waiting[project] - there
+            self._waiting[project] = there
+            for entry in gone & self._entries.keys():
+                if not self._is_answered(self._entries[entry]):
+                    event_id = self._entries[entry].event_id
+                    self.violated(Invariant.KEPT_WAITING, f"{event_id} after {command}")
+
+    # --- inside -------------------------------------------------------------------
+
+    def _on_effect(self, effect: Effect) -> None:
+        names = self._broker.topology
+        match effect.kind:
+            case "publishing" if effect.exchange == names.assignments:
+                self._announcing(effect.body)
+            case "publishing" if effect.exchange == names.dead:
+                self.refused_at.setdefault(effect.body, self._broker.clock.now())
+            case "confirmed" if effect.exchange == names.assignments:
+                self.confirmed.add(effect.body)
+            case "confirmed" if effect.exchange == names.dead:
+                self._confirmed_letters.add(effect.body)
+            case "settling":
+                self._settling(effect.body)
+            case _:
+                pass
+
+    def _announcing(self, body: bytes) -> None:
+        data = json.loads(body)["data"]
+        item = _item(data["project_id"], data["item"])
+        first = self.announced.setdefault(item, body)
+        if json.loads(first)["data"]["key_id"] != data["key_id"]:
+            self.violated(Invariant.ONE_KEY, item.ref)
+        if first != body:
+            self.violated(Invariant.SAME_BYTES, item.ref)
+        rows = self._rows(item, data)
+        if None in rows:
+            self.violated(Invariant.STORED_FIRST, f"{item.ref} is announced and not stored")
+        elif json.loads(rows[1])["data"] != data:
+            self.violated(Invariant.STORED_FIRST, f"{item.ref} is announced and stored otherwise")
+        if self._seen.setdefault(item, rows) != rows:
+            self.violated(Invariant.IMMUTABLE, item.ref)
+
+    def _rows(self, item: Item, data: dict[str, Any]) -> list[Any]:
+        """Return what an announcement rests on: the records, and the wrapped DEK."""
+        pipeline = self._redis.pipeline(transaction=False)
+        for key, field in (
+            ("items", item.ref),
+            ("keys", data["key_id"]),
+            ("scopes", data["scope_id"]),
+            ("deks", data["scope_id"]),
+        ):
+            pipeline.hget(self._names.of(item.project, key), field)
+        return [data, *pipeline.execute()]
+
+    def _settling(self, body: bytes) -> None:
+        if body not in self.accepted:
+            return
+        sent, _at = self.accepted[body]
+        if not self._is_answered(sent) and not self._is_waiting(sent):
+            self.violated(Invariant.ACKNOWLEDGED_LAST, _name(sent))
+
+    def _is_waiting(self, sent: Sent) -> bool:
+        source = sent.derived_from
+        if source is None:
+            return False
+        parked = self._names.of(source.project, "parked")
+        return bool(self._redis.hexists(parked, entry_of(sent)))
+
+    def _is_answered(self, sent: Sent) -> bool:
+        """Say whether the broker has confirmed what became of an event."""
+        if sent.body in self._confirmed_letters:
+            return True
+        record = self.record(sent.item) if sent.is_event else None
+        if record is None or not self.is_same_source(sent, record):
+            return False
+        if "key_id" not in record["data"]:
+            return True
+        items = [sent.item]
+        source = sent.derived_from
+        if source is not None and source.kind is Kind.PARTITION:
+            founder = self.record(source)
+            if founder is None or founder["data"]["cause"] == record["data"]["cause"]:
+                items.append(source)
+        return all(self.announced.get(item) in self.confirmed for item in items)
+
+    def _sources(self) -> Iterable[Any]:
+        return self._entries.values()
+
+
+def entry_of(sent: Sent) -> bytes:
+    """Return the name of an event's entry in the waiting room."""
+    digest = hashlib.sha256(sent.item.ref.encode() + b"\0" + sent.body)
+    return digest.hexdigest()[:32].encode()
+
+
+def _item(project: str, named: dict[str, str]) -> Item:
+    return Item(project, Kind(named["kind"]), named["id"])
+
+
+def _name(sent: Sent) -> str:
+    return sent.event_id if sent.is_event else sent.body.decode(errors="replace")

@@ -1,0 +1,39 @@
+"""Events that harm whoever handles them."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from kmworker.model import Item, State
+from kmworker.ports import Store
+from tests.simulation.steps import Crash
+from tests.simulation.troubles import Troubles
+
+__all__ = ["Poisoned"]
+
+
+class Poisoned:
+    """A store that fails, or ends its process, when a poisonous item is looked up.
+
+    Every event's item is looked up, wherever it comes from and however it was batched.
+    """
+
+    def __init__(
+        self, real: Store, poison: Mapping[str, BaseException], troubles: Troubles
+    ) -> None:
+        self._real = real
+        self._poison = poison
+        self._troubles = troubles
+
+    def look_up(self, items: Iterable[Item]) -> dict[Item, State]:
+        """Do harm, or return what is known of each item."""
+        wanted = list(items)
+        for item in wanted:
+            harm = self._poison.get(item.ref)
+            if isinstance(harm, Crash):
+                self._troubles.crash("poisoned")
+            if harm is not None:
+                raise harm
+        return self._real.look_up(wanted)
+
+    def __getattr__(self, method: str) -> Any:
+        return getattr(self._real, method)
