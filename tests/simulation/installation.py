@@ -45,7 +45,7 @@ from tests.simulation.ledger import Ledger
 from tests.simulation.manner import Manner
 from tests.simulation.poison import Poisoned
 from tests.simulation.steps import Fault
-from tests.simulation.store import SimulatedClient, SteppedReports, load_scripts
+from tests.simulation.store import NoReports, SimulatedClient, SteppedReports, load_scripts
 from tests.simulation.troubles import Troubled, Troubles
 from tests.simulation.wire import Message
 
@@ -106,6 +106,7 @@ class Installation:
         kek: bytes = b"k" * 32,
         requeue_at_front: bool = False,
         manner: Manner | None = None,
+        reports: bool = True,
     ) -> None:
         self.limits = limits or Limits()
         self.policy = policy or _shipped_policy()
@@ -121,6 +122,9 @@ class Installation:
         """Items whose events are poison, and what happens to whoever handles one."""
         key = Kek(kek, rfc3339(self.clock.now()))
         self.vault = KeyringVault(Keyring(key.kek_id, {key.kek_id: key}))
+        self._reports: Reports = (
+            RedisReports(self.redis, self.names, self.clock.monotonic) if reports else NoReports()
+        )
         self._ids = count(1)
         self._workers = count(1)
 
@@ -158,8 +162,7 @@ class Installation:
         client = SimulatedClient(self.server, host.steps, self.ledger.on_store)
         poisoned = Poisoned(self.store(client=client, worker_id=worker_id), self.poison, troubles)
         store = cast("Store", Troubled("store", poisoned, troubles))
-        real_reports = RedisReports(self.redis, self.names, clock.monotonic)
-        stepped_reports = SteppedReports(real_reports, host.steps)
+        stepped_reports = SteppedReports(self._reports, host.steps)
         reports = cast("Reports", Troubled("reports", stepped_reports, troubles))
         tally = Tally(clock)
         path = BatchPath(
@@ -226,7 +229,7 @@ class Installation:
     def let_pass(self, seconds: float) -> None:
         """Let time pass, here and for what expires in the store by the server's own clock."""
         self.clock.advance(seconds)
-        for key in self.redis.scan_iter(self.names.lease("*")):
+        for key in self.redis.keys(self.names.lease("*")):
             left_ms = self.redis.pttl(key) - int(seconds * 1000)
             self.redis.pexpire(key, max(left_ms, 0))
 

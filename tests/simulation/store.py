@@ -15,7 +15,7 @@ from kmworker.store.scripts import Scripts
 from kmworker.tally import Report
 from tests.simulation.steps import Steps
 
-__all__ = ["SimulatedClient", "SteppedReports", "load_scripts"]
+__all__ = ["NoReports", "SimulatedClient", "SteppedReports", "load_scripts"]
 
 
 class SimulatedClient(fakeredis.FakeRedis):
@@ -71,6 +71,13 @@ class _SteppedPipeline(Pipeline):
             if raise_on_error and isinstance(reply, ResponseError):
                 raise reply
         return replies
+
+
+class NoReports:
+    """Reports to nobody: most of a run's time would go into what no promise rests on."""
+
+    def write(self, report: Report) -> None:
+        """Do nothing."""
 
 
 class SteppedReports:
