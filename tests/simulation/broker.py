@@ -108,6 +108,12 @@ class Broker:
             if channel.queue is self.work
         )
 
+    @property
+    def is_in_trouble(self) -> bool:
+        """Say whether something has not been noticed yet that only time shows."""
+        is_stalled = any(it.is_up and it.stalled_at is not None for it in self._sessions)
+        return is_stalled or self.clock.monotonic() < self._alarm_until
+
     # --- names --------------------------------------------------------------------
 
     def declare_exchange(self, name: str, *, passive: bool = False) -> None:

@@ -7,7 +7,7 @@ a fault of its own; whoever drives the run asks for the first broken promise.
 
 import hashlib
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -45,6 +45,7 @@ class Ledger:
         accepted: every event that the broker took, and when (Unix seconds).
         announced: the first announcement of each item.
         refused_at: when each event became a dead letter, by body (Unix seconds).
+        comes_again: the events that became one while the broker held another copy.
         violation: the first broken promise.
     """
 
@@ -54,6 +55,8 @@ class Ledger:
         self.confirmed: set[bytes] = set()
         self.refused_at: dict[bytes, float] = {}
         self.violation: Violation | None = None
+        self.comes_again: set[bytes] = set()
+        self._undone: Counter[bytes] = Counter()
         self._confirmed_letters: set[bytes] = set()
         self._broker = broker
         self._redis = redis
@@ -66,6 +69,7 @@ class Ledger:
     def accept(self, sent: Sent) -> None:
         """Note an event that the broker has taken."""
         self.accepted.setdefault(sent.body, (sent, self._broker.clock.now()))
+        self._undone[sent.body] += 1
         if sent.derived_from is not None:
             self._entries[entry_of(sent)] = sent
 
@@ -117,6 +121,10 @@ class Ledger:
                 self._announcing(effect.body)
             case "publishing" if effect.exchange == names.dead:
                 self.refused_at.setdefault(effect.body, self._broker.clock.now())
+                if self._undone[effect.body] > 0:
+                    self.comes_again.add(effect.body)
+            case "acknowledged":
+                self._undone[effect.body] -= 1
             case "confirmed" if effect.exchange == names.assignments:
                 self.confirmed.add(effect.body)
             case "confirmed" if effect.exchange == names.dead:

@@ -27,13 +27,14 @@ class Poisoned:
     def look_up(self, items: Iterable[Item]) -> dict[Item, State]:
         """Do harm, or return what is known of each item."""
         wanted = list(items)
+        known = self._real.look_up(wanted)
         for item in wanted:
             harm = self._poison.get(item.ref)
             if isinstance(harm, Crash):
                 self._troubles.crash("poisoned")
             if harm is not None:
                 raise harm
-        return self._real.look_up(wanted)
+        return known
 
     def __getattr__(self, method: str) -> Any:
         return getattr(self._real, method)
