@@ -64,12 +64,13 @@ def _findings(site: Installation, found: dict[str, Contents]) -> Iterator[Findin
         yield Invariant.AT_REST, "some events are unacknowledged"
     for wrong in site.broker.protocol_errors:
         yield Invariant.PROTOCOL, wrong
-    for item in site.ledger.changed():
+    for item in set(site.ledger.changed()) - site.lost:
         yield Invariant.IMMUTABLE, item.ref
     for sent, accepted_at in site.ledger.accepted.values():
         yield from _event(site, found, sent, accepted_at)
     for contents in found.values():
-        yield from _counted(contents)
+        if not site.lost:
+            yield from _counted(contents)
         yield from _kept(site, contents)
         yield from _scopes(contents, found)
 
@@ -91,7 +92,7 @@ def _event(
         yield Invariant.AT_REST, f"{name} waits, and {source.ref} is there"
     mine = found.get(item.project)
     record = None if mine is None or not sent.is_event else mine.items.get(item.ref)
-    if not (reasons or waits or _is_mine(site, sent, record)):
+    if not (reasons or waits or _is_mine(site, sent, record) or item in site.lost):
         yield Invariant.ACCOUNTED, name
     for reason in reasons:
         if not _is_justified(site, sent, reason, record, accepted_at):
@@ -121,6 +122,8 @@ def _is_justified(
         case "source-missing":
             waited = site.ledger.refused_at[sent.body] - at
             return sent.derived_from is not None and waited >= site.limits.waiting_deadline_s
+        case "integrity":
+            return sent.item in site.lost
         case "internal":
             return sent.item.ref in site.poison
         case _:
@@ -163,7 +166,8 @@ def _kept(site: Installation, contents: Contents) -> Iterator[Finding]:
         if site.ledger.announced.get(item) not in site.ledger.confirmed:
             yield Invariant.ANNOUNCED, ref
     for scope_id, scope in contents.scopes.items():
-        if scope["root"] not in contents.items:
+        is_lost = scope["root"] in {item.ref for item in site.lost}
+        if scope["root"] not in contents.items and not is_lost:
             yield Invariant.IMMUTABLE, f"the root of scope {scope_id} is gone"
         if not _unwraps(site, contents, scope_id):
             yield Invariant.STORED_FIRST, f"the DEK of scope {scope_id} does not unwrap"

@@ -4,7 +4,6 @@ Each is short, because it is played once for every step in it, and has one thing
 go wrong. Whatever strikes, its items end with the assignments and letters listed here.
 """
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -27,14 +26,14 @@ class History:
 
     goes: tuple[tuple[Sent, ...], ...]
     """Each is published when the one before has come to rest."""
+    ends: tuple[Mapping[str, int], ...]
+    """What it may come to: items by disposition, and refused events by reason."""
     limits: Limits = LIMITS
     poison: Mapping[str, BaseException] = field(default_factory=dict)
     waits_s: float = 0.0
-    """Passes before the last go."""
-    dispositions: Mapping[str, int] = field(default_factory=Counter)
-    """What the items come to."""
-    reasons: Mapping[str, int] = field(default_factory=Counter)
-    """The dead letters' reasons, each event's counted once."""
+    """Passes before the second go."""
+    loses: tuple[Item, ...] = ()
+    """Whose records someone deletes before the second go."""
 
 
 def _volume(name: str) -> Item:
@@ -53,59 +52,63 @@ EARLY: Final = snapshot("s", "v")
 POISON: Final = volume("poison")
 
 HISTORIES: Final[Mapping[str, History]] = {
-    "create": History(((CREATE,),), dispositions={"create": 1}),
+    "create": History(((CREATE,),), ends=({"create": 1},)),
     "a snapshot before its volume": History(
-        ((EARLY,), (CREATE,)), dispositions={"create": 1, "reuse": 1}
+        ((EARLY,), (CREATE,)), ends=({"create": 1, "reuse": 1},)
     ),
     "a chain of five in reverse": History(
-        (_chain(5),), limits=NARROW, dispositions={"create": 1, "clone": 4}
+        (_chain(5),), limits=NARROW, ends=({"create": 1, "clone": 4},)
     ),
     "duplicates": History(
         ((CREATE, EARLY, CREATE), (EARLY, volume("v", event_id="again"))),
-        dispositions={"create": 1, "reuse": 1},
+        ends=({"create": 1, "reuse": 1},),
     ),
     "a conflict": History(
         (
             (volume("a"), volume("b")),
             (volume("c", _volume("a"), event_id="one"), volume("c", _volume("b"), event_id="two")),
         ),
-        dispositions={"create": 2, "clone": 1},
-        reasons={"conflict": 1},
+        ends=({"create": 2, "clone": 1, "conflict": 1},),
     ),
     "an event that raises amid good ones": History(
         ((CREATE, POISON, EARLY, volume("w")),),
         poison={"volume:poison": ValueError("poison")},
-        dispositions={"create": 2, "reuse": 1},
-        reasons={"internal": 1},
+        ends=({"create": 2, "reuse": 1, "internal": 1},),
     ),
     "an event that kills amid good ones": History(
         ((CREATE, POISON, EARLY),),
         poison={"volume:poison": Crash()},
-        dispositions={"create": 1, "reuse": 1},
-        reasons={"internal": 1},
+        ends=({"create": 1, "reuse": 1, "internal": 1},),
     ),
     "a waiting event that kills": History(
         ((EARLY, snapshot("poison", "v")), (CREATE,)),
         poison={"snapshot:poison": Crash()},
-        dispositions={"create": 1, "reuse": 1},
-        reasons={"internal": 1},
+        ends=({"create": 1, "reuse": 1, "internal": 1},),
     ),
     "partition replicas": History(
         (
             (partition_replica("4711@a", "4711"), partition_replica("4711@b", "4711")),
             (partition_replica("4711@a", "4711"),),
         ),
-        dispositions={"create": 1, "reuse": 2},
+        ends=({"create": 1, "reuse": 2},),
     ),
     "a source that is too late": History(
+        ((EARLY,), (), (CREATE,)),
+        waits_s=700.0,
+        ends=({"create": 1, "source-missing": 1},),
+    ),
+    "a source that comes as its event expires": History(
         ((EARLY,), (CREATE,)),
         waits_s=700.0,
-        dispositions={"create": 1},
-        reasons={"source-missing": 1},
+        ends=({"create": 1, "source-missing": 1}, {"create": 1, "reuse": 1}),
+    ),
+    "a record that someone deleted": History(
+        ((CREATE, volume("w")), (CREATE, EARLY)),
+        loses=(CREATE.item,),
+        ends=({"create": 2, "integrity": 1},),
     ),
     "two projects, and what nobody can read": History(
         ((replica("r", _volume("v"), project="p2"), garbage(), CREATE),),
-        dispositions={"create": 2},
-        reasons={"malformed": 1},
+        ends=({"create": 2, "malformed": 1},),
     ),
 }

@@ -118,6 +118,8 @@ class Installation:
         load_scripts(self.redis)
         self.names = Names("km")
         self.ledger = Ledger(self.broker, self.redis, self.names)
+        self.lost: set[Item] = set()
+        """Items whose records someone has deleted."""
         self.poison: dict[str, BaseException] = {}
         """Items whose events are poison, and what happens to whoever handles one."""
         key = Kek(kek, rfc3339(self.clock.now()))
@@ -232,6 +234,11 @@ class Installation:
         for key in self.redis.keys(self.names.lease("*")):
             left_ms = self.redis.pttl(key) - int(seconds * 1000)
             self.redis.pexpire(key, max(left_ms, 0))
+
+    def lose_record(self, item: Item) -> None:
+        """Delete an item's record, as someone with access might."""
+        self.redis.hdel(self.names.of(item.project, "items"), item.ref)
+        self.lost.add(item)
 
     def forget_scripts(self) -> None:
         """Do to the store's scripts what its restart does."""

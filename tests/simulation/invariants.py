@@ -1,5 +1,6 @@
 """What is promised, in words, and what it looks like when one of them is broken."""
 
+from collections.abc import Sequence
 from enum import Enum
 
 __all__ = ["Invariant", "Violation"]
@@ -20,13 +21,14 @@ class Invariant(Enum):
     COUNTED = "counters and indexes agree with the records"
     JUSTIFIED = "an event is refused only for what is wrong with it, and not assigned as well"
     PROTOCOL = "nothing is done on a channel that the broker would close it for"
+    EXPECTED = "a history comes to the same assignments and refusals, whatever strikes in it"
     AT_REST = "once everything has been tried, nothing is left to do"
 
 
 class Violation(AssertionError):
-    """A promise was broken."""
+    """Promises were broken: which, in the order in which it showed, and by what."""
 
-    def __init__(self, invariant: Invariant, detail: str) -> None:
-        super().__init__(f"{invariant.value}: {detail}")
-        self.invariant = invariant
-        self.detail = detail
+    def __init__(self, broken: Sequence[tuple[Invariant, str]]) -> None:
+        lines = [f"{invariant.value}: {detail}" for invariant, detail in broken]
+        super().__init__("\n".join(lines))
+        self.invariants = frozenset(invariant for invariant, _detail in broken)

@@ -2,7 +2,7 @@
 
 It looks from outside, at what the broker and the store are given, and knows nothing of
 how the worker works. It only takes notes, because the worker would take an exception for
-a fault of its own; whoever drives the run asks for the first broken promise.
+a fault of its own; whoever drives the run asks for the broken promises.
 """
 
 import hashlib
@@ -46,7 +46,7 @@ class Ledger:
         announced: the first announcement of each item.
         refused_at: when each event became a dead letter, by body (Unix seconds).
         comes_again: the events that became one while the broker held another copy.
-        violation: the first broken promise.
+        broken: the promises that were broken, and by what.
     """
 
     def __init__(self, broker: Broker, redis: Any, names: Names) -> None:
@@ -54,7 +54,7 @@ class Ledger:
         self.announced: dict[Item, bytes] = {}
         self.confirmed: set[bytes] = set()
         self.refused_at: dict[bytes, float] = {}
-        self.violation: Violation | None = None
+        self.broken: dict[tuple[Invariant, str], None] = {}
         self.comes_again: set[bytes] = set()
         self._undone: Counter[bytes] = Counter()
         self._confirmed_letters: set[bytes] = set()
@@ -75,13 +75,12 @@ class Ledger:
 
     def violated(self, invariant: Invariant, detail: str) -> None:
         """Note a broken promise."""
-        if self.violation is None:
-            self.violation = Violation(invariant, detail)
+        self.broken[invariant, detail] = None
 
     def raise_violation(self) -> None:
-        """Raise the first broken promise, if there is one."""
-        if self.violation is not None:
-            raise self.violation
+        """Raise the broken promises, if there are any."""
+        if self.broken:
+            raise Violation(list(self.broken))
 
     def record(self, item: Item) -> dict[str, Any] | None:
         """Return an item's record."""
