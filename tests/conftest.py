@@ -42,6 +42,17 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 S = TypeVar("S", bound=Server)
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how many runs the simulator made, from which seed they were drawn, and if any failed."""
+    reports = [it for outcome in ("passed", "failed") for it in terminalreporter.getreports(outcome)]
+    told = [found for report in reports for found in getattr(report, "user_properties", ())]
+    runs = sum(number for name, number in told if name == "simulated runs")
+    seeds = sorted({str(seed) for name, seed in told if name == "simulation seed"})
+    if runs:
+        drawn = f", samples drawn from seed {' '.join(seeds)}" if seeds else ""
+        terminalreporter.write_line(f"simulated runs: {runs:,}{drawn}")
+
+
 @pytest.fixture(scope="session")
 def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreServer]:
     """Redis, durable, shared by the whole run; or the store that the environment names."""

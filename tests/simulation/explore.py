@@ -94,7 +94,7 @@ def races(history: str) -> Iterator[Case]:
     """Give every way in which one of two workers comes between any two steps of the other."""
     # One goes to its end before the other begins: that many steps there are.
     alone = race(HISTORIES[history], Preempting(10_000, 0))
-    width = max(sum(map(len, place.steps)) - place.opened for place in alone)
+    width = max(len(place.steps[0]) - place.opened for place in alone)
     for first in range(width):
         for second in range(1, width):
             yield Case(history, schedule=Preempting(first, second))
