@@ -97,7 +97,7 @@ def _event(
     for reason in reasons:
         if not _is_justified(site, sent, reason, record, accepted_at):
             yield Invariant.JUSTIFIED, f"{name} is refused as {reason}"
-    # A copy that the broker still held comes again, as a replayed dead letter does.
+    # Another copy is another event, as a replayed dead letter is.
     is_over = sent.body not in site.ledger.comes_again
     if "source-missing" in reasons and is_over and record is not None and _caused(record, sent):
         yield Invariant.JUSTIFIED, f"{name} is refused and assigned"

@@ -45,7 +45,8 @@ class Ledger:
         accepted: every event that the broker took, and when (Unix seconds).
         announced: the first announcement of each item.
         refused_at: when each event became a dead letter, by body (Unix seconds).
-        comes_again: the events that became one while the broker held another copy.
+        comes_again: the events of which another copy was to come when they became one, or
+            was published afterwards.
         broken: the promises that were broken, and by what.
     """
 
@@ -70,6 +71,8 @@ class Ledger:
         """Note an event that the broker has taken."""
         self.accepted.setdefault(sent.body, (sent, self._broker.clock.now()))
         self._undone[sent.body] += 1
+        if sent.body in self.refused_at:
+            self.comes_again.add(sent.body)
         if sent.derived_from is not None:
             self._entries[entry_of(sent)] = sent
 

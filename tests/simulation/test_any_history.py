@@ -1,0 +1,115 @@
+"""Nothing is lost in any history: Hypothesis writes them, and makes the bad ones short."""
+
+import random
+from typing import Final
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from kmworker.model import Item, Kind
+from tests.simulation.checks import check_at_rest
+from tests.simulation.events import Sent, garbage, partition_replica, replica, snapshot, volume
+from tests.simulation.explore import quietly
+from tests.simulation.installation import Installation, Limits
+from tests.simulation.manner import AwkwardManner
+from tests.simulation.play import Place, rest
+from tests.simulation.steps import Fault
+
+V, W, S = Item("p1", Kind.VOLUME, "v"), Item("p1", Kind.VOLUME, "w"), Item("p1", Kind.SNAPSHOT, "s")
+EVENTS: Final[tuple[Sent, ...]] = (
+    volume("v"),
+    volume("w"),
+    volume("v", event_id="again"),
+    volume("w", V, event_id="of v"),
+    snapshot("s", "v"),
+    volume("clone", S),
+    volume("clone", W, event_id="of w"),
+    replica("copy", V, transport="block"),
+    replica("away", V, project="p2"),
+    partition_replica("4711@a", "4711"),
+    partition_replica("4711@b", "4711"),
+    volume("plain", encryption=None),
+    snapshot("of-plain", "plain"),
+    garbage(),
+)
+# However often a process ends, no event here is to blame for it.
+LIMITS: Final = Limits(batch_max=3, max_attempts=100, waiting_deadline_s=600.0)
+WORKERS: Final = st.integers(0, 1)
+
+
+class AnyHistory(RuleBasedStateMachine):
+    """Two workers, and everything that can happen to them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.site = Installation(LIMITS, manner=AwkwardManner(seed=1), reports=False)
+        self.places = (Place(self.site), Place(self.site))
+        self.published: list[Sent] = []
+
+    @rule(event=st.sampled_from(EVENTS))
+    def publish(self, event: Sent) -> None:
+        """A producer publishes."""
+        self.site.publish(event)
+        self.published.append(event)
+
+    @precondition(lambda self: bool(self.published))
+    @rule(which=st.integers(0, 1_000))
+    def duplicate(self, which: int) -> None:
+        """A producer publishes what it has published before."""
+        self.site.publish(self.published[which % len(self.published)])
+
+    @rule(seed=st.integers(0, 1_000))
+    def reorder(self, seed: int) -> None:
+        """What waits in the queue comes in another order."""
+        random.Random(seed).shuffle(self.site.broker.work.ready)
+
+    @rule(worker=WORKERS, turns=st.integers(1, 4))
+    def work(self, worker: int, turns: int) -> None:
+        """A worker goes around its loop."""
+        for _ in range(turns):
+            self.places[worker].turn()
+
+    @rule(worker=WORKERS, fault=st.sampled_from(Fault), after_steps=st.integers(0, 30))
+    def strike(self, worker: int, fault: Fault, after_steps: int) -> None:
+        """Something goes wrong at one of a worker's next steps."""
+        lives = self.places[worker].lives
+        if lives:
+            lives[-1].host.steps.plan(fault, after_steps)
+
+    @rule(seconds=st.sampled_from([0.5, 5.0, 12.0, 100.0, 700.0]))
+    def delay(self, seconds: float) -> None:
+        """Time passes."""
+        self.site.let_pass(seconds)
+
+    @rule()
+    def restart_broker(self) -> None:
+        """The broker ends all connections, and loses what it has not read."""
+        self.site.broker.restart()
+
+    @rule()
+    def restart_store(self) -> None:
+        """The store forgets its scripts."""
+        self.site.forget_scripts()
+
+    @invariant()
+    def no_promise_is_broken(self) -> None:
+        """What is visible at any moment is as promised."""
+        self.site.ledger.raise_violation()
+
+    def teardown(self) -> None:
+        """Let everything come to rest, and check every promise."""
+        rest(self.site, *self.places)
+        check_at_rest(self.site)
+
+
+def test_nothing_is_lost_in_any_history() -> None:
+    steps = settings(max_examples=30, stateful_step_count=30)
+    with quietly():
+        run_state_machine_as_test(AnyHistory, settings=steps)
