@@ -17,7 +17,7 @@ RUNNABLE := $(VENV)/runnable.stamp
 INSTALLED := $(VENV)/installed.stamp
 
 .DEFAULT_GOAL := help
-.PHONY: check clean coverage demo help servers soak test transcripts
+.PHONY: check clean coverage demo help servers simulate soak test transcripts
 
 help: ## Show these lines
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
@@ -49,6 +49,9 @@ transcripts: $(INSTALLED) servers ## Record what commands print now; look at the
 	@git --no-pager diff --stat -- tests/integration/cli/transcripts
 soak: $(INSTALLED) servers ## A million events through one worker: is its memory flat? (minutes)
 	@$(BIN)/python -m bench.soak $(ARGS)
+
+simulate: $(INSTALLED) ## Play every simulated run there is (an hour; ARGS="--help" for less)
+	@$(BIN)/python -m tests.simulation $(ARGS)
 
 servers: $(INSTALLED) # Install the servers that the tests need, or say what to install
 	@$(BIN)/python -m tests.servers.install

@@ -44,7 +44,9 @@ S = TypeVar("S", bound=Server)
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say how many runs the simulator made, from which seed they were drawn, and if any failed."""
-    reports = [it for outcome in ("passed", "failed") for it in terminalreporter.getreports(outcome)]
+    reports = [
+        it for outcome in ("passed", "failed") for it in terminalreporter.getreports(outcome)
+    ]
     told = [found for report in reports for found in getattr(report, "user_properties", ())]
     runs = sum(number for name, number in told if name == "simulated runs")
     seeds = sorted({str(seed) for name, seed in told if name == "simulation seed"})
