@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from functools import partial
 from itertools import islice
 from typing import Final
 
@@ -17,7 +18,7 @@ from tests.simulation.explore import Case, others, pairs, quietly, races, sample
 from tests.simulation.histories import HISTORIES
 
 KINDS: Final[dict[str, Callable[[str], Iterator[Case]]]] = {
-    "singles": singles,
+    "singles": partial(singles, everything=True),
     "others": others,
     "pairs": pairs,
     "races": races,

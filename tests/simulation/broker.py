@@ -206,7 +206,7 @@ class Broker:
                 self._sessions.remove(session)
         self._dispatch()
         for session in self._sessions:
-            if session.is_up and not session.is_silent:
+            if session.is_up and session.is_publishing and not session.is_silent:
                 self._confirm(session, patience=patience)
 
     def happened(self, effect: Effect) -> None:

@@ -71,7 +71,7 @@ class TroubledBus:
 
     def anchor(self, choose: Callable[[list[bytes]], bytes]) -> None:
         """Replace the anchor."""
-        with self._crossing("bus.anchor"):
+        with self._host.steps.named("anchor"), self._crossing("bus.anchor"):
             self._real.anchor(choose)
 
     def tick(self) -> None:

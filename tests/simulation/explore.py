@@ -2,8 +2,9 @@
 
 A crash before a step leaves what a crash after the step before it leaves, unless something
 is on the wires; so it is played where it is another run. Start-up is the same in every
-history, and so is what an idle worker does: both are struck in one history only, unless
-everything is asked for.
+history, and so is what an idle worker does, and one process that dies of an event after
+another: these are struck in one history, or in the first of them, unless everything is
+asked for.
 """
 
 import logging
@@ -18,12 +19,13 @@ import structlog
 
 from tests.simulation.baton import Drawn, Preempting, Schedule
 from tests.simulation.histories import HISTORIES
-from tests.simulation.play import IDLE, Faults, Place, play, race
+from tests.simulation.play import Faults, Place, is_idle, play, race
 from tests.simulation.steps import Fault, Step
 
 __all__ = ["Case", "others", "pairs", "quietly", "races", "sample", "singles"]
 
 IN_FULL: Final = "create"
+LIKE_THE_OTHERS: Final = 3
 CUTS: Final = (Fault.CUT_BEFORE, Fault.CUT_AFTER)
 OTHERS: Final = {
     "publisher.publish": (
@@ -62,7 +64,10 @@ class Case:
 
 def singles(history: str, *, everything: bool = False) -> Iterator[Case]:
     """Give every step of a history, struck by every crash and by every cut."""
-    for life, steps in enumerate(Case(history).run().steps):
+    lives = Case(history).run().steps
+    for life, steps in enumerate(lives):
+        if LIKE_THE_OTHERS <= life < len(lives) - 1 and not everything:
+            continue
         for number in _struck(steps, everything=everything or history == IN_FULL):
             for fault in chain(_crashes(steps, number), CUTS):
                 yield Case(history, _at(life, number, fault))
@@ -130,7 +135,7 @@ def _struck(steps: Sequence[Step], *, everything: bool = False) -> Iterator[int]
     names = [step.name for step in steps]
     begin = 0 if everything or "consumer.consume" not in names else names.index("consumer.consume")
     for number in range(begin, len(steps)):
-        if everything or names[number] not in IDLE:
+        if everything or not is_idle(steps[number]):
             yield number
 
 

@@ -102,6 +102,7 @@ class Steps:
         self.strike: Callable[[Fault, str], None] = lambda _fault, _name: None
         self.on_crash: Callable[[Fault], None] = lambda _fault: None
         self.wires: Callable[[], tuple[bool, bool]] = lambda: (False, False)
+        self._prefix = ""
         self._life = life
         self._faults = dict(faults or {})
 
@@ -113,6 +114,15 @@ class Steps:
     def plan(self, fault: Fault, after_steps: int = 0) -> None:
         """Let a fault strike at the step after so many more."""
         self._faults[len(self.taken) + after_steps] = fault
+
+    @contextmanager
+    def named(self, prefix: str) -> Iterator[None]:
+        """Put a word before the names of the steps within."""
+        self._prefix = f"{prefix}: "
+        try:
+            yield
+        finally:
+            self._prefix = ""
 
     @contextmanager
     def step(self, name: str, cut: Callable[[bool], NoReturn]) -> Iterator[None]:
@@ -128,7 +138,7 @@ class Steps:
         self._life.go_on()
         in_flight, torn = self.wires()
         fault = self._faults.pop(len(self.taken), None)
-        self.taken.append(Step(name, in_flight=in_flight, torn=torn))
+        self.taken.append(Step(self._prefix + name, in_flight=in_flight, torn=torn))
         if len(self.taken) > MOST_STEPS:
             raise AssertionError(f"the process does not come to rest: {self._last()}")
         self._before(fault, name, cut)
