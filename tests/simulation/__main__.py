@@ -35,18 +35,18 @@ def main() -> int:
     options = _options()
     began = time.monotonic()
     made = dict.fromkeys([*options.kind, "samples"], 0)
-    broken: list[str] = []
+    broken = 0
     with ProcessPoolExecutor(options.jobs) as pool:
         for future in _progress(_submit(pool, options)):
             kind, number, found = future.result()
             made[kind] += number
-            broken += found
-    for line in broken[:SHOWN]:
-        print(line, file=sys.stderr)
+            for line in found[: max(SHOWN - broken, 0)]:
+                print(line, file=sys.stderr, flush=True)
+            broken += len(found)
     runs = ", ".join(f"{number:,} {kind}" for kind, number in made.items() if number)
     minutes = (time.monotonic() - began) / 60
     print(f"simulated runs: {sum(made.values()):,} ({runs})")
-    print(f"seed {options.seed}, {minutes:.1f} minutes, {len(broken)} broke a promise")
+    print(f"seed {options.seed}, {minutes:.1f} minutes, {broken:,} broke a promise")
     return 1 if broken else 0
 
 

@@ -6,15 +6,15 @@ queue, marked as redelivered, with a count that tells how often. What a client w
 read when the broker gets to it, and lost if the connection breaks before.
 """
 
-import re
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from amqp.exceptions import NotFound, PreconditionFailed
+from amqp.exceptions import PreconditionFailed
 
 from kmworker.bus.topology import Topology
 from tests.simulation.clock import SettableClock
+from tests.simulation.exchanges import Exchanges
 from tests.simulation.manner import Manner
 from tests.simulation.wire import (
     Ack,
@@ -36,7 +36,7 @@ __all__ = ["Broker"]
 ALARM_S: Final = 45.0
 
 
-class Broker:
+class Broker(Exchanges):
     """Exchanges, queues and bindings of one namespace, and whoever is connected.
 
     Attributes:
@@ -53,17 +53,15 @@ class Broker:
         requeue_at_front: bool = False,
         manner: Manner | None = None,
     ) -> None:
+        super().__init__()
         self.topology = Topology(namespace)
         self.clock = clock
         self.journal: list[Effect] = []
         self.observers: list[Callable[[Effect], None]] = []
         self.protocol_errors: list[str] = []
-        self.queues: dict[str, Queue] = {}
         self.manner = manner or Manner()
         # Without a delivery limit RabbitMQ puts them at the back, with one near the front.
         self._requeue_at_front = requeue_at_front
-        self._exchanges: set[str] = set()
-        self._bindings: dict[tuple[str, str, str], None] = {}
         self._sessions: list[Session] = []
         self._turn: deque[ServerChannel] = deque()
         self._alarm_until = 0.0
@@ -114,30 +112,9 @@ class Broker:
         is_stalled = any(it.is_up and it.stalled_at is not None for it in self._sessions)
         return is_stalled or self.clock.monotonic() < self._alarm_until
 
-    # --- names --------------------------------------------------------------------
-
-    def declare_exchange(self, name: str, *, passive: bool = False) -> None:
-        """Declare an exchange, or see whether it is there."""
-        if passive and name not in self._exchanges:
-            raise NotFound(f"no exchange '{name}'")
-        self._exchanges.add(name)
-
-    def declare_queue(self, name: str, *, passive: bool = False) -> tuple[str, int, int]:
-        """Declare a queue, or see whether it is there; return its messages and consumers."""
-        if passive and name not in self.queues:
-            raise NotFound(f"no queue '{name}'")
-        queue = self.queues.setdefault(name, Queue(name))
-        consumers = sum(1 for channel in self._turn if channel.queue is queue)
-        return name, len(queue.ready), consumers
-
-    def bind(self, queue: str, exchange: str, pattern: str) -> Queue:
-        """Bind a queue, declaring it if need be; binding twice is binding once."""
-        self._bindings[exchange, pattern, queue] = None
-        return self.queues.setdefault(queue, Queue(queue))
-
-    def unbind(self, queue: str) -> None:
-        """Take away all of a queue's bindings."""
-        self._bindings = {binding: None for binding in self._bindings if binding[2] != queue}
+    def consumers_of(self, queue: Queue) -> int:
+        """Count those that are handed a queue's messages."""
+        return sum(1 for channel in self._turn if channel.queue is queue)
 
     # --- what clients do ----------------------------------------------------------
 
@@ -145,13 +122,9 @@ class Broker:
         self, exchange: str, routing_key: str, body: bytes, properties: Mapping[str, Any]
     ) -> bool:
         """Store a message in each queue that is bound for it; say whether there is one."""
-        queues = {
-            queue
-            for bound, pattern, queue in self._bindings
-            if bound == exchange and _matches(pattern, routing_key)
-        }
-        for name in sorted(queues):
-            self.queues[name].ready.append(Message(body, routing_key, dict(properties)))
+        queues = self.routed(exchange, routing_key)
+        for queue in queues:
+            queue.ready.append(Message(body, routing_key, dict(properties)))
         if queues:
             self.happened(Effect("stored", exchange, body))
         self._dispatch()
@@ -316,12 +289,3 @@ class Broker:
                 idle = 0
             else:
                 idle += 1
-
-
-def _matches(pattern: str, routing_key: str) -> bool:
-    """Compare as a topic exchange does: ``*`` is one word, ``#`` any number of them."""
-    if pattern == "#":
-        return True
-    words = [re.escape(word) for word in pattern.split(".")]
-    parts = [{r"\*": r"\.[^.]*", r"\#": r"(?:\.[^.]*)*"}.get(word, rf"\.{word}") for word in words]
-    return re.fullmatch("".join(parts), f".{routing_key}") is not None

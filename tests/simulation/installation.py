@@ -27,7 +27,7 @@ from kmworker.plan import Fresh
 from kmworker.policy import Policy, load_policy
 from kmworker.ports import Reports, Store
 from kmworker.reporting import Reporter
-from kmworker.settings import BrokerSettings, WorkerSettings
+from kmworker.settings import BrokerSettings
 from kmworker.store.admission import Admission
 from kmworker.store.history import History
 from kmworker.store.names import Names
@@ -42,6 +42,7 @@ from tests.simulation.clock import SettableClock
 from tests.simulation.events import Sent
 from tests.simulation.host import Host
 from tests.simulation.ledger import Ledger
+from tests.simulation.limits import Limits
 from tests.simulation.manner import Manner
 from tests.simulation.poison import Poisoned
 from tests.simulation.steps import Fault
@@ -54,18 +55,6 @@ __all__ = ["Installation", "Limits", "Process"]
 SHIPPED_POLICY: Final = Path(__file__).parents[2] / "config" / "policy.toml"
 EVERY_ASSIGNMENT: Final = "subscriber"
 SETTINGS: Final = BrokerSettings(url="amqp://simulated//", namespace="kmworker")
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """The settings that tests turn."""
-
-    batch_max: int = 16
-    max_attempts: int = 5
-    stop_deadline_s: float = 20.0
-    waiting_max: int = 1000
-    waiting_deadline_s: float = 3600.0
-    sweep_s: float = 10.0
 
 
 @dataclass(slots=True)
@@ -189,7 +178,7 @@ class Installation:
             reporter=Reporter(reports, bus, tally, clock, worker_id),
             tally=tally,
             clock=clock,
-            settings=_worker_settings(limits),
+            settings=limits.worker(),
             jitter=lambda _least, _most: 0.0,
         )
         return Process(worker, bus, path, tally, troubles, host, steps)
@@ -297,12 +286,3 @@ class Installation:
 @cache
 def _shipped_policy() -> Policy:
     return load_policy(SHIPPED_POLICY.read_text("utf-8"), "policy.toml")
-
-
-@cache
-def _worker_settings(limits: Limits) -> WorkerSettings:
-    return WorkerSettings(
-        batch_max=limits.batch_max,
-        max_attempts=limits.max_attempts,
-        stop_deadline_s=limits.stop_deadline_s,
-    )
