@@ -97,6 +97,9 @@ class History:
             SetupError: as `counted`.
         """
         if self.number < anchored:
+            # It may be this worker's number that is old: others count on, and anchor that.
+            self.check()
+        if self.number < anchored:
             self._refuse(self.number, anchored)
 
     def _sound(self, reply: Any) -> Any:  # noqa: ANN401  # a raw reply

@@ -49,6 +49,28 @@ def test_nothing_is_anchored_while_nothing_is_new() -> None:
     assert process.troubles.counts()["bus.anchor"] == before
 
 
+def test_a_worker_that_starts_while_another_commits_does_not_take_the_store_for_an_old_one() -> (
+    None
+):
+    site = Installation()
+    first, second = site.process(), site.process()
+    first.turn()
+
+    def reached(point: str) -> None:
+        # The second one has read the store's count, and not the anchor.
+        if point == "bus.anchor":
+            site.publish(volume("v"))
+            first.turn()
+            site.let_pass(1.1)
+            first.turn()
+
+    second.troubles.at_each = reached
+    second.turn()
+    assert anchored(site) == 1
+    site.come_to_rest(first, second)
+    assert "volume:v" in site.announced()
+
+
 def test_an_anchor_is_never_moved_back() -> None:
     site = Installation()
     process = site.process()
