@@ -12,9 +12,16 @@ from kmworker.decision import Refuse
 from kmworker.events import UNKNOWN_TYPE
 from kmworker.message import Original, Outgoing
 
-__all__ = ["dead_letter"]
+__all__ = [
+    "EARLIER_ATTEMPTS", "MAX_ATTEMPTS_SHOWN", "MAX_HEADER_BYTES", "PERSISTENT", "dead_letter",
+    "kept_headers",
+]  # fmt: skip
 
 MAX_HEADER_BYTES: Final = 255
+# On a replayed event: what its earlier letters have counted. Anybody can set it, so it is
+# added to the number that a letter shows, and to nothing that decides.
+EARLIER_ATTEMPTS: Final = "x-kmworker-earlier-attempts"
+MAX_ATTEMPTS_SHOWN: Final = 1_000_000
 PERSISTENT: Final = 2
 
 # user_id must be the connection's own user, or the broker closes the channel;
@@ -45,8 +52,10 @@ def dead_letter(  # noqa: PLR0913  # one keyword for each header
         event_id: the event's id, empty where it could not be read.
         event_type: its type, or `unknown`.
         dead_at: RFC 3339, UTC.
-        attempts: how often it was tried, this time included.
+        attempts: how often it was tried, this time included; a replayed event's earlier
+            attempts are added to it.
     """
+    brought = original.properties.get("application_headers") or {}
     headers = {
         "x-kmworker-reason": refusal.reason.value,
         "x-kmworker-detail": refusal.detail,
@@ -57,23 +66,30 @@ def dead_letter(  # noqa: PLR0913  # one keyword for each header
     }
     kept = {name: value for name, value in original.properties.items() if name not in UNDELIVERABLE}
     kept["application_headers"] = {
-        **_kept_headers(original.properties.get("application_headers") or {}),
+        **kept_headers(brought),
         **{name: _cut(value) for name, value in headers.items()},
-        "x-kmworker-attempts": attempts,
+        "x-kmworker-attempts": min(attempts + _earlier_attempts(brought), MAX_ATTEMPTS_SHOWN),
     }
     kept["delivery_mode"] = PERSISTENT
     kept["message_id"] = hashlib.sha256(original.body).hexdigest()
     return Outgoing(exchange, _routing_key(refusal, event_type), original.body, kept)
 
 
-def _kept_headers(headers: Mapping[str | bytes, Any]) -> dict[str | bytes, Any]:
-    """Leave out what would make the letter undeliverable; names that are not UTF-8 are bytes."""
+def kept_headers(headers: Mapping[str | bytes, Any]) -> dict[str | bytes, Any]:
+    """Leave out what would make a message undeliverable; names that are not UTF-8 are bytes."""
     return {
         name: value
         for name, value in headers.items()
         if name not in BROKER_HEADERS
+        and name != EARLIER_ATTEMPTS
         and not (isinstance(name, str) and name.startswith(DEATH_NOTES))
     }
+
+
+def _earlier_attempts(headers: Mapping[str | bytes, Any]) -> int:
+    earlier = headers.get(EARLIER_ATTEMPTS)
+    # A bool is an int, too; below nothing would hide attempts.
+    return earlier if type(earlier) is int and earlier > 0 else 0
 
 
 def _routing_key(refusal: Refuse, event_type: str) -> str:

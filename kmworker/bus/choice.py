@@ -5,6 +5,8 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from kmworker.bus.anchor_queue import AnchorQueue
+from kmworker.bus.dead_queue import DeadQueue, RabbitDeadQueue
+from kmworker.bus.dead_stream import StreamDeadQueue
 from kmworker.bus.link import Link
 from kmworker.bus.publisher import Publisher
 from kmworker.bus.rabbit import RabbitBus
@@ -17,7 +19,9 @@ from kmworker.ports import Bus, Keep
 from kmworker.redis_client import Client, connect_to
 from kmworker.settings import STREAM_SCHEMES, BrokerSettings
 
-__all__ = ["Publishing", "open_bus", "open_keep", "open_publisher", "open_subscriber"]
+__all__ = [
+    "Publishing", "open_bus", "open_dead_queue", "open_keep", "open_publisher", "open_subscriber",
+]  # fmt: skip
 
 
 class Publishing(Protocol):
@@ -113,6 +117,18 @@ def open_keep(settings: BrokerSettings, name: str) -> Iterator[Keep]:
     finally:
         publisher.close()
         link.close()
+
+
+def open_dead_queue(settings: BrokerSettings, name: str) -> DeadQueue:
+    """Return the dead letters; they can be looked at when it is opened.
+
+    Raises:
+        SetupError: no broker is configured.
+    """
+    client = _stream_client(settings)
+    if client is None:
+        return RabbitDeadQueue(settings, name)
+    return StreamDeadQueue(client, settings.namespace)
 
 
 def _stream_client(settings: BrokerSettings) -> Client | None:

@@ -59,9 +59,9 @@ class _Partial:
         self.missing = 0
         self.chunks: list[bytes] = []
 
-    def header(self, payload: bytes, frame_max: int) -> None:
+    def header(self, payload: bytes, max_bytes: int) -> None:
         (self.missing,) = unpack_from(">Q", payload, 4)
-        self.properties = _properties(payload, frame_max // FRAME_SHARE)
+        self.properties = _properties(payload, max_bytes)
 
     def content(self, payload: bytes) -> None:
         self.chunks.append(payload)
@@ -74,10 +74,17 @@ class _Partial:
         )
 
 
-def delivery_frames(on_delivery: Callable[[RawDelivery], None]) -> Callable[..., FrameHandler]:
+def delivery_frames(
+    on_delivery: Callable[[RawDelivery], None], frame_share: int = FRAME_SHARE
+) -> Callable[..., FrameHandler]:
     """Return a py-amqp frame handler that hands deliveries to ``on_delivery``.
 
-    Everything else goes to py-amqp's own. Only for a connection with one consumer.
+    Everything else goes to py-amqp's own. Only for a connection that consumes on one channel.
+
+    Args:
+        on_delivery: called with each, when it is complete.
+        frame_share: properties are kept if they fill at most this part of a frame. 1 is for
+            dead letters, which are longer than their events and lose headers on their way back.
     """
 
     def make(connection: Any, callback: Any, **options: Any) -> FrameHandler:
@@ -92,7 +99,7 @@ def delivery_frames(on_delivery: Callable[[RawDelivery], None]) -> Callable[...,
             elif partial is None or channel != partial.channel or kind not in {HEADER, BODY}:
                 return others(frame)
             elif kind == HEADER:
-                partial.header(bytes(payload), connection.frame_max)
+                partial.header(bytes(payload), connection.frame_max // frame_share)
             else:
                 partial.content(bytes(payload))
             # What py-amqp counts to know that the broker is alive.

@@ -98,6 +98,10 @@ class Publisher:
         """Leave."""
         self._link.close()
 
+    def abandon(self) -> None:
+        """Leave without a word, in the middle of whatever it was."""
+        self._link.discard()
+
     def _send(self, index: int, content: Message) -> None:
         message = self._messages[index]
         self._sequence += 1

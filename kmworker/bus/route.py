@@ -62,6 +62,11 @@ class Router:
             self._client.srem(_bindings(exchange), f"{pattern} {queue}")
             self._client.delete(queue, f"{queue}:alive")
 
+    def has_queue(self, queue: str) -> bool:
+        """Say whether a queue is bound, be it empty."""
+        with stream_errors():
+            return bool(self._client.exists(f"{queue}:alive"))
+
     def publish(self, messages: Sequence[Outgoing]) -> list[bool]:
         """Publish all, in order; say of each whether any queue took it.
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import typer
 
-from kmworker.bus.choice import Publishing, open_publisher
+from kmworker.bus.choice import Publishing, open_dead_queue, open_publisher
+from kmworker.bus.dead_queue import DeadQueue
 from kmworker.cli.output import note
 from kmworker.cli.program import Invocation
 from kmworker.errors import BrokerUnavailable, NotFound, SetupError
@@ -21,7 +22,10 @@ from kmworker.store.views import Views
 if TYPE_CHECKING:
     from kmworker.crypto import KeyringVault
 
-__all__ = ["declared", "publisher_of", "settings_of", "vault_if_any", "vault_of", "views_of"]
+__all__ = [
+    "dead_queue_of", "declared", "publisher_of", "settings_of", "vault_if_any", "vault_of",
+    "views_of",
+]  # fmt: skip
 
 NOT_FOUND: Final = 404
 
@@ -108,6 +112,29 @@ def publisher_of(settings: Settings, name: str) -> Iterator[Publishing]:
             yield publisher
     finally:
         publisher.close()
+
+
+@contextmanager
+def dead_queue_of(settings: Settings) -> Iterator[tuple[DeadQueue, int]]:
+    """Connect to the dead letters; gives how many there are, too.
+
+    Raises:
+        SetupError: no broker is configured.
+        BrokerUnavailable: it is not there, or refuses us.
+        NotFound: it is there, but no worker ever was.
+    """
+    queue = open_dead_queue(settings.broker, "kmworker dead")
+    try:
+        with declared():
+            yield queue, queue.open()
+    except Exception:
+        queue.close()
+        raise
+    except BaseException:
+        # Ctrl-C, in the middle of a frame perhaps: no more is said on that connection.
+        queue.abandon()
+        raise
+    queue.close()
 
 
 @contextmanager

@@ -25,6 +25,8 @@ class KMWorker(Program):
         "status": "Show totals, queues, workers, dead letters and waiting events.",
         "show": "Show an item, key-id or key scope, with its lineage.",
         "explain": "Say what the policy would decide for an event, and why.",
+        "dead": "Look at dead letters, replay or discard them.",
+        "waiting": "Look at events that wait for their source, or let them expire.",
         "key": "Handle DEKs, for key operators.",
         "verify": "Check the whole store: records, seals, wrapped DEKs, indexes and counters.",
         "doctor": "Check broker, store, keyring and policy, and change nothing.",

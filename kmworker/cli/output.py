@@ -14,12 +14,15 @@ from typing import IO, TYPE_CHECKING, Final
 
 import typer
 
+from kmworker.errors import SetupError
+
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.table import Table
 
 __all__ = [
-    "ago", "column_table", "columns", "complain", "console", "display", "grid", "line", "note",
+    "ago", "column_table", "columns", "complain", "confirmed", "console", "display", "grid", "line",
+    "note",
     "one_json", "plural", "print_json", "progress", "visible",
 ]  # fmt: skip
 
@@ -40,6 +43,17 @@ def complain(message: str, hint: str = "") -> None:
 def note(message: str) -> None:
     """Say something on standard error that is no result."""
     typer.echo(f"kmworker: {visible(message)}", err=True)
+
+
+def confirmed(question: str, option: str) -> bool:
+    """Ask a person; where there is none, there must have been ``option``.
+
+    Raises:
+        SetupError: there is nobody to ask.
+    """
+    if not sys.stdin.isatty():
+        raise SetupError(visible(question), f"nobody is there to ask: say yes with {option}")
+    return typer.confirm(visible(question), err=True)
 
 
 def line(text: str) -> None:

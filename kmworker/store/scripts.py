@@ -18,7 +18,9 @@ from kmworker.store.connection import store_errors, translate
 __all__ = ["Call", "Command", "Scripts"]
 
 READING: Final = ("lookup",)
-WRITING: Final = ("commit", "take", "remove", "release", "sweep", "register", "accept", "mend")
+WRITING: Final = (
+    "commit", "take", "remove", "release", "sweep", "register", "accept", "mend", "expire",
+)  # fmt: skip
 
 Call = tuple[str, Sequence[str], Sequence[Any]]
 """A script's name, its KEYS and its ARGV."""

@@ -1,0 +1,40 @@
+"""Times as people type them: a moment, or how long ago it was."""
+
+import re
+from time import time
+from typing import Final
+
+from kmworker.cli.program import misused
+from kmworker.letters import moment_s
+
+__all__ = ["age_option", "moment_option"]
+
+AGE: Final = re.compile(r"(\d{1,9}(?:\.\d{1,3})?) ?(s|min|h|d)")
+UNITS_S: Final = {"s": 1, "min": 60, "h": 3600, "d": 86_400}
+WANTED: Final = "90s, 30min, 2h or 7d"
+
+
+def moment_option(name: str, text: str | None) -> float | None:
+    """Return an option's moment in Unix seconds: RFC 3339, UTC by default, or an age."""
+    if text is None:
+        return None
+    age_s = _age_s(text)
+    moment = moment_s(text) if age_s is None else time() - age_s
+    if moment is None:
+        misused(f"{name} {text}: neither a time like 2026-11-23T16:00:00Z nor an age like {WANTED}")
+    return moment
+
+
+def age_option(name: str, text: str | None) -> float | None:
+    """Return an option's age in seconds."""
+    if text is None:
+        return None
+    age_s = _age_s(text)
+    if age_s is None:
+        misused(f"{name} {text}: not an age like {WANTED}")
+    return age_s
+
+
+def _age_s(text: str) -> float | None:
+    found = AGE.fullmatch(text.strip())
+    return None if found is None else float(found[1]) * UNITS_S[found[2]]
