@@ -24,8 +24,9 @@ __all__ = ["DeadQueue", "Held", "RabbitDeadQueue"]
 
 PORTION: Final = 100
 """Letters at a time: with bodies of 64 KiB a few megabytes."""
-# The most that a quorum queue hands to one consumer; when it is full, another one goes on.
-PREFETCH: Final = 2000
+# A quorum queue hands 2000 to one consumer at most; when one is full, another one goes on.
+# Fewer, because as many are read ahead: with bodies of 64 KiB 32 MiB.
+PREFETCH: Final = 500
 # A queue that has nothing ready and sends nothing for so long has sent all of it.
 QUIET_S: Final = 1.0
 GIVEN_BACK_WITHIN_S: Final = 5.0
@@ -61,8 +62,8 @@ class DeadQueue(Protocol):
         """Publish, await all confirms, and settle what a queue took; say which that is."""
         ...
 
-    def discard(self, letters: Sequence[Held]) -> int:
-        """Settle these; return how many were still there, as far as that can be known."""
+    def discard(self, letters: Sequence[Held]) -> None:
+        """Settle these."""
         ...
 
     def close(self) -> None:
@@ -133,7 +134,7 @@ class RabbitDeadQueue:
         )
         return routed
 
-    def discard(self, letters: Sequence[Held]) -> int:
+    def discard(self, letters: Sequence[Held]) -> None:
         """Acknowledge these, with one multiple-ack as far as nothing below is to stay."""
         done = {held.handle for held in letters}
         highest = 0
@@ -149,7 +150,6 @@ class RabbitDeadQueue:
                     self._channel.basic_ack(tag)
                 del self._unsettled[tag]
             self._await_channel()
-        return len(done)
 
     def close(self) -> None:
         """Give everything back, and wait until the queue has it."""
@@ -166,6 +166,9 @@ class RabbitDeadQueue:
 
     def _next(self, limit: int) -> list[Held]:
         """Return the next letters; none if all have been handed out, to us or to others."""
+        # What takes long must not look dead: looking alone sends nothing.
+        self._link.tick()
+        self._publisher.tick()
         heard_at = monotonic()
         while not self._arrived:
             self._ask_for_more()
@@ -183,9 +186,7 @@ class RabbitDeadQueue:
                 return []
             if monotonic() - heard_at > self._patience_s:
                 self._link.discard()
-                raise BrokerUnavailable(
-                    f"{self._topology.dead} has {ready} letters, and sends none"
-                )
+                raise BrokerUnavailable(f"{self._topology.dead} has {ready} letters, sends none")
         while len(self._arrived) < limit and self._link.drain(0):
             pass
         return [self._held(self._arrived.popleft()) for _ in range(min(limit, len(self._arrived)))]

@@ -51,9 +51,14 @@ def confirmed(question: str, option: str) -> bool:
     Raises:
         SetupError: there is nobody to ask.
     """
-    if not sys.stdin.isatty():
+    if not is_anyone_there():
         raise SetupError(visible(question), f"nobody is there to ask: say yes with {option}")
     return typer.confirm(visible(question), err=True)
+
+
+def is_anyone_there() -> bool:
+    """Say whether a person can answer."""
+    return sys.stdin.isatty()
 
 
 def line(text: str) -> None:

@@ -140,6 +140,22 @@ def test_what_an_earlier_death_or_a_forger_said_is_replaced() -> None:
     assert headers["x-kmworker-detail"] == REFUSAL.detail
 
 
+@pytest.mark.parametrize(
+    ("earlier", "shown"),
+    [
+        (1, 4), (7, 10), (999_997, 1_000_000), (999_998, 1_000_000), (2**62, 1_000_000),
+        (0, 3), (-5, 3), (True, 3), ("9", 3), (9.0, 3), (None, 3), ([9], 3),
+    ],
+)  # fmt: skip
+def test_a_replayed_events_attempts_go_on_counting_within_bounds(
+    earlier: object, shown: int
+) -> None:
+    headers = headers_of(letter({"application_headers": {"x-kmworker-earlier-attempts": earlier}}))
+    assert headers["x-kmworker-attempts"] == shown
+    # Counted in; were it kept, the next replay would count it twice.
+    assert "x-kmworker-earlier-attempts" not in headers
+
+
 def test_the_originals_properties_are_not_changed() -> None:
     properties = {"expiration": "1", "application_headers": {"CC": ["x"]}, "delivery_mode": 1}
     letter(properties)

@@ -22,7 +22,7 @@ ADMINISTRATOR: Final = "tests-administrator"
 # The shipped files name these, so the tests here keep apart by their servers.
 NAMESPACE, PREFIX, VHOST = "kmworker", "km", "kmworker"
 
-STORE_USERS: Final = ("worker", "dashboard", "key-operator", "repairer")
+STORE_USERS: Final = ("worker", "dashboard", "operator", "key-operator", "repairer")
 BROKER_USERS: Final = ("producer", "worker", "subscriber", "operator")
 
 

@@ -154,6 +154,25 @@ KEY_OPERATOR_MAY_NOT: Final = (
     f"HGETALL {DEKS}",
 )  # fmt: skip
 
+OPERATOR_MAY: Final = (*OPEN, f"HSET {WAITING} entry v", f"ZADD {DEADLINES} XX 1 entry")
+OPERATOR_MAY_NOT: Final = (
+    *SECRETS, *WRITES, *UNLIMITED, *SERVER, *ELSEWHERE, NAMES,
+    # What an expiry needs of one key, it does not need of the other.
+    f"HSET {DEADLINES} f v",
+    f"ZADD {WAITING} 1 m",
+    *(f"{take} {key} f" for key in (WAITING, DEADLINES) for take in ("HDEL", "ZREM", "DEL")),
+    f"HSET {PARKED} f v",
+    f"HSET {EXPIRED} f v",
+    "ZADD km:{p}:waiting:sources 0 m",
+    f"EVAL return(1) 1 {ITEMS}",
+    f"EVAL return(1) 1 {PARKED}",
+    f"EVAL_RO return(1) 1 {WAITING}",
+    f"FCALL f 1 {WAITING}",
+    "SCRIPT LOAD return(1)",
+    "CONFIG GET *",
+    "INFO",
+)  # fmt: skip
+
 # What it may write, its own run shows; these change nothing here.
 REPAIRER_MAY: Final = (
     *(f"HMGET {key} f" for key in (ITEMS, KEYS, SCOPES, DEKS, PARKED)),
@@ -221,9 +240,15 @@ READERS_COMMANDS: Final = {command.split()[0].lower() for command in OPEN} | {
 """HGETALL among them, where it is permitted at all."""
 
 
-MAY: Final = {"dashboard": OPEN, "key-operator": KEY_OPERATOR_MAY, "repairer": REPAIRER_MAY}
+MAY: Final = {
+    "dashboard": OPEN,
+    "operator": OPERATOR_MAY,
+    "key-operator": KEY_OPERATOR_MAY,
+    "repairer": REPAIRER_MAY,
+}
 MAY_NOT: Final = {
     "dashboard": DASHBOARD_MAY_NOT,
+    "operator": OPERATOR_MAY_NOT,
     "key-operator": KEY_OPERATOR_MAY_NOT,
     "repairer": REPAIRER_MAY_NOT,
     "worker": WORKER_MAY_NOT,

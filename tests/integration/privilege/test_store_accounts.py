@@ -12,7 +12,16 @@ from redis.retry import Retry
 from tests.servers import Start, StoreServer
 
 from .accounts import CONFIG, STORE_USERS, Store, filled, store_options
-from .store_commands import DEKS, ITEMS, MAY, MAY_NOT, READERS_COMMANDS, WANTED_BY_ARITY
+from .store_commands import (
+    DEKS,
+    ITEMS,
+    MAY,
+    MAY_NOT,
+    PARKED,
+    READERS_COMMANDS,
+    WAITING,
+    WANTED_BY_ARITY,
+)
 
 
 @pytest.mark.parametrize("user", MAY)
@@ -38,11 +47,27 @@ def test_a_script_gets_a_worker_no_further(store: Store, call: str) -> None:
     assert re.search(rb"can't run this|can't access|no permissions", reply, re.IGNORECASE), reply
 
 
-@pytest.mark.parametrize("user", ["dashboard", "key-operator"])
-def test_a_reader_has_its_commands_and_no_others(store: Store, user: str) -> None:
-    auditing = {"exec", "multi", "scan", "zmscore", "zscan"}
-    more = {"config|get", "info"} | auditing if user == "key-operator" else set()
+@pytest.mark.parametrize(
+    ("user", "more"),
+    [
+        ("dashboard", set()),
+        ("operator", {"eval", "evalsha", "hset", "zadd", "zscore"}),
+        ("key-operator", {"config|get", "info", "exec", "multi", "scan", "zmscore", "zscan"}),
+    ],
+)
+def test_a_reader_has_its_commands_and_no_others(store: Store, user: str, more: set[str]) -> None:
     assert store.permitted(user) == READERS_COMMANDS - {"ping"} | more
+
+
+@pytest.mark.parametrize(
+    "call",
+    [f"'HSET', '{ITEMS}', 'f', 'v'", f"'HDEL', '{WAITING}', 'f'", f"'HGET', '{PARKED}', 'f'"],
+)
+def test_a_script_gets_an_operator_no_further(store: Store, call: str) -> None:
+    with store.client("operator") as client:
+        reply = client.eval(f"return redis.pcall({call})['err']", 1, WAITING)
+    assert reply is not None
+    assert re.search(rb"can't run this|can't access|no permissions", reply, re.IGNORECASE), reply
 
 
 @pytest.mark.parametrize("user", ["dashboard", "key-operator"])

@@ -1,0 +1,217 @@
+"""``kmworker waiting``, over a store that the worker's own code has filled."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from kmworker.model import Item
+from tests.unit.builders import event_of, snapshot, volume
+from tests.unit.cli.stand import FilledStore, run, said
+
+LATE = 4_000_000_000.0
+
+
+def park(store: FilledStore, *pairs: tuple[Item, Item]) -> None:
+    store.assign(*(event_of(item, source) for item, source in pairs))
+
+
+@pytest.fixture
+def parked(store: FilledStore) -> FilledStore:
+    """Three events wait in p1, the first two for one volume, and one in p2."""
+    park(store, *((snapshot(name), volume("gone")) for name in ("s1", "s2")))
+    park(store, (volume("v3"), snapshot("lost")))
+    park(store, (snapshot("s4", "p2"), volume("gone", "p2")))
+    entries = {it["item"]: it["entry"] for it in listed()}
+    for days, ref in enumerate(("snapshot:s4", "snapshot:s2", "volume:v3", "snapshot:s1"), 10):
+        project = "p2" if ref == "snapshot:s4" else "p1"
+        date_back(store, project, entries[ref], f"2026-01-{days}T00:00:00.000Z", LATE + days)
+    return store
+
+
+def date_back(store: FilledStore, project: str, entry: str, since: str, deadline_s: float) -> None:
+    """Let an event have come at another time."""
+    key = f"km:{{{project}}}:waiting"
+    fields = json.loads(store.client.hget(key, entry))
+    store.client.hset(key, entry, json.dumps(fields | {"since": since}, separators=(",", ":")))
+    store.client.zadd(f"{key}:deadlines", {entry: deadline_s})
+
+
+def listed(*options: str) -> list[dict[str, Any]]:
+    done = run("waiting", "list", "--json", *options)
+    assert done.exit_code == 0, done.stderr
+    found: list[dict[str, Any]] = json.loads(done.stdout)
+    return found
+
+
+def items(events: Sequence[dict[str, Any]]) -> list[str]:
+    return [event["item"] for event in events]
+
+
+def deadlines(store: FilledStore) -> dict[str, tuple[float, str]]:
+    """By item ref: the deadline that the sweep sees, and the one that dashboards show."""
+    found = {}
+    for project in ("p1", "p2"):
+        key = f"km:{{{project}}}:waiting"
+        for entry, text in store.client.hgetall(key).items():
+            fields = json.loads(text)
+            score = store.client.zscore(f"{key}:deadlines", entry)
+            found[fields["item"]] = (score, fields["deadline"])
+    return found
+
+
+def expired(store: FilledStore, before: dict[str, tuple[float, str]]) -> set[str]:
+    """What is due now, and was not before."""
+    after = deadlines(store)
+    assert after.keys() == before.keys()
+    changed = {ref for ref in after if after[ref] != before[ref]}
+    now_s = store.views.clock_s()
+    assert all(after[ref][0] <= now_s for ref in changed)
+    return changed
+
+
+def test_the_oldest_come_first_over_all_projects(parked: FilledStore) -> None:
+    assert items(listed()) == ["snapshot:s4", "snapshot:s2", "volume:v3", "snapshot:s1"]
+    first = listed()[0]
+    assert (first["project"], first["source"]) == ("p2", "volume:gone")
+    assert first["since"] == "2026-01-10T00:00:00.000Z"
+    assert first["deadline_s"] == LATE + 10
+    assert first["attempts"] == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "found"),
+    [
+        (["--project", "p2"], ["snapshot:s4"]),
+        (["--project", "nobody"], []),
+        (["--source", "volume:gone"], ["snapshot:s4", "snapshot:s2", "snapshot:s1"]),
+        (["--source", "snapshot:lost", "--project", "p1"], ["volume:v3"]),
+        (["snapshot:s1", "volume:v3"], ["volume:v3", "snapshot:s1"]),
+        (["--older-than", "1d"], ["snapshot:s4", "snapshot:s2", "volume:v3", "snapshot:s1"]),
+        (["--older-than", "999999999d"], []),
+        (["--limit", "2"], ["snapshot:s4", "snapshot:s2"]),
+    ],
+)
+def test_what_is_meant_is_listed(parked: FilledStore, options: list[str], found: list[str]) -> None:
+    assert items(listed(*options)) == found
+
+
+def test_a_table_has_a_line_for_each_and_says_what_it_leaves_out(parked: FilledStore) -> None:
+    code, out, err = said(run("waiting", "list", "--limit", "1"))
+    head, row = out.splitlines()
+    assert head.split()[:2] == ["project", "item"]
+    assert row.split()[:4] == ["p2", "snapshot:s4", "volume:gone", "2026-01-10T00:00:00.000Z"]
+    assert (code, err) == (
+        0,
+        "kmworker: the oldest 1 of 4 waiting events: --limit shows more\n",
+    )
+
+
+def test_nothing_that_waits_is_no_error(store: FilledStore) -> None:
+    assert said(run("waiting", "list")) == (0, "", "kmworker: no event waits\n")
+
+
+def test_an_item_that_does_not_wait_is_named(parked: FilledStore) -> None:
+    code, out, err = said(run("waiting", "list", "snapshot:s1", "volume:v9"))
+    assert (code, len(out.splitlines())) == (1, 2)
+    assert err.startswith("kmworker: not waiting: volume:v9\n")
+
+
+@pytest.mark.parametrize("text", [b"", b"\xff", b"[]", b'{"item":7,"attempts":"x"}', b"[" * 9999])
+def test_a_record_that_someone_has_damaged_is_shown_as_far_as_it_goes(
+    parked: FilledStore, text: bytes
+) -> None:
+    parked.client.hset("km:{p1}:waiting", "odd", text)
+    parked.client.zadd("km:{p1}:waiting:deadlines", {"odd": 1.0})
+    first = listed()[0]
+    assert (first["entry"], first["item"], first["attempts"]) == ("odd", "", 0)
+    assert run("waiting", "list").exit_code == 0
+
+
+def test_what_has_left_is_not_listed(parked: FilledStore) -> None:
+    parked.client.zadd("km:{p1}:waiting:deadlines", {"left": 1.0})
+    assert len(listed()) == 4
+
+
+def test_many_with_one_deadline_are_listed_once_each(store: FilledStore) -> None:
+    """More than one portion has, and in the midst of others."""
+    names = [f"e{number:04}" for number in range(1203)]
+    for number, name in enumerate(names):
+        store.client.hset("km:{p1}:waiting", name, b'{"item":"volume:v"}')
+        deadline_s = 1.0 if number < 2 else 3.0 if number > 1200 else 2.0
+        store.client.zadd("km:{p1}:waiting:deadlines", {name: deadline_s})
+    found = [event["entry"] for event in listed("--project", "p1", "--limit", "9999")]
+    assert found == names
+
+
+# --- expire --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "due"),
+    [
+        (["snapshot:s1"], {"snapshot:s1"}),
+        (["--source", "volume:gone"], {"snapshot:s1", "snapshot:s2"}),
+        (["--older-than", "1d"], {"snapshot:s1", "snapshot:s2", "volume:v3"}),
+        (["snapshot:s1", "volume:v3", "--older-than", "1d"], {"snapshot:s1", "volume:v3"}),
+    ],
+)
+def test_what_is_meant_expires_and_nothing_else(
+    parked: FilledStore, options: list[str], due: set[str]
+) -> None:
+    before = deadlines(parked)
+    done = run("waiting", "expire", "--project", "p1", *options)
+    plural = "" if len(due) == 1 else "s"
+    assert said(done) == (0, f"expired {len(due)} waiting event{plural}\n", "")
+    assert expired(parked, before) == due
+
+
+def test_a_dry_run_changes_nothing(parked: FilledStore) -> None:
+    before = parked.dump()
+    done = run("waiting", "expire", "--project", "p1", "--older-than", "1d", "--dry-run")
+    assert said(done) == (0, "would expire 3 waiting events\n", "")
+    assert parked.dump() == before
+
+
+def test_a_ref_that_does_not_wait_keeps_all_from_expiring(parked: FilledStore) -> None:
+    before = parked.dump()
+    code, out, err = said(run("waiting", "expire", "--project", "p1", "snapshot:s1", "volume:v9"))
+    assert (code, out) == (1, "")
+    assert err == "kmworker: not waiting: volume:v9\nhint: nothing was expired\n"
+    assert parked.dump() == before
+
+
+def test_the_numbers_as_json(parked: FilledStore) -> None:
+    command = ("waiting", "expire", "--project", "p1", "--source", "volume:gone", "--json")
+    numbers = {"dry_run": False, "expired": 2, "past": 0, "gone": 0}
+    assert json.loads(run(*command).stdout) == numbers
+    assert json.loads(run(*command).stdout) == numbers | {"expired": 0, "past": 2}
+    again = run("waiting", "expire", "--project", "p1", "snapshot:s1")
+    assert again.stdout == "expired 0 waiting events\n1 event had expired before\n"
+
+
+def test_what_leaves_meanwhile_is_counted_and_not_brought_back(
+    parked: FilledStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from kmworker.cli import waiting  # noqa: PLC0415
+
+    expire = waiting._expire
+
+    def after_all_left(*arguments: Any) -> Any:
+        parked.client.delete("km:{p1}:waiting", "km:{p1}:waiting:deadlines")
+        return expire(*arguments)
+
+    monkeypatch.setattr(waiting, "_expire", after_all_left)
+    done = run("waiting", "expire", "--project", "p1", "volume:v3")
+    assert done.stdout == "expired 0 waiting events\n1 event left the waiting room meanwhile\n"
+    assert not parked.client.exists("km:{p1}:waiting", "km:{p1}:waiting:deadlines")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [["--project", "p1"], ["snapshot:s1"], ["--project", "p1", "s1"],
+     ["--project", "p1", "--source", "gone"], ["--project", "p1", "--older-than", "long"]],
+)  # fmt: skip
+def test_what_is_not_clearly_meant_is_wrong_usage(store: FilledStore, options: list[str]) -> None:
+    assert run("waiting", "expire", *options).exit_code == 2

@@ -1,0 +1,267 @@
+"""Dead letters are read, chosen and made events again, whoever wrote them."""
+
+import hashlib
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kmworker.dead_letters import dead_letter
+from kmworker.decision import Refuse
+from kmworker.errors import Reason
+from kmworker.letters import Letter, Selection, moment_s, read_letter, replayed
+from kmworker.message import Original
+
+BODY = b'{"id":"e1","type":"volume-created"}'
+DEAD_AT = "2026-11-23T16:00:00.000Z"
+DEAD_AT_S = 1_795_449_600.0
+EVENTS = "kmworker.events"
+
+
+def letter_of(
+    original: Original | None = None,
+    *,
+    event_id: str = "e1",
+    event_type: str = "volume-created",
+    reason: Reason = Reason.CONFLICT,
+    attempts: int = 1,
+) -> Letter:
+    """A letter as a worker writes it and a person reads it."""
+    return read_letter(as_sent(original, event_id, event_type, reason, attempts))
+
+
+def as_sent(
+    original: Original | None = None,
+    event_id: str = "e1",
+    event_type: str = "volume-created",
+    reason: Reason = Reason.CONFLICT,
+    attempts: int = 1,
+) -> Original:
+    message = dead_letter(
+        original or Original(BODY, "volume-created", {}),
+        Refuse(reason, "why"),
+        exchange="kmworker.dead",
+        event_id=event_id,
+        event_type=event_type,
+        dead_at=DEAD_AT,
+        attempts=attempts,
+    )
+    return Original(message.body, message.routing_key, message.properties)
+
+
+def strangers(body: bytes = BODY, **headers: object) -> Letter:
+    named = {f"x-kmworker-{name.replace('_', '-')}": value for name, value in headers.items()}
+    return read_letter(Original(body, "any.key", {"application_headers": named}))
+
+
+# --- reading -----------------------------------------------------------------------
+
+
+def test_what_a_worker_wrote_is_read() -> None:
+    letter = letter_of(attempts=3)
+    assert letter.message_id == hashlib.sha256(BODY).hexdigest()
+    assert (letter.event_id, letter.event_type) == ("e1", "volume-created")
+    assert (letter.reason, letter.detail, letter.attempts) == ("conflict", "why", 3)
+    assert (letter.routing_key, letter.dead_at) == ("volume-created", DEAD_AT)
+    assert letter.dead_at_s == DEAD_AT_S
+    assert letter.obstacle == ""
+
+
+@pytest.mark.parametrize("headers", [None, {}, {b"\xff": 1}, {"x-kmworker-reason": 5}])
+def test_a_strangers_letter_is_read_as_far_as_it_goes(headers: dict[str, Any] | None) -> None:
+    letter = read_letter(Original(BODY, "k", {"application_headers": headers}))
+    assert (letter.event_id, letter.event_type) == ("e1", "volume-created")
+    assert (letter.reason, letter.dead_at_s, letter.attempts) == ("", None, 0)
+    assert letter.obstacle == "no worker wrote this letter: it has no x-kmworker-reason"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"\xff", b"[]", b"7", b"{", b'{"id":7}', b"[" * 100_000, b'{"a":' + b"9" * 10_000 + b"}"],
+)
+def test_a_body_that_is_no_event_has_no_id(body: bytes) -> None:
+    letter = strangers(body)
+    assert (letter.event_id, letter.event_type) == ("", "")
+    assert Selection(ids=[hashlib.sha256(body).hexdigest()]).matches(letter)
+
+
+def test_a_body_of_megabytes_is_not_parsed() -> None:
+    body = json.dumps({"id": "e1", "x": "x" * 1024 * 1024}).encode()
+    assert strangers(body).event_id == ""
+
+
+def test_half_a_character_can_be_printed() -> None:
+    assert strangers(rb'{"id":"\ud800"}').event_id == "?"
+
+
+@pytest.mark.parametrize(
+    ("attempts", "read"), [(-1, 0), (True, 0), ("3", 0), (2**40, 1_000_000), (5, 5)]
+)
+def test_attempts_are_a_number_within_bounds(attempts: object, read: int) -> None:
+    assert strangers(attempts=attempts).attempts == read
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(
+            ["reason", "detail", "event-id", "event-type", "routing-key", "dead-at", "attempts"]
+        ).map("x-kmworker-{}".format),
+        st.none() | st.integers() | st.text() | st.binary() | st.lists(st.text()),
+    ),
+    st.binary(),
+)
+def test_nothing_in_a_letter_raises(headers: dict[str, object], body: bytes) -> None:
+    letter = read_letter(Original(body, "k", {"application_headers": headers, "message_id": 5}))
+    Selection(ids=["x" * 12], since_s=0.0).matches(letter)
+    letter.event_id.encode()
+    letter.detail.encode()
+    if not letter.obstacle:
+        replayed(letter, EVENTS)
+
+
+# --- choosing ----------------------------------------------------------------------
+
+
+def test_a_letter_is_found_by_each_of_its_ids() -> None:
+    letter = letter_of()
+    digest = hashlib.sha256(BODY).hexdigest()
+    for wanted in ("e1", digest, digest[:12], digest[:12].upper()):
+        assert Selection(ids=[wanted]).matches(letter)
+    for wanted in ("e", "e2", digest[:11], digest[1:13], digest + "0", ""):
+        assert not Selection(ids=[wanted]).matches(letter)
+
+
+def test_an_event_id_that_was_cut_is_found_by_all_of_it() -> None:
+    long = "é" * 200
+    body = json.dumps({"id": long}).encode()
+    letter = letter_of(Original(body, "volume-created", {}), event_id=long)
+    headers = letter.original.properties["application_headers"]
+    assert headers["x-kmworker-event-id"] == "é" * 127
+    assert letter.event_id == long
+    assert Selection(ids=[long]).matches(letter)
+    assert Selection(ids=["é" * 127]).matches(letter)
+
+
+def test_an_event_id_that_no_header_names_is_found_in_the_body() -> None:
+    letter = letter_of(event_id="", event_type="unknown")
+    assert Selection(ids=["e1"]).matches(letter)
+    # What the worker could not read stays unknown, so that both can be asked for.
+    assert letter.event_type == "unknown"
+
+
+def test_a_letter_is_found_by_the_message_id_that_a_stranger_gave_it() -> None:
+    letter = read_letter(Original(BODY, "k", {"message_id": "theirs"}))
+    assert Selection(ids=["theirs"]).matches(letter)
+    assert letter.message_id == hashlib.sha256(BODY).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("selection", "meant"),
+    [
+        (Selection(), True),
+        (Selection(reason="conflict"), True),
+        (Selection(reason="malformed"), False),
+        (Selection(event_type="volume-created"), True),
+        (Selection(event_type="volume"), False),
+        (Selection(since_s=DEAD_AT_S), True),
+        (Selection(since_s=DEAD_AT_S + 0.001), False),
+        (Selection(before_s=DEAD_AT_S), False),
+        (Selection(before_s=DEAD_AT_S + 0.001), True),
+        (Selection(since_s=DEAD_AT_S - 1, before_s=DEAD_AT_S + 1, reason="conflict"), True),
+        (Selection(ids=["e1"], reason="malformed"), False),
+        (Selection(ids=["e2"], reason="conflict"), False),
+    ],
+)
+def test_a_letter_is_meant_that_meets_all_that_is_given(selection: Selection, meant: bool) -> None:
+    assert selection.matches(letter_of()) is meant
+
+
+def test_a_letter_without_a_time_is_never_within_one() -> None:
+    assert not Selection(since_s=0.0).matches(strangers())
+    assert not Selection(before_s=9e9).matches(strangers(dead_at="yesterday"))
+    assert Selection().matches(strangers())
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        (DEAD_AT, DEAD_AT_S),
+        ("2026-11-23T17:00:00+01:00", DEAD_AT_S),
+        ("2026-11-23 16:00", DEAD_AT_S),
+        ("2026-11-23", DEAD_AT_S - 16 * 3600),
+        ("", None),
+        ("now", None),
+        ("2026-13-01", None),
+    ],
+)
+def test_a_moment_is_read_as_utc_unless_it_says_otherwise(text: str, seconds: float | None) -> None:
+    assert moment_s(text) == seconds
+
+
+def test_repeats_of_a_letter_have_one_fingerprint_and_others_have_their_own() -> None:
+    one = letter_of()
+    again = letter_of(Original(BODY, "volume-created", {"app_id": "other"}), attempts=2)
+    assert one.fingerprint == again.fingerprint
+    other = Original(BODY + b" ", "volume-created", {})
+    for differs in (letter_of(reason=Reason.INTERNAL), letter_of(other)):
+        assert differs.fingerprint != one.fingerprint
+
+
+# --- replaying ---------------------------------------------------------------------
+
+
+def test_a_replayed_event_is_the_original_but_for_our_headers() -> None:
+    headers = {"tenant": "2f1d", "nested": {"a": [1]}, b"\xff": 1}
+    properties = {
+        "content_type": "application/json",
+        "correlation_id": "c-1",
+        "priority": 3,
+        "app_id": "cinder",
+        "application_headers": headers,
+    }
+    letter = letter_of(Original(BODY, "volume-created", properties), attempts=3)
+    message = replayed(letter, EVENTS)
+    assert (message.exchange, message.routing_key, message.body) == (
+        EVENTS,
+        "volume-created",
+        BODY,
+    )
+    assert message.properties == {
+        **properties,
+        "application_headers": {**headers, "x-kmworker-earlier-attempts": 3},
+        "delivery_mode": 2,
+        "message_id": letter.message_id,
+    }
+
+
+def test_what_a_broker_notes_on_a_letter_is_not_replayed() -> None:
+    sent = as_sent()
+    noted = {**sent.properties["application_headers"], "x-delivery-count": 7, "x-death": [{}]}
+    letter = read_letter(Original(sent.body, sent.routing_key, {"application_headers": noted}))
+    headers = replayed(letter, EVENTS).properties["application_headers"]
+    assert headers == {"x-kmworker-earlier-attempts": 1}
+
+
+def test_attempts_add_up_over_any_number_of_replays() -> None:
+    letter = letter_of(attempts=2)
+    for expected in (3, 4, 5):
+        message = replayed(letter, EVENTS)
+        event = Original(message.body, message.routing_key, message.properties)
+        letter = letter_of(event)
+        assert letter.attempts == expected
+
+
+@pytest.mark.parametrize(
+    ("headers", "why"),
+    [
+        ({}, "it has no x-kmworker-reason"),
+        ({"routing_key": "volume-created"}, "it has no x-kmworker-reason"),
+        ({"reason": "conflict"}, "it has no x-kmworker-routing-key"),
+        ({"reason": "conflict", "routing_key": 7}, "it has no x-kmworker-routing-key"),
+        ({"reason": "integrity", "routing_key": ""}, "does not hold the event as it was sent"),
+    ],
+)
+def test_what_no_worker_wrote_cannot_be_replayed(headers: dict[str, object], why: str) -> None:
+    assert strangers(**headers).obstacle.endswith(why)
