@@ -105,7 +105,7 @@ class RabbitDeadQueue:
         self._cancelled = False
 
     def open(self) -> int:
-        """Connect, and count; nothing is delivered yet."""
+        """Connect, count, and begin to consume: that shows whether we may, also where none are."""
         self._link.open()
         version = str(self._link.connection.server_properties.get("version", ""))
         self.may_drop = not version.startswith("3.")
@@ -114,6 +114,7 @@ class RabbitDeadQueue:
             self._channel = self._link.connection.channel()
             self._channel.basic_qos(0, PREFETCH, False)  # noqa: FBT003  # per consumer
         self._expected, self.others = self._count()
+        self._consume()
         return self._expected
 
     def look(self) -> Iterator[list[Held]]:
@@ -194,9 +195,12 @@ class RabbitDeadQueue:
     def _ask_for_more(self) -> None:
         # Full consumers get nothing until something is acknowledged, which may be never.
         if len(self._unsettled) >= PREFETCH * self._consumers:
-            with self._link.errors():
-                self._channel.basic_consume(self._topology.dead, on_cancel=self._on_cancel)
-            self._consumers += 1
+            self._consume()
+
+    def _consume(self) -> None:
+        with self._link.errors():
+            self._channel.basic_consume(self._topology.dead, on_cancel=self._on_cancel)
+        self._consumers += 1
 
     def _held(self, raw: RawDelivery) -> Held:
         headers = raw.properties.get("application_headers") or {}

@@ -136,6 +136,81 @@ def test_a_healthy_installation_passes(patient: Running, command: str) -> None:
     patient.site.run(*command.split())
 
 
+def test_a_dead_letter_can_be_seen_and_thrown_away(patient: Running, project: str) -> None:
+    volume, snapshot, _ = family(project)
+    # Somewhere else than where it is from.
+    contradiction = replace(born(volume.item, snapshot.item), event_id=f"lie-{project}")
+    site = patient.site
+    with performed(site, [volume, snapshot]) as played:
+        played.client.publish(plain(contradiction))
+        until(lambda: played.client.letters, "it is refused", between=played.client.pump)
+        (letter,) = played.client.letters
+    names = [contradiction.event_id, str(letter.properties.message_id)]
+    listed = [it for it in json.loads(site.run("dead", "list", "--json").stdout)
+              if it["event_id"] == names[0]]  # fmt: skip
+    assert len(listed) == 1
+    for choice in (["--reason", "conflict"], ["--type", "volume-created"], ["--since", "1h"]):
+        assert names[0] in site.run("dead", "list", *choice).stdout
+    for choice in (["--reason", "internal"], ["--type", "snapshot-taken"], ["--before", "1h"]):
+        assert names[0] not in site.run("dead", "list", *choice).stdout
+    for name in names:
+        assert plain(contradiction).body.decode() in site.run("dead", "show", name).stdout
+    site.run("dead", "discard", names[0], "--dry-run")
+    site.run("dead", "discard", names[1])
+    for name in names:
+        site.run("dead", "show", name, exit_code=1)
+        site.run("dead", "discard", name, exit_code=1)
+        site.run("dead", "replay", name, exit_code=1)
+
+
+def test_a_replayed_event_dies_again_and_counts_or_is_assigned(
+    hasty: Running, project: str
+) -> None:
+    volume, snapshot, _ = family(project)
+    site = hasty.site
+    with site.client() as client:
+        client.publish(plain(snapshot))
+        until(lambda: len(client.letters) == 1, "it is refused", between=client.pump)
+        site.run("dead", "replay", snapshot.event_id, "--dry-run")
+        site.run("dead", "replay", snapshot.event_id)
+        until(lambda: len(client.letters) == 2, "it is refused again", between=client.pump)
+        first, again = client.letters
+        assert (again.body, again.routing_key) == (first.body, first.routing_key)
+        assert again.properties.message_id == first.properties.message_id
+        counts = [int(letter.headers["x-kmworker-attempts"]) for letter in (first, again)]
+        assert counts[1] > counts[0]
+        client.publish(plain(volume))
+        until(lambda: client.assignments, "the source is there", between=client.pump)
+        site.run("dead", "replay", snapshot.event_id)
+        until(lambda: len(client.assignments) == 2, "both are", between=client.pump)
+        told = client.announced()[snapshot.item.subject][0].parsed()["data"]
+        assert told["cause"]["id"] == snapshot.event_id
+    site.run("dead", "show", snapshot.event_id, exit_code=1)
+
+
+def test_a_waiting_event_can_be_seen_and_let_expire(patient: Running, project: str) -> None:
+    _, snapshot, _ = family(project)
+    site, reader = patient.site, patient.site.reader
+    with site.client() as client:
+        client.publish(plain(snapshot))
+        until(lambda: reader.records(project, "waiting"), "it waits", between=client.pump)
+        (before,) = reader.records(project, "waiting").values()
+        (listed,) = json.loads(site.run("waiting", "list", "--project", project, "--json").stdout)
+        assert {name: listed[name] for name in before} == before
+        assert site.run("waiting", "list", "--older-than", "1d", "--json").stdout == "[]\n"
+        expire = ("waiting", "expire", "--project", project)
+        site.run(*expire, "volume:nobody", exit_code=1)
+        site.run(*expire, "snapshot:s", "--dry-run")
+        assert list(reader.records(project, "waiting").values()) == [before]
+        site.run(*expire, "snapshot:s")
+        until(lambda: client.letters, "it is refused", between=client.pump)
+        (letter,) = client.letters
+        assert letter.headers["x-kmworker-reason"] == "source-missing"
+        until(lambda: not reader.table(project, "waiting"), "it has left")
+        assert not reader.sorted_in(project, "waiting:deadlines")
+    site.run(*expire, "snapshot:s", exit_code=1)
+
+
 def test_a_record_that_was_tampered_with_is_not_announced(new_site: NewSite, project: str) -> None:
     site = new_site()
     volume, _, clone = family(project)
@@ -208,7 +283,11 @@ def test_a_worker_waits_for_its_broker_and_can_be_stopped_meanwhile(new_site: Ne
             worker.kill()
 
 
-@pytest.mark.parametrize("command", ["status", "show volume:v", "announce --project p"])
+@pytest.mark.parametrize(
+    "command",
+    ["status", "show volume:v", "announce --project p", "waiting list",
+     "waiting expire --project p volume:v"],
+)  # fmt: skip
 def test_commands_do_not_wait_for_a_store_that_is_not_there(
     new_site: NewSite, command: str
 ) -> None:
@@ -216,10 +295,19 @@ def test_commands_do_not_wait_for_a_store_that_is_not_there(
     site.run(*command.split(), exit_code=3)
 
 
+@pytest.mark.parametrize("command", ["dead list", "dead show e", "dead replay e"])
+def test_commands_do_not_wait_for_a_broker_that_is_not_there(
+    new_site: NewSite, command: str
+) -> None:
+    site = replace(new_site(), broker_url=f"amqp://guest:guest@127.0.0.1:{_free_port()}/")
+    site.run(*command.split(), exit_code=3)
+
+
 @pytest.mark.parametrize(
     "command",
-    ["publish", "key export --project p", "show", "no-such-command", "worker --no-such-option"],
-)
+    ["publish", "key export --project p", "show", "no-such-command", "worker --no-such-option",
+     "dead", "dead show", "dead discard", "waiting expire --project p", "waiting list --limit 0"],
+)  # fmt: skip
 def test_wrong_usage_ends_with_2(patient: Running, command: str) -> None:
     patient.site.run(*command.split(), exit_code=2)
 

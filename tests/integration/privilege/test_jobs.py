@@ -4,7 +4,7 @@ import json
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -284,6 +284,77 @@ def test_an_operator_announces_again_and_watches(day: Day) -> None:
         finally:
             watching.kill()
     assert json.loads(seen) == day.heard["volume:w"], complaints
+
+
+LETTERS_HEADERS: Final = {
+    "x-kmworker-reason": "conflict",
+    "x-kmworker-routing-key": "volume-created",
+    "x-kmworker-attempts": 1,
+}
+
+
+def bury(broker: Broker, *ids: str) -> None:
+    """Publish dead letters as a worker does."""
+    with broker.connect("worker") as connection:
+        channel = connection.channel()
+        channel.confirm_delivery()
+        for event_id in ids:
+            body = json.dumps({"id": event_id}).encode()
+            properties = BasicProperties(headers=LETTERS_HEADERS, delivery_mode=2)
+            channel.basic_publish(DEAD, "conflict.volume-created", body, properties)
+
+
+def test_an_operator_handles_dead_letters_by_command_and_needs_no_store(day: Day) -> None:
+    site = day.installation.site("worker", "operator")
+    site = replace(site, store_url="redis://none.invalid")
+    bury(day.installation.broker, "one", "two", "three")
+    listed = site.run("dead", "list", "--json")
+    assert {it["event_id"] for it in json.loads(listed.stdout)} == {"one", "two", "three"}
+    site.run("dead", "show", "one")
+    site.run("dead", "replay", "one", "two")
+    site.run("dead", "discard", "three")
+    with day.installation.broker.connect("worker") as connection:
+        channel = connection.channel()
+        events = [take(channel, WORK), take(channel, WORK)]
+    assert [json.loads(event.body)["id"] for event in events if event is not None] == ["one", "two"]
+    assert site.run("dead", "list", "--json").stdout == "[]\n"
+
+
+@pytest.mark.parametrize("user", ["producer", "worker", "subscriber"])
+def test_nobody_else_handles_dead_letters(day: Day, user: str) -> None:
+    done = day.installation.site("worker", user).run("dead", "list", exit_code=3)
+    assert "ACCESS_REFUSED" in done.stderr
+
+
+def test_an_operator_lets_a_waiting_event_expire_and_a_dashboard_does_not(day: Day) -> None:
+    project = "expiring"
+    orphan = _event(Item(project, "snapshot", "s"), Item(project, "volume", "nowhere"))
+    installation = day.installation
+    worker = Worker(installation.site("worker", "worker"))
+    command = ("waiting", "expire", "--project", project, "snapshot:s")
+    try:
+        produce(installation.broker, orphan)
+        until(lambda: _waiting(installation, project) == 1, "it waits")
+        installation.store.denials()
+        for user in ("dashboard", "operator"):
+            listed = installation.site(user, "operator").run("waiting", "list", "--json")
+            assert [it["item"] for it in json.loads(listed.stdout)] == ["snapshot:s"]
+        assert installation.store.denials() == []
+        refused = installation.site("dashboard", "operator").run(*command, exit_code=3)
+        assert "the store refuses" in refused.stderr
+        installation.store.denials()
+        installation.site("operator", "operator").run(*command)
+        assert installation.store.denials() == []
+        until(lambda: _waiting(installation, project) == 0, "it is dead")
+        worker.stop()
+    finally:
+        worker.kill()
+    installation.site("operator", "operator").run("dead", "discard", "event-s")
+
+
+def _waiting(installation: Installation, project: str) -> int:
+    with installation.store.client("dashboard") as client:
+        return client.hlen(f"km:{{{project}}}:waiting")
 
 
 def test_an_operator_replays_a_dead_letter(day: Day) -> None:
