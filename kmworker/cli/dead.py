@@ -45,11 +45,15 @@ TypeOption = Annotated[
 ]
 SinceOption = Annotated[
     str | None,
-    typer.Option("--since", metavar="WHEN", help="Dead since: a time (RFC 3339), or an age."),
+    typer.Option(
+        "--since", metavar="WHEN", help="Dead since: 2026-11-23T16:00:00Z, or 2h for two hours ago."
+    ),
 ]
 BeforeOption = Annotated[
     str | None,
-    typer.Option("--before", metavar="WHEN", help="Dead before: 2026-11-23T16:00:00Z, or 7d ago."),
+    typer.Option(
+        "--before", metavar="WHEN", help="Dead before: the same. Ages are in s, min, h or d."
+    ),
 ]
 AllOption = Annotated[bool, typer.Option("--all", help="All letters there are.")]
 LimitOption = Annotated[

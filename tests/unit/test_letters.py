@@ -51,7 +51,7 @@ def as_sent(
     return Original(message.body, message.routing_key, message.properties)
 
 
-def strangers(body: bytes = BODY, **headers: object) -> Letter:
+def strangers(body: bytes = BODY, /, **headers: object) -> Letter:
     named = {f"x-kmworker-{name.replace('_', '-')}": value for name, value in headers.items()}
     return read_letter(Original(body, "any.key", {"application_headers": named}))
 
@@ -264,4 +264,4 @@ def test_attempts_add_up_over_any_number_of_replays() -> None:
     ],
 )
 def test_what_no_worker_wrote_cannot_be_replayed(headers: dict[str, object], why: str) -> None:
-    assert strangers(**headers).obstacle.endswith(why)
+    assert strangers(BODY, **headers).obstacle.endswith(why)

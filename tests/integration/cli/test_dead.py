@@ -18,9 +18,9 @@ from kmworker.decision import Refuse
 from kmworker.errors import Reason
 from kmworker.message import Original
 from kmworker.settings import BrokerSettings
-from tests.integration.cli.running import STOP_S, Command, on_a_terminal, started
+from tests.integration.cli.running import Command, on_a_terminal, started
 from tests.integration.outside.polling import until
-from tests.integration.outside.worker import Site, working
+from tests.integration.outside.worker import STOP_S, Site, working
 from tests.servers import RabbitMQ, StoreServer
 
 MANY: Final = 2000

@@ -286,7 +286,7 @@ def test_an_operator_announces_again_and_watches(day: Day) -> None:
     assert json.loads(seen) == day.heard["volume:w"], complaints
 
 
-LETTERS_HEADERS: Final = {
+LETTERS_HEADERS: Final[dict[str, Any]] = {
     "x-kmworker-reason": "conflict",
     "x-kmworker-routing-key": "volume-created",
     "x-kmworker-attempts": 1,
@@ -354,7 +354,8 @@ def test_an_operator_lets_a_waiting_event_expire_and_a_dashboard_does_not(day: D
 
 def _waiting(installation: Installation, project: str) -> int:
     with installation.store.client("dashboard") as client:
-        return client.hlen(f"km:{{{project}}}:waiting")
+        count: Any = client.hlen(f"km:{{{project}}}:waiting")
+    return int(count)
 
 
 def test_an_operator_replays_a_dead_letter(day: Day) -> None:
