@@ -213,12 +213,27 @@ class RabbitDeadQueue:
 
     def _give_back(self) -> None:
         """End the channel, and see the letters back: whoever looks next is to find them."""
+        self._flush()
         _ready, consumers = self._count()
         with self._link.errors():
             self._channel.close()
         deadline = monotonic() + GIVEN_BACK_WITHIN_S
         while self._count()[1] > consumers - self._consumers and monotonic() < deadline:
             sleep(POLL_S)
+
+    def _flush(self) -> None:
+        """Wait until the queue has every acknowledgement.
+
+        The broker's channel holds them back while the queue is behind, and its end forgets
+        them. One more consumer goes through the queue's log, so the answer comes when all that
+        was sent before is done. That lets the channel send the rest, before it asks the queue
+        for the first count; when the second is answered, the queue has that, too.
+        """
+        with self._link.errors():
+            self._channel.basic_qos(0, 1, False)  # noqa: FBT003  # per consumer
+            self._consume()
+            for _ in range(2):
+                self._channel.queue_declare(self._topology.dead, passive=True)
 
     def _await_channel(self) -> None:
         """Wait until the broker's channel has come so far: what it answers is of no matter."""
