@@ -16,7 +16,7 @@ from kmworker.bus.topology import Topology
 from kmworker.cli.access import dead_queue_of, settings_of
 from kmworker.cli.dead_search import Search
 from kmworker.cli.dead_settling import Discarding, Replaying, Settling
-from kmworker.cli.dead_shown import by_reason, print_letter, print_table, summary, whole
+from kmworker.cli.dead_shown import by_reason, oldest, print_letter, print_table, summary, whole
 from kmworker.cli.moments import moment_option
 from kmworker.cli.output import complain, confirmed, line, note, plural, print_json
 from kmworker.cli.program import Ending, examples, group, misused
@@ -39,7 +39,10 @@ Ids = Annotated[
         help="Message ids, or at least their first 12 characters, or event ids.",
     ),
 ]
-ReasonOption = Annotated[Reason | None, typer.Option("--reason", help="Only of this reason.")]
+ReasonOption = Annotated[
+    Reason | None,
+    typer.Option("--reason", metavar="REASON", help=f"Only of this one: {', '.join(Reason)}."),
+]
 TypeOption = Annotated[
     str | None, typer.Option("--type", metavar="TYPE", help="Only of this event type.")
 ]
@@ -102,7 +105,7 @@ def list_(  # noqa: PLR0913  # its options
             matching += len(portion)
             # Nothing is shown of the bodies, which may be as large as all the queue.
             found += [replace(letter, original=Original(b"", "", {})) for _, letter in portion]
-            found = _oldest(found, limit)
+            found = oldest(found, limit)
     if as_json:
         print_json([summary(letter) for letter in found])
     elif found:
@@ -150,7 +153,7 @@ def show(
 @app.command(
     epilog=examples(
         "kmworker dead replay 6ac6608157f7",
-        "kmworker dead replay --reason internal --since 2026-11-23T16:00:00Z --dry-run",
+        "kmworker dead replay --reason internal --since 2h --dry-run",
         "kmworker dead replay --all",
     )
 )
@@ -260,15 +263,6 @@ def _chosen(selection: Selection, *, everything: bool) -> Selection:
             else "name letters, say which by an option, or --all"
         )
     return selection
-
-
-def _oldest(letters: list[Letter], limit: int) -> list[Letter]:
-    """Return the oldest in order; those without a time come last."""
-
-    def age(letter: Letter) -> tuple[bool, float]:
-        return letter.dead_at_s is None, letter.dead_at_s or 0.0
-
-    return sorted(letters, key=age)[:limit]
 
 
 @contextmanager

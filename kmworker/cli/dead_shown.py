@@ -8,7 +8,7 @@ from typing import Any, Final
 from kmworker.cli.output import column_table, display, grid, line, plural
 from kmworker.letters import MIN_ID_CHARACTERS, Letter
 
-__all__ = ["by_reason", "print_letter", "print_table", "summary", "whole"]
+__all__ = ["by_reason", "oldest", "print_letter", "print_table", "summary", "whole"]
 
 COLUMNS: Final = ("letter", "dead at", "reason", "type", "event id", "attempts", "detail")
 NONE: Final = "-"
@@ -52,6 +52,15 @@ def whole(letter: Letter) -> dict[str, Any]:
         if body is not None
         else base64.b64encode(letter.original.body).decode("ascii"),
     }
+
+
+def oldest(letters: list[Letter], limit: int) -> list[Letter]:
+    """Return the oldest in order; those without a time come last."""
+
+    def age(letter: Letter) -> tuple[bool, float]:
+        return letter.dead_at_s is None, letter.dead_at_s or 0.0
+
+    return sorted(letters, key=age)[:limit]
 
 
 def by_reason(reasons: Counter[str]) -> str:

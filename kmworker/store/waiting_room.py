@@ -86,7 +86,7 @@ class WaitingRoom:
         keys = self._views.names.all_of(project, *EXPIRE_KEYS)
         for portion in portions(entries):
             argv = [f"{now_s:.3f}", rfc3339(now_s), *portion]
-            (codes,) = self._scripts.run([("expire", keys, argv)])
+            (codes,), _none = self._scripts.run([("expire", keys, argv)])
             done += [Expired(code) for code in codes]
         return done
 
