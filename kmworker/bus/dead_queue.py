@@ -9,11 +9,12 @@ published, confirmed, acknowledged. A crash in between repeats the event, which 
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from time import monotonic, sleep
 from typing import Any, Final, NamedTuple, Protocol
 
-from kmworker.bus.frames import RawDelivery, delivery_frames
-from kmworker.bus.link import Link
+from kmworker.bus.frames import RawDelivery
+from kmworker.bus.link import Link, connect_amqp
 from kmworker.bus.publisher import Publisher
 from kmworker.bus.topology import Topology
 from kmworker.errors import BrokerUnavailable
@@ -91,8 +92,9 @@ class RabbitDeadQueue:
         self._link = Link(
             settings,
             name,
+            self._on_delivery,
             # A letter has headers that its event had not, so it may be larger.
-            options={"frame_handler": delivery_frames(self._on_delivery, frame_share=1)},
+            partial(connect_amqp, frame_share=1),
         )
         self._publisher = Publisher(Link(settings, f"{name} publisher"), settings.confirm_timeout_s)
         self._arrived: deque[RawDelivery] = deque()

@@ -14,7 +14,7 @@ from amqp.basic_message import Message
 from amqp.method_framing import frame_handler
 from amqp.spec import Basic
 
-__all__ = ["RawDelivery", "delivery_frames"]
+__all__ = ["FRAME_SHARE", "RawDelivery", "delivery_frames"]
 
 log = structlog.get_logger()
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 from amqp.exceptions import AMQPError
 from kombu.connection import Connection
 
-from kmworker.bus.frames import RawDelivery, delivery_frames
+from kmworker.bus.frames import FRAME_SHARE, RawDelivery, delivery_frames
 from kmworker.errors import BrokerUnavailable, SetupError
 from kmworker.settings import BrokerSettings, redacted_url
 
@@ -30,9 +30,16 @@ MILLISECONDS: Final = 1000
 LOST: Final = (AMQPError, OSError, AttributeError, TypeError)
 
 
-def connect_amqp(settings: BrokerSettings, name: str, on_delivery: OnDelivery | None) -> Any:
+def connect_amqp(
+    settings: BrokerSettings,
+    name: str,
+    on_delivery: OnDelivery | None,
+    frame_share: int = FRAME_SHARE,
+) -> Any:
     """Connect to the broker of ``settings.url``; raises whatever py-amqp raises."""
-    own_frames = {} if on_delivery is None else {"frame_handler": delivery_frames(on_delivery)}
+    own_frames = {}
+    if on_delivery is not None:
+        own_frames["frame_handler"] = delivery_frames(on_delivery, frame_share)
     connection = Connection(
         settings.url,
         heartbeat=settings.heartbeat_s,
