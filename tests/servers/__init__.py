@@ -8,18 +8,22 @@ mocked here and never skipped: where one is missing, the run fails and says what
 from tests.servers.broker import RabbitMQ
 from tests.servers.foreign import ForeignRabbitMQ, ForeignStore
 from tests.servers.locate import MissingServerError
+from tests.servers.proxy import FAIR, Proxy, Weather
 from tests.servers.server import Server, ServerError, Start
 from tests.servers.store import StoreServer, redis_store, valkey_store
 
 __all__ = [
+    "FAIR",
     "ForeignRabbitMQ",
     "ForeignStore",
     "MissingServerError",
+    "Proxy",
     "RabbitMQ",
     "Server",
     "ServerError",
     "Start",
     "StoreServer",
+    "Weather",
     "redis_store",
     "valkey_store",
 ]

@@ -63,6 +63,12 @@ class Server(ABC):
         """Whether the process lives. It may still be too young to answer."""
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def pid(self) -> int:
+        """The running process."""
+        assert self._process is not None
+        return self._process.pid
+
     def start(self) -> None:
         """Start the server and return when it answers."""
         self._process = process.spawn(

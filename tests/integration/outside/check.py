@@ -7,7 +7,7 @@ from random import Random
 from typing import Any
 
 from . import check_assignments, check_dashboards, check_keys, check_letters, check_records
-from .client import Client
+from .client import Outside
 from .history import History
 from .polling import none_of, until_none
 from .reader import Reader
@@ -20,7 +20,7 @@ class Scene:
     """An installation, what it was told, and what has been heard of it since."""
 
     site: Site
-    client: Client
+    client: Outside
     reader: Reader
     history: History
     exactly: bool = True
@@ -41,6 +41,7 @@ class Scene:
         yield from check_assignments.missing(outlook, self.client.announced())
         yield from check_letters.missing_letters(self.history, self.client.refused())
         yield from check_records.recorded(outlook, self.reader)
+        yield from check_records.room_problems(outlook, self.reader)
         if ready := self.client.ready("events.work"):
             yield f"{ready} messages in the work queue"
 
@@ -73,13 +74,17 @@ class Scene:
 
     def check_after_work(self, rng: Random) -> None:
         """Check the whole once more with nobody at work, and take out some of the keys."""
+        self.check_at_rest()
+        self.check_keys(rng)
+
+    def check_at_rest(self) -> None:
+        """Check all that is there when nobody is at work."""
         until_none(self.unsettled, within_s=5, between=self.client.pump)
         none_of(self.announcement_problems())
         none_of(self.store_problems())
         none_of(check_dashboards.minute_problems(self.reader))
         none_of(check_dashboards.open_key_problems(self.reader))
         self.verify()
-        self.check_keys(rng)
 
     def verify(self) -> None:
         """Have the product's own check find nothing wrong."""

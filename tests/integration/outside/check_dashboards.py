@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from .client import Client, Delivery
+from .client import Delivery, Outside
 from .oracle import Outlook
 from .reader import Fields, Reader
 from .words import CANARY, DISPOSITIONS, REASONS
@@ -34,7 +34,7 @@ def total_problems(outlook: Outlook, reader: Reader) -> Iterator[str]:
         "items": len(assigned),
         "keys": len({it.key_owner for it in assigned if it.key_owner is not None}),
         "scopes": len({it.scope_owner for it in assigned if it.scope_owner is not None}),
-        "waiting": 0,
+        "waiting": len(outlook.waiting),
         **dict.fromkeys(DISPOSITIONS, 0),
         **Counter(it.disposition for it in assigned),
     }
@@ -49,16 +49,20 @@ def total_problems(outlook: Outlook, reader: Reader) -> Iterator[str]:
 def dead_problems(letters: Sequence[Delivery], reader: Reader, *, exactly: bool) -> Iterator[str]:
     """The counts by reason: letters may come twice after a crash, and be counted once."""
     counts = reader.fields("dead")
-    came = Counter(letter.routing_key.split(".")[0] for letter in letters)
+    came = Counter(_reason(letter) for letter in letters)
+    # An event is acknowledged when its letter has been counted, and not before.
+    least = Counter(reason for reason, _body in {(_reason(it), it.body) for it in letters})
     for reason in set(counts) | set(came):
         counted = int(counts.get(reason, 0))
         if reason not in REASONS:
             yield f"dead: {reason} is no reason"
         elif counted > came[reason] or (exactly and counted != came[reason]):
             yield f"dead: counts {counted} of {reason}, but {came[reason]} letters came"
+        elif counted < least[reason]:
+            yield f"dead: counts {counted} of {reason}, but {least[reason]} events were refused"
 
 
-def queue_problems(client: Client, reader: Reader, workers: int) -> Iterator[str]:
+def queue_problems(client: Outside, reader: Reader, workers: int) -> Iterator[str]:
     """The numbers that are taken off the broker every five seconds."""
     queues = reader.fields("queues")
     if not queues.get("seen_at"):
@@ -111,6 +115,10 @@ def open_key_problems(reader: Reader) -> Iterator[str]:
             yield f"{key} holds what only the event's body says"
     if not reader.fields("keyring"):
         yield "keyring: nothing there"
+
+
+def _reason(letter: Delivery) -> str:
+    return letter.routing_key.split(".")[0]
 
 
 def _id_of(delivery: Delivery) -> str:

@@ -60,6 +60,26 @@ def recorded(outlook: Outlook, reader: Reader) -> Iterator[str]:
         )
 
 
+def room_problems(outlook: Outlook, reader: Reader) -> Iterator[str]:
+    """What is wrong with the waiting rooms, in the projects of the sources that do not come."""
+    for project in outlook.projects:
+        wanted = sorted(
+            (event.item.ref, event.source.ref)
+            for event in outlook.waiting
+            if event.source is not None and event.source.project == project
+        )
+        room = reader.records(project, "waiting")
+        found = sorted((entry["item"], entry["source"]) for entry in room.values())
+        if found != wanted:
+            yield f"{project}: {found} are waiting, not {wanted}"
+        yield from _same_names(
+            "deadlines", set(reader.sorted_in(project, "waiting:deadlines")), {*room}
+        )
+        yield from _same_names("parked events", set(reader.secret(project, "parked")), {*room})
+        if (count := int(reader.table(project, "stats").get("waiting", 0))) != len(wanted):
+            yield f"{project}: stats say that {count} wait, not {len(wanted)}"
+
+
 def record_problems(
     outlook: Outlook, announced: Mapping[Item, Data], reader: Reader
 ) -> Iterator[str]:
@@ -197,14 +217,7 @@ def _project_problems(outlook: Outlook, reader: Reader) -> Iterator[str]:
     listed = reader.members("projects")
     for project in sorted({item.project for item in outlook.assigned} - listed):
         yield f"{project} is not among the projects"
-    for project in outlook.projects:
-        for table in ("waiting", "waiting:deadlines"):
-            if reader.connection.exists(f"{reader.prefix}:{{{project}}}:{table}"):
-                yield f"{project}: something is left in {table}"
-        if reader.secret(project, "parked"):
-            yield f"{project}: an event is still parked"
-        if int(reader.table(project, "stats").get("waiting", 0)) != 0:
-            yield f"{project}: stats say that something waits"
+    yield from room_problems(outlook, reader)
 
 
 def _owns_key(books: Books, item: Item) -> bool:

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import pika
 from pika.adapters.blocking_connection import BlockingChannel, BlockingConnection
@@ -46,6 +46,36 @@ class Delivery:
             and self.routing_key == other.routing_key
             and vars(self.properties) == vars(other.properties)
         )
+
+
+class Outside(Protocol):
+    """Whoever talks to a broker from outside, as the checks need it."""
+
+    @property
+    def assignments(self) -> list[Delivery]: ...
+
+    @property
+    def letters(self) -> list[Delivery]: ...
+
+    def announced(self) -> dict[str, list[Delivery]]:
+        """All announcements by subject, in the order of arrival."""
+        ...
+
+    def refused(self) -> dict[bytes, list[Delivery]]:
+        """All dead letters by body, in the order of arrival."""
+        ...
+
+    def publish(self, message: Message) -> None:
+        """Hand one message to the broker."""
+        ...
+
+    def pump(self) -> None:
+        """Take in what the broker has for us."""
+        ...
+
+    def ready(self, queue: str) -> int:
+        """How many messages wait in one of the product's queues."""
+        ...
 
 
 @dataclass(slots=True)
@@ -90,7 +120,7 @@ class Client:
                 f"{self.namespace}.events",
                 message.routing_key,
                 message.body,
-                _properties(message),
+                properties_of(message),
                 mandatory=True,
             )
         except UnroutableError:
@@ -181,7 +211,7 @@ def subscribed(url: str, namespace: str) -> Iterator[Client]:
         yield client
 
 
-def _properties(message: Message) -> BasicProperties:
+def properties_of(message: Message) -> BasicProperties:
     return BasicProperties(
         content_type=message.content_type,
         correlation_id=message.correlation_id,

@@ -48,6 +48,11 @@ class History:
         return History(self.first, (), oracle.foresee(_said(self.first)))
 
     @property
+    def patient(self) -> "History":
+        """The same, told to an installation whose deadline is far away."""
+        return replace(self, outlook=self.outlook.patient)
+
+    @property
     def repeats(self) -> list[Event]:
         """The events of the second part that name an assigned item and its source again."""
         return [

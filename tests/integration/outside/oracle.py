@@ -55,6 +55,15 @@ class Outlook:
 
     assigned: dict[Item, Expected]
     refused: dict[Event, str]
+    waiting: frozenset[Event] = frozenset()
+    """Whose source does not come, and whose deadline is far away."""
+
+    @property
+    def patient(self) -> "Outlook":
+        """The same where nobody's deadline passes: what lacks its source goes on waiting."""
+        lost = {event for event, reason in self.refused.items() if reason == "source-missing"}
+        refused = {event: reason for event, reason in self.refused.items() if event not in lost}
+        return Outlook(self.assigned, refused, frozenset(lost))
 
     @property
     def announced(self) -> dict[Item, Expected]:
@@ -63,7 +72,7 @@ class Outlook:
     @property
     def projects(self) -> list[str]:
         """Every project in which something could be on record or wait."""
-        events = self.refused
+        events = [*self.refused, *self.waiting]
         named = {item.project for item in self.assigned} | {event.item.project for event in events}
         return sorted(named | {event.source.project for event in events if event.source})
 

@@ -1,0 +1,46 @@
+"""What was inflicted and what came of it, as a table."""
+
+import statistics
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from tests.chaos.faults import FAULTS, Fault
+
+
+@dataclass(slots=True)
+class Account:
+    """The sum over all legs of a run."""
+
+    inflicted: Counter[tuple[str, str]] = field(default_factory=Counter)
+    times_s: defaultdict[tuple[str, str], list[float]] = field(
+        default_factory=lambda: defaultdict(list)
+    )
+    """From a fault's lifting to progress, by installation and fault."""
+    cpu_share: float = 0.0
+    """The most that a worker used of one processor while a server was away."""
+    events: Counter[str] = field(default_factory=Counter)
+
+    def lines(self) -> Iterator[str]:
+        """Write the table in Markdown."""
+        for kind in sorted({kind for kind, _ in self.inflicted}):
+            yield f"| {kind} | inflicted | lost | progress after, median | worst |"
+            yield "|---|---|---|---|---|"
+            for name, fault in FAULTS.items():
+                if self.inflicted[kind, name]:
+                    yield self._row(kind, fault)
+            yield ""
+
+    def summary(self) -> str:
+        """Say what else is to be known, in one sentence."""
+        events = ", ".join(f"{number} ({kind})" for kind, number in sorted(self.events.items()))
+        return (
+            f"Events confirmed: {events}. While a server was away, no worker used more than"
+            f" {self.cpu_share:.0%} of a processor.\n"
+        )
+
+    def _row(self, kind: str, fault: Fault) -> str:
+        times = self.times_s[kind, fault.name]
+        shown = [f"{statistics.median(times):.1f} s", f"{max(times):.1f} s"] if times else ["", ""]
+        cells = [fault.says, str(self.inflicted[kind, fault.name]), "nothing", *shown]
+        return f"| {' | '.join(cells)} |"

@@ -1,0 +1,73 @@
+"""The outside's end of a broker: one producer, one listener, and queues that outlast it."""
+
+from abc import ABC, abstractmethod
+
+from tests.chaos.heard import Heard, Line, Listener, Producer
+from tests.integration.outside.client import Delivery
+from tests.integration.outside.words import Message
+
+EXCHANGES = ("assignments", "dead")
+
+
+class End(ABC):
+    """All that the outside does with a broker; the checks know it as a client."""
+
+    def __init__(self, url: str, namespace: str) -> None:
+        self.url = url
+        self.namespace = namespace
+        self.heard = Heard()
+        self.producer = Producer(self._line, "producer")
+        self.listener = Listener(self._listening_line, "listener")
+
+    def open(self) -> None:
+        """Bind queues of our own that are durable, and begin to listen."""
+        self._bind()
+        self.listener.start()
+        self.producer.start()
+
+    def close(self) -> None:
+        self.producer.close()
+        self.listener.close()
+
+    @property
+    def assignments(self) -> list[Delivery]:
+        return self.heard.assignments
+
+    @property
+    def letters(self) -> list[Delivery]:
+        return self.heard.letters
+
+    def announced(self) -> dict[str, list[Delivery]]:
+        return self.heard.announced()
+
+    def refused(self) -> dict[bytes, list[Delivery]]:
+        return self.heard.refused()
+
+    def publish(self, message: Message) -> None:
+        """Hand over one message; `producer.is_done` says when all are confirmed."""
+        self.producer.give(message)
+
+    def pump(self) -> None:
+        """Wait a moment; the listener's thread takes in what comes."""
+        self.listener.pause()
+
+    @abstractmethod
+    def ready(self, queue: str) -> int:
+        """How many messages wait in one of the product's queues."""
+
+    @abstractmethod
+    def remove(self) -> None:
+        """Leave nothing behind."""
+
+    @abstractmethod
+    def _bind(self) -> None: ...
+
+    @abstractmethod
+    def _line(self) -> Line: ...
+
+    @abstractmethod
+    def _listening_line(self) -> Line: ...
+
+    def _queue(self, exchange: str) -> str:
+        """Name a queue of ours: the product's own names are not for us to declare."""
+        return f"outside.{self.namespace}.{exchange}"

@@ -1,0 +1,128 @@
+"""The outside's end of the streams that are the embedded mode's broker.
+
+Their layout is no promise to anybody, so this end speaks through the product's own router,
+and knows that a queue is a stream. All that is checked afterwards is the contract.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pika.spec import BasicProperties
+from redis.exceptions import RedisError
+
+from kmworker.bus.route import Router, read_entry
+from kmworker.bus.topology import EVERYTHING, Topology
+from kmworker.errors import BrokerUnavailable
+from kmworker.message import Original, Outgoing
+from kmworker.redis_client import Client, connect_to
+from tests.chaos.end import EXCHANGES, End
+from tests.chaos.heard import Lost
+from tests.integration.outside.client import Delivery
+from tests.integration.outside.words import Message
+
+TIMEOUT_S: Final = 5.0
+LISTEN_MS: Final = 100
+READ_MOST: Final = 500
+
+
+@dataclass(slots=True)
+class StreamLine:
+    """One connection, for the thread that uses it."""
+
+    client: Client
+    topology: Topology
+    end: "StreamsEnd | None" = None
+
+    def publish(self, message: Message) -> bool:
+        outgoing = Outgoing(
+            self.topology.events, message.routing_key, message.body, _properties_of(message)
+        )
+        try:
+            (routed,) = Router(self.client).publish([outgoing])
+        except BrokerUnavailable as error:
+            raise Lost from error
+        return routed
+
+    def listen(self) -> None:
+        if self.end is None:
+            self._wait()
+            return
+        redis: Any = self.client
+        try:
+            found = redis.xread(self.end.positions, count=READ_MOST, block=LISTEN_MS) or []
+        except RedisError as error:
+            raise Lost from error
+        for stream, entries in found:
+            for entry, fields in entries:
+                self.end.take(stream.decode(), entry, read_entry(fields))
+
+    def close(self) -> None:
+        self.client.close()
+
+    def _wait(self) -> None:
+        redis: Any = self.client
+        try:
+            redis.xread({f"{self.topology.namespace}.nothing": "$"}, block=LISTEN_MS)
+        except RedisError as error:
+            raise Lost from error
+
+
+class StreamsEnd(End):
+    """All that the outside does with the streams."""
+
+    def __init__(self, url: str, namespace: str) -> None:
+        super().__init__(url, namespace)
+        self.positions: dict[str, bytes | str] = {self._queue(it): "0" for it in EXCHANGES}
+        """The last entry that was read of each queue."""
+
+    def ready(self, queue: str) -> int:
+        """How many messages are in one of the product's queues, with a worker or not."""
+        with connect_to(self.url, TIMEOUT_S) as client:
+            length = client.xlen(f"{self.namespace}.{queue}")
+            assert isinstance(length, int)
+            return length
+
+    def remove(self) -> None:
+        with connect_to(self.url, TIMEOUT_S) as client:
+            for pattern in (f"{self.namespace}.*", f"outside.{self.namespace}.*"):
+                for key in client.scan_iter(match=pattern, count=500):
+                    client.delete(key)
+
+    def take(self, stream: str, entry: bytes, original: Original) -> None:
+        delivery = Delivery(original.body, original.routing_key, _as_pika(original.properties))
+        if stream == self._queue("assignments"):
+            self.heard.take_assignment(delivery)
+        else:
+            self.heard.take_letter(delivery)
+        self.positions[stream] = entry
+
+    def _bind(self) -> None:
+        with connect_to(self.url, TIMEOUT_S) as client:
+            for exchange in EXCHANGES:
+                name = f"{self.namespace}.{exchange}"
+                Router(client).bind(name, EVERYTHING, self._queue(exchange), alive_s=None)
+
+    def _line(self) -> StreamLine:
+        return StreamLine(connect_to(self.url, TIMEOUT_S), Topology(self.namespace))
+
+    def _listening_line(self) -> StreamLine:
+        return StreamLine(connect_to(self.url, TIMEOUT_S), Topology(self.namespace), self)
+
+
+def _properties_of(message: Message) -> dict[str, Any]:
+    named = {
+        "content_type": message.content_type,
+        "correlation_id": message.correlation_id,
+        "app_id": message.app_id,
+        "timestamp": message.timestamp,
+        "message_id": message.message_id,
+        "application_headers": dict(message.headers) or None,
+        "delivery_mode": 2,
+    }
+    return {name: value for name, value in named.items() if value is not None}
+
+
+def _as_pika(properties: Any) -> BasicProperties:
+    """Write the properties as the checks know them."""
+    named = {**properties}
+    return BasicProperties(headers=named.pop("application_headers", None), **named)
