@@ -4,6 +4,7 @@ They are durable, as the queues of real subscribers are: what is announced while
 listens, or just before the broker dies, is heard afterwards.
 """
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -25,6 +26,8 @@ LISTEN_S: Final = 0.1
 HEARTBEAT_S: Final = 20
 # What a connection may raise while it is being lost.
 LOST: Final = (AMQPError, OSError)
+# It tells of every connection that is lost, at length; here that is the rule.
+logging.getLogger("pika").setLevel(logging.CRITICAL)
 QUORUM: Final = {"x-queue-type": "quorum"}
 
 
@@ -61,6 +64,10 @@ class AmqpLine:
             properties: BasicProperties,
             body: bytes,
         ) -> None:
+            # The broker's own word, on what we did not acknowledge before it died.
+            headers = dict(properties.headers or {})
+            headers.pop("x-delivery-count", None)
+            properties.headers = headers or None
             take(Delivery(body, method.routing_key or "", properties))
             channel.basic_ack(method.delivery_tag or 0)
 

@@ -51,6 +51,11 @@ class End(ABC):
         """Wait a moment; the listener's thread takes in what comes."""
         self.listener.pause()
 
+    def queues(self) -> list[str]:
+        """Return the names of all queues, the product's and ours."""
+        own = [self._queue(exchange) for exchange in EXCHANGES]
+        return [*own, f"{self.namespace}.events.work", f"{self.namespace}.dead"]
+
     @abstractmethod
     def ready(self, queue: str) -> int:
         """How many messages wait in one of the product's queues."""

@@ -43,6 +43,8 @@ class Fault:
     """It is RabbitMQ's own."""
     stops_all: bool = True
     """No worker gets on while it lasts."""
+    spans_rounds: bool = False
+    """Others come and go while it lasts."""
 
 
 # --- workers ------------------------------------------------------------------------
@@ -225,12 +227,12 @@ def _on_line(what: str, line: Line) -> list[Fault]:
               _weather(line, refusing, Proxy.cut), (3, 20), is_away=True),
         Fault(f"{what}-reset", f"{to}: every connection reset", on, _ends(line, Proxy.reset)),
         Fault(f"{what}-stalled", f"{to} stalls, connections stay open", on,
-              _weather(line, stalled), (3, 25), is_away=True),
+              _weather(line, stalled), (2, 25), is_away=True),
         Fault(f"{what}-sliced", f"{to} passes 1 to {SLICE_BYTES} bytes at a time", on,
-              _weather(line, sliced), (1, 10), stops_all=False),
+              _weather(line, sliced), (0.5, 10), stops_all=False),
         Fault(f"{what}-cut-mid-message",
               f"{to} resets each connection after 1 to {CUT_WITHIN_BYTES} bytes", on,
-              _weather(line, cut), (2, 10)),
+              _weather(line, cut), (1, 10)),
     ]  # fmt: skip
 
 

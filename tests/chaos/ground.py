@@ -14,6 +14,7 @@ from tests.chaos.amqp_end import AmqpEnd
 from tests.chaos.disk import Disk, disk_at
 from tests.chaos.end import End
 from tests.chaos.streams_end import StreamsEnd
+from tests.integration.outside.polling import until
 from tests.integration.outside.reader import Reader
 from tests.integration.outside.worker import Site, Worker, started
 from tests.servers import Proxy, RabbitMQ, StoreServer, redis_store, valkey_store
@@ -160,6 +161,9 @@ def _opened(it: Ground, stack: ExitStack) -> Ground:
     for _ in range(WORKERS - 1):
         it.add_worker()
     it.end.open()
+    if it.broker is not None:
+        broker, queues = it.broker, it.end.queues()
+        until(lambda: broker.has_registered(*queues), "the broker has the queues on disk")
     stack.callback(it.end.close)
     stack.callback(partial(_kill_all, it))
     return it

@@ -5,17 +5,18 @@ and what is awaited is awaited for minutes.
 """
 
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from random import Random
 from typing import Final
 
 from tests.chaos.account import Account
-from tests.chaos.faults import Fault, Lift
+from tests.chaos.faults import FAULTS, Fault, Lift
 from tests.chaos.ground import Ground
 from tests.integration.outside.check import Scene
 from tests.integration.outside.history import History, Sent
 from tests.integration.outside.polling import none_of, until_none
+from tests.integration.outside.worker import stop_together
 
 PATIENCE_S: Final = 300.0
 POLL_S: Final = 0.02
@@ -28,6 +29,16 @@ TRICKLE: Final = 5
 # While a server is away: what a worker may use at once, and for each second.
 CPU_S: Final = 1.0
 CPU_SHARE: Final = 0.3
+
+# After which all is soon as it was.
+SHORT: Final = (
+    "broker-reset",
+    "broker-cut-mid-message",
+    "store-reset",
+    "store-cut-mid-message",
+    "store-killed",
+    "scripts-flushed",
+)
 
 Round = Sequence[Fault]
 """Faults that overlap."""
@@ -73,6 +84,7 @@ class Leg:
         share = len(told.first) * 3 // (4 * len(self.rounds))
         for faults in self.rounds:
             self._round(faults, share)
+        self._await_progress(self._lift(to_the_end=True))
         self._tell(len(told.first))
         self._settle(self._scene(told.opening.patient))
         # What is told last has one right answer only now: repeats, contradictions.
@@ -101,9 +113,12 @@ class Leg:
                 time.sleep(self.draw.uniform(*STAGGER_S))
             self._inflict(fault)
             self._tell(share // (3 * len(faults)))
-        lifted = list(self._lift_all())
+        lifted = list(self._lift())
         self._tell(share - 2 * (share // 3))
-        for it in lifted:
+        self._await_progress(lifted)
+
+    def _await_progress(self, lifted: Iterable[_Lifted]) -> None:
+        for it in list(lifted):
             took_s = self._progress(it)
             if it.is_clear:
                 self.account.times_s[self.kind, it.fault.name].append(took_s)
@@ -117,9 +132,11 @@ class Leg:
         self._inflicted.append(_Inflicted(fault, lift, now + lasts_s, now, self.ground.cpu_s()))
         self.account.inflicted[self.kind, fault.name] += 1
 
-    def _lift_all(self) -> Iterator[_Lifted]:
-        while self._inflicted:
-            it = min(self._inflicted, key=lambda inflicted: inflicted.until)
+    def _lift(self, *, to_the_end: bool = False) -> Iterator[_Lifted]:
+        """Lift each fault in its time; one that spans rounds only when that has come."""
+        for it in sorted(self._inflicted, key=lambda inflicted: inflicted.until):
+            if it.fault.spans_rounds and it.until > time.monotonic() and not to_the_end:
+                continue
             time.sleep(max(it.until - time.monotonic(), 0))
             if it.fault.is_away:
                 self._check_haste(it)
@@ -171,16 +188,15 @@ class Leg:
 
     def _later(self, told: History) -> None:
         """Tell the second part, through one more fault."""
-        fault = self.draw.choice([fault for faults in self.rounds for fault in faults])
+        fault = FAULTS[self.draw.choice(SHORT)]
         half = len(told.later) // 2
         for sent in told.later[:half]:
             self.ground.end.publish(sent.message)
         time.sleep(self.draw.uniform(*HEAD_START_S))
-        shortest_fault = replace(fault, lasts_s=(min(fault.lasts_s[0], 2.0),) * 2)
-        self._inflict(shortest_fault)
+        self._inflict(fault)
         for sent in told.later[half:]:
             self.ground.end.publish(sent.message)
-        list(self._lift_all())
+        list(self._lift())
 
     def _settle(self, scene: Scene) -> None:
         until_none(lambda: self._unsettled(scene), within_s=PATIENCE_S, between=scene.client.pump)
@@ -195,15 +211,12 @@ class Leg:
     def _check(self, scene: Scene, *, keys: bool) -> None:
         workers = self.ground.workers
         none_of(scene.announcement_problems())
+        if keys:
+            scene.check_keys(self.draw)
         until_none(
             lambda: scene.dashboard_problems(workers),
             within_s=PATIENCE_S,
             between=scene.client.pump,
         )
-        for worker in workers:
-            worker.terminate()
-        for worker in workers:
-            worker.stop()
+        stop_together(workers)
         scene.check_at_rest()
-        if keys:
-            scene.check_keys(self.draw)

@@ -30,67 +30,48 @@ SHAPE: Final = Shape(
     later_repeats=20,
     later_seconds=20,
 )
-RABBITMQ: Final = {
-    "workers-and-store": [
-        ["worker-stopped", "store-killed"],
-        ["store-out-of-memory"],
-        ["store-refuses-writes"],
-        ["store-disk-full"],
-        ["scripts-flushed"],
-        ["workers-killed"],
-    ],
-    "broker": [
+LINES: Final = [
+    [f"broker-{what}", f"store-{what}"]
+    for what in ("cut-off", "reset", "stalled", "sliced", "cut-mid-message")
+]
+STORE: Final = [
+    ["worker-stopped", "store-killed"],
+    ["store-out-of-memory"],
+    ["store-refuses-writes"],
+    ["store-disk-full"],
+    ["scripts-flushed"],
+]
+CASES: Final = {
+    "rabbitmq-servers": [
+        *STORE,
         ["worker-killed", "broker-killed"],
         ["broker-memory-alarm"],
         ["broker-closes-connections"],
+        ["workers-killed"],
     ],
-    "lines": [
-        [f"{server}-{fault}"]
-        for fault in ("cut-off", "reset", "stalled", "sliced", "cut-mid-message")
-        for server in ("broker", "store")
-    ],
+    "rabbitmq-lines": LINES,
+    "streams": [*STORE, *LINES, ["worker-killed"]],
 }
-STREAMS: Final = {
-    "servers": [
-        ["worker-stopped", "store-killed"],
-        ["store-out-of-memory"],
-        ["store-refuses-writes"],
-        ["store-disk-full"],
-        ["scripts-flushed"],
-    ],
-    "lines": [
-        ["worker-killed", "broker-reset"],
-        ["broker-cut-off", "store-cut-off"],
-        ["broker-stalled"],
-        ["broker-sliced", "store-sliced"],
-        ["broker-cut-mid-message"],
-        ["store-cut-mid-message"],
-    ],
-}
-CASES: Final = [
-    pytest.param(kind, rounds, id=f"{kind}-{name}")
-    for kind, groups in (("rabbitmq", RABBITMQ), ("streams", STREAMS))
-    for name, rounds in groups.items()
-]
 
 
 def test_every_fault_has_its_turn() -> None:
-    named = {name for rounds in RABBITMQ.values() for names in rounds for name in names}
+    named = {name for rounds in CASES.values() for names in rounds for name in names}
     assert named == set(FAULTS)
 
 
 @pytest.mark.parametrize("seed", seeds(1), ids=lambda seed: f"seed-{seed}")
-@pytest.mark.parametrize(("kind", "rounds"), CASES)
+@pytest.mark.parametrize("case", CASES)
 def test_nothing_is_lost_and_nothing_doubled(
-    chaos_servers: Servers, tmp_path: Path, kind: str, rounds: list[list[str]], seed: int
+    chaos_servers: Servers, tmp_path: Path, case: str, seed: int
 ) -> None:
-    draw = Random(f"{seed} {kind} {rounds}")
-    faults = [[FAULTS[name] for name in names] for names in rounds]
+    draw = Random(f"{seed} {case}")
+    rounds = [[FAULTS[name] for name in names] for names in CASES[case]]
+    kind = case.partition("-")[0]
     account = Account()
     with (
         reproducible(seed),
         ground(chaos_servers, tmp_path, streams=kind == "streams", draw=draw) as it,
     ):
-        leg = Leg(it, compose(draw.randrange(2**32), SHAPE), faults, draw, account, kind)
-        leg.run(keys=(kind, rounds) == ("rabbitmq", RABBITMQ["lines"]))
+        leg = Leg(it, compose(draw.randrange(2**32), SHAPE), rounds, draw, account, kind)
+        leg.run(keys=case == "rabbitmq-lines")
     sys.stdout.write("\n".join([*account.lines(), account.summary()]))

@@ -121,6 +121,10 @@ class Worker:
     def stop(self) -> None:
         """Ask the worker to stop, which it has to do with exit code 0."""
         self.terminate()
+        self.end_cleanly()
+
+    def end_cleanly(self) -> None:
+        """Wait for the end of a worker that has been asked to stop."""
         code = self.ended()
         assert code == 0, f"SIGTERM ended the worker with {code}:\n{self.tail()}"
 
@@ -150,6 +154,14 @@ def stop_all(workers: list[Worker]) -> None:
     for worker in workers:
         if worker.process.poll() is None:
             worker.stop()
+
+
+def stop_together(workers: list[Worker]) -> None:
+    """Stop all at the same time; each has to end cleanly."""
+    for worker in workers:
+        worker.terminate()
+    for worker in workers:
+        worker.end_cleanly()
 
 
 @contextmanager
