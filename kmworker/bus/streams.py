@@ -7,7 +7,9 @@ whoever finds the consumer's sign of life gone.
 """
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from importlib import resources
 from time import monotonic
 from typing import Any, Final
 
@@ -47,6 +49,7 @@ class StreamBus:
         self._next_tag = 0
         self._next_claim = 0.0
         self._is_open = False
+        self._leave = resources.files("kmworker.bus").joinpath("leave.lua").read_bytes()
 
     def open(self) -> None:
         """Declare the queues and the group, and sign in."""
@@ -66,24 +69,17 @@ class StreamBus:
 
     def receive(self, limit: int, timeout_s: float) -> list[Delivery]:
         """Take what is there, at most ``limit``."""
-        try:
-            with stream_errors():
-                self._claim_if_due()
-                room = min(self._prefetch - len(self._entries), READ_MOST)
-                if room > 0 and len(self._arrived) < limit:
-                    self._read(room, 0.0 if self._arrived else min(timeout_s, WAIT_SLICE_S))
-        except BrokerUnavailable:
-            self._is_open = False
-            raise
+        with self._errors():
+            self._claim_if_due()
+            room = min(self._prefetch - len(self._entries), READ_MOST)
+            if room > 0 and len(self._arrived) < limit:
+                self._read(room, 0.0 if self._arrived else min(timeout_s, WAIT_SLICE_S))
         return [self._arrived.popleft() for _ in range(min(limit, len(self._arrived)))]
 
     def publish(self, messages: Sequence[Outgoing]) -> list[bool]:
         """Publish all; the server has them on disk when it replies."""
-        try:
+        with self._errors():
             return self._router.publish(messages)
-        except BrokerUnavailable:
-            self._is_open = False
-            raise
 
     def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
         """Settle these; those of an older generation are passed over."""
@@ -91,7 +87,9 @@ class StreamBus:
         entries = [self._entries.pop(tag) for tag in tags if tag in self._entries]
         if not entries:
             return
-        with stream_errors():
+        # Whether they are settled is not known after an error: they come again then, under
+        # another generation, to be settled under that.
+        with self._errors():
             pipeline = self._client.pipeline(transaction=True)
             pipeline.xack(self._topology.work, GROUP, *entries)
             pipeline.xdel(self._topology.work, *entries)
@@ -118,8 +116,19 @@ class StreamBus:
         if not self._is_open:
             return
         self._is_open = False
-        with stream_errors():
+        # Without the server, the sign of life expires by itself.
+        with suppress(BrokerUnavailable), stream_errors():
             self._client.delete(self._alive())
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Let an error end this generation: what is pending with it is claimed back."""
+        try:
+            with stream_errors():
+                yield
+        except BrokerUnavailable:
+            self._is_open = False
+            raise
 
     def _create_group(self) -> None:
         try:
@@ -166,10 +175,10 @@ class StreamBus:
         return {name for name, sign in zip(names, signs, strict=True) if sign is not None}
 
     def _claim_from(self, dead: str, pending: int) -> None:
-        """Take over what a dead consumer had; the last to do so deletes it."""
+        """Take over what a dead consumer had; the last to do so forgets it."""
         room = self._prefetch - len(self._entries)
         if pending == 0:
-            self._client.xgroup_delconsumer(self._topology.work, GROUP, dead)
+            self._client.eval(self._leave, 2, self._topology.work, self._alive(dead), GROUP, dead)
             return
         if room <= 0:
             return
