@@ -81,7 +81,7 @@ class Inspection:
 
     def _ask(self, question: Callable[[Any, str], object], name: str) -> _Answer:
         """Put a question on a channel of its own: the broker closes it on a refusal."""
-        with self._link.errors():
+        with self._link.call():
             channel = self._link.connection.channel()
             try:
                 question(channel, name)

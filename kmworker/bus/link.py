@@ -8,6 +8,7 @@ error ends the connection, and the socket itself has a timeout.
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from time import monotonic
 from typing import Any, Final
 
 from amqp.exceptions import AMQPError
@@ -141,6 +142,28 @@ class Link:
         except LOST as error:
             self.discard()
             raise BrokerUnavailable(f"{redacted_url(self._url)}: {_said(error)}") from error
+
+    @contextmanager
+    def call(self) -> Iterator[None]:
+        """Like `errors`, around what waits for an answer: it must come in time.
+
+        py-amqp waits for as long as anything comes, and heartbeats come from a broker whose
+        queue does not answer, too.
+        """
+        with self.errors():
+            connection, handle = self.connection, self.connection.on_inbound_frame
+            deadline = monotonic() + self._settings.confirm_timeout_s
+
+            def in_time(frame: Any) -> Any:
+                if monotonic() > deadline:
+                    raise TimeoutError(f"no answer within {self._settings.confirm_timeout_s:g} s")
+                return handle(frame)
+
+            connection.on_inbound_frame = in_time
+            try:
+                yield
+            finally:
+                connection.on_inbound_frame = handle
 
 
 def _said(error: BaseException) -> str:

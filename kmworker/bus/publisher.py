@@ -48,7 +48,7 @@ class Publisher:
         if self._link.is_open:
             return
         self._link.open()
-        with self._link.errors():
+        with self._link.call():
             channel = self._link.connection.channel()
             channel.confirm_select()
             channel.events["basic_ack"].add(self._on_ack)

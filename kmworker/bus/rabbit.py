@@ -133,7 +133,7 @@ class RabbitBus:
         self._arrived.clear()
         self._unacknowledged.clear()
         self._cancelled = False
-        with self._link.errors():
+        with self._link.call():
             connection = self._link.connection
             self._counting = connection.channel()
             self._channel = connection.channel()
@@ -142,7 +142,7 @@ class RabbitBus:
             self._channel.basic_consume(self._topology.work, on_cancel=self._on_cancel)
 
     def _topology_checked(self) -> None:
-        with self._link.errors():
+        with self._link.call():
             try:
                 self._topology.ensure(self._link.connection)
             except BrokerUnavailable:
@@ -168,7 +168,7 @@ class RabbitBus:
         self._cancelled = True
 
     def _count(self, queue: str) -> tuple[int, int]:
-        with self._link.errors():
+        with self._link.call():
             self._counting.send_method(
                 spec.Queue.Declare, "BsbbbbbF", (0, queue, True, False, False, False, False, {})
             )

@@ -51,7 +51,7 @@ class RabbitSubscriber:
     def open(self) -> None:
         """Declare a queue of our own and consume it."""
         self._link.open()
-        with self._link.errors():
+        with self._link.call():
             self._channel = self._link.connection.channel()
             queue = self._channel.queue_declare("", exclusive=True, auto_delete=True).queue
             for pattern in self._patterns:

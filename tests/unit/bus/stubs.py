@@ -27,6 +27,7 @@ class StubBroker:
         self.events: dict[str, set[Callable[..., None]]] = defaultdict(set)
         self.confirming = False
         self.ticks = 0
+        self.on_inbound_frame: Callable[[Any], object] = lambda frame: frame
 
     # --- what the script may say --------------------------------------------------
 
