@@ -11,13 +11,16 @@ JOBS ?= auto
 SPREAD := -n $(JOBS) --maxprocesses=4 --dist=worksteal
 # 1: `make test` also measures branch coverage and fails below the threshold in pyproject.toml.
 COVERAGE ?= 0
+# How long `make chaos` goes on, and what it draws its faults from: a new seed each time.
+MINUTES ?= 10
+SEED ?=
 
 # Depend on what is to be installed, so that a changed dependency arrives by itself.
 RUNNABLE := $(VENV)/runnable.stamp
 INSTALLED := $(VENV)/installed.stamp
 
 .DEFAULT_GOAL := help
-.PHONY: check clean coverage demo help servers simulate soak test transcripts
+.PHONY: chaos check clean coverage demo help servers simulate soak test transcripts
 
 help: ## Show these lines
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
@@ -34,6 +37,9 @@ ifeq ($(COVERAGE),1)
 else
 	$(BIN)/pytest $(SPREAD) $(ARGS)
 endif
+
+chaos: $(INSTALLED) servers ## Faults of every kind on real servers (MINUTES=10, SEED=...)
+	@$(BIN)/python -m tests.chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 coverage: ## The same as make test COVERAGE=1
 	@$(MAKE) --no-print-directory test COVERAGE=1

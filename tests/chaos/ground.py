@@ -16,7 +16,7 @@ from tests.chaos.end import End
 from tests.chaos.streams_end import StreamsEnd
 from tests.integration.outside.polling import until
 from tests.integration.outside.reader import Reader
-from tests.integration.outside.worker import Site, Worker, started
+from tests.integration.outside.worker import Site, Worker
 from tests.servers import Proxy, RabbitMQ, StoreServer, redis_store, valkey_store
 
 WORKERS: Final = 3
@@ -157,9 +157,10 @@ def ground(servers: Servers, folder: Path, *, streams: bool, draw: Random) -> It
 
 
 def _opened(it: Ground, stack: ExitStack) -> Ground:
-    it.workers.append(started(it.site))
-    for _ in range(WORKERS - 1):
+    for _ in range(WORKERS):
         it.add_worker()
+    for worker in it.workers:
+        until(partial(worker.is_seen_by, it.reader), f"{worker.log.name} is seen")
     it.end.open()
     if it.broker is not None:
         broker, queues = it.broker, it.end.queues()

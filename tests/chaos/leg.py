@@ -5,7 +5,7 @@ and what is awaited is awaited for minutes.
 """
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Final
@@ -75,6 +75,7 @@ class Leg:
     kind: str
     hasty: bool = True
     """Let each fault last as short as it may."""
+    say: Callable[[str], None] = lambda _: None
     _told: int = 0
     _inflicted: list[_Inflicted] = field(default_factory=list)
 
@@ -120,6 +121,7 @@ class Leg:
     def _await_progress(self, lifted: Iterable[_Lifted]) -> None:
         for it in list(lifted):
             took_s = self._progress(it)
+            self.say(f"  {it.fault.name}: progress after {took_s:.1f} s")
             if it.is_clear:
                 self.account.times_s[self.kind, it.fault.name].append(took_s)
         none_of(self.ground.ended())

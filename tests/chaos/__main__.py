@@ -1,0 +1,114 @@
+"""The long run: faults drawn from a seed, one at a time and two at once, leg after leg.
+
+Prints what it does, and at the end the tables of docs/reliability.md. Ends with an error,
+and with the seed in it, at the first promise that is broken.
+"""
+
+import argparse
+import platform
+import secrets
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from random import Random
+from tempfile import TemporaryDirectory
+from typing import Final
+
+from tests.chaos.account import Account
+from tests.chaos.faults import FAULTS, Fault
+from tests.chaos.ground import Servers, ground
+from tests.chaos.leg import Leg, Round
+from tests.integration.outside.history import Shape, compose
+from tests.servers import locate
+
+KINDS: Final = ("rabbitmq", "streams", "rabbitmq")
+ROUNDS: Final = 8
+PAIR_SHARE: Final = 0.3
+SHAPE: Final = Shape(
+    grown=2500, partitions=60, orphans=40, denied=10, repeats=500,
+    seconds=200, bad=35, conflicts=40, later_repeats=40, later_seconds=40,
+)  # fmt: skip
+
+
+def main() -> None:
+    """Run legs until the time is over."""
+    given = _arguments()
+    _say(f"seed {given.seed}, {given.minutes:g} minutes")
+    account = Account()
+    began = time.monotonic()
+    legs = 0
+    with (
+        TemporaryDirectory(prefix="kmworker-chaos-") as folder,
+        closing(Servers(Path(folder))) as servers,
+    ):
+        decks: dict[str, Iterator[Fault]] = {}
+        while time.monotonic() < began + 60 * given.minutes:
+            kind = KINDS[legs % len(KINDS)]
+            legs += 1
+            draw = Random(f"{given.seed} {legs}")
+            _say(f"leg {legs}, {kind}")
+            deck = decks.setdefault(kind, _deck(kind, Random(f"{given.seed} {kind}")))
+            history, rounds = compose(draw.randrange(2**32), SHAPE), _rounds(deck, draw)
+            into = Path(folder) / f"leg{legs}"
+            into.mkdir()
+            with ground(servers, into, streams=kind == "streams", draw=draw) as it:
+                leg = Leg(it, history, rounds, draw, account, kind, hasty=False, say=_say)
+                leg.run(keys=True)
+        minutes = (time.monotonic() - began) / 60
+        _say(
+            f"\n{datetime.now(UTC):%Y-%m-%d}, seed {given.seed}, {minutes:.0f} minutes, {legs} legs"
+        )
+        _say(f"({', '.join(_versions(servers))}):\n")
+        _say("\n".join([*account.lines(), account.summary()]))
+
+
+def _deck(kind: str, draw: Random) -> Iterator[Fault]:
+    """Deal all faults that this kind of installation can have, again and again."""
+    while True:
+        faults = [it for it in FAULTS.values() if kind == "rabbitmq" or not it.needs_broker]
+        draw.shuffle(faults)
+        yield from faults
+
+
+def _rounds(deck: Iterator[Fault], draw: Random) -> list[Round]:
+    rounds: list[Round] = []
+    for _ in range(ROUNDS):
+        faults = [next(deck)]
+        other = next(deck) if draw.random() < PAIR_SHARE else faults[0]
+        if other.on != faults[0].on:
+            faults.append(other)
+        elif other is not faults[0]:
+            # Not at the same time, so one after the other.
+            rounds.append([other])
+        rounds.append(faults)
+    return rounds
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
+    parser.add_argument("--seed", type=int, default=secrets.randbelow(10**6))
+    parser.add_argument("--minutes", type=float, default=10.0)
+    return parser.parse_args()
+
+
+def _versions(servers: Servers) -> Iterator[str]:
+    """Ask each server's program; their words for it differ."""
+    for program in (locate.redis_server(), locate.valkey_server()):
+        told = subprocess.run([program, "--version"], check=True, capture_output=True, text=True)
+        name, _, rest = told.stdout.partition(" server v=")
+        yield f"{name} {rest.split()[0]}"
+    yield f"RabbitMQ {servers.broker().ctl('version').strip()}"
+    yield f"Python {platform.python_version()}"
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,37 @@
+"""A worker that acknowledges before it works, and dies of its first event.
+
+What a check of "nothing is lost" must find out.
+"""
+
+import os
+import signal
+
+from kmworker.bootstrap import build_worker
+from kmworker.bus.rabbit import RabbitBus
+from kmworker.message import Delivery
+from kmworker.path import Step
+from kmworker.settings import load_settings
+
+
+def main() -> None:
+    """Work until the first event is committed."""
+    receive = RabbitBus.receive
+
+    def careless(bus: RabbitBus, limit: int, timeout_s: float) -> list[Delivery]:
+        deliveries = receive(bus, limit, timeout_s)
+        if deliveries:
+            bus.acknowledge(deliveries)
+            # A synchronous call behind them: the acknowledgements have arrived.
+            bus.counts()
+        return deliveries
+
+    def on_step(step: Step) -> None:
+        if step is Step.COMMIT:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    RabbitBus.receive = careless  # type: ignore[method-assign,assignment]
+    build_worker(load_settings(None, os.environ), on_step).run()
+
+
+if __name__ == "__main__":
+    main()
