@@ -150,6 +150,16 @@ def test_what_was_anchored_elsewhere_counts_for_a_worker_that_remembers_nothing(
         two.refuse_if_behind(4)
 
 
+def test_an_anchor_is_newer_than_the_last_look_at_a_store_on_which_others_work(
+    stand: Stand, one: History, two: History
+) -> None:
+    commit(stand, one, 1)
+    two.check()
+    commit(stand, one, 2)
+    two.refuse_if_behind(3)
+    assert two.number == 3
+
+
 def test_a_refused_batch_is_not_taken_for_written(
     stand: Stand, store: RedisStore, draft: Drafts
 ) -> None:
