@@ -45,7 +45,7 @@ class AnchorQueue:
             BrokerUnavailable: the connection is gone.
         """
         self._channel = None
-        with self._link.errors():
+        with self._link.call():
             there = self._topology.ensure_anchor(self._link.connection)
             if there and Inspection(self._link, self._topology).may_anchor():
                 self._channel = self._link.connection.channel()
@@ -94,7 +94,7 @@ class AnchorQueue:
         for look in range(LOOKS):
             if look:
                 self._sleep(LOOK_AGAIN_S)
-            with self._link.errors():
+            with self._link.call():
                 while len(kept) < KEPT_MOST:
                     message = self._channel.basic_get(self._topology.anchor)
                     if message is None:
