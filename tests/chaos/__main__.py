@@ -7,6 +7,7 @@ and with the seed in it, at the first promise that is broken.
 import argparse
 import platform
 import secrets
+import signal
 import subprocess
 import sys
 import time
@@ -37,6 +38,9 @@ SHAPE: Final = Shape(
 def main() -> None:
     """Run legs until the time is over."""
     given = _arguments()
+    # However this is ended, servers and mounts are to go with it.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     _say(f"seed {given.seed}, {given.minutes:g} minutes")
     account = Account()
     began = time.monotonic()

@@ -54,7 +54,7 @@ class End(ABC):
     def queues(self) -> list[str]:
         """Return the names of all queues, the product's and ours."""
         own = [self._queue(exchange) for exchange in EXCHANGES]
-        return [*own, f"{self.namespace}.events.work", f"{self.namespace}.dead"]
+        return [*own, *(f"{self.namespace}.{name}" for name in ("events.work", "dead", "anchor"))]
 
     @abstractmethod
     def ready(self, queue: str) -> int:
