@@ -35,8 +35,8 @@ class Account:
         """Say what else is to be known, in one sentence."""
         events = ", ".join(f"{number} ({kind})" for kind, number in sorted(self.events.items()))
         return (
-            f"Events confirmed: {events}. While a server was away, no worker used more than"
-            f" {self.cpu_share:.0%} of a processor.\n"
+            f"Events confirmed: {events}. While a server was away for longer than five seconds,"
+            f" no worker used more than {self.cpu_share:.0%} of a processor.\n"
         )
 
     def _row(self, kind: str, fault: Fault) -> str:

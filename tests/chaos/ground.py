@@ -44,6 +44,11 @@ class Servers:
     def close(self) -> None:
         self._stack.close()
 
+    def give_up(self) -> None:
+        """Leave those that run as they are; whoever asks next gets new ones."""
+        self._broker = None
+        self._stores.clear()
+
     def broker(self) -> RabbitMQ:
         if self._broker is None:
             self._broker = self._stack.enter_context(closing(RabbitMQ(self._new("rabbitmq"))))
@@ -66,7 +71,7 @@ class Servers:
         return self._stores[name]
 
     def _new(self, name: str) -> Path:
-        folder = self.folder / name
+        folder = self.folder / f"{name}-{token_hex(2)}"
         folder.mkdir()
         return folder
 
@@ -150,7 +155,10 @@ def ground(servers: Servers, folder: Path, *, streams: bool, draw: Random) -> It
         stack.callback(_kill_all, it)
         try:
             yield _opened(it, stack)
+            _clear(it)
         except BaseException as error:
+            # Some fault may still be in force.
+            servers.give_up()
             for worker in it.workers:
                 error.add_note(f"{worker.log.name}:\n{worker.tail()}")
             raise
@@ -168,6 +176,14 @@ def _opened(it: Ground, stack: ExitStack) -> Ground:
     stack.callback(it.end.close)
     stack.callback(partial(_kill_all, it))
     return it
+
+
+def _clear(it: Ground) -> None:
+    """Leave nothing behind for the next installation to carry along."""
+    _kill_all(it)
+    it.end.close()
+    it.end.remove()
+    it.reader.forget()
 
 
 def _kill_all(it: Ground) -> None:

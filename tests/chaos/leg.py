@@ -29,6 +29,8 @@ TRICKLE: Final = 5
 # While a server is away: what a worker may use at once, and for each second.
 CPU_S: Final = 1.0
 CPU_SHARE: Final = 0.3
+# What was at hand is finished by then.
+CPU_SEEN_AFTER_S: Final = 5.0
 
 # After which all is soon as it was.
 SHORT: Final = (
@@ -152,7 +154,8 @@ class Leg:
         passed_s = time.monotonic() - it.began
         for pid, cpu_s in self.ground.cpu_s().items():
             used_s = cpu_s - it.cpu_s.get(pid, cpu_s)
-            self.account.cpu_share = max(self.account.cpu_share, used_s / passed_s)
+            if passed_s > CPU_SEEN_AFTER_S:
+                self.account.cpu_share = max(self.account.cpu_share, used_s / passed_s)
             allowed_s = CPU_S + CPU_SHARE * passed_s
             assert used_s <= allowed_s, f"{it.fault.name}: {used_s:.1f} s of {passed_s:.1f} s"
 
