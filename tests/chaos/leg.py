@@ -12,11 +12,12 @@ from typing import Final
 
 from tests.chaos.account import Account
 from tests.chaos.faults import FAULTS, Fault, Lift
-from tests.chaos.ground import Ground
+from tests.chaos.ground import WORKERS, Ground
 from tests.integration.outside.check import Scene
 from tests.integration.outside.history import History, Sent
 from tests.integration.outside.polling import none_of, until_none
 from tests.integration.outside.worker import stop_together
+from tests.servers import Proxy
 
 PATIENCE_S: Final = 300.0
 POLL_S: Final = 0.02
@@ -29,6 +30,9 @@ TRICKLE: Final = 5
 # While a server is away: what a worker may use at once, and for each second.
 CPU_S: Final = 1.0
 CPU_SHARE: Final = 0.3
+# And how often it may try to connect: with every backoff at its shortest it is less.
+ATTEMPTS: Final = 20
+ATTEMPTS_PER_S: Final = 5
 # What was at hand is finished by then.
 CPU_SEEN_AFTER_S: Final = 5.0
 
@@ -53,6 +57,7 @@ class _Inflicted:
     until: float
     began: float
     cpu_s: dict[int, float]
+    attempts: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +125,10 @@ class Leg:
         self._tell(share - 2 * (share // 3))
         self._await_progress(lifted)
 
+    def _line(self, fault: Fault) -> Proxy:
+        ground = self.ground
+        return ground.store_line if fault.on.startswith("store") else ground.broker_line
+
     def _await_progress(self, lifted: Iterable[_Lifted]) -> None:
         for it in list(lifted):
             took_s = self._progress(it)
@@ -133,7 +142,8 @@ class Leg:
         shortest, longest = fault.lasts_s
         lasts_s = shortest if self.hasty else self.draw.uniform(shortest, longest)
         now = time.monotonic()
-        self._inflicted.append(_Inflicted(fault, lift, now + lasts_s, now, self.ground.cpu_s()))
+        attempts, cpu_s = self._line(fault).attempts, self.ground.cpu_s()
+        self._inflicted.append(_Inflicted(fault, lift, now + lasts_s, now, cpu_s, attempts))
         self.account.inflicted[self.kind, fault.name] += 1
 
     def _lift(self, *, to_the_end: bool = False) -> Iterator[_Lifted]:
@@ -152,6 +162,9 @@ class Leg:
     def _check_haste(self, it: _Inflicted) -> None:
         """While a server is away, a worker waits: it does not try as fast as it can."""
         passed_s = time.monotonic() - it.began
+        attempts = self._line(it.fault).attempts - it.attempts
+        allowed = WORKERS * (ATTEMPTS + ATTEMPTS_PER_S * passed_s)
+        assert attempts <= allowed, f"{it.fault.name}: {attempts} attempts in {passed_s:.1f} s"
         for pid, cpu_s in self.ground.cpu_s().items():
             used_s = cpu_s - it.cpu_s.get(pid, cpu_s)
             if passed_s > CPU_SEEN_AFTER_S:

@@ -57,6 +57,8 @@ class Proxy:
 
     def __init__(self, to_port: int, draw: random.Random | None = None) -> None:
         self.port = free_port()
+        self.attempts = 0
+        """How often somebody has connected, or tried to."""
         self._to_port = to_port
         self._draw = draw or random.Random()
         self._weather = FAIR
@@ -142,6 +144,7 @@ class Proxy:
 
     def _accept(self) -> None:
         client, _ = self._listener.accept()
+        self.attempts += 1
         if self._weather.refusing:
             _close(client, at_once=True)
             return
