@@ -4,8 +4,11 @@ import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Final
 
 from tests.chaos.faults import FAULTS, Fault
+
+TITLES: Final = {"rabbitmq": "RabbitMQ and Redis", "streams": "streams in Valkey"}
 
 
 @dataclass(slots=True)
@@ -24,7 +27,7 @@ class Account:
     def lines(self) -> Iterator[str]:
         """Write the table in Markdown."""
         for kind in sorted({kind for kind, _ in self.inflicted}):
-            yield f"| {kind} | inflicted | lost | progress after, median | worst |"
+            yield f"| {TITLES[kind]} | inflicted | lost | progress after, median | worst |"
             yield "|---|---|---|---|---|"
             for name, fault in FAULTS.items():
                 if self.inflicted[kind, name]:
@@ -33,10 +36,11 @@ class Account:
 
     def summary(self) -> str:
         """Say what else is to be known, in one sentence."""
-        events = ", ".join(f"{number} ({kind})" for kind, number in sorted(self.events.items()))
+        kinds = sorted(self.events.items())
+        events = ", ".join(f"{number} ({TITLES[kind]})" for kind, number in kinds)
         return (
             f"Events confirmed: {events}. While a server was away for longer than five seconds,"
-            f" no worker used more than {self.cpu_share:.0%} of a processor.\n"
+            f" no worker used more than {self.cpu_share:.1%} of a processor.\n"
         )
 
     def _row(self, kind: str, fault: Fault) -> str:

@@ -132,7 +132,8 @@ class Leg:
     def _await_progress(self, lifted: Iterable[_Lifted]) -> None:
         for it in list(lifted):
             took_s = self._progress(it)
-            self.say(f"  {it.fault.name}: progress after {took_s:.1f} s")
+            beside = "" if it.is_clear else ", with another fault in the way"
+            self.say(f"  {it.fault.name}: progress after {took_s:.1f} s{beside}")
             if it.is_clear:
                 self.account.times_s[self.kind, it.fault.name].append(took_s)
         none_of(self.ground.ended())
@@ -238,3 +239,4 @@ class Leg:
         )
         stop_together(workers)
         scene.check_at_rest()
+        self.ground.site.run("verify")
