@@ -239,4 +239,3 @@ class Leg:
         )
         stop_together(workers)
         scene.check_at_rest()
-        self.ground.site.run("verify")
