@@ -128,10 +128,11 @@ def test_what_stalls_comes_through_when_the_weather_is_fair_again(proxy: Proxy) 
 
 
 def test_slices_are_no_larger_than_asked_for(proxy: Proxy) -> None:
-    proxy.change(Weather(slice_bytes=1))
+    proxy.change(Weather(slice_bytes=3))
     with connected(proxy) as one:
-        one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        assert len(said(one, b"0123456789" * 20)) > 10
+        text = b"0123456789" * 20
+        assert b"".join(said(one, text)) == text
+    assert 0 < proxy.largest_piece_bytes <= 3
 
 
 def test_a_connection_is_reset_within_the_bytes_given_and_not_before_one_has_passed(

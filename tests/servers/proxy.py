@@ -59,6 +59,8 @@ class Proxy:
         self.port = free_port()
         self.attempts = 0
         """How often somebody has connected, or tried to."""
+        self.largest_piece_bytes = 0
+        """Of what was passed on since the weather changed."""
         self._to_port = to_port
         self._draw = draw or random.Random()
         self._weather = FAIR
@@ -75,6 +77,7 @@ class Proxy:
 
         def change() -> None:
             self._weather = weather
+            self.largest_piece_bytes = 0
             for pair in self._pairs:
                 self._set_limits(pair)
 
@@ -194,6 +197,7 @@ class Proxy:
             size = min(size, flow.left_bytes)
         with suppress(BlockingIOError):
             sent = flow.target.send(flow.waiting[:size])
+            self.largest_piece_bytes = max(self.largest_piece_bytes, sent)
             del flow.waiting[:sent]
             if flow.left_bytes is not None:
                 flow.left_bytes -= sent
