@@ -244,7 +244,7 @@ FAULTS: Final = {
         Fault("workers-killed", "SIGKILL of all workers, others started", "worker",
               _kill_all, (0, 2)),
         Fault("worker-stopped", "SIGSTOP of one worker for over two heartbeats", "worker",
-              _pause_one, (12, 20), stops_all=False),
+              _pause_one, (12, 20), stops_all=False, spans_rounds=True),
         Fault("store-killed", "SIGKILL of the store, started again", "store",
               _kill_store, (1, 10), is_away=True),
         Fault("store-out-of-memory", "the store is out of memory (noeviction)", "store",
