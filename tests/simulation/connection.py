@@ -45,6 +45,8 @@ class SimulatedConnection:
         self, broker: Broker, steps: Steps, role: str, on_delivery: OnDelivery | None
     ) -> None:
         self.session = broker.connect()
+        # Where a call watches its deadline; heartbeats are no frames here.
+        self.on_inbound_frame: Callable[[object], object] = lambda frame: frame
         self.when_idle: Callable[[float], None] = broker.clock.advance
         self.transport = SimpleNamespace(sock=SimpleNamespace(settimeout=lambda _seconds: None))
         self.broker = broker
