@@ -159,16 +159,17 @@ def test_a_late_source_ends_the_wait(patient: Running, project: str) -> None:
 def test_what_waits_for_another_project_is_listed_once(patient: Running, project: str) -> None:
     source = born(Item(f"{project}.source", "volume", "v"))
     here = born(Item(project, "volume", "v"), source.item)
-    told = history([here, here, source])
+    told = history([here, source])
     with scene(patient.site, told) as played:
-        send(played, told.first[:2])
+        # The same words twice: said in other words, it would wait once more.
+        send(played, (told.first[0], told.first[0]))
         until(
             lambda: _all_waiting(played.reader, (project, source.item.project)),
             "it waits",
             between=played.client.pump,
         )
         assert len(_all_waiting(played.reader, (project, source.item.project))) == 1
-        send(played, told.first[2:])
+        send(played, told.first[1:])
         settle(played)
         until_none(played.store_problems, within_s=5)
 
