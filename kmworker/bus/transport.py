@@ -1,0 +1,178 @@
+"""py-amqp with fewer system calls: reads in large gulps, writes a batch at once.
+
+py-amqp asks the kernel nine times for each delivery and once or more for each message it
+publishes, which costs more than all else that happens to an event. Here frames are cut
+from a buffer that is filled by one read of whatever is there, and frames written between
+`corked` and its end leave in one write. All else (handshake, heartbeats, channels, TLS,
+errors) is py-amqp's own.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from ssl import SSLWantReadError
+from struct import Struct
+from typing import Any, Final
+
+import amqp.connection
+import amqp.transport
+from amqp.exceptions import UnexpectedFrame
+from kombu.transport import pyamqp
+
+__all__ = ["BufferedConnection", "transport_for"]
+
+# More than a socket's buffer holds by default, so that one read empties it.
+GULP_BYTES: Final = 262_144
+# What is corked leaves at the latest when it is as much as this: memory must not follow it.
+CORKED_MOST_BYTES: Final = 1_048_576
+# Nothing has come within the socket's timeout: no loss.
+NOT_YET: Final = (TimeoutError, BlockingIOError, SSLWantReadError)
+HEAD: Final = Struct(">BHI")
+FRAME_END: Final = 0xCE
+
+Frame = tuple[int, int, bytes]
+
+
+class _Buffered:
+    """What both transports have in common; stands before py-amqp's in the order of bases."""
+
+    connected: bool
+    _quick_recv: Any
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._incoming = b""
+        self._at = 0
+        self._outgoing = bytearray()
+        self._is_corked = False
+
+    def next_frame(self) -> Frame | None:
+        """Return a frame that has arrived as a whole; never asks the kernel.
+
+        Raises:
+            UnexpectedFrame: what has arrived is no frame.
+        """
+        incoming, at = self._incoming, self._at
+        body_at = at + HEAD.size
+        if len(incoming) < body_at:
+            return None
+        kind, channel, size = HEAD.unpack_from(incoming, at)
+        end = body_at + size
+        if len(incoming) <= end:
+            return None
+        if incoming[end] != FRAME_END:
+            raise UnexpectedFrame(f"a frame ends with {incoming[end]:#04x}, not 0xce")
+        self._at = end + 1
+        return kind, channel, incoming[body_at:end]
+
+    def read_frame(self, *_unpack: Any) -> Frame:
+        """Return the next frame, waiting for it as long as the socket's timeout allows.
+
+        Raises:
+            TimeoutError: it did not arrive; what has arrived of it is kept.
+            OSError: the connection is gone.
+        """
+        while (frame := self.next_frame()) is None:
+            self._gulp()
+        return frame
+
+    def _gulp(self) -> None:
+        try:
+            chunk = self._quick_recv(GULP_BYTES)
+            if not chunk:
+                raise ConnectionResetError("the broker closed the connection")
+        except NOT_YET:
+            raise
+        except OSError:
+            self.connected = False
+            raise
+        self._incoming = self._incoming[self._at :] + chunk
+        self._at = 0
+
+    def write(self, data: bytes) -> None:
+        """Send, now or with all that is corked."""
+        self._outgoing += data
+        if not self._is_corked or len(self._outgoing) > CORKED_MOST_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Send what is corked. After an error, how much of it was sent is unknown."""
+        outgoing, self._outgoing = self._outgoing, bytearray()
+        if outgoing:
+            base: Any = super()
+            base.write(outgoing)
+
+    @contextmanager
+    def corked(self) -> Iterator[None]:
+        """Send what is written meanwhile together at the end; nothing of it after an error."""
+        self._is_corked = True
+        try:
+            yield
+        except BaseException:
+            self._outgoing.clear()
+            raise
+        finally:
+            self._is_corked = False
+        self.flush()
+
+
+class _TCP(_Buffered, amqp.transport.TCPTransport):  # type: ignore[misc]  # untyped
+    """Without TLS."""
+
+
+class _TLS(_Buffered, amqp.transport.SSLTransport):  # type: ignore[misc]  # untyped
+    """With TLS."""
+
+
+class BufferedConnection(pyamqp.Connection):
+    """A py-amqp connection over a buffered transport."""
+
+    def Transport(  # noqa: N802  # as py-amqp calls it
+        self,
+        host: str,
+        connect_timeout: float | None,
+        ssl: Any = False,  # noqa: FBT002
+        read_timeout: float | None = None,
+        write_timeout: float | None = None,
+        **options: Any,
+    ) -> Any:
+        """Return the transport that fits."""
+        kind = _TLS if ssl else _TCP
+        return kind(
+            host,
+            connect_timeout=connect_timeout,
+            ssl=ssl,
+            read_timeout=read_timeout,
+            write_timeout=write_timeout,
+            **options,
+        )
+
+    def blocking_read(self, timeout: float | None = None) -> Any:
+        """Handle the next frame; asks the kernel only if none has arrived."""
+        frame = self.transport.next_frame()
+        if frame is None:
+            return super().blocking_read(timeout)
+        return self.on_inbound_frame(frame)
+
+    def drain_arrived(self, timeout: float) -> None:
+        """Handle every frame that has arrived, waiting at most ``timeout`` s for the first.
+
+        Raises:
+            TimeoutError: none has.
+        """
+        transport = self.transport
+        self.blocking_read(timeout)
+        while (frame := transport.next_frame()) is not None:
+            self.on_inbound_frame(frame)
+
+
+class _Transport(pyamqp.Transport):
+    Connection = BufferedConnection
+
+
+class _TLSTransport(pyamqp.SSLTransport):
+    Connection = BufferedConnection
+
+
+def transport_for(url: str) -> type:
+    """Return the kombu transport for a broker's URL."""
+    return _TLSTransport if url.startswith("amqps:") else _Transport
