@@ -15,6 +15,7 @@ from amqp.exceptions import AMQPError
 from kombu.connection import Connection
 
 from kmworker.bus.frames import FRAME_SHARE, RawDelivery, delivery_frames
+from kmworker.bus.transport import transport_for
 from kmworker.errors import BrokerUnavailable, SetupError
 from kmworker.settings import BrokerSettings, redacted_url
 
@@ -45,6 +46,7 @@ def connect_amqp(
         settings.url,
         heartbeat=settings.heartbeat_s,
         connect_timeout=settings.connect_timeout_s,
+        transport=transport_for(str(settings.url)),
         transport_options={
             # Unsent bytes may wait as long as a heartbeat may; the default is 1 s.
             "socket_settings": {socket.TCP_USER_TIMEOUT: 2 * settings.heartbeat_s * MILLISECONDS},
@@ -111,10 +113,10 @@ class Link:
                 self.connection.heartbeat_tick()
 
     def drain(self, timeout_s: float) -> bool:
-        """Handle what comes next, waiting at most ``timeout_s``; say whether anything came."""
+        """Handle what has come, waiting at most ``timeout_s`` for it; say whether anything had."""
         with self.errors():
             try:
-                self.connection.drain_events(timeout=timeout_s)
+                self.connection.drain_arrived(timeout_s)
             except TimeoutError:
                 return False
             return True

@@ -78,7 +78,7 @@ class Publisher:
         self._routed = [True] * len(messages)
         self._nacked = 0
         try:
-            with self._link.errors():
+            with self._link.errors(), self._link.connection.corked():
                 for index, content in enumerate(contents):
                     self._send(index, content)
             self._await_confirms(while_waiting)

@@ -153,6 +153,12 @@ class BufferedConnection(pyamqp.Connection):
             return super().blocking_read(timeout)
         return self.on_inbound_frame(frame)
 
+    @contextmanager
+    def corked(self) -> Iterator[None]:
+        """Send what is written meanwhile in as few writes as can be."""
+        with self.transport.corked():
+            yield
+
     def drain_arrived(self, timeout: float) -> None:
         """Handle every frame that has arrived, waiting at most ``timeout`` s for the first.
 

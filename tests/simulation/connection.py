@@ -6,6 +6,7 @@ read, also those that come before the answer to a call.
 """
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from types import SimpleNamespace
 from typing import Any, Final, NoReturn
 
@@ -81,6 +82,16 @@ class SimulatedConnection:
             frames = [self.session.outbox.popleft()] if self._is_readable() else []
         for frame in frames:
             self._handle(frame)
+
+    def drain_arrived(self, timeout: float) -> None:
+        """Handle every frame that has arrived."""
+        self.drain_events(timeout)
+        while self._is_readable():
+            self._handle(self.session.outbox.popleft())
+
+    def corked(self) -> AbstractContextManager[None]:
+        """Write as ever: what is sent in one piece can be torn anywhere, too."""
+        return nullcontext()
 
     def heartbeat_tick(self) -> None:
         """Look for signs of life."""

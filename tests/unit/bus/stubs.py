@@ -2,6 +2,7 @@
 
 from collections import defaultdict, deque
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from kmworker.bus.link import Link
@@ -72,7 +73,11 @@ class StubBroker:
         content._serialize_properties()
         self.published.append(content.body)
 
-    def drain_events(self, timeout: float) -> None:  # noqa: ARG002  # py-amqp's signature
+    def corked(self) -> AbstractContextManager[None]:
+        """Send at once, also what could wait."""
+        return nullcontext()
+
+    def drain_arrived(self, _timeout: float) -> None:
         """Let happen what comes next."""
         if not self.script:
             raise TimeoutError
