@@ -22,10 +22,10 @@ from kmworker.message import Delivery, Original
 from kmworker.outcomes import Dead, Done, Left, dead_from, sort_out
 from kmworker.plan import Arrival, Entry, Fresh
 from kmworker.policy import Policy
-from kmworker.ports import Bus, Store, Taken
+from kmworker.ports import Bus, Confirms, Store, Taken
 from kmworker.tally import Tally
 
-__all__ = ["BatchPath", "Exchanges", "Step"]
+__all__ = ["BatchPath", "Exchanges", "Flight", "Step"]
 
 log = structlog.get_logger()
 
@@ -49,6 +49,19 @@ class Exchanges:
     assignments: str
     dead: str
     source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Flight:
+    """A batch that is on disk, and whose assignments are on their way to the broker."""
+
+    arrivals: Sequence[Arrival]
+    dead: Sequence[Dead]
+    done: Done
+    left: Left
+    confirms: Confirms
+    began: float
+    """Monotonic seconds."""
 
 
 class BatchPath:
@@ -111,6 +124,17 @@ class BatchPath:
             TransientError: some step could not be done now. Nothing is lost: what was not
                 acknowledged may go through all steps again, in any order, any number of times.
         """
+        flight = self.begin(arrivals, dead)
+        self.finish(flight)
+        return flight.left
+
+    def begin(self, arrivals: Sequence[Arrival], dead: Sequence[Dead]) -> Flight:
+        """Steps 3 to 5, and step 6 as far as sending; raises as `run`.
+
+        The next batch may begin before this one is finished: what this one wrote is on disk,
+        and that one's look-up sees it.
+        """
+        began = self._clock.monotonic()
         known = self._store.look_up(items_to_look_up(arrival.event for arrival in arrivals))
         self._on_step(Step.LOOK_UP)
         plan = fold(arrivals, known, self._policy, self._fresh())
@@ -118,21 +142,19 @@ class BatchPath:
         committed = self._store.commit(plan.writes)
         self._on_step(Step.COMMIT)
         done, left = sort_out(plan, committed, known, dead)
-        self._announce(done)
-        self._on_step(Step.ANNOUNCE)
-        self._settle(done)
-        self._on_step(Step.SETTLE)
-        return left
+        return Flight(arrivals, dead, done, left, self._announce(done), began)
 
-    def _announce(self, done: Done) -> None:
-        """Step 6, from the stored records; returns when the broker has all of them on disk."""
-        routed = self._bus.publish(
-            [
-                announce(held, self.exchanges.source, self.exchanges.assignments)
-                for held in done.announce
-            ]
-        )
-        self._tally.count("unrouted", routed.count(False))
+    def finish(self, flight: Flight) -> None:
+        """Step 6, when the broker has all of it on disk, and step 7; raises as `run`."""
+        self._tally.count("unrouted", flight.confirms().count(False))
+        self._on_step(Step.ANNOUNCE)
+        self._settle(flight.done)
+        self._on_step(Step.SETTLE)
+
+    def _announce(self, done: Done) -> Confirms:
+        """Send from the stored records."""
+        source, exchange = self.exchanges.source, self.exchanges.assignments
+        return self._bus.send([announce(held, source, exchange) for held in done.announce])
 
     def _settle(self, done: Done) -> None:
         """Step 7: dead letters first, the acknowledgement last of all."""

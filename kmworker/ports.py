@@ -18,6 +18,7 @@ from kmworker.tally import QueueCounts, Report
 __all__ = [
     "Bus",
     "Committed",
+    "Confirms",
     "Keep",
     "Outcome",
     "Reports",
@@ -30,6 +31,10 @@ __all__ = [
 
 Keep = Callable[[Callable[[list[bytes]], bytes]], None]
 """`Bus.anchor`."""
+
+
+Confirms = Callable[[], list[bool]]
+"""Waits for the confirms of what was sent; says of each message whether any queue was bound."""
 
 
 class Bus(Protocol):
@@ -58,6 +63,14 @@ class Bus(Protocol):
 
         Returns, message by message, whether any queue was bound for it. Returning
         means that the broker has every routed message on disk.
+        """
+        ...
+
+    def send(self, messages: Sequence[Outgoing]) -> Confirms:
+        """Publish all without waiting; calling what is returned is the rest of `publish`.
+
+        Others may be sent meanwhile. What was sent before a loss raises when it is waited
+        for, also after another `open`.
         """
         ...
 

@@ -1,10 +1,12 @@
-"""Publish many, then wait for all their confirms together.
+"""Publish many, and wait for all their confirms together, now or later.
 
 Confirms are matched by tag. What py-amqp offers waits for any confirm after each
 message, and after a timeout takes the late one for the next message's.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import takewhile
 from time import monotonic
 from typing import Any
 
@@ -14,9 +16,26 @@ from kmworker.bus.link import Link
 from kmworker.errors import BrokerUnavailable
 from kmworker.message import Outgoing
 
-__all__ = ["Publisher"]
+__all__ = ["Publisher", "Sent"]
 
 HEARTBEAT_CHECK_S = 1.0
+
+
+@dataclass(slots=True, eq=False)
+class Sent:
+    """Messages on their way, and what the broker has said of them."""
+
+    messages: Sequence[Outgoing]
+    deadline: float
+    """Monotonic seconds, for all their confirms."""
+    routed: list[bool] = field(init=False)
+    unconfirmed: int = 0
+    nacked: int = 0
+    is_lost: bool = False
+    """Their connection is gone: no confirm can come any more."""
+
+    def __post_init__(self) -> None:
+        self.routed = [True] * len(self.messages)
 
 
 class Publisher:
@@ -33,10 +52,8 @@ class Publisher:
         self._monotonic = monotonic
         self._channel: Any = None
         self._sequence = 0
-        self._unconfirmed: dict[int, int] = {}
-        self._messages: Sequence[Outgoing] = ()
-        self._routed: list[bool] = []
-        self._nacked = 0
+        self._unconfirmed: dict[int, tuple[Sent, int]] = {}
+        """Of each tag without a confirm: what was sent with it, and which message it is."""
 
     @property
     def is_open(self) -> bool:
@@ -56,15 +73,36 @@ class Publisher:
             channel.events["basic_return"].add(self._on_return)
         self._channel = channel
         self._sequence = 0
-        self._unconfirmed.clear()
+        self._forget()
 
     def publish(
         self, messages: Sequence[Outgoing], while_waiting: Callable[[], None] = lambda: None
     ) -> list[bool]:
-        """Publish all and wait for every confirm.
+        """Publish all and wait for every confirm: `send` and `confirmed` in one."""
+        return self.confirmed(self.send(messages), while_waiting)
+
+    def send(self, messages: Sequence[Outgoing]) -> Sent:
+        """Publish all, and wait for nothing.
+
+        Raises:
+            BrokerUnavailable: some may not have been published; the connection is gone.
+        """
+        contents = [_content(message) for message in messages]
+        sent = Sent(messages, self._monotonic() + self._confirm_timeout_s)
+        try:
+            with self._link.errors(), self._link.connection.corked():
+                for index, content in enumerate(contents):
+                    self._send(sent, index, content)
+        except BaseException:
+            self._lose()
+            raise
+        return sent
+
+    def confirmed(self, sent: Sent, while_waiting: Callable[[], None] = lambda: None) -> list[bool]:
+        """Wait until the broker has confirmed all of them.
 
         Args:
-            messages: what to publish.
+            sent: by `send`.
             while_waiting: called about once a second, to keep other connections alive.
 
         Returns:
@@ -73,20 +111,13 @@ class Publisher:
         Raises:
             BrokerUnavailable: some were not confirmed; the connection is gone.
         """
-        contents = [_content(message) for message in messages]
-        self._messages = messages
-        self._routed = [True] * len(messages)
-        self._nacked = 0
         try:
-            with self._link.errors(), self._link.connection.corked():
-                for index, content in enumerate(contents):
-                    self._send(index, content)
-            self._await_confirms(while_waiting)
+            self._await_confirms(sent, while_waiting)
         except BaseException:
-            # Confirms that are still to come must not be taken for the next call's.
-            self._link.discard()
+            # Confirms that are still to come must not be taken for others'.
+            self._lose()
             raise
-        return self._routed
+        return sent.routed
 
     def tick(self) -> None:
         """Keep the idle connection alive and notice its end."""
@@ -102,10 +133,11 @@ class Publisher:
         """Leave without a word, in the middle of whatever it was."""
         self._link.discard()
 
-    def _send(self, index: int, content: Message) -> None:
-        message = self._messages[index]
+    def _send(self, sent: Sent, index: int, content: Message) -> None:
+        message = sent.messages[index]
         self._sequence += 1
-        self._unconfirmed[self._sequence] = index
+        self._unconfirmed[self._sequence] = sent, index
+        sent.unconfirmed += 1
         # Not basic_publish: it reads from the socket before each message.
         self._channel.send_method(
             spec.Basic.Publish,
@@ -114,47 +146,60 @@ class Publisher:
             content,
         )
 
-    def _await_confirms(self, while_waiting: Callable[[], None]) -> None:
-        deadline = self._monotonic() + self._confirm_timeout_s
-        while self._unconfirmed:
-            remaining = deadline - self._monotonic()
+    def _await_confirms(self, sent: Sent, while_waiting: Callable[[], None]) -> None:
+        while sent.unconfirmed and not sent.is_lost:
+            remaining = sent.deadline - self._monotonic()
             if remaining <= 0:
-                self._link.discard()
                 raise BrokerUnavailable(
-                    f"{len(self._unconfirmed)} messages were not confirmed"
+                    f"{sent.unconfirmed} messages were not confirmed"
                     f" within {self._confirm_timeout_s:g} s"
                 )
             if not self._link.drain(min(remaining, HEARTBEAT_CHECK_S)):
                 while_waiting()
                 self._link.tick()
-        if self._nacked:
-            self._link.discard()
-            raise BrokerUnavailable(f"the broker refused to store {self._nacked} messages")
+        if sent.is_lost:
+            raise BrokerUnavailable("the connection was lost before all confirms had come")
+        if sent.nacked:
+            raise BrokerUnavailable(f"the broker refused to store {sent.nacked} messages")
+
+    def _lose(self) -> None:
+        """Drop the connection, and with it every confirm that is still to come."""
+        self._link.discard()
+        self._forget()
+
+    def _forget(self) -> None:
+        for sent, _index in self._unconfirmed.values():
+            sent.is_lost = True
+        self._unconfirmed.clear()
 
     def _on_ack(self, tag: int, multiple: bool) -> None:  # noqa: FBT001  # py-amqp's call
         self._confirmed(tag, multiple=multiple)
 
     def _on_nack(self, tag: int, multiple: bool) -> None:  # noqa: FBT001  # py-amqp's call
-        self._nacked += self._confirmed(tag, multiple=multiple)
+        for sent in self._confirmed(tag, multiple=multiple):
+            sent.nacked += 1
 
-    def _confirmed(self, tag: int, *, multiple: bool) -> int:
-        if not multiple:
-            return 0 if self._unconfirmed.pop(tag, None) is None else 1
-        tags = [sent for sent in self._unconfirmed if sent <= tag]
-        for sent in tags:
-            del self._unconfirmed[sent]
-        return len(tags)
+    def _confirmed(self, tag: int, *, multiple: bool) -> list[Sent]:
+        """Take confirms off the list; return what each was sent with."""
+        tags = [tag] if tag in self._unconfirmed else []
+        if multiple:
+            # They were sent in order, so they stand in order.
+            tags = list(takewhile(lambda it: it <= tag, self._unconfirmed))
+        found = [self._unconfirmed.pop(it)[0] for it in tags]
+        for sent in found:
+            sent.unconfirmed -= 1
+        return found
 
     def _on_return(self, _error: object, exchange: str, key: str, message: Any) -> None:
         """Note an unrouted message; its confirm is still to come, so it is unconfirmed."""
         message_id = message.properties.get("message_id")
-        for index in self._unconfirmed.values():
-            sent = self._messages[index]
-            if self._routed[index] and (
-                (sent.exchange, sent.routing_key, sent.properties.get("message_id"))
+        for sent, index in self._unconfirmed.values():
+            it = sent.messages[index]
+            if sent.routed[index] and (
+                (it.exchange, it.routing_key, it.properties.get("message_id"))
                 == (exchange, key, message_id)
             ):
-                self._routed[index] = False
+                sent.routed[index] = False
                 return
 
 

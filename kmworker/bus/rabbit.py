@@ -19,6 +19,7 @@ from kmworker.bus.publisher import Publisher
 from kmworker.bus.topology import Topology
 from kmworker.errors import BrokerUnavailable
 from kmworker.message import Delivery, Original, Outgoing
+from kmworker.ports import Confirms
 from kmworker.settings import BrokerSettings
 from kmworker.tally import QueueCounts
 
@@ -77,7 +78,12 @@ class RabbitBus:
 
     def publish(self, messages: Sequence[Outgoing]) -> list[bool]:
         """Publish all, then wait for all confirms together."""
-        return self._publisher.publish(messages, while_waiting=self._tick_consumer)
+        return self.send(messages)()
+
+    def send(self, messages: Sequence[Outgoing]) -> Confirms:
+        """Publish all; what is returned waits for all confirms together."""
+        sent = self._publisher.send(messages)
+        return lambda: self._publisher.confirmed(sent, while_waiting=self._tick_consumer)
 
     def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
         """Acknowledge with one multiple-ack as far as possible, the rest one by one."""

@@ -19,6 +19,7 @@ from kmworker.bus.route import Router, read_entry, stream_errors
 from kmworker.bus.topology import Topology
 from kmworker.errors import BrokerUnavailable
 from kmworker.message import Delivery, Outgoing
+from kmworker.ports import Confirms
 from kmworker.redis_client import Client
 from kmworker.tally import QueueCounts
 
@@ -80,6 +81,11 @@ class StreamBus:
         """Publish all; the server has them on disk when it replies."""
         with self._errors():
             return self._router.publish(messages)
+
+    def send(self, messages: Sequence[Outgoing]) -> Confirms:
+        """Publish all: the reply is the confirm, so there is nothing left to wait for."""
+        routed = self.publish(messages)
+        return lambda: routed
 
     def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
         """Settle these; those of an older generation are passed over."""

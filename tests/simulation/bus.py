@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from kmworker.bus.rabbit import RabbitBus
 from kmworker.errors import BrokerUnavailable
 from kmworker.message import Delivery, Outgoing
+from kmworker.ports import Confirms
 from kmworker.tally import QueueCounts
 from tests.simulation.host import Host
 from tests.simulation.troubles import Links, Lost, Troubles
@@ -55,6 +56,20 @@ class TroubledBus:
             return self._real.publish(messages)
         with self._crossing("bus.publish"):
             return self._real.publish(messages)
+
+    def send(self, messages: Sequence[Outgoing]) -> Confirms:
+        """Publish all; what is returned waits for their confirms."""
+        if not messages:
+            return self._real.send(messages)
+        self._cross("bus.publish")
+        confirms = self._real.send(messages)
+
+        def wait() -> list[bool]:
+            routed = confirms()
+            self._cross("bus.publish done")
+            return routed
+
+        return wait
 
     def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
         """Settle these."""
