@@ -60,14 +60,15 @@ class Handling:
         return len(self._carried)
 
     def entries(self) -> list[Entry]:
-        """Return the waiting events that are at hand."""
-        events: list[Arrival | Dead] = [*self._carried]
-        if self._flight is not None:
-            events += [*self._flight.arrivals, *self._flight.dead]
-        return _entries(events)
+        """Return the waiting events that are carried over; none is ever in flight."""
+        return _entries(self._carried)
 
     def handle(self, deliveries: Sequence[Delivery], taken: Sequence[Taken]) -> None:
-        """Begin a batch, with what was carried over, and finish the one before it."""
+        """Begin a batch, with what was carried over, and finish the one before it.
+
+        Raises:
+            TransientError: a server is away; `drop` is to be called.
+        """
         carried, self._carried = self._carried, []
         arrivals, dead = self._path.parse(deliveries, taken)
         arrivals = [*carried, *arrivals]
@@ -83,6 +84,9 @@ class Handling:
             before, self._flight = self._flight, flight
             self._take_up(flight.left)
         self._finish(before)
+        # What waits is in the waiting room until it is settled, and would be taken again.
+        if flight.left.full or _entries([*arrivals, *dead]):
+            self.finish()
 
     def handle_apart(self, deliveries: Sequence[Delivery], taken: Sequence[Taken] = ()) -> None:
         """Bring a batch through all steps, with no other in flight."""

@@ -11,7 +11,7 @@ import pytest
 
 from kmworker import batch, outcomes, path
 from kmworker.announcement import announce, encode_data
-from kmworker.bus.publisher import Publisher
+from kmworker.bus.publisher import Publisher, Sent
 from kmworker.bus.rabbit import RabbitBus
 from kmworker.decision import Create, Wait, decide
 from kmworker.errors import PermanentError, Reason
@@ -83,7 +83,7 @@ def announce_before_commit(patch: pytest.MonkeyPatch) -> None:
 
 
 def acknowledge_before_confirm(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Publisher, "_await_confirms", lambda _self, _while_waiting: None)
+    patch.setattr(Publisher, "_await_confirms", lambda _self, _sent, _while_waiting: None)
 
 
 def take_a_nack_for_a_confirm(patch: pytest.MonkeyPatch) -> None:
@@ -94,7 +94,7 @@ def match_a_confirm_to_the_wrong_messages(patch: pytest.MonkeyPatch) -> None:
     """Take each confirm for one of everything that is outstanding."""
     real = Publisher._confirmed
 
-    def confirmed(self: Publisher, tag: int, *, multiple: bool) -> int:
+    def confirmed(self: Publisher, tag: int, *, multiple: bool) -> list[Sent]:
         return real(self, max(self._unconfirmed, default=tag), multiple=True)
 
     patch.setattr(Publisher, "_confirmed", confirmed)

@@ -29,9 +29,12 @@ def test_a_stop_takes_no_more_events_and_finishes_those_at_hand(step: Step) -> N
     process = site.process()
     stop_at(process, step)
     process.worker.run()
-    assert set(site.announced()) == {"volume:a", "volume:b"}
+    # While one batch is announced and settled, the next is at hand, too.
+    ahead = {"volume:c", "volume:d"} if step in {Step.ANNOUNCE, Step.SETTLE} else set()
+    assert set(site.announced()) == {"volume:a", "volume:b"} | ahead
     # What was sent ahead and not taken goes back at once.
-    assert [message.delivery_count for message in site.broker.work.ready] == [1, 1, 1]
+    returned = [message.delivery_count for message in site.broker.work.ready]
+    assert returned == [1] * (3 - len(ahead))
     site.process().run()
     assert_settled(site)
 

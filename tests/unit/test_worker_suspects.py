@@ -7,8 +7,8 @@ import pytest
 
 from kmworker.errors import StoreUnavailable
 from kmworker.message import Delivery, Outgoing
-from kmworker.outcomes import Dead, Left
-from kmworker.path import Step
+from kmworker.outcomes import Dead
+from kmworker.path import Flight, Step
 from kmworker.plan import Arrival
 from kmworker.ports import Taken
 from tests.simulation.checks import assert_all_assigned, assert_settled
@@ -43,14 +43,14 @@ def deadly_to_read(process: Process) -> None:
 
 def deadly_to_process(process: Process) -> None:
     """Let the process end when it has read the poison."""
-    run = process.path.run
+    begin = process.path.begin
 
-    def ran(arrivals: Sequence[Arrival], dead: Sequence[Dead]) -> Left:
+    def begun(arrivals: Sequence[Arrival], dead: Sequence[Dead]) -> Flight:
         if any(arrival.original.body == POISON.body for arrival in arrivals):
             process.troubles.crash()
-        return run(arrivals, dead)
+        return begin(arrivals, dead)
 
-    process.path.run = ran  # type: ignore[method-assign]
+    process.path.begin = begun  # type: ignore[method-assign]
 
 
 def run_until_over(site: Installation, crashing: Callable[[Process], None]) -> int:

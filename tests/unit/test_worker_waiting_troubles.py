@@ -9,7 +9,8 @@ from kmworker.decision import decide
 from kmworker.errors import StoreUnavailable
 from kmworker.events import Event
 from kmworker.model import Item, Kind
-from kmworker.outcomes import Dead, Left
+from kmworker.outcomes import Dead
+from kmworker.path import Flight
 from kmworker.plan import Arrival
 from tests.simulation.checks import assert_all_assigned, assert_settled
 from tests.simulation.events import Sent, snapshot, volume
@@ -25,11 +26,11 @@ def test_what_a_crash_leaves_behind_is_found_by_the_sweep() -> None:
     site.process().run()
     dying = site.process()
     dying.turn()
-    # Acknowledged, and the last step before it takes what waits.
+    # Acknowledged, and what waits for it is taken and not settled.
     dying.troubles.at("bus.acknowledge done", Crash())
     site.publish(volume("v"))
     with pytest.raises(Crash):
-        dying.turn()
+        dying.turn(2)
     dying.die()
     site.let_pass(site.limits.sweep_s)
     site.process().run()
@@ -77,16 +78,17 @@ def test_waiting_events_that_were_tried_before_are_tried_one_by_one() -> None:
     site.let_pass(site.limits.sweep_s)
     process = site.process()
     sizes: list[int] = []
-    run = process.path.run
+    begin = process.path.begin
 
-    def ran(arrivals: Sequence[Arrival], dead: Sequence[Dead]) -> Left:
+    def begun(arrivals: Sequence[Arrival], dead: Sequence[Dead]) -> Flight:
         sizes.append(len(arrivals))
-        return run(arrivals, dead)
+        return begin(arrivals, dead)
 
-    process.path.run = ran  # type: ignore[method-assign]
+    process.path.begin = begun  # type: ignore[method-assign]
     site.publish(volume("fresh"), volume("fresher"))
     process.run()
-    assert sizes == [*[1] * len(early), 2]
+    # The last is the volume, which was in flight when the worker died.
+    assert sizes == [*[1] * len(early), 2, 1]
     assert_all_assigned(site, volume("v"), volume("fresh"), volume("fresher"), *early)
 
 
@@ -205,11 +207,11 @@ def test_a_full_waiting_room_empties_as_deadlines_pass() -> None:
 
 
 def _deadly(process: Process, poison: Sent) -> None:
-    run = process.path.run
+    begin = process.path.begin
 
-    def ran(arrivals: Sequence[Arrival], dead: Sequence[Dead]) -> Left:
+    def begun(arrivals: Sequence[Arrival], dead: Sequence[Dead]) -> Flight:
         if any(arrival.original.body == poison.body for arrival in arrivals):
             process.troubles.crash()
-        return run(arrivals, dead)
+        return begin(arrivals, dead)
 
-    process.path.run = ran  # type: ignore[method-assign]
+    process.path.begin = begun  # type: ignore[method-assign]
