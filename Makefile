@@ -56,7 +56,7 @@ transcripts: $(INSTALLED) servers ## Record what commands print now; look at the
 soak: $(INSTALLED) servers ## A million events through one worker: is its memory flat? (minutes)
 	@$(BIN)/python -m bench.soak $(ARGS)
 
-simulate: $(INSTALLED) ## Play every simulated run there is (an hour; ARGS="--help" for less)
+simulate: $(INSTALLED) ## Play every simulated run there is (hours; ARGS="--help" for less)
 	@$(BIN)/python -m tests.simulation $(ARGS)
 
 servers: $(INSTALLED) # Install the servers that the tests need, or say what to install
