@@ -7,6 +7,7 @@ or one that cannot be carried out, is found at start and not by an event.
 import tomllib
 from enum import StrEnum
 from fnmatch import fnmatchcase
+from functools import cached_property
 from typing import Annotated, Final, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
@@ -91,9 +92,15 @@ class Rule(_Table):
     def matches(self, circumstances: Circumstances) -> bool:
         """Say whether every column matches."""
         return all(
-            globs == ANY or any(fnmatchcase(value, glob) for glob in globs)
-            for value, globs in zip(circumstances, self.columns, strict=True)
+            circumstances[column] in globs
+            or any(fnmatchcase(circumstances[column], glob) for glob in globs)
+            for column, globs in self._conditions
         )
+
+    @cached_property
+    def _conditions(self) -> tuple[tuple[int, tuple[str, ...]], ...]:
+        """Return the columns that say anything, by their places."""
+        return tuple((i, globs) for i, globs in enumerate(self.columns) if globs != ANY)
 
     def shadows(self, later: "Rule") -> bool:
         """Say whether everything that ``later`` matches is matched by this rule first."""

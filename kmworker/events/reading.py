@@ -97,7 +97,7 @@ def _load(body: bytes) -> dict[str, Any]:
     except UnicodeDecodeError:
         raise _NotTaken("the body is not UTF-8") from None
     try:
-        document = json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
+        document = _DECODER.decode(text)
     except RecursionError:
         raise _NotTaken("the body is nested too deeply") from None
     except ValueError:
@@ -118,6 +118,10 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_constant(_name: str) -> None:
     raise _NotTaken("the body has NaN or Infinity, which are not JSON")
+
+
+# Made once: json.loads would make one for each event.
+_DECODER: Final = json.JSONDecoder(object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
 
 
 def _validated(model: type[M], value: dict[str, Any], prefix: str) -> M:

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from pydantic_core import to_json
+
 from kmworker.announcement import decode_data, encode_data
 from kmworker.errors import PermanentError, Reason
 from kmworker.message import Original
@@ -176,8 +178,7 @@ class RecordCodec:
         return replace(taken, entry=entry)
 
     def _seal(self, place: Place, body: dict[str, Any]) -> bytes:
-        text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
-        return self._vault.seal(place, text.encode()[:-1])
+        return self._vault.seal(place, to_json(body)[:-1])
 
     def _open(self, place: Place, record: bytes) -> dict[str, Any]:
         fields: dict[str, Any] = json.loads(self._vault.check_seal(place, record) + b"}")

@@ -737,7 +737,8 @@ def mutated_documents(draw: st.DrawFn) -> dict[str, Any]:
         if name in target and draw(st.booleans()):
             del target[name]
         else:
-            target[name] = draw(PLAUSIBLE | JSON_VALUES)
+            # A copy: what is sampled is one object each time, and may be changed below.
+            target[name] = copy.deepcopy(draw(PLAUSIBLE | JSON_VALUES))
     return whole
 
 
