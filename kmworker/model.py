@@ -83,7 +83,7 @@ class Item(NamedTuple):
     @property
     def ref(self) -> str:
         """The item ref, ``kind:id``: the item's name within its project."""
-        return f"{self.kind.value}:{self.id}"
+        return self.kind + ":" + self.id
 
 
 class Place(NamedTuple):

@@ -9,8 +9,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import redis
+from hiredis import pack_command
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as ConnectionLost
+from redis.exceptions import DataError
 from redis.retry import Retry
 
 from kmworker.errors import SetupError
@@ -47,6 +49,21 @@ class Gate:
         connection.on_connect()
 
 
+class _Packer:
+    """Packs commands as the library does, without a look at the type of every argument."""
+
+    def pack(self, *args: Any) -> list[bytes]:  # noqa: ANN401  # whatever commands take
+        """Return a command in the server's protocol."""
+        name = args[0]
+        # The library has commands of two words.
+        if isinstance(name, str) and " " in name:
+            args = (*name.split(), *args[1:])
+        try:
+            return [pack_command(args)]
+        except TypeError as wrong:
+            raise DataError(str(wrong)) from None
+
+
 def connect_to(
     url: str, timeout_s: float, on_connect: Callable[[Any], None] | None = None
 ) -> Client:
@@ -68,6 +85,7 @@ def connect_to(
             retry=Retry(NoBackoff(), 0),
             protocol=2,
             redis_connect_func=on_connect,
+            command_packer=_Packer(),
         )
     except (ValueError, TypeError) as wrong:
         raise SetupError(

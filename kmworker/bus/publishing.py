@@ -6,6 +6,7 @@ strings but one.
 """
 
 from collections.abc import Mapping
+from functools import lru_cache
 from struct import Struct
 from typing import Any, Final
 
@@ -20,14 +21,26 @@ METHOD, CONTENT_HEADER, BODY = 1, 2, 3
 FRAME_END: Final = b"\xce"
 # Bit and place of each property, in the order in which they are written.
 CONTENT_TYPE, DELIVERY_MODE, MESSAGE_ID, TYPE, APP_ID = 1 << 15, 1 << 12, 1 << 7, 1 << 5, 1 << 3
-SHORT_STRINGS: Final = (
-    ("message_id", MESSAGE_ID),
-    ("type", TYPE),
-    ("app_id", APP_ID),
-)
 KNOWN: Final = frozenset({"content_type", "delivery_mode", "message_id", "type", "app_id"})
 SHORT_MOST: Final = 255
 MANDATORY: Final = b"\x01"
+
+
+def _short(text: object) -> bytes | None:
+    """Return a short string with its length before it; None if it is not one."""
+    if not isinstance(text, str):
+        return None
+    data = text.encode()
+    return bytes((len(data),)) + data if len(data) <= SHORT_MOST else None
+
+
+# Of these there are a few, and each message has the same again.
+_familiar = lru_cache(maxsize=64)(_short)
+SHORT_STRINGS: Final = (
+    ("message_id", MESSAGE_ID, _short),
+    ("type", TYPE, _familiar),
+    ("app_id", APP_ID, _familiar),
+)
 
 
 def publish_frames(
@@ -48,7 +61,7 @@ def publish_frames(
     if immediate or not mandatory or not properties.keys() <= KNOWN:
         return None
     packed = _properties(properties)
-    names = _short(exchange), _short(routing_key)
+    names = _familiar(exchange), _short(routing_key)
     if packed is None or None in names:
         return None
     flags, values = packed
@@ -72,22 +85,14 @@ def _properties(properties: Mapping[str, Any]) -> tuple[int, bytes] | None:
     flags, parts = 0, []
     if "content_type" in properties:
         flags |= CONTENT_TYPE
-        parts.append(_short(properties["content_type"]))
+        parts.append(_familiar(properties["content_type"]))
     if "delivery_mode" in properties:
         flags |= DELIVERY_MODE
         parts.append(bytes((properties["delivery_mode"],)))
-    for name, bit in SHORT_STRINGS:
+    for name, bit, pack in SHORT_STRINGS:
         if name in properties:
             flags |= bit
-            parts.append(_short(properties[name]))
+            parts.append(pack(properties[name]))
     if None in parts:
         return None
     return flags, b"".join(part for part in parts if part is not None)
-
-
-def _short(text: object) -> bytes | None:
-    """Return a short string with its length before it; None if it is not one."""
-    if not isinstance(text, str):
-        return None
-    data = text.encode()
-    return bytes((len(data),)) + data if len(data) <= SHORT_MOST else None
