@@ -111,7 +111,7 @@ class RabbitDeadQueue:
         self._link.open()
         version = str(self._link.connection.server_properties.get("version", ""))
         self.may_drop = not version.startswith("3.")
-        with self._link.errors():
+        with self._link.call():
             self._counting = self._link.connection.channel()
             self._channel = self._link.connection.channel()
             self._channel.basic_qos(0, PREFETCH, False)  # noqa: FBT003  # per consumer
@@ -200,7 +200,7 @@ class RabbitDeadQueue:
             self._consume()
 
     def _consume(self) -> None:
-        with self._link.errors():
+        with self._link.call():
             self._channel.basic_consume(self._topology.dead, on_cancel=self._on_cancel)
         self._consumers += 1
 
@@ -217,7 +217,7 @@ class RabbitDeadQueue:
         """End the channel, and see the letters back: whoever looks next is to find them."""
         self._flush()
         _ready, consumers = self._count()
-        with self._link.errors():
+        with self._link.call():
             self._channel.close()
         deadline = monotonic() + GIVEN_BACK_WITHIN_S
         while self._count()[1] > consumers - self._consumers and monotonic() < deadline:
@@ -231,7 +231,7 @@ class RabbitDeadQueue:
         was sent before is done. That lets the channel send the rest, before it asks the queue
         for the first count; when the second is answered, the queue has that, too.
         """
-        with self._link.errors():
+        with self._link.call():
             self._channel.basic_qos(0, 1, False)  # noqa: FBT003  # per consumer
             self._consume()
             for _ in range(2):
@@ -242,7 +242,7 @@ class RabbitDeadQueue:
         self._channel.basic_qos(0, PREFETCH, False)  # noqa: FBT003  # per consumer
 
     def _count(self) -> tuple[int, int]:
-        with self._link.errors():
+        with self._link.call():
             found = self._counting.queue_declare(self._topology.dead, passive=True)
         return found.message_count, found.consumer_count
 

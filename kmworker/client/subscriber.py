@@ -187,7 +187,7 @@ class Subscriber:
         if missing:
             # The broker's answer has cost us the connection, once in the life of the queue.
             self._link.open()
-        with self._link.errors():
+        with self._link.call():
             self._channel = self._link.connection.channel()
             if missing:
                 self._channel.queue_declare(
@@ -200,7 +200,7 @@ class Subscriber:
 
     def _is_there(self) -> bool:
         try:
-            with self._link.errors():
+            with self._link.call():
                 channel = self._link.connection.channel()
                 channel.queue_declare(self._queue, passive=True)
                 channel.close()
