@@ -132,6 +132,9 @@ class StubLink:
 class StubConnection:
     """Both the connection and its only channel."""
 
+    call = errors
+    """Answers come at once here."""
+
     def __init__(self, broker: StubBroker) -> None:
         self._broker = broker
 
