@@ -128,12 +128,12 @@ class StubLink:
             self.discard()
             raise BrokerUnavailable(str(error)) from error
 
+    call = errors
+    """Answers come at once here."""
+
 
 class StubConnection:
     """Both the connection and its only channel."""
-
-    call = errors
-    """Answers come at once here."""
 
     def __init__(self, broker: StubBroker) -> None:
         self._broker = broker
