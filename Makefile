@@ -6,9 +6,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
-# Each process has servers of its own. JOBS=0: one after the other, in this process.
-JOBS ?= auto
-SPREAD := -n $(JOBS) --maxprocesses=4 --dist=worksteal
+# Processes, each with servers of its own; half of the time they wait for these. JOBS=0: one after
+# the other, in this process.
+JOBS ?= 3
+SPREAD := -n $(JOBS) --dist=worksteal
 # 1: `make test` also measures branch coverage and fails below the threshold in pyproject.toml.
 COVERAGE ?= 0
 # How long `make chaos` goes on, and what it draws its faults from: a new seed each time.
