@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
-from kmworker.cli.output import column_table, display, grid, line, plural
+from kmworker.cli.output import column_table, display, grid, line, plural, to_the_second
 from kmworker.letters import MIN_ID_CHARACTERS, Letter
 
 __all__ = ["by_reason", "oldest", "print_letter", "print_table", "summary", "whole"]
@@ -16,7 +16,7 @@ NONE: Final = "-"
 
 def print_table(letters: Iterable[Letter]) -> None:
     """Print one line for each."""
-    display(column_table(COLUMNS, map(_row, letters)))
+    display(column_table(COLUMNS, map(_row, letters), whole={"letter", "dead at", "reason"}))
 
 
 def print_letter(letter: Letter) -> None:
@@ -73,7 +73,7 @@ def by_reason(reasons: Counter[str]) -> str:
 def _row(letter: Letter) -> tuple[str, ...]:
     return (
         letter.message_id[:MIN_ID_CHARACTERS],
-        letter.dead_at or NONE,
+        to_the_second(letter.dead_at) or NONE,
         letter.reason or NONE,
         letter.event_type or NONE,
         letter.event_id or NONE,

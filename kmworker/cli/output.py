@@ -7,7 +7,7 @@ out of the store or off the wire passes `visible` on its way to a terminal.
 import json
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from io import StringIO
 from typing import IO, TYPE_CHECKING, Final
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ago", "column_table", "columns", "complain", "confirmed", "console", "display", "grid", "line",
     "note",
-    "one_json", "plural", "print_json", "progress", "visible",
+    "one_json", "plural", "print_json", "progress", "to_the_second", "visible",
 ]  # fmt: skip
 
 # Wide enough that nothing is ever wrapped or cut for a program that reads tables.
@@ -123,14 +123,16 @@ def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
         yield lambda number: bar.advance(task, number)
 
 
-def column_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> "Table":
-    """Return a table with a head, without lines."""
+def column_table(
+    heads: Sequence[str], rows: Iterable[Sequence[str]], whole: Container[str] = ()
+) -> "Table":
+    """Return a table with a head, without lines; columns with a head in ``whole`` never break."""
     from rich.table import Table  # noqa: PLC0415  # as above
 
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for number, head in enumerate(heads):
         # What a row is called is never broken; the rest gives way, and nothing is cut off.
-        table.add_column(head, no_wrap=not number, overflow="fold")
+        table.add_column(head, no_wrap=not number or head in whole, overflow="fold")
     for row in rows:
         table.add_row(*map(visible, row))
     return table
@@ -165,6 +167,11 @@ def columns(rows: Iterable[Sequence[str]], width: int) -> "Table":
 def plural(number: int, word: str) -> str:
     """Return a number and what it counts."""
     return f"{number:,} {word}{'' if number == 1 else 's'}"
+
+
+def to_the_second(time: str) -> str:
+    """Return an RFC 3339 time without what is too fine for a table; whatever else as it is."""
+    return re.sub(r"(?<=:\d\d)\.\d+Z$", "Z", time)
 
 
 def ago(then: float, now: float) -> str:

@@ -10,7 +10,16 @@ import typer
 
 from kmworker.cli.access import settings_of, views_of
 from kmworker.cli.moments import age_option
-from kmworker.cli.output import column_table, display, line, note, plural, print_json, progress
+from kmworker.cli.output import (
+    column_table,
+    display,
+    line,
+    note,
+    plural,
+    print_json,
+    progress,
+    to_the_second,
+)
 from kmworker.cli.program import examples, group, misused
 from kmworker.errors import NotFound
 from kmworker.letters import moment_s
@@ -23,7 +32,7 @@ __all__ = ["app"]
 app = group()
 
 SHOWN_MOST: Final = 1000
-COLUMNS: Final = ("project", "item", "waits for", "since", "until", "attempts", "entry")
+COLUMNS: Final = ("project", "item", "waits for", "since", "until", "attempts")
 
 SourceOption = Annotated[
     str | None, typer.Option("--source", metavar="REF", help="Only what waits for this item.")
@@ -99,7 +108,7 @@ def list_(  # noqa: PLR0913  # its options
     if as_json:
         print_json([asdict(event) for event in oldest])
     elif oldest:
-        display(column_table(COLUMNS, map(_row, oldest)))
+        display(column_table(COLUMNS, map(_row, oldest), whole={"since", "until"}))
     if matching.total() > len(oldest):
         shown = f"the oldest {limit:,} of {plural(matching.total(), 'waiting event')}"
         note(f"{shown}: --limit shows more")
@@ -210,8 +219,7 @@ def _row(event: WaitingEvent) -> tuple[str, ...]:
         event.project,
         event.item or "-",
         event.source or "-",
-        event.since or "-",
-        event.deadline or "-",
+        to_the_second(event.since) or "-",
+        to_the_second(event.deadline) or "-",
         f"{event.attempts:,}",
-        event.entry,
     )

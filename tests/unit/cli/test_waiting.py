@@ -101,7 +101,7 @@ def test_a_table_has_a_line_for_each_and_says_what_it_leaves_out(parked: FilledS
     code, out, err = said(run("waiting", "list", "--limit", "1"))
     head, row = out.splitlines()
     assert head.split()[:2] == ["project", "item"]
-    assert row.split()[:4] == ["p2", "snapshot:s4", "volume:gone", "2026-01-10T00:00:00.000Z"]
+    assert row.split()[:4] == ["p2", "snapshot:s4", "volume:gone", "2026-01-10T00:00:00Z"]
     assert (code, err) == (
         0,
         "kmworker: the oldest 1 of 4 waiting events: --limit shows more\n",
