@@ -1,6 +1,6 @@
 # Everything that is done to this project by command. It needs Python 3.11 with venv, make
-# and git; each target fetches the rest itself. ARGS are passed on to pytest:
-#   make test ARGS="tests/unit -k snapshot"
+# and git; each target fetches the rest itself. ARGS are passed on:
+#   make test ARGS="tests/unit -k snapshot"       make bench ARGS=--full
 
 PYTHON ?= python3
 VENV := .venv
@@ -19,9 +19,10 @@ SEED ?=
 # Depend on what is to be installed, so that a changed dependency arrives by itself.
 RUNNABLE := $(VENV)/runnable.stamp
 INSTALLED := $(VENV)/installed.stamp
+MEASURABLE := $(VENV)/measurable.stamp
 
 .DEFAULT_GOAL := help
-.PHONY: chaos check clean coverage demo help servers simulate soak test transcripts
+.PHONY: bench chaos check clean coverage demo help profile servers simulate soak test transcripts
 
 help: ## Show these lines
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
@@ -54,6 +55,13 @@ check: $(INSTALLED) ## Lint, formatting, types and the direction of imports
 transcripts: $(INSTALLED) servers ## Record what commands print now; look at the difference
 	-KMWORKER_TEST_WRITE_TRANSCRIPTS=1 $(BIN)/pytest tests/integration/cli/test_transcripts.py $(ARGS)
 	@git --no-pager diff --stat -- tests/integration/cli/transcripts
+
+bench: $(MEASURABLE) servers ## Measure the worker beside its peers; writes docs/performance.md (ARGS=--full)
+	@$(BIN)/python -m bench $(ARGS)
+
+profile: $(INSTALLED) servers ## Show where the worker's CPU time goes, step by step
+	@$(BIN)/python -m bench.profiling $(ARGS)
+
 soak: $(INSTALLED) servers ## A million events through one worker: is its memory flat? (minutes)
 	@$(BIN)/python -m bench.soak $(ARGS)
 
@@ -82,4 +90,9 @@ $(RUNNABLE): pyproject.toml
 $(INSTALLED): $(RUNNABLE)
 	@echo "installing its tools"
 	@$(BIN)/python -m pip install --quiet --group test --group check
+	@touch $@
+
+$(MEASURABLE): $(INSTALLED)
+	@echo "installing what the worker is measured against"
+	@$(BIN)/python -m pip install --quiet --group bench
 	@touch $@

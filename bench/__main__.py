@@ -1,0 +1,153 @@
+"""The benchmark: the worker, what it competes with, and the limit, in turn on the same servers.
+
+make bench                    about ten minutes; prints the tables, writes docs/performance.md
+make bench ARGS=--full        with a million items and a million events: over half an hour
+make bench ARGS="--smoke"     everything once and tiny, to see that it runs; writes nothing
+"""
+
+import argparse
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from bench import checking, latency, profiling, soak, starting, store_size, throughput
+from bench.contestants import CONTESTANTS, LIMIT, PEERS, WORKER, Contestant
+from bench.document import write_document
+from bench.plot import write_plot
+from bench.report import report_lines
+from bench.results import Plan, Results, look_at_machine
+from bench.servers import Servers, private_servers
+
+DOCS = Path(__file__).parent.parent / "docs"
+FULL = Plan(
+    rounds=5, latency_s=20.0, store_items=(1_000, 100_000, 1_000_000), soak_events=1_000_000
+)
+SMOKE = Plan(
+    rounds=1,
+    seconds=0.5,
+    latency_s=1.0,
+    offers=(200, 400),
+    offer_s=1.0,
+    store_items=(300, 3_000),
+    volume_snapshots=(0, 1_000),
+    profile_events=2_000,
+    soak_events=10_000,
+    starts=1,
+    backlog_share=0.2,
+)
+
+
+def main() -> None:
+    """Measure, print, write."""
+    arguments = _parsed()
+    plan = FULL if arguments.full else SMOKE if arguments.smoke else Plan()
+    with private_servers() as servers:
+        results = Results(plan, look_at_machine(servers))
+        _run(servers, results)
+    print("\n".join(report_lines(results)))
+    if arguments.json:
+        arguments.json.write_text(results.to_json())
+    if not (arguments.smoke or arguments.no_document):
+        write_document(results, DOCS / "performance.md")
+        write_plot(results, DOCS / "performance.png")
+        _say("wrote docs/performance.md and docs/performance.png")
+
+
+def _parsed() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__.splitlines()[0])
+    parser.add_argument("--full", action="store_true", help="with a million items and events")
+    parser.add_argument("--smoke", action="store_true", help="tiny: does it run at all?")
+    parser.add_argument("--json", type=Path, help="write the raw figures to this file")
+    parser.add_argument("--no-document", action="store_true", help="print only")
+    return parser.parse_args()
+
+
+def _run(servers: Servers, results: Results) -> None:
+    for contestant in (WORKER, *PEERS):
+        _say(f"checking the work of {contestant.name}")
+        checking.check(servers, contestant)
+    for number in range(results.plan.rounds):
+        _round(servers, results, number)
+    _offers(servers, results)
+    _alone(servers, results)
+    _stores(servers, results)
+    _say("profiling the worker")
+    results.profile = profiling.measure(servers, results.plan.profile_events)
+    for sample in (
+        soak.measure(servers, results.plan.soak_events) if results.plan.soak_events else ()
+    ):
+        _say(f"{sample.events:,} events, {sample.resident_mb:.0f} MB resident")
+        results.soak.append(sample)
+
+
+def _round(servers: Servers, results: Results, number: int) -> None:
+    """Give everybody a turn, each round in another order: what comes first has a fresher disk."""
+    plan = results.plan
+    at = number % len(CONTESTANTS)
+    for contestant in (*CONTESTANTS[at:], *CONTESTANTS[:at]):
+        turn = throughput.measure(servers, _shared(contestant, plan), plan.seconds)
+        results.throughput.setdefault(contestant.name, []).append(turn)
+        said = f"{turn.events_per_s:,.0f} events/s, {turn.cpu_us:,.0f} µs CPU"
+        if contestant is not LIMIT:
+            offer = (plan.latency_per_s, plan.latency_s)
+            (slow,) = latency.sweep(servers, contestant, [offer])
+            results.latency.setdefault(contestant.name, []).append(slow)
+            said += f"; at {offer[0]:g}/s {slow.median_ms:.1f} ms, p99 {slow.p99_ms:.1f} ms"
+        _say(f"round {number + 1}: {contestant.name}: {said}")
+
+
+def _offers(servers: Servers, results: Results) -> None:
+    plan = results.plan
+    offers = [(rate, plan.offer_s) for rate in plan.offers]
+    for contestant in (WORKER, *PEERS):
+        found = results.offered.setdefault(contestant.name, [])
+        for step in latency.sweep(servers, contestant, offers):
+            found.append(step)
+            _say(
+                f"{contestant.name}: of {step.offered_per_s:,.0f}/s {step.events_per_s:,.0f},"
+                f" {step.median_ms:.1f} ms, p99 {step.p99_ms:.1f} ms"
+            )
+
+
+def _alone(servers: Servers, results: Results) -> None:
+    """Measure the worker by itself: its start, and two of it."""
+    plan = results.plan
+    for _ in range(plan.starts):
+        results.starts_s.append(starting.measure(servers, WORKER))
+    _say(f"starts: {', '.join(f'{seconds:.2f} s' for seconds in results.starts_s)}")
+    for _ in range(plan.rounds):
+        for number in (1, 2):
+            turn = throughput.measure(servers, _shared(WORKER, plan), plan.seconds, number)
+            results.processes.setdefault(number, []).append(turn)
+            _say(f"worker processes: {number}: {turn.events_per_s:,.0f} events/s")
+
+
+def _stores(servers: Servers, results: Results) -> None:
+    plan = results.plan
+    worker = _shared(WORKER, plan)
+
+    def progress(done: int) -> None:
+        print(f"\r  {done:,} items", end="", file=sys.stderr, flush=True)
+
+    for items in plan.store_items:
+        cost, memory = store_size.measure_in_store(servers, worker, items, plan.seconds, progress)
+        results.stores.append(cost)
+        results.memory.append(memory)
+        _say(f"\r{items:,} items: {cost.together_us:.0f} µs CPU, {memory.in_all:,.0f} bytes each")
+    for snapshots in plan.volume_snapshots:
+        cost = store_size.measure_of_volume(servers, worker, snapshots, plan.seconds, progress)
+        results.volumes.append(cost)
+        _say(f"\ra volume with {snapshots:,} snapshots: {cost.together_us:.0f} µs CPU")
+
+
+def _shared(contestant: Contestant, plan: Plan) -> Contestant:
+    return replace(contestant, backlog=int(contestant.backlog * plan.backlog_share))
+
+
+def _say(text: str) -> None:
+    print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()

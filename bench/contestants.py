@@ -1,0 +1,95 @@
+"""Who competes, how each is started, and how its events are dressed."""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench.events import Encode, celery_message, cloud_event
+from kmworker.bus.topology import QUORUM
+
+__all__ = ["CONTESTANTS", "LIMIT", "PEERS", "WORKER", "Contestant"]
+
+BIN = Path(sys.executable).parent
+PYTHON = (sys.executable, "-m")
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """A program that does the job."""
+
+    name: str
+    command: tuple[str, ...]
+    setup: str
+    """How it is set up, for readers."""
+    backlog: int
+    """Events to have ready for it: more than it handles in one measurement."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    encode: Encode = cloud_event
+    has_dead_letter_queue: bool = False
+    """Whether its framework declares its queue with a dead-letter queue of its own."""
+    other_queues: tuple[str, ...] = ()
+    """What its framework declares besides, with `{}` for the queue's name."""
+
+    def queue_arguments(self, queue: str) -> dict[str, str]:
+        """Return what the queue must be declared with for this contestant to accept it."""
+        if not self.has_dead_letter_queue:
+            return dict(QUORUM)
+        return QUORUM | {
+            "x-dead-letter-exchange": "",
+            "x-dead-letter-routing-key": f"{queue}.XQ",
+        }
+
+    def leaves_behind(self, queue: str) -> list[str]:
+        """Return the queues that are to be deleted after its turn."""
+        return [name.format(queue) for name in self.other_queues]
+
+
+WORKER = Contestant(
+    "kmworker", (*PYTHON, "kmworker", "worker"), "one process, settings as shipped", 40_000
+)
+LIMIT = Contestant(
+    "the limit", (*PYTHON, "bench.peers.limit"), "kmworker.bus alone, batches of 256", 60_000
+)
+FASTSTREAM = Contestant(
+    "FastStream",
+    (str(BIN / "faststream"), "run", "bench.peers.faststream_peer:app"),
+    "one process, uvloop, prefetch 256 (as many handlers at once)",
+    10_000,
+    {"BENCH_PREFETCH": "256"},
+)
+DRAMATIQ = Contestant(
+    "dramatiq",
+    (
+        *(str(BIN / "dramatiq"), "bench.peers.dramatiq_peer"),
+        *("--processes", "2", "--threads", "8"),
+    ),
+    "2 processes of 8 threads, prefetch 64 each",
+    8_000,
+    {"dramatiq_queue_prefetch": "64"},
+    has_dead_letter_queue=True,
+    other_queues=("{}.DQ", "{}.XQ"),
+)
+CELERY = Contestant(
+    "Celery",
+    (
+        *(str(BIN / "celery"), "--app", "bench.peers.celery_peer", "worker"),
+        *("--pool", "prefork", "--concurrency", "4", "--loglevel", "WARNING"),
+        *("--without-gossip", "--without-mingle", "--without-heartbeat"),
+    ),
+    "acks_late, 4 processes, prefetch multiplier 64",
+    6_000,
+    {"BENCH_PREFETCH": "64"},
+    celery_message,
+    # Native delayed delivery, which Celery sets up wherever it finds a quorum queue.
+    other_queues=tuple(f"celery_delayed_{level}" for level in range(28)),
+)
+KOMBU = Contestant(
+    "kombu",
+    (*PYTHON, "bench.peers.kombu_peer"),
+    "ConsumerProducerMixin, one event at a time, prefetch 256",
+    8_000,
+    {"BENCH_PREFETCH": "256"},
+)
+PEERS = (FASTSTREAM, DRAMATIQ, CELERY, KOMBU)
+CONTESTANTS = (WORKER, LIMIT, *PEERS)

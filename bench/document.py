@@ -1,0 +1,51 @@
+"""docs/performance.md: the report, with what a reader must know to believe it."""
+
+from pathlib import Path
+from string import Template
+
+from bench.checking import EVENTS
+from bench.report import SECTIONS
+from bench.results import Results
+from bench.tables import table
+
+__all__ = ["write_document"]
+
+TEMPLATE = Template(Path(__file__).with_name("performance.template.md").read_text())
+PRELIMINARY = """\
+**Preliminary: other programs kept the machine busy during this run** (load average {load:.1f} when
+it began). Its rates and latencies say little; run `make bench` on an idle machine.
+
+"""
+
+
+def write_document(results: Results, path: Path) -> None:
+    """Write the document."""
+    plan = results.plan
+    tables = {section.__name__: "\n".join(section(results)) for section in SECTIONS.values()}
+    load = results.machine.load_before
+    path.write_text(
+        TEMPLATE.substitute(
+            tables,
+            preliminary=PRELIMINARY.format(load=load) if results.is_preliminary else "",
+            rounds=plan.rounds,
+            seconds=f"{plan.seconds:g}",
+            latency_per_s=f"{plan.latency_per_s:g}",
+            latency_s=f"{plan.latency_s:g}",
+            profile_events=f"{plan.profile_events:,}",
+            cores=results.machine.cores,
+            checked=EVENTS,
+            machine="\n".join(_machine(results)),
+        )
+    )
+
+
+def _machine(results: Results) -> list[str]:
+    machine = results.machine
+    rows = [
+        ["date", machine.date],
+        ["processor", f"{machine.processor}, {machine.cores} cores"],
+        ["memory", f"{machine.memory_gb:.0f} GB"],
+        ["system", machine.system],
+        *([name, version] for name, version in machine.versions.items()),
+    ]
+    return table(["", ""], rows)

@@ -1,0 +1,138 @@
+"""Events to load a contestant with: a third each of them create, reuse and clone a key."""
+
+import json
+import random
+import uuid
+from collections.abc import Callable, Iterator
+from itertools import count, islice
+
+from kmworker.bus.topology import Topology
+from kmworker.message import Outgoing
+
+__all__ = [
+    "Encode",
+    "LoadEvent",
+    "around",
+    "celery_message",
+    "cloud_event",
+    "collections",
+    "derived",
+]
+
+# Sources come this far ahead of what is derived from them: farther than anyone prefetches, so
+# that nobody meets an event whose source is still being handled.
+BLOCK = 2_000
+EVENT_SOURCE = "/cinder/blk01"
+
+LoadEvent = tuple[str, dict[str, object]]
+"""Routing key and document."""
+Encode = Callable[[Topology, LoadEvent], Outgoing]
+
+
+def collections(number: int, projects: int, run: str, block: int = BLOCK) -> Iterator[LoadEvent]:
+    """Give volumes, a snapshot of each, and a volume from each snapshot.
+
+    Args:
+        number: of events.
+        projects: over how many tenants they are spread.
+        run: part of every id, so that no two runs have an item in common.
+        block: so many volumes, then as many snapshots, then as many clones, and again.
+    """
+    return islice(_endless(projects, run, block), number)
+
+
+def around(number: int, existing: int, projects: int, there: str, run: str) -> Iterator[LoadEvent]:
+    """Give events two thirds of which derive from volumes and snapshots that are there already.
+
+    Args:
+        number: of events.
+        existing: how many events of `collections` the store has handled.
+        projects: of these.
+        there: their ``run``.
+        run: of the new events.
+    """
+    draw = random.Random(number)
+    for index in range(number):
+        old = draw.randrange(existing // 3)
+        project, volume = _project(old, projects), f"{there}-{old}"
+        if index % 3 == 0:
+            yield _event("volume-created", project, volume_id=f"{run}-{index}")
+        elif index % 3 == 1:
+            snapshot = f"{run}-{index}-s"
+            yield _event("snapshot-taken", project, snapshot_id=snapshot, volume_id=volume)
+        else:
+            source = {"kind": "snapshot", "id": f"{volume}-s"}
+            yield _event("volume-created", project, volume_id=f"{run}-{index}-c", source=source)
+
+
+def derived(number: int, project: str, volume: str, run: str) -> Iterator[LoadEvent]:
+    """Give snapshots of one volume."""
+    for index in range(number):
+        yield _event("snapshot-taken", project, snapshot_id=f"{run}-{index}", volume_id=volume)
+
+
+def cloud_event(topology: Topology, event: LoadEvent) -> Outgoing:
+    """Return the message that a producer would publish."""
+    event_type, document = event
+    body = json.dumps(document).encode()
+    properties = {
+        "content_type": "application/cloudevents+json",
+        "delivery_mode": 2,
+        "message_id": document["id"],
+    }
+    return Outgoing(topology.events, event_type, body, properties)
+
+
+def celery_message(topology: Topology, event: LoadEvent) -> Outgoing:
+    """Return the same as an argument of a task, as a producer with Celery would publish it."""
+    event_type, document = event
+    nothing = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
+    body = json.dumps([[document], {}, nothing]).encode()
+    task = {"lang": "py", "task": "assign", "id": document["id"], "root_id": document["id"]}
+    properties = {
+        "content_type": "application/json",
+        "content_encoding": "utf-8",
+        "delivery_mode": 2,
+        "correlation_id": document["id"],
+        "application_headers": task | {"retries": 0, "argsrepr": "", "kwargsrepr": ""},
+    }
+    return Outgoing(topology.events, event_type, body, properties)
+
+
+def _endless(projects: int, run: str, block: int) -> Iterator[LoadEvent]:
+    for first in count(0, block):
+        members = range(first, first + block)
+        for index in members:
+            yield _event("volume-created", _project(index, projects), volume_id=f"{run}-{index}")
+        for index in members:
+            volume = f"{run}-{index}"
+            yield _event(
+                "snapshot-taken",
+                _project(index, projects),
+                snapshot_id=f"{volume}-s",
+                volume_id=volume,
+            )
+        for index in members:
+            source = {"kind": "snapshot", "id": f"{run}-{index}-s"}
+            yield _event(
+                "volume-created",
+                _project(index, projects),
+                volume_id=f"{run}-{index}-c",
+                source=source,
+            )
+
+
+def _project(index: int, projects: int) -> str:
+    return f"project-{index % projects}"
+
+
+def _event(event_type: str, project: str, **data: object) -> LoadEvent:
+    document: dict[str, object] = {
+        "specversion": "1.0",
+        "id": str(uuid.uuid4()),
+        "source": EVENT_SOURCE,
+        "type": event_type,
+        "time": "2026-11-23T16:00:00Z",
+        "data": {"project_id": project, "size_bytes": 10737418240, **data},
+    }
+    return event_type, document

@@ -1,0 +1,247 @@
+"""The job, as the author of a service on one of the peers would write it: one event at a time.
+
+It is the worker's job with the worker's guarantees, and leaves the same records in the same
+keys, so `kmworker verify` passes over a peer's store. What needs no store is shared: reading the
+event, sealing and wrapping, the assignment's bytes. Two round trips remain. The record that is
+written depends on the source's, and is sealed where the keyring is, so the store cannot make it.
+
+What the peers are spared: waiting rooms, guards, policy files, counted commits, reports.
+"""
+
+import json
+import uuid
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+import redis
+import redis.asyncio
+
+from kmworker.announcement import announce
+from kmworker.bus.topology import Topology
+from kmworker.clock import rfc3339
+from kmworker.crypto import Keyring, KeyringVault
+from kmworker.events import EVENT_TYPES, Event
+from kmworker.events.wire import Envelope
+from kmworker.message import Outgoing
+from kmworker.model import (
+    Assignment,
+    Cause,
+    DataAction,
+    Disposition,
+    Encryption,
+    Held,
+    Item,
+    KeyRecord,
+    KeyState,
+    Kind,
+    ScopeRecord,
+    scope_id_for,
+)
+from kmworker.settings import Settings
+from kmworker.store.names import Names
+from kmworker.store.records import RecordCodec
+
+__all__ = ["AsyncJob", "Job", "SourceMissingError"]
+
+Document = Mapping[str, Any]
+
+KEYS = ("items", "keys", "scopes", "deks", "lineage", "holders", "stats")
+ENCRYPTION = Encryption("aes-xts-plain64", 512)
+SCRIPT = resources.files("bench").joinpath("assign.lua").read_text()
+STALE = b"stale"
+RULES = {
+    Disposition.CREATE: "blank-volumes-get-a-key",
+    Disposition.REUSE: "snapshots-share-the-key-id",
+    Disposition.CLONE: "derived-volumes-get-a-clone",
+}
+
+
+class SourceMissingError(Exception):
+    """The source has no key yet. The framework delivers the event again, as its users have it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What to ask of the store, and what to publish if the answer is that it is written."""
+
+    keys: list[str]
+    argv: list[str | bytes]
+    held: Held
+
+
+class _Work:
+    """What is the same with and without asyncio: all but the two round trips."""
+
+    def __init__(self, settings: Settings, now: Callable[[], float]) -> None:
+        self._names = Names(settings.store.prefix)
+        self._vault = KeyringVault(Keyring.load(settings.keyring.path))
+        self._codec = RecordCodec(self._vault)
+        self._source = settings.broker.source
+        self._exchange = Topology(settings.broker.namespace).assignments
+        self._now = now
+        self.projects = self._names.top("projects")
+
+    def read(self, document: Document) -> Event:
+        """Check an event that is JSON already; pydantic raises what is wrong with it."""
+        envelope = Envelope.model_validate(document)
+        cause = Cause(envelope.id, envelope.source, envelope.type)
+        return EVENT_TYPES[envelope.type].model_validate(document["data"]).to_event(cause)
+
+    def asked(self, event: Event) -> tuple[str, list[str]]:
+        """Return a hash and the fields in it that the decision needs."""
+        refs = [event.item.ref]
+        if event.derived_from is not None:
+            refs.append(event.derived_from.ref)
+        return self._names.of(event.item.project, "items"), refs
+
+    def decide(self, event: Event, found: list[bytes | None]) -> Step | Held:
+        """Return what to write, or the assignment that is there already."""
+        record, *sources = found
+        if record is not None:
+            return self._stored(event, record)
+        if event.derived_from is None:
+            return self._create(event)
+        if sources[0] is None:
+            raise SourceMissingError
+        return self._derive(event, event.derived_from, sources[0])
+
+    def message(self, event: Event, step: Step | Held, before: bytes | None) -> Outgoing:
+        """Return the announcement of what is stored, whoever stored it."""
+        if before == STALE:
+            raise SourceMissingError
+        held = step.held if isinstance(step, Step) else step
+        if before is not None:
+            held = self._stored(event, before)
+        return announce(held, self._source, self._exchange)
+
+    def _stored(self, event: Event, record: bytes) -> Held:
+        assignment, data = self._codec.read_item(event.item, record)
+        return Held(assignment, None, None, data)
+
+    def _create(self, event: Event) -> Step:
+        now = rfc3339(self._now())
+        scope_id, dek_id, key_id = scope_id_for(event.item), str(uuid.uuid4()), str(uuid.uuid4())
+        scope = ScopeRecord(
+            scope_id, event.item.ref, dek_id, ENCRYPTION, self._vault.kek_id, None, now
+        )
+        key = KeyRecord(key_id, scope_id, KeyState.ACTIVE, None, now)
+        assignment = _assignment(event, Disposition.CREATE, key_id, scope_id, now)
+        return self._step(assignment, key, scope, b"")
+
+    def _derive(self, event: Event, source: Item, record: bytes) -> Step:
+        # Its seal is checked: whoever can write to the store must not choose a volume's key.
+        theirs, _data = self._codec.read_item(source, record)
+        now = rfc3339(self._now())
+        scope_id, key_id, key = str(theirs.scope_id), str(theirs.key_id), None
+        disposition = Disposition.REUSE
+        if event.item.kind is not Kind.SNAPSHOT:
+            disposition = Disposition.CLONE
+            key = KeyRecord(str(uuid.uuid4()), scope_id, KeyState.ACTIVE, key_id, now)
+            key_id = key.key_id
+        assignment = _assignment(event, disposition, key_id, scope_id, now)
+        return self._step(assignment, key, None, record)
+
+    def _step(
+        self,
+        assignment: Assignment,
+        key: KeyRecord | None,
+        scope: ScopeRecord | None,
+        source_record: bytes,
+    ) -> Step:
+        project = assignment.item.project
+        record, data = self._codec.item(assignment)
+        argv: list[str | bytes] = [
+            assignment.item.ref,
+            record,
+            assignment.disposition.value,
+            str(assignment.scope_id),
+            str(assignment.key_id),
+            b"" if key is None else self._codec.key(project, key),
+            b"" if scope is None else self._codec.scope(project, scope),
+            b"" if scope is None else self._vault.mint(project, scope),
+            "" if assignment.source is None else assignment.source.ref,
+            source_record,
+        ]
+        keys = self._names.all_of(project, *KEYS)
+        return Step(keys, argv, Held(assignment, key, scope, data))
+
+
+def _assignment(
+    event: Event, disposition: Disposition, key_id: str, scope_id: str, now: str
+) -> Assignment:
+    return Assignment(
+        item=event.item,
+        disposition=disposition,
+        key_id=key_id,
+        scope_id=scope_id,
+        source=event.derived_from,
+        node=None,
+        encryption=ENCRYPTION,
+        data_action=DataAction.NONE,
+        reencrypt_from=None,
+        rule=RULES[disposition],
+        cause=event.cause,
+        assigned_at=now,
+    )
+
+
+class Job:
+    """With the client library's blocking calls; safe to share between threads."""
+
+    def __init__(self, settings: Settings, now: Callable[[], float]) -> None:
+        self._client: Any = redis.Redis.from_url(str(settings.store.url))
+        self._work = _Work(settings, now)
+        self._script = self._client.register_script(SCRIPT)
+        self._seen: set[str] = set()
+
+    def assign(self, body: bytes) -> Outgoing:
+        """Bring one event's item into the store and return the assignment to publish."""
+        return self.assign_document(json.loads(body))
+
+    def assign_document(self, document: Document) -> Outgoing:
+        """Do the same for an event that the framework has decoded."""
+        event = self._work.read(document)
+        key, refs = self._work.asked(event)
+        step = self._work.decide(event, self._client.hmget(key, refs))
+        before = None
+        if isinstance(step, Step):
+            self._register(event.item.project)
+            before = self._script(step.keys, step.argv)
+        return self._work.message(event, step, before)
+
+    def _register(self, project: str) -> None:
+        if project not in self._seen:
+            self._client.sadd(self._work.projects, project)
+            self._seen.add(project)
+
+
+class AsyncJob:
+    """The same with asyncio."""
+
+    def __init__(self, settings: Settings, now: Callable[[], float], connections: int) -> None:
+        # Waits for a connection rather than making one more than the server would like.
+        pool = redis.asyncio.BlockingConnectionPool.from_url(
+            str(settings.store.url), max_connections=connections
+        )
+        self._client: Any = redis.asyncio.Redis(connection_pool=pool)
+        self._work = _Work(settings, now)
+        self._script: Callable[..., Awaitable[bytes | None]] = self._client.register_script(SCRIPT)
+        self._seen: set[str] = set()
+
+    async def assign(self, body: bytes) -> Outgoing:
+        """Bring one event's item into the store and return the assignment to publish."""
+        event = self._work.read(json.loads(body))
+        key, refs = self._work.asked(event)
+        step = self._work.decide(event, await self._client.hmget(key, refs))
+        before = None
+        if isinstance(step, Step):
+            await self._register(event.item.project)
+            before = await self._script(step.keys, step.argv)
+        return self._work.message(event, step, before)
+
+    async def _register(self, project: str) -> None:
+        if project not in self._seen:
+            await self._client.sadd(self._work.projects, project)
+            self._seen.add(project)

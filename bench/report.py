@@ -1,0 +1,240 @@
+"""The figures as tables: what the command prints and the document holds, from one place."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import median
+
+from bench.contestants import CONTESTANTS, PEERS, WORKER
+from bench.profiling import profile_lines
+from bench.results import Results
+from bench.tables import table
+from bench.throughput import Throughput
+
+__all__ = ["SECTIONS", "report_lines"]
+
+MILLION = 1_000_000
+
+
+@dataclass(frozen=True)
+class _Target:
+    measure: str
+    wanted: str
+    reached: str
+    met: bool | None
+    """None: not measured in this run."""
+
+    @property
+    def row(self) -> list[str]:
+        verdict = "not measured" if self.met is None else "yes" if self.met else "**no**"
+        return [self.measure, self.wanted, self.reached, verdict]
+
+
+def targets(results: Results) -> list[str]:
+    """What was to be reached, and what was."""
+    rows = [*_speed_targets(results), *_latency_targets(results), *_size_targets(results)]
+    return table(["measure", "to reach", "reached", "met"], [target.row for target in rows])
+
+
+def _speed_targets(results: Results) -> list[_Target]:
+    over, of, cpu_us = results.over_best_peer, results.of_limit, results.cpu_us(WORKER.name)
+    best = f"events/s of one worker process ÷ the best peer ({results.best_peer})"
+    return [
+        _Target(best, "≥ 7", f"{over:.1f}", over >= 7),
+        _Target("events/s of one worker process ÷ the limit", "≥ 0.65", f"{of:.2f}", of >= 0.65),
+        _Target("CPU of the worker for one event", "≤ 180 µs", f"{cpu_us:.0f} µs", cpu_us <= 180),
+    ]
+
+
+def _latency_targets(results: Results) -> list[_Target]:
+    found = []
+    for what, of in (("median", results.median_ms), ("p99", results.p99_ms)):
+        best = min((peer.name for peer in PEERS), key=of)
+        ratio = of(WORKER.name) / of(best)
+        measure = f"{what} latency at {results.plan.latency_per_s:g} events/s ÷ the best ({best})"
+        found.append(_Target(measure, "≤ 0.7", f"{ratio:.2f}", ratio <= 0.7))
+    return found
+
+
+def _size_targets(results: Results) -> list[_Target]:
+    costs = [cost.together_us for cost in results.stores]
+    flat = max(costs) / min(costs) - 1
+    largest = max(cost.items for cost in results.stores)
+    snapshots = [cost.together_us for cost in results.volumes]
+    of_volume = max(snapshots) / min(snapshots) - 1
+    at_million = [memory for memory in results.memory if memory.items >= MILLION]
+    each = f"{at_million[0].in_all:,.0f}" if at_million else "-"
+    after = f"{results.soak[-1].resident_mb:.0f} MB" if results.soak else "-"
+    is_long = bool(results.soak) and results.soak[-1].events >= MILLION
+    start_s = median(results.starts_s)
+    return [
+        _Target(
+            f"CPU of worker and Redis for one event, store of 10³ to {largest:,} items",
+            "flat, within 10%",
+            f"{flat:.0%}",
+            flat <= 0.10 if largest >= MILLION else None,
+        ),
+        _Target(
+            f"the same, snapshots of a volume with 0 and {results.volumes[-1].items:,}",
+            "flat, within 10%",
+            f"{of_volume:.0%}",
+            of_volume <= 0.10,
+        ),
+        _Target(
+            "Redis memory per item, at 10⁶ items",
+            "≤ 1,400 bytes",
+            each,
+            at_million[0].in_all <= 1_400 if at_million else None,
+        ),
+        _Target(
+            "worker memory after 10⁶ events",
+            "flat, ≤ 120 MB",
+            after,
+            results.soak[-1].resident_mb <= 120 if is_long else None,
+        ),
+        _Target(
+            "from start of the process to its first assignment",
+            "≤ 1.0 s",
+            f"{start_s:.2f} s",
+            start_s <= 1.0,
+        ),
+    ]
+
+
+def throughput(results: Results) -> list[str]:
+    """Events a second of everybody, with a backlog."""
+    rows = []
+    for contestant in CONTESTANTS:
+        rates = [turn.events_per_s for turn in results.throughput[contestant.name]]
+        share = results.events_per_s(contestant.name) / results.events_per_s(WORKER.name)
+        rows.append(
+            [
+                f"{contestant.name}: {contestant.setup}",
+                f"{median(rates):,.0f}",
+                f"{min(rates):,.0f} to {max(rates):,.0f}",
+                f"{share:.2f}",
+                f"{results.cpu_us(contestant.name):,.0f}",
+            ]
+        )
+    return table(["", "events/s", "range", "÷ the worker's", "CPU µs per event"], rows)
+
+
+def latency(results: Results) -> list[str]:
+    """Latency of everybody, at a rate that all can do with."""
+    rows = [
+        [
+            contestant.name,
+            f"{results.median_ms(contestant.name):.1f}",
+            f"{results.p99_ms(contestant.name):.1f}",
+            f"{median(it.cpu_us for it in results.latency[contestant.name]):,.0f}",
+        ]
+        for contestant in (WORKER, *PEERS)
+    ]
+    return table(["", "median ms", "p99 ms", "CPU µs per event"], rows)
+
+
+def offered(results: Results) -> list[str]:
+    """What became of more and more events."""
+    rows = [
+        [
+            contestant.name,
+            f"{it.offered_per_s:,.0f}",
+            f"{it.events_per_s:,.0f}",
+            f"{it.median_ms:.1f}",
+            f"{it.p99_ms:.1f}",
+        ]
+        for contestant in (WORKER, *PEERS)
+        for it in results.offered[contestant.name]
+    ]
+    return table(["", "offered/s", "assigned/s", "median ms", "p99 ms"], rows)
+
+
+def processes(results: Results) -> list[str]:
+    """One worker and two, and which cores are busy with what."""
+    parts = ("contestant", "rabbitmq", "redis", "bench", "others", "machine", "waiting for disks")
+    rows = []
+    for number, turns in results.processes.items():
+        rate = f"{median(turn.events_per_s for turn in turns):,.0f}"
+        rows.append([str(number), rate, *(f"{_busy(turns, part):.2f}" for part in parts)])
+    rows.append(["the limit", *_limit_row(results, parts)])
+    head = ["workers", "events/s", "workers' cores", "RabbitMQ", "Redis", "benchmark", "others"]
+    return table([*head, "all", "idle, disk at work"], rows)
+
+
+def _limit_row(results: Results, parts: tuple[str, ...]) -> list[str]:
+    turns = results.throughput["the limit"]
+    return [
+        f"{results.events_per_s('the limit'):,.0f}",
+        *(f"{_busy(turns, part):.2f}" for part in parts),
+    ]
+
+
+def _busy(turns: list[Throughput], part: str) -> float:
+    return median(turn.busy[part] for turn in turns)
+
+
+def stores(results: Results) -> list[str]:
+    """What an event costs in larger stores."""
+    rows = [
+        [f"{what} {it.items:,}", f"{it.events_per_s:,.0f}", f"{it.worker_us:.0f}",
+         f"{it.store_us:.0f}", f"{it.together_us:.0f}"]
+        for what, costs in (("items:", results.stores), ("a volume's snapshots:", results.volumes))
+        for it in costs
+    ]  # fmt: skip
+    return table(["in the store", "events/s", "worker µs", "Redis µs", "together µs"], rows)
+
+
+def memory(results: Results) -> list[str]:
+    """What an item takes in Redis, by key."""
+    keys = list(results.memory[-1].by_key)
+    rows = [
+        [f"{it.items:,}", f"{it.in_all:,.0f}", *(f"{it.by_key[key]:,.0f}" for key in keys)]
+        for it in results.memory
+    ]
+    return table(["items", "bytes per item", *(f"`{key}`" for key in keys)], rows)
+
+
+def soak(results: Results) -> list[str]:
+    """The worker's memory over many events."""
+    rows = [
+        [f"{it.events:,}", f"{it.events / it.seconds:,.0f}", f"{it.resident_mb:.1f}",
+         f"{it.cpu_us:.0f}"]
+        for it in results.soak
+    ]  # fmt: skip
+    if not rows:
+        return ["Not measured in this run: it takes `--full`, or `make soak`."]
+    return table(["events", "events/s", "resident MB", "CPU µs per event"], rows)
+
+
+def starts(results: Results) -> list[str]:
+    """How long a worker takes to its first assignment."""
+    said = ", ".join(f"{seconds:.2f}" for seconds in results.starts_s)
+    return [
+        f"Seconds from the start of the process: {said}; median {median(results.starts_s):.2f}."
+    ]
+
+
+def profile(results: Results) -> list[str]:
+    """Where the worker's CPU time goes."""
+    return profile_lines(results.profile)
+
+
+SECTIONS: dict[str, Callable[[Results], list[str]]] = {
+    "What was to be reached": targets,
+    "Throughput": throughput,
+    "Latency": latency,
+    "Offered load": offered,
+    "One process and two": processes,
+    "Larger stores": stores,
+    "Memory in Redis": memory,
+    "Memory of the worker": soak,
+    "Start": starts,
+    "Where the worker's time goes": profile,
+}
+
+
+def report_lines(results: Results) -> list[str]:
+    """Return everything for a terminal."""
+    lines = []
+    for title, section in SECTIONS.items():
+        lines += ["", title, "", *section(results)]
+    return lines

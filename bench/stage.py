@@ -1,0 +1,199 @@
+"""A contestant's turn: queues of its own, events in one of them, its processes, and the clock.
+
+Progress is what the broker has of assignments, so it is counted the same way for everybody and
+costs nobody anything. The assignments go to a quorum queue that nobody reads in the meantime.
+"""
+
+import os
+import secrets
+import subprocess
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from bench.contestants import Contestant
+from bench.events import LoadEvent
+from bench.processes import MachineTime, cpu_s, machine_time, pids_below
+from bench.servers import Servers
+from kmworker.bootstrap import open_store
+from kmworker.bus.link import Link
+from kmworker.bus.publisher import Publisher
+from kmworker.bus.topology import QUORUM, Topology
+from kmworker.settings import Settings
+from tests.servers import process
+
+__all__ = ["Moment", "Running", "Stage", "on_stage", "running"]
+
+PORTION = 500
+POLL_S = 0.02
+PATIENCE_S = 60.0
+STOP_S = 30.0
+CONFIRM_S = 120.0
+HEARD_MOST = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """How far everything was at one moment."""
+
+    at_s: float
+    done: int
+    cpu: dict[str, float]
+    """CPU seconds of the contestant and of each server since they started."""
+    machine: MachineTime
+
+
+class Stage:
+    """Queues under a namespace that nobody else uses."""
+
+    def __init__(self, servers: Servers, contestant: Contestant) -> None:
+        self.servers = servers
+        self.contestant = contestant
+        self.namespace = f"bench{secrets.token_hex(3)}"
+        self.topology = Topology(self.namespace)
+        self.settings: Settings = servers.settings(self.namespace)
+        self.heard = f"{self.namespace}.heard"
+        self._link = Link(self.settings.broker, "bench")
+        self._channel: Any = None
+        self._publisher = Publisher(Link(self.settings.broker, "bench load"), CONFIRM_S)
+
+    def open(self) -> None:
+        """Declare what the contestant and its subscriber need, in an empty store."""
+        self.servers.client().flushall()
+        # An installation's store knows its keyring, whoever works on it.
+        open_store(self.settings, "bench").store.admit()
+        self._link.open()
+        self._channel = channel = self._link.connection.channel()
+        topology, work = self.topology, self.topology.work
+        for exchange in (topology.events, topology.assignments):
+            channel.exchange_declare(exchange, "topic", durable=True, auto_delete=False)
+        arguments = {work: self.contestant.queue_arguments(work), self.heard: dict(QUORUM)}
+        for queue, wanted in arguments.items():
+            channel.queue_declare(queue, durable=True, auto_delete=False, arguments=wanted)
+        channel.queue_bind(work, topology.events, "#")
+        channel.queue_bind(self.heard, topology.assignments, "#")
+
+    def publish(self, events: Iterable[LoadEvent]) -> int:
+        """Publish events, confirmed; return how many."""
+        self._publisher.open()
+        number, waiting = 0, iter(events)
+        while portion := list(islice(waiting, PORTION)):
+            encode = self.contestant.encode
+            routed = self._publisher.publish([encode(self.topology, event) for event in portion])
+            assert all(routed), "an event found no queue"
+            number += len(portion)
+            self._link.tick()
+        return number
+
+    def hear_little(self) -> None:
+        """Let the subscriber's queue keep the latest only: assignments are routed, none pile up."""
+        self._channel.queue_delete(self.heard)
+        limits = QUORUM | {"x-max-length": HEARD_MOST}
+        self._channel.queue_declare(self.heard, durable=True, auto_delete=False, arguments=limits)
+        self._channel.queue_bind(self.heard, self.topology.assignments, "#")
+
+    def assigned(self) -> int:
+        """Return how many assignments the broker holds."""
+        declared = self._channel.queue_declare(self.heard, passive=True)
+        return int(declared.message_count)
+
+    def left(self) -> int:
+        """Return how many events nobody has taken."""
+        declared = self._channel.queue_declare(self.topology.work, passive=True)
+        return int(declared.message_count)
+
+    def close(self) -> None:
+        """Delete everything, what frameworks declared beside it included."""
+        topology, work = self.topology, self.topology.work
+        for queue in (work, self.heard, topology.dead, topology.anchor):
+            self._channel.queue_delete(queue)
+        for queue in self.contestant.leaves_behind(work):
+            self._channel.queue_delete(queue)
+        for exchange in (topology.events, topology.assignments, topology.dead, topology.anchor):
+            self._channel.exchange_delete(exchange)
+        self._publisher.close()
+        self._link.close()
+
+
+class Running:
+    """A contestant's processes while they run."""
+
+    def __init__(self, stage: Stage, number: int = 1) -> None:
+        self.stage = stage
+        self._processes = [self._spawn(index) for index in range(number)]
+
+    def _spawn(self, index: int) -> "subprocess.Popen[bytes]":
+        stage, contestant = self.stage, self.stage.contestant
+        environment = os.environ | stage.servers.environment(stage.namespace)
+        environment |= {"BENCH_QUEUE": stage.topology.work, **contestant.environment}
+        self.log_path = stage.servers.folder / f"{stage.namespace}-{index}.log"
+        return process.spawn(contestant.command, environment=environment, log_path=self.log_path)
+
+    @property
+    def pid(self) -> int:
+        """The first process's id."""
+        return self._processes[0].pid
+
+    def moment(self) -> Moment:
+        """Look at everything at once."""
+        self.check()
+        groups = {"contestant": set[int]()}
+        for started in self._processes:
+            groups["contestant"] |= pids_below(started.pid)
+        groups |= self.stage.servers.pids()
+        groups["bench"] = {os.getpid()}
+        done = self.stage.assigned()
+        cpu = {name: cpu_s(pids) for name, pids in groups.items()}
+        return Moment(time.monotonic(), done, cpu, machine_time())
+
+    def check(self) -> None:
+        """Stop the measurement if a process has ended."""
+        for started in self._processes:
+            if started.poll() is not None:
+                raise RuntimeError(
+                    f"{self.stage.contestant.name} has ended:\n{self.log_path.read_text()[-4000:]}"
+                )
+
+    def await_assigned(self, number: int, within_s: float = PATIENCE_S) -> bool:
+        """Wait until so many assignments are there; say whether they are."""
+        deadline = time.monotonic() + within_s
+        while self.stage.assigned() < number:
+            self.check()
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(POLL_S)
+        return True
+
+    def stop(self) -> None:
+        """End them, at last by force."""
+        for started in self._processes:
+            started.terminate()
+        for started in self._processes:
+            try:
+                started.wait(STOP_S)
+            except subprocess.TimeoutExpired:
+                process.kill(started)
+
+
+@contextmanager
+def on_stage(servers: Servers, contestant: Contestant) -> Iterator[Stage]:
+    """Give a contestant its stage, and clear it away."""
+    stage = Stage(servers, contestant)
+    stage.open()
+    try:
+        yield stage
+    finally:
+        stage.close()
+
+
+@contextmanager
+def running(stage: Stage, number: int = 1) -> Iterator[Running]:
+    """Run a contestant."""
+    started = Running(stage, number)
+    try:
+        yield started
+    finally:
+        started.stop()
