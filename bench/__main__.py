@@ -17,6 +17,7 @@ from bench.document import write_document
 from bench.plot import write_plot
 from bench.report import report_lines
 from bench.results import Plan, Results, look_at_machine
+from bench.scaling import write_scaling
 from bench.servers import Servers, private_servers
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -48,10 +49,12 @@ def main() -> None:
     print("\n".join(report_lines(results)))
     if arguments.json:
         arguments.json.write_text(results.to_json())
-    if not (arguments.smoke or arguments.no_document):
-        write_document(results, DOCS / "performance.md")
-        write_plot(results, DOCS / "performance.png")
-        _say("wrote docs/performance.md and docs/performance.png")
+    docs: Path | None = arguments.docs or (None if arguments.smoke else DOCS)
+    if docs is not None:
+        write_document(results, docs / "performance.md")
+        write_plot(results, docs / "performance.png")
+        write_scaling(results, docs / "scaling.md")
+        _say(f"wrote performance.md, performance.png and scaling.md in {docs}")
 
 
 def _parsed() -> argparse.Namespace:
@@ -59,7 +62,7 @@ def _parsed() -> argparse.Namespace:
     parser.add_argument("--full", action="store_true", help="with a million items and events")
     parser.add_argument("--smoke", action="store_true", help="tiny: does it run at all?")
     parser.add_argument("--json", type=Path, help="write the raw figures to this file")
-    parser.add_argument("--no-document", action="store_true", help="print only")
+    parser.add_argument("--docs", type=Path, help="write the documents to this folder, not docs/")
     return parser.parse_args()
 
 

@@ -23,7 +23,8 @@ def write_plot(results: Results, path: Path) -> None:
     figure = Figure(figsize=SIZE_INCHES, dpi=DOTS_PER_INCH, layout="constrained")
     left, right = figure.subplots(1, 2)
     _draw(left, results, lambda step: step.events_per_s)
-    left.axline((1, 1), slope=1, color="lightgrey", linewidth=1, zorder=0)
+    offers = [results.plan.latency_per_s, *results.plan.offers]
+    left.plot(offers, offers, color="lightgrey", linewidth=1, zorder=0)
     left.set(title="throughput", ylabel="assignments/s")
     _draw(right, results, lambda step: step.median_ms)
     _draw(right, results, lambda step: step.p99_ms, dashed=True)

@@ -187,10 +187,16 @@ def memory(results: Results) -> list[str]:
     """What an item takes in Redis, by key."""
     keys = list(results.memory[-1].by_key)
     rows = [
-        [f"{it.items:,}", f"{it.in_all:,.0f}", *(f"{it.by_key[key]:,.0f}" for key in keys)]
+        [
+            f"{it.items:,}",
+            f"{it.in_all:,.0f}",
+            *(f"{it.by_key[key]:,.0f}" for key in keys),
+            f"{it.log:,.0f}",
+        ]
         for it in results.memory
     ]
-    return table(["items", "bytes per item", *(f"`{key}`" for key in keys)], rows)
+    head = ["items", "bytes per item", *(f"`{key}`" for key in keys), "in the log"]
+    return table(head, rows)
 
 
 def soak(results: Results) -> list[str]:

@@ -44,6 +44,8 @@ class Memory:
     """By its own count (used_memory), less that of the empty server."""
     by_key: dict[str, float]
     """By MEMORY USAGE over every element."""
+    log: float
+    """What it takes in the append-only file, before that is rewritten."""
 
 
 def measure_in_store(
@@ -51,9 +53,12 @@ def measure_in_store(
 ) -> tuple[StoreCost, Memory]:
     """Fill a store with a third each created, reused and cloned, and handle events in it."""
     with on_stage(servers, worker) as stage:
-        before = _used(servers)
+        before, log_before = _used(servers), _log_size(servers)
         fill(stage, collections(items, PROJECTS, FILLED, FILL_BLOCK), progress)
-        memory = _memory(servers, items, before)
+        log_bytes = (_log_size(servers) - log_before) / items
+        memory = Memory(
+            items, (_used(servers) - before) / items, _by_key(servers, items), log_bytes
+        )
         events = around(worker.backlog, items, PROJECTS, FILLED, stage.namespace)
         return _cost(items, measure_on(stage, events, seconds)), memory
 
@@ -78,9 +83,9 @@ def _cost(items: int, turn: Throughput) -> StoreCost:
     return StoreCost(items, turn.events_per_s, turn.cpu_us, store_us)
 
 
-def _memory(servers: Servers, items: int, before: int) -> Memory:
+def _by_key(servers: Servers, items: int) -> dict[str, float]:
     client, names = servers.client(), Names(servers.settings("bench").store.prefix)
-    by_key = {
+    return {
         key: sum(
             client.memory_usage(names.of(f"project-{project}", key), samples=0) or 0
             for project in range(PROJECTS)
@@ -88,8 +93,11 @@ def _memory(servers: Servers, items: int, before: int) -> Memory:
         / items
         for key in KEYS
     }
-    return Memory(items, (_used(servers) - before) / items, by_key)
 
 
 def _used(servers: Servers) -> int:
     return int(servers.client().info("memory")["used_memory"])
+
+
+def _log_size(servers: Servers) -> int:
+    return int(servers.client().info("persistence")["aof_current_size"])
