@@ -26,6 +26,7 @@ def write_plot(results: Results, path: Path) -> None:
     offers = [results.plan.latency_per_s, *results.plan.offers]
     left.plot(offers, offers, color="lightgrey", linewidth=1, zorder=0)
     left.set(title="throughput", ylabel="assignments/s")
+    right.set(xscale="log", yscale="log")
     _draw(right, results, lambda step: step.median_ms)
     _draw(right, results, lambda step: step.p99_ms, dashed=True)
     right.set(title="latency: median, and p99 dashed", ylabel="ms")
@@ -48,7 +49,10 @@ def _draw(
             marker="" if dashed else "o",
             markersize=4,
         )
-    axes.set(xscale="log", yscale="log", xlabel="offered events/s")
+    axes.set(xlabel="offered events/s")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter("{x:,.0f}")
+        axis.set_minor_formatter("")
     axes.grid(visible=True, color="whitesmoke")
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import os
 import platform
 from dataclasses import dataclass, field
@@ -120,8 +121,8 @@ class Results:
         return median(turn.busy["others"] for turn in turns) > DISTURBED_CORES
 
     def to_json(self) -> str:
-        """Return the raw figures."""
-        return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
+        """Return the raw figures; null stands for a latency without end."""
+        return json.dumps(_finite(dataclasses.asdict(self)), indent=2, allow_nan=False) + "\n"
 
 
 def look_at_machine(servers: Servers) -> Machine:
@@ -140,6 +141,14 @@ def look_at_machine(servers: Servers) -> Machine:
         versions=versions,
         load_before=os.getloadavg()[0],
     )
+
+
+def _finite(value: Any) -> Any:  # noqa: ANN401  # whatever JSON can hold
+    if isinstance(value, dict):
+        return {name: _finite(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    return None if value == math.inf else value
 
 
 def _info(servers: Servers) -> dict[str, Any]:
