@@ -4,7 +4,7 @@ import os
 import subprocess
 
 from bench.contestants import PYTHON, Contestant
-from bench.events import collections
+from bench.events import collections, project_id
 from bench.servers import Servers
 from bench.stage import on_stage, running
 from bench.throughput import PROJECTS
@@ -28,7 +28,7 @@ def check(servers: Servers, contestant: Contestant) -> None:
         assigned, client = stage.assigned(), servers.client()
         if not complete or assigned != EVENTS:
             raise RuntimeError(f"{contestant.name} made {assigned} assignments of {EVENTS}")
-        items = sum(client.hlen(f"km:{{project-{p}}}:items") for p in range(PROJECTS))
+        items = sum(client.hlen(f"km:{{{project_id(p)}}}:items") for p in range(PROJECTS))
         if items != EVENTS:
             raise RuntimeError(f"{contestant.name} recorded {items} items of {EVENTS}")
         verified = subprocess.run(

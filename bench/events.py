@@ -5,11 +5,13 @@ import random
 import uuid
 from collections.abc import Callable, Iterator
 from itertools import count, islice
+from zlib import crc32
 
 from kmworker.bus.topology import Topology
 from kmworker.message import Outgoing
 
 __all__ = [
+    "EVENT_SOURCE",
     "Encode",
     "LoadEvent",
     "around",
@@ -17,6 +19,8 @@ __all__ = [
     "cloud_event",
     "collections",
     "derived",
+    "item_id",
+    "project_id",
 ]
 
 # Sources come this far ahead of what is derived from them: farther than anyone prefetches, so
@@ -54,21 +58,30 @@ def around(number: int, existing: int, projects: int, there: str, run: str) -> I
     draw = random.Random(number)
     for index in range(number):
         old = draw.randrange(existing // 3)
-        project, volume = _project(old, projects), f"{there}-{old}"
+        project = project_id(old % projects)
         if index % 3 == 0:
-            yield _event("volume-created", project, volume_id=f"{run}-{index}")
+            yield _event("volume-created", project, volume_id=item_id(run, "volume", index))
         elif index % 3 == 1:
-            snapshot = f"{run}-{index}-s"
-            yield _event("snapshot-taken", project, snapshot_id=snapshot, volume_id=volume)
+            yield _snapshot(project, item_id(run, "snapshot", index), item_id(there, "volume", old))
         else:
-            source = {"kind": "snapshot", "id": f"{volume}-s"}
-            yield _event("volume-created", project, volume_id=f"{run}-{index}-c", source=source)
+            snapshot = item_id(there, "snapshot", old)
+            yield _clone(project, item_id(run, "clone", index), snapshot)
 
 
 def derived(number: int, project: str, volume: str, run: str) -> Iterator[LoadEvent]:
     """Give snapshots of one volume."""
     for index in range(number):
-        yield _event("snapshot-taken", project, snapshot_id=f"{run}-{index}", volume_id=volume)
+        yield _snapshot(project, item_id(run, "derived", index), volume)
+
+
+def project_id(index: int) -> str:
+    """Return a project's id, as long as OpenStack's are."""
+    return f"{0x2F1D << 112 | index:032x}"
+
+
+def item_id(run: str, role: str, index: int) -> str:
+    """Return an item's id, as long as OpenStack's are: a large part of what an item takes."""
+    return f"{crc32(f'{run} {role}'.encode()):08x}-0000-4000-8000-{index:012x}"
 
 
 def cloud_event(topology: Topology, event: LoadEvent) -> Outgoing:
@@ -101,29 +114,22 @@ def celery_message(topology: Topology, event: LoadEvent) -> Outgoing:
 
 def _endless(projects: int, run: str, block: int) -> Iterator[LoadEvent]:
     for first in count(0, block):
-        members = range(first, first + block)
-        for index in members:
-            yield _event("volume-created", _project(index, projects), volume_id=f"{run}-{index}")
-        for index in members:
-            volume = f"{run}-{index}"
-            yield _event(
-                "snapshot-taken",
-                _project(index, projects),
-                snapshot_id=f"{volume}-s",
-                volume_id=volume,
-            )
-        for index in members:
-            source = {"kind": "snapshot", "id": f"{run}-{index}-s"}
-            yield _event(
-                "volume-created",
-                _project(index, projects),
-                volume_id=f"{run}-{index}-c",
-                source=source,
-            )
+        members = [(project_id(at % projects), at) for at in range(first, first + block)]
+        for project, at in members:
+            yield _event("volume-created", project, volume_id=item_id(run, "volume", at))
+        for project, at in members:
+            yield _snapshot(project, item_id(run, "snapshot", at), item_id(run, "volume", at))
+        for project, at in members:
+            yield _clone(project, item_id(run, "clone", at), item_id(run, "snapshot", at))
 
 
-def _project(index: int, projects: int) -> str:
-    return f"project-{index % projects}"
+def _snapshot(project: str, snapshot: str, volume: str) -> LoadEvent:
+    return _event("snapshot-taken", project, snapshot_id=snapshot, volume_id=volume)
+
+
+def _clone(project: str, volume: str, snapshot: str) -> LoadEvent:
+    source = {"kind": "snapshot", "id": snapshot}
+    return _event("volume-created", project, volume_id=volume, source=source)
 
 
 def _event(event_type: str, project: str, **data: object) -> LoadEvent:

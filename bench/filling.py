@@ -31,6 +31,7 @@ def fill(stage: Stage, events: Iterable[LoadEvent], progress: Callable[[int], No
         fresh = Fresh(rfc3339(clock.now()), _random_id, parts.vault.kek_id)
         parts.store.commit(fold(arrivals, known, policy, fresh).writes)
         done += len(portion)
+        stage.tick()
         progress(done)
 
 

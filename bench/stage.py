@@ -88,6 +88,12 @@ class Stage:
             self._link.tick()
         return number
 
+    def tick(self) -> None:
+        """Keep the connections alive; call now and then while nothing else is done with them."""
+        self._link.tick()
+        self._link.drain(0)
+        self._publisher.tick()
+
     def hear_little(self) -> None:
         """Let the subscriber's queue keep the latest only: assignments are routed, none pile up."""
         self._channel.queue_delete(self.heard)

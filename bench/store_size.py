@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from bench.contestants import Contestant
-from bench.events import around, collections, derived
+from bench.events import around, collections, derived, item_id, project_id
 from bench.filling import FILL_BLOCK, fill
 from bench.servers import Servers
 from bench.stage import Stage, on_stage
@@ -69,13 +69,14 @@ def measure_of_volume(
     """Take snapshots of a volume that has so many."""
     with on_stage(servers, worker) as stage:
         _volume_with(stage, snapshots, progress)
-        events = derived(worker.backlog, "project-0", f"{VOLUME}-0", stage.namespace)
+        volume = item_id(VOLUME, "volume", 0)
+        events = derived(worker.backlog, project_id(0), volume, stage.namespace)
         return _cost(snapshots, measure_on(stage, events, seconds))
 
 
 def _volume_with(stage: Stage, snapshots: int, progress: Progress) -> None:
     fill(stage, collections(1, 1, VOLUME), progress)
-    fill(stage, derived(snapshots, "project-0", f"{VOLUME}-0", FILLED), progress)
+    fill(stage, derived(snapshots, project_id(0), item_id(VOLUME, "volume", 0), FILLED), progress)
 
 
 def _cost(items: int, turn: Throughput) -> StoreCost:
@@ -87,7 +88,7 @@ def _by_key(servers: Servers, items: int) -> dict[str, float]:
     client, names = servers.client(), Names(servers.settings("bench").store.prefix)
     return {
         key: sum(
-            client.memory_usage(names.of(f"project-{project}", key), samples=0) or 0
+            client.memory_usage(names.of(project_id(project), key), samples=0) or 0
             for project in range(PROJECTS)
         )
         / items

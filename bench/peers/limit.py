@@ -7,13 +7,22 @@ import signal
 import uuid
 from types import FrameType
 
+from bench.events import EVENT_SOURCE, item_id, project_id
+from kmworker.announcement import announce, encode_data
 from kmworker.bus.rabbit import RabbitBus
 from kmworker.bus.topology import Topology
 from kmworker.message import Outgoing
+from kmworker.model import (
+    Assignment,
+    Cause,
+    DataAction,
+    Disposition,
+    Encryption,
+    Held,
+    Item,
+    Kind,
+)
 from kmworker.settings import Settings, load_settings
-
-# As long as the assignment of a snapshot in this benchmark.
-BODY = b"{" + b" " * 918 + b"}"
 
 
 def main() -> None:
@@ -39,19 +48,26 @@ def main() -> None:
 
 
 def announcement(settings: Settings) -> Outgoing:
-    """Return one message for all: making them is work."""
-    return Outgoing(
-        Topology(settings.broker.namespace).assignments,
-        "key-assigned.volume.project-1",
-        BODY,
-        {
-            "content_type": "application/cloudevents+json",
-            "delivery_mode": 2,
-            "message_id": str(uuid.uuid4()),
-            "type": "key-assigned",
-            "app_id": "kmworker",
-        },
+    """Return one message for all, as long as the worker's: making them is work."""
+    project, now = project_id(0), "2026-11-23T16:00:00.000Z"
+    item = Item(project, Kind.SNAPSHOT, item_id("limit", "snapshot", 0))
+    assignment = Assignment(
+        item=item,
+        disposition=Disposition.REUSE,
+        key_id=str(uuid.uuid4()),
+        scope_id=str(uuid.uuid4()),
+        source=Item(project, Kind.VOLUME, item_id("limit", "volume", 0)),
+        node=None,
+        encryption=Encryption("aes-xts-plain64", 512),
+        data_action=DataAction.NONE,
+        reencrypt_from=None,
+        rule="snapshots-share-the-key-id",
+        cause=Cause(str(uuid.uuid4()), EVENT_SOURCE, "snapshot-taken"),
+        assigned_at=now,
     )
+    held = Held(assignment, None, None, encode_data(assignment))
+    exchange = Topology(settings.broker.namespace).assignments
+    return announce(held, settings.broker.source, exchange)
 
 
 if __name__ == "__main__":
