@@ -131,17 +131,18 @@ def _stores(servers: Servers, results: Results) -> None:
     worker = _shared(WORKER, plan)
 
     def progress(done: int) -> None:
-        print(f"\r  {done:,} items", end="", file=sys.stderr, flush=True)
+        if sys.stderr.isatty():
+            print(f"\r  {done:,} items", end="\r", file=sys.stderr, flush=True)
 
     for items in plan.store_items:
         cost, memory = store_size.measure_in_store(servers, worker, items, plan.seconds, progress)
         results.stores.append(cost)
         results.memory.append(memory)
-        _say(f"\r{items:,} items: {cost.together_us:.0f} µs CPU, {memory.in_all:,.0f} bytes each")
+        _say(f"{items:,} items: {cost.together_us:.0f} µs CPU, {memory.in_all:,.0f} bytes each")
     for snapshots in plan.volume_snapshots:
         cost = store_size.measure_of_volume(servers, worker, snapshots, plan.seconds, progress)
         results.volumes.append(cost)
-        _say(f"\ra volume with {snapshots:,} snapshots: {cost.together_us:.0f} µs CPU")
+        _say(f"a volume with {snapshots:,} snapshots: {cost.together_us:.0f} µs CPU")
 
 
 def _shared(contestant: Contestant, plan: Plan) -> Contestant:

@@ -62,11 +62,11 @@ DRAMATIQ = Contestant(
     "dramatiq",
     (
         *(str(BIN / "dramatiq"), "bench.peers.dramatiq_peer"),
-        *("--processes", "2", "--threads", "8"),
+        *("--processes", "2", "--threads", "16"),
     ),
-    "2 processes of 8 threads, prefetch 64 each",
+    "2 processes of 16 threads, prefetch 128 each",
     8_000,
-    {"dramatiq_queue_prefetch": "64"},
+    {"dramatiq_queue_prefetch": "128"},
     has_dead_letter_queue=True,
     other_queues=("{}.DQ", "{}.XQ"),
 )

@@ -1,6 +1,6 @@
 """Dramatiq: processes of threads over pika.
 
-    dramatiq bench.peers.dramatiq_peer --processes 2 --threads 8
+    dramatiq bench.peers.dramatiq_peer --processes 2 --threads 16
 
 Events of other programs come in by an encoder, which is what dramatiq has for messages that are
 not its own. The assignment goes out over the thread's own channel of the broker's
