@@ -8,20 +8,19 @@ import json
 import math
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
-
-from amqp import Message, spec
 
 from bench.contestants import Contestant
 from bench.events import LoadEvent, collections
 from bench.servers import Servers
 from bench.stage import Running, Stage, on_stage, running
 from bench.throughput import PROJECTS
-from kmworker.bus.frames import RawDelivery, delivery_frames
+from kmworker.bus.frames import RawDelivery
 from kmworker.bus.link import Link
+from kmworker.bus.publisher import Publisher
 
 __all__ = ["Latency", "sweep"]
 
@@ -85,31 +84,24 @@ class _Lane:
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
         broker = stage.settings.broker
-        self._out = Link(broker, "bench pacer")
-        self._in = Link(
-            broker, "bench subscriber", options={"frame_handler": delivery_frames(self._on_arrival)}
-        )
+        self._out = Publisher(Link(broker, "bench pacer"), broker.confirm_timeout_s)
+        self._in = Link(broker, "bench subscriber", self._on_arrival)
         self._arrived: deque[tuple[float, RawDelivery]] = deque()
         self._out.open()
         self._in.open()
-        self._publishing: Any = self._out.connection.channel()
         self._hearing: Any = self._in.connection.channel()
         self._hearing.basic_qos(0, SUBSCRIBED, False)  # noqa: FBT003  # py-amqp's call
         self._hearing.basic_consume(stage.heard)
         self.hear(0.5)
 
-    def publish(self, event: LoadEvent) -> None:
-        """Publish without waiting: what is lost is missing at the end."""
-        outgoing = self._stage.contestant.encode(self._stage.topology, event)
-        self._publishing.send_method(
-            spec.Basic.Publish,
-            "Bssbb",
-            (0, outgoing.exchange, outgoing.routing_key, True, False),
-            Message(outgoing.body, **outgoing.properties),
-        )
+    def publish(self, events: Sequence[LoadEvent]) -> None:
+        """Publish without waiting for confirms: what is lost is missing at the end."""
+        encode = self._stage.contestant.encode
+        self._out.send([encode(self._stage.topology, event) for event in events])
 
     def hear(self, timeout_s: float) -> dict[str, float]:
         """Return when assignments arrived, by the event that led to each."""
+        self._out.tick()
         self._in.drain(max(timeout_s, 0))
         if not self._arrived:
             return {}
@@ -139,11 +131,14 @@ def _offer(lane: _Lane, run: Running, events: Iterator[LoadEvent], rate: float) 
     in_time = 0
     while (waiting or due) and time.monotonic() < ends + GRACE_S:
         next_due = began + (number - len(waiting)) / rate
+        overdue = []
         while waiting and next_due <= time.monotonic():
             event = waiting.popleft()
             due[str(event[1]["id"])] = next_due
-            lane.publish(event)
+            overdue.append(event)
             next_due += 1 / rate
+        if overdue:
+            lane.publish(overdue)
         for cause, at in lane.hear(next_due - time.monotonic() if waiting else 0.1).items():
             if cause in due:
                 latencies.append(at - due.pop(cause))

@@ -1,6 +1,7 @@
 """The limit: what the worker's transport does when nothing else is to do.
 
-The same frames consumed, published, confirmed and acknowledged, by `kmworker.bus` alone.
+The same frames consumed, published, confirmed and acknowledged, by `kmworker.bus` alone; as in the
+worker, one batch's confirms are awaited when the next is on its way.
 """
 
 import signal
@@ -11,7 +12,7 @@ from bench.events import EVENT_SOURCE, item_id, project_id
 from kmworker.announcement import announce, encode_data
 from kmworker.bus.rabbit import RabbitBus
 from kmworker.bus.topology import Topology
-from kmworker.message import Outgoing
+from kmworker.message import Delivery, Outgoing
 from kmworker.model import (
     Assignment,
     Cause,
@@ -22,6 +23,7 @@ from kmworker.model import (
     Item,
     Kind,
 )
+from kmworker.ports import Confirms
 from kmworker.settings import Settings, load_settings
 
 
@@ -39,11 +41,14 @@ def main() -> None:
     bus = RabbitBus(settings.broker, prefetch=2 * batch_max, name="limit")
     bus.open()
     message = announcement(settings)
+    in_flight: list[Delivery] = []
+    confirms: Confirms = list
     while not stopped:
-        deliveries = bus.receive(batch_max, 1.0)
-        bus.publish([message] * len(deliveries))
-        bus.acknowledge(deliveries)
-        bus.tick()
+        deliveries = bus.receive(batch_max, 0.0 if in_flight else 1.0)
+        sent = bus.send([message] * len(deliveries))
+        confirms()
+        bus.acknowledge(in_flight)
+        in_flight, confirms = deliveries, sent
     bus.close()
 
 

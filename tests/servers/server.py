@@ -59,13 +59,6 @@ class Server(ABC):
         return {"HOME": str(self.folder), "LC_ALL": "C.UTF-8", "PATH": os.environ["PATH"]}
 
     @property
-    def pid(self) -> int:
-        """The process that was started; the server may be it or below it."""
-        if self._process is None:
-            raise ServerError(f"{self.command()[0]} was never started")
-        return self._process.pid
-
-    @property
     def running(self) -> bool:
         """Whether the process lives. It may still be too young to answer."""
         return self._process is not None and self._process.poll() is None
