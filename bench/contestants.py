@@ -49,7 +49,7 @@ WORKER = Contestant(
     "kmworker", (*PYTHON, "kmworker", "worker"), "one process, settings as shipped", 40_000
 )
 LIMIT = Contestant(
-    "the limit", (*PYTHON, "bench.peers.limit"), "kmworker.bus alone, batches of 256", 60_000
+    "the limit", (*PYTHON, "bench.peers.limit"), "kmworker.bus alone, batches of 256", 80_000
 )
 FASTSTREAM = Contestant(
     "FastStream",

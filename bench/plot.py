@@ -23,8 +23,8 @@ def write_plot(results: Results, path: Path) -> None:
     figure = Figure(figsize=SIZE_INCHES, dpi=DOTS_PER_INCH, layout="constrained")
     left, right = figure.subplots(1, 2)
     _draw(left, results, lambda step: step.events_per_s)
-    offers = [results.plan.latency_per_s, *results.plan.offers]
-    left.plot(offers, offers, color="lightgrey", linewidth=1, zorder=0)
+    most = max(step.offered_per_s for steps in results.offered.values() for step in steps)
+    left.plot((0, most), (0, most), color="lightgrey", linewidth=1, zorder=0)
     left.set(title="throughput", ylabel="assignments/s")
     right.set(xscale="log", yscale="log")
     _draw(right, results, lambda step: step.median_ms)
