@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 # Processes, each with servers of its own; half of the time they wait for these. JOBS=0: one after
 # the other, in this process.
-JOBS ?= 3
+JOBS ?= 4
 SPREAD := -n $(JOBS) --dist=worksteal
 # 1: `make test` also measures branch coverage and fails below the threshold in pyproject.toml.
 COVERAGE ?= 0
