@@ -28,6 +28,8 @@ class Contestant:
     encode: Encode = cloud_event
     has_dead_letter_queue: bool = False
     """Whether its framework declares its queue with a dead-letter queue of its own."""
+    instances: int = 1
+    """How often to start it; `{}` in the command is which."""
     other_queues: tuple[str, ...] = ()
     """What its framework declares besides, with `{}` for the queue's name."""
 
@@ -53,8 +55,8 @@ LIMIT = Contestant(
 )
 FASTSTREAM = Contestant(
     "FastStream",
-    (str(BIN / "faststream"), "run", "bench.peers.faststream_peer:app"),
-    "one process, uvloop, prefetch 256 (as many handlers at once)",
+    (str(BIN / "faststream"), "run", "bench.peers.faststream_peer:app", "--workers", "2"),
+    "2 processes, uvloop, prefetch 256 each (as many handlers at once)",
     10_000,
     {"BENCH_PREFETCH": "256"},
 )
@@ -74,13 +76,14 @@ CELERY = Contestant(
     "Celery",
     (
         *(str(BIN / "celery"), "--app", "bench.peers.celery_peer", "worker"),
-        *("--pool", "prefork", "--concurrency", "4", "--loglevel", "WARNING"),
-        *("--without-gossip", "--without-mingle", "--without-heartbeat"),
+        *("--pool", "threads", "--concurrency", "8", "--hostname", "{}@%h"),
+        *("--loglevel", "WARNING", "--without-gossip", "--without-mingle", "--without-heartbeat"),
     ),
-    "acks_late, 4 processes, prefetch multiplier 64",
-    6_000,
-    {"BENCH_PREFETCH": "64"},
+    "acks_late, 2 processes of 8 threads, prefetch multiplier 16",
+    10_000,
+    {"BENCH_PREFETCH": "16"},
     celery_message,
+    instances=2,
     # Native delayed delivery, which Celery sets up wherever it finds a quorum queue.
     other_queues=tuple(f"celery_delayed_{level}" for level in range(28)),
 )

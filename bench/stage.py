@@ -129,14 +129,17 @@ class Running:
 
     def __init__(self, stage: Stage, number: int = 1) -> None:
         self.stage = stage
-        self._processes = [self._spawn(index) for index in range(number)]
+        self._processes = [
+            self._spawn(index) for index in range(number * stage.contestant.instances)
+        ]
 
     def _spawn(self, index: int) -> "subprocess.Popen[bytes]":
         stage, contestant = self.stage, self.stage.contestant
         environment = os.environ | stage.servers.environment(stage.namespace)
         environment |= {"BENCH_QUEUE": stage.topology.work, **contestant.environment}
         self.log_path = stage.servers.folder / f"{stage.namespace}-{index}.log"
-        return process.spawn(contestant.command, environment=environment, log_path=self.log_path)
+        command = [part.replace("{}", str(index)) for part in contestant.command]
+        return process.spawn(command, environment=environment, log_path=self.log_path)
 
     @property
     def pid(self) -> int:

@@ -1,6 +1,6 @@
-"""Celery: late acknowledgements, a pool of processes.
+"""Celery: late acknowledgements, a pool of threads in each of two workers.
 
-    celery --app bench.peers.celery_peer worker --pool prefork --concurrency 4 …
+    celery --app bench.peers.celery_peer worker --pool threads --concurrency 8 …
 
 As docs "Optimizing" has it for short tasks: a large prefetch multiplier, results ignored; and as
 "Using RabbitMQ" has it for quorum queues and confirms. Events come as arguments of Celery's own
@@ -20,6 +20,7 @@ from kmworker.bus.topology import Topology
 
 app = Celery("assign", broker=str(SETTINGS.broker.url))
 app.conf.update(
+    broker_pool_limit=8,  # a connection for each thread
     broker_native_delayed_delivery_queue_type="classic",
     broker_transport_options={"confirm_publish": True},
     task_acks_late=True,
@@ -43,7 +44,7 @@ app.conf.update(
 
 @functools.cache
 def job() -> Job:
-    """Connect in the process that uses it: a connection must not cross a fork."""
+    """Connect in the process that does the work: with `--pool prefork` that is another one."""
     return Job(SETTINGS, NOW)
 
 

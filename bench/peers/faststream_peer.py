@@ -1,6 +1,6 @@
-"""FastStream on aio-pika: concurrent handlers on one event loop (uvloop, as its command runs it).
+"""FastStream on aio-pika: concurrent handlers, two processes (on uvloop, as its command has it).
 
-    faststream run bench.peers.faststream_peer:app
+    faststream run bench.peers.faststream_peer:app --workers 2
 
 On RabbitMQ each delivery has a task of its own, so the prefetch is how many handlers run at once.
 Publishing has a channel of its own, so that confirms do not queue behind deliveries. A handler
