@@ -117,22 +117,15 @@ class BatchPath:
         arrivals, dead = self.parse([suspect], [])
         return [*dead, *(dead_from(replace(a, attempts=attempts), refusal) for a in arrivals)]
 
-    def run(self, arrivals: Sequence[Arrival], dead: Sequence[Dead]) -> Left:
-        """Steps 3 to 7; returns what is left to do.
+    def begin(self, arrivals: Sequence[Arrival], dead: Sequence[Dead]) -> Flight:
+        """Steps 3 to 5, and step 6 as far as sending.
+
+        The next batch may begin before this one is finished: what this one wrote is on disk,
+        and that one's look-up sees it.
 
         Raises:
             TransientError: some step could not be done now. Nothing is lost: what was not
                 acknowledged may go through all steps again, in any order, any number of times.
-        """
-        flight = self.begin(arrivals, dead)
-        self.finish(flight)
-        return flight.left
-
-    def begin(self, arrivals: Sequence[Arrival], dead: Sequence[Dead]) -> Flight:
-        """Steps 3 to 5, and step 6 as far as sending; raises as `run`.
-
-        The next batch may begin before this one is finished: what this one wrote is on disk,
-        and that one's look-up sees it.
         """
         began = self._clock.monotonic()
         known = self._store.look_up(items_to_look_up(arrival.event for arrival in arrivals))
@@ -145,7 +138,7 @@ class BatchPath:
         return Flight(arrivals, dead, done, left, self._announce(done), began)
 
     def finish(self, flight: Flight) -> None:
-        """Step 6, when the broker has all of it on disk, and step 7; raises as `run`."""
+        """Step 6, when the broker has all of it on disk, and step 7; raises as `begin`."""
         self._tally.count("unrouted", flight.confirms().count(False))
         self._on_step(Step.ANNOUNCE)
         self._settle(flight.done)
