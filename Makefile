@@ -19,7 +19,9 @@ SEED ?=
 # Depend on what is to be installed, so that a changed dependency arrives by itself.
 RUNNABLE := $(VENV)/runnable.stamp
 INSTALLED := $(VENV)/installed.stamp
-MEASURABLE := $(VENV)/measurable.stamp
+# Apart: what the worker is measured against wants other versions of libraries than we would get.
+BENCH_VENV := .venv-bench
+MEASURABLE := $(BENCH_VENV)/measurable.stamp
 
 .DEFAULT_GOAL := help
 .PHONY: bench chaos check clean coverage demo help profile servers simulate soak test transcripts
@@ -57,7 +59,7 @@ transcripts: $(INSTALLED) servers ## Record what commands print now; look at the
 	@git --no-pager diff --stat -- tests/integration/cli/transcripts
 
 bench: $(MEASURABLE) servers ## Measure the worker beside its peers; writes docs/performance.md (ARGS=--full)
-	@$(BIN)/python -m bench $(ARGS)
+	@$(BENCH_VENV)/bin/python -m bench $(ARGS)
 
 profile: $(INSTALLED) servers ## Show where the worker's CPU time goes, step by step
 	@$(BIN)/python -m bench.profiling $(ARGS)
@@ -72,7 +74,7 @@ servers: $(INSTALLED) # Install the servers that the tests need, or say what to 
 	@$(BIN)/python -m tests.servers.install
 
 clean: ## Remove the virtual environment, caches and reports
-	rm -rf $(VENV) build dist .coverage .coverage.* .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(BENCH_VENV) build dist .coverage .coverage.* .hypothesis .import_linter_cache
 	rm -rf .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -93,6 +95,8 @@ $(INSTALLED): $(RUNNABLE)
 	@touch $@
 
 $(MEASURABLE): $(INSTALLED)
-	@echo "installing what the worker is measured against"
-	@$(BIN)/python -m pip install --quiet --group bench
+	@echo "installing what the worker is measured against into $(BENCH_VENV)"
+	@$(PYTHON) -m venv $(BENCH_VENV)
+	@$(BENCH_VENV)/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
+	@$(BENCH_VENV)/bin/python -m pip install --quiet --editable . --group test --group bench
 	@touch $@

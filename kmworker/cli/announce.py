@@ -55,7 +55,7 @@ def announce(
         list[str] | None, typer.Argument(metavar="REF", help="Items, instead of all of them.")
     ] = None,
     *,
-    project: Annotated[str, typer.Option(metavar="P", help="The items' project.")],
+    project: Annotated[str, typer.Option("--project", metavar="P", help="The items' project.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print the numbers as JSON.")] = False,
 ) -> None:
     """Publish stored assignments again: same ids, same bytes.

@@ -61,7 +61,9 @@ def kmworker(
     context: typer.Context,
     config: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Settings, in place of the files searched for."),
+        typer.Option(
+            "--config", metavar="FILE", help="Settings, in place of the files searched for."
+        ),
     ] = None,
     *,
     version: Annotated[

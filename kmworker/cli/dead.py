@@ -88,7 +88,7 @@ def list_(  # noqa: PLR0913  # its options
     since: SinceOption = None,
     before: BeforeOption = None,
     limit: Annotated[
-        int, typer.Option(min=1, metavar="N", help="The oldest, at most so many.")
+        int, typer.Option("--limit", min=1, metavar="N", help="The oldest, at most so many.")
     ] = SHOWN_MOST,
     as_json: JsonOption = False,
 ) -> None:

@@ -61,18 +61,26 @@ def explain(  # noqa: PLR0913  # its options
         ),
     ] = None,
     *,
-    project: Annotated[str | None, typer.Option(metavar="P", help="The item's project.")] = None,
+    project: Annotated[
+        str | None, typer.Option("--project", metavar="P", help="The item's project.")
+    ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="A.B=VALUE", help="A field of data, as in publish."),
     ] = None,
     file: Annotated[
         str | None,
-        typer.Option(metavar="FILE", help="Events, as in publish; explained in their order."),
+        typer.Option(
+            "--file", metavar="FILE", help="Events, as in publish; explained in their order."
+        ),
     ] = None,
     source_encryption: Annotated[
         str | None,
-        typer.Option(metavar="CIPHER/BITS", help="Assume this of the source; none: not encrypted."),
+        typer.Option(
+            "--source-encryption",
+            metavar="CIPHER/BITS",
+            help="Assume this of the source; none: not encrypted.",
+        ),
     ] = None,
     source_state: Annotated[
         SourceState | None, typer.Option(help="Assume this of the source, or of its key.")

@@ -35,11 +35,12 @@ def health(
     context: typer.Context,
     *,
     pid: Annotated[
-        int | None, typer.Option(metavar="PID", help="Look at this process alone.")
+        int | None, typer.Option("--pid", metavar="PID", help="Look at this process alone.")
     ] = None,
     stuck_after: Annotated[
         float,
         typer.Option(
+            "--stuck-after",
             metavar="SECONDS",
             min=1,
             help="How long a worker may be silent, or have events at hand and finish no batch.",

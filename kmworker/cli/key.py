@@ -33,9 +33,10 @@ def export(
     context: typer.Context,
     key_id: Annotated[str, typer.Argument(metavar="KEY-ID", help="Whose DEK to export.")],
     *,
-    project: Annotated[str, typer.Option(metavar="P", help="The key-id's project.")],
+    project: Annotated[str, typer.Option("--project", metavar="P", help="The key-id's project.")],
     output: Annotated[
-        str, typer.Option(metavar="FILE", help="A new file; standard output is refused.")
+        str,
+        typer.Option("--output", metavar="FILE", help="A new file; standard output is refused."),
     ],
 ) -> None:
     """Write a DEK's bytes to a new file of mode 0600.

@@ -15,7 +15,7 @@ __all__ = ["app"]
 
 app = group()
 PathOption = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="Instead of the setting keyring.path.")
+    Path | None, typer.Option("--path", metavar="FILE", help="Instead of the setting keyring.path.")
 ]
 
 

@@ -46,10 +46,13 @@ def publish(  # noqa: PLR0913  # its options
         ),
     ] = None,
     *,
-    project: Annotated[str | None, typer.Option(metavar="P", help="The item's project.")] = None,
+    project: Annotated[
+        str | None, typer.Option("--project", metavar="P", help="The item's project.")
+    ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option(
+            "--settings",
             "--set",
             metavar="A.B=VALUE",
             help="A field of data; JSON if it reads as JSON, ids are text.",
@@ -58,6 +61,7 @@ def publish(  # noqa: PLR0913  # its options
     file: Annotated[
         str | None,
         typer.Option(
+            "--file",
             metavar="FILE",
             help="Whole events, one a line, or one JSON document; -: standard input.",
         ),
@@ -66,7 +70,8 @@ def publish(  # noqa: PLR0913  # its options
         str | None, typer.Option("--id", metavar="ID", help="The event's id, instead of a new one.")
     ] = None,
     source: Annotated[
-        str | None, typer.Option(metavar="S", help=f"The event's source, instead of {SOURCE}.")
+        str | None,
+        typer.Option("--source", metavar="S", help=f"The event's source, instead of {SOURCE}."),
     ] = None,
     no_check: Annotated[
         bool, typer.Option("--no-check", help="Publish even what a worker would refuse.")

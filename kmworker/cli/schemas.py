@@ -20,7 +20,7 @@ app = group()
 )
 def schemas(
     output: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Write the files there.")
+        Path | None, typer.Option("--output", metavar="DIR", help="Write the files there.")
     ] = None,
 ) -> None:
     """Print or write the JSON Schemas and the AsyncAPI document.

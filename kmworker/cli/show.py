@@ -43,7 +43,8 @@ def show(
     name: Annotated[str, typer.Argument(metavar="REF-OR-ID", help="kind:id, key-id or scope-id.")],
     *,
     project: Annotated[
-        str | None, typer.Option(metavar="P", help="Its project; all are searched without.")
+        str | None,
+        typer.Option("--project", metavar="P", help="Its project; all are searched without."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:

@@ -28,7 +28,7 @@ def up(
     context: typer.Context,
     data_dir: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Where data and keyring are kept."),
+        typer.Option("--data-dir", metavar="DIR", help="Where data and keyring are kept."),
     ] = None,
 ) -> None:
     """Run an embedded store and queue and one worker until Ctrl-C.

@@ -117,7 +117,8 @@ def verify(
     context: typer.Context,
     *,
     project: Annotated[
-        str | None, typer.Option(metavar="P", help="Only this project, instead of all.")
+        str | None,
+        typer.Option("--project", metavar="P", help="Only this project, instead of all."),
     ] = None,
     repair: Annotated[
         bool, typer.Option("--repair", help="Rebuild indexes and counters, and nothing else.")

@@ -86,12 +86,13 @@ def list_(  # noqa: PLR0913  # its options
     ] = None,
     *,
     project: Annotated[
-        str | None, typer.Option(metavar="P", help="Only in this project's waiting room.")
+        str | None,
+        typer.Option("--project", metavar="P", help="Only in this project's waiting room."),
     ] = None,
     source: SourceOption = None,
     older_than: OlderOption = None,
     limit: Annotated[
-        int, typer.Option(min=1, metavar="N", help="The oldest, at most so many.")
+        int, typer.Option("--limit", min=1, metavar="N", help="The oldest, at most so many.")
     ] = SHOWN_MOST,
     as_json: JsonOption = False,
 ) -> None:
@@ -130,7 +131,7 @@ def expire(  # noqa: PLR0913  # its options
         list[str] | None, typer.Argument(metavar="[REF]…", help="Items whose events to expire.")
     ] = None,
     *,
-    project: Annotated[str, typer.Option(metavar="P", help="Whose waiting room.")],
+    project: Annotated[str, typer.Option("--project", metavar="P", help="Whose waiting room.")],
     source: SourceOption = None,
     older_than: OlderOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing; say what would.")] = (

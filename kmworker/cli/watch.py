@@ -38,10 +38,10 @@ def watch(
     context: typer.Context,
     *,
     project: Annotated[
-        str | None, typer.Option(metavar="P", help="Only this project's assignments.")
+        str | None, typer.Option("--project", metavar="P", help="Only this project's assignments.")
     ] = None,
     count: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="End after so many.")
+        int | None, typer.Option("--count", metavar="N", min=1, help="End after so many.")
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print announcements as they are, one a line.")
