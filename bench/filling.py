@@ -1,6 +1,5 @@
 """A store with many items, fast: through the worker's own plan and store, without a broker."""
 
-import uuid
 from collections.abc import Callable, Iterable
 from itertools import islice
 
@@ -10,6 +9,7 @@ from kmworker.batch import fold, items_to_look_up
 from kmworker.bootstrap import open_store, read_policy
 from kmworker.clock import SystemClock, rfc3339
 from kmworker.events import Unreadable, parse
+from kmworker.ids import random_id
 from kmworker.message import Original, Outgoing
 from kmworker.plan import Arrival, Fresh
 
@@ -28,15 +28,11 @@ def fill(stage: Stage, events: Iterable[LoadEvent], progress: Callable[[int], No
     while portion := list(islice(waiting, PORTION)):
         arrivals = [_arrival(cloud_event(stage.topology, event)) for event in portion]
         known = parts.store.look_up(items_to_look_up(arrival.event for arrival in arrivals))
-        fresh = Fresh(rfc3339(clock.now()), _random_id, parts.vault.kek_id)
+        fresh = Fresh(rfc3339(clock.now()), random_id, parts.vault.kek_id)
         parts.store.commit(fold(arrivals, known, policy, fresh).writes)
         done += len(portion)
         stage.tick()
         progress(done)
-
-
-def _random_id() -> str:
-    return str(uuid.uuid4())
 
 
 def _arrival(message: Outgoing) -> Arrival:

@@ -5,15 +5,13 @@ the envelope follows from it and from the store's remembered ``source``, so neit
 upgrade nor a setting can change what subscribers saw before.
 """
 
-import json
-import uuid
 from typing import Any, Final
 
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 
+from kmworker.ids import named_id
 from kmworker.message import Outgoing
 from kmworker.model import (
-    NAMESPACE,
     Assignment,
     Cause,
     DataAction,
@@ -29,25 +27,30 @@ __all__ = ["ASSIGNED_TYPE", "announce", "announcement_id", "decode_data", "encod
 ASSIGNED_TYPE: Final = "key-assigned"
 CONTENT_TYPE: Final = "application/cloudevents+json"
 PERSISTENT: Final = 2
+# The members of an enumeration by value: looked up in a tenth of the time of a call to it.
+KINDS: Final = {it.value: it for it in Kind}
+DISPOSITIONS: Final = {it.value: it for it in Disposition}
+DATA_ACTIONS: Final = {it.value: it for it in DataAction}
 
 
 def encode_data(assignment: Assignment) -> bytes:
     """Return the announcement's data; for `none` items without the key's fields."""
     keyed: dict[str, Any] = {}
+    cause = assignment.cause
     if assignment.key_id is not None:
         keyed = {"key_id": assignment.key_id, "scope_id": assignment.scope_id}
     data = {
-        "item": {"kind": assignment.item.kind.value, "id": assignment.item.id},
+        "item": {"kind": assignment.item.kind, "id": assignment.item.id},
         "project_id": assignment.item.project,
         **keyed,
-        "disposition": assignment.disposition.value,
+        "disposition": assignment.disposition,
         "source": _source(assignment.source),
         "node": assignment.node,
-        "encryption": None if assignment.encryption is None else assignment.encryption._asdict(),
-        "data_action": assignment.data_action.value,
+        "encryption": _encryption(assignment.encryption),
+        "data_action": assignment.data_action,
         "reencrypt_from": assignment.reencrypt_from,
         "rule": assignment.rule,
-        "cause": assignment.cause._asdict(),
+        "cause": {"id": cause.id, "source": cause.source, "type": cause.type},
         "assigned_at": assignment.assigned_at,
     }
     return _json(data)
@@ -59,18 +62,17 @@ def decode_data(data: bytes) -> Assignment:
     Raises:
         ValueError, KeyError, TypeError: it is not what `encode_data` writes.
     """
-    fields = json.loads(data)
-    project = fields["project_id"]
-    source, encryption = fields["source"], fields["encryption"]
+    fields = from_json(data)
+    item, source, encryption = fields["item"], fields["source"], fields["encryption"]
     return Assignment(
-        item=Item(project, Kind(fields["item"]["kind"]), fields["item"]["id"]),
-        disposition=Disposition(fields["disposition"]),
+        item=Item(fields["project_id"], KINDS[item["kind"]], item["id"]),
+        disposition=DISPOSITIONS[fields["disposition"]],
         key_id=fields.get("key_id"),
         scope_id=fields.get("scope_id"),
-        source=source and Item(source["project_id"], Kind(source["kind"]), source["id"]),
+        source=source and Item(source["project_id"], KINDS[source["kind"]], source["id"]),
         node=fields["node"],
         encryption=encryption and Encryption(encryption["cipher"], encryption["key_bits"]),
-        data_action=DataAction(fields["data_action"]),
+        data_action=DATA_ACTIONS[fields["data_action"]],
         reencrypt_from=fields["reencrypt_from"],
         rule=fields["rule"],
         cause=Cause(**fields["cause"]),
@@ -82,7 +84,7 @@ def announcement_id(source: str, assignment: Assignment) -> str:
     """Return the CloudEvents id: the same for every announcement of an assignment."""
     item = assignment.item
     parts = (source, item.project, item.ref, str(assignment.key_id))
-    return str(uuid.uuid5(NAMESPACE, "\0".join(parts)))
+    return named_id("\0".join(parts))
 
 
 def announce(held: Held, source: str, exchange: str) -> Outgoing:
@@ -108,7 +110,7 @@ def announce(held: Held, source: str, exchange: str) -> Outgoing:
     )
     return Outgoing(
         exchange=exchange,
-        routing_key=f"{ASSIGNED_TYPE}.{item.kind.value}.{item.project}",
+        routing_key=f"{ASSIGNED_TYPE}.{item.kind}.{item.project}",
         body=head[:-1] + b',"data":' + held.data + b"}",
         properties={
             "content_type": CONTENT_TYPE,
@@ -120,10 +122,16 @@ def announce(held: Held, source: str, exchange: str) -> Outgoing:
     )
 
 
+def _encryption(encryption: Encryption | None) -> dict[str, str | int] | None:
+    if encryption is None:
+        return None
+    return {"cipher": encryption.cipher, "key_bits": encryption.key_bits}
+
+
 def _source(source: Item | None) -> dict[str, str] | None:
     if source is None:
         return None
-    return {"kind": source.kind.value, "id": source.id, "project_id": source.project}
+    return {"kind": source.kind, "id": source.id, "project_id": source.project}
 
 
 def _json(value: object) -> bytes:

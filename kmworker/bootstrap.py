@@ -3,7 +3,6 @@
 import os
 import platform
 import secrets
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from kmworker.bus.topology import Topology
 from kmworker.clock import SystemClock, rfc3339
 from kmworker.crypto import Keyring, KeyringVault
 from kmworker.errors import SetupError
+from kmworker.ids import random_id
 from kmworker.path import BatchPath, Exchanges, Step
 from kmworker.plan import Fresh
 from kmworker.policy import Policy, load_policy
@@ -124,7 +124,7 @@ def build_worker(settings: Settings, on_step: Callable[[Step], None] = lambda _:
         clock=clock,
         tally=tally,
         exchanges=Exchanges(topology.assignments, topology.dead),
-        fresh=lambda: Fresh(rfc3339(clock.now()), _random_id, kek_id),
+        fresh=lambda: Fresh(rfc3339(clock.now()), random_id, kek_id),
         max_attempts=settings.worker.max_attempts,
         on_step=on_step,
     )
@@ -165,10 +165,6 @@ def _anchor(settings: Settings, parts: StoreParts, keep: Keep, worker_id: str) -
     # Only who holds the keyring can say which store an anchor is of.
     identity = parts.vault.check_values(f"anchor/{settings.store.prefix}").values()
     return Anchor(keep, parts.store, worker_id=worker_id, identity=identity)
-
-
-def _random_id() -> str:
-    return str(uuid.uuid4())
 
 
 def _shipped_policy() -> str:

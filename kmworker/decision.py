@@ -4,8 +4,6 @@ Guards stand above rules and rules above wishes. The order of the early returns 
 that precedence, and each says why it stands where it does.
 """
 
-from dataclasses import dataclass
-
 from kmworker.errors import Reason
 from kmworker.events import UNENCRYPTED, Event, RequestedEncryption
 from kmworker.model import (
@@ -28,18 +26,19 @@ from kmworker.policy import (
     action_of,
     circumstances_of,
 )
+from kmworker.values import value
 
 __all__ = ["Already", "Create", "Decision", "Join", "NoKey", "Refuse", "Wait", "decide"]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Already:
     """The item is assigned from this very source: announce that again."""
 
     held: Held
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Create:
     """A new scope: new DEK, new key-id."""
 
@@ -49,7 +48,7 @@ class Create:
     reencrypt_from: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Join:
     """Join the source's scope, by `CLONE` or `REUSE`."""
 
@@ -58,19 +57,19 @@ class Join:
     rule: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class NoKey:
     """The item is not encrypted."""
 
     rule: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Wait:
     """The source is not there yet."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Refuse:
     """A dead letter."""
 
@@ -226,7 +225,7 @@ def _copying(event: Event, source: Held | None) -> tuple[DataAction, str | None]
 
 
 def _default(event: Event, policy: Policy) -> Encryption | None:
-    return policy.default_for(event.item.kind.value, event.volume_type)
+    return policy.default_for(event.item.kind, event.volume_type)
 
 
 def _completed(requested: object, source: Held | None, policy: Policy) -> Encryption | None:

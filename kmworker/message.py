@@ -1,13 +1,15 @@
 """Messages as they come from and go to a broker."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
+
+from kmworker.values import value
 
 __all__ = ["Delivery", "Original", "Outgoing"]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Original:
     """A message as its producer sent it: what is parked, or dead-lettered, unchanged."""
 
@@ -17,7 +19,7 @@ class Original:
     """AMQP basic properties by name; ``application_headers`` included."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Delivery:
     """An event as the broker delivered it, not yet decoded or acknowledged."""
 
@@ -31,7 +33,7 @@ class Delivery:
     """How often it was handed out before without being acknowledged."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Outgoing:
     """A message to publish, persistent and mandatory."""
 

@@ -1,9 +1,10 @@
 """The words of the contract as frozen values: no I/O, no clock, no randomness."""
 
-import uuid
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
+
+from kmworker.ids import named_id
+from kmworker.values import value
 
 __all__ = [
     "Assignment",
@@ -23,10 +24,6 @@ __all__ = [
     "Transport",
     "scope_id_for",
 ]
-
-# The namespace of every name-based UUID (RFC 9562, version 5) that kmworker makes.
-# Changing it would give every scope and every announcement another id.
-NAMESPACE = uuid.UUID("6b6d776f-726b-5572-8000-6b65792d6964")
 
 
 class Kind(StrEnum):
@@ -110,7 +107,7 @@ class Cause(NamedTuple):
     type: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Assignment:
     """The fact that an item uses a key-id; `none` items have neither key nor scope."""
 
@@ -130,7 +127,7 @@ class Assignment:
     """RFC 3339, UTC."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class KeyRecord:
     """A key-id: a name for its scope's DEK that can be deleted or delegated by itself."""
 
@@ -141,7 +138,7 @@ class KeyRecord:
     created_at: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ScopeRecord:
     """All items whose data is encrypted under one DEK."""
 
@@ -157,7 +154,7 @@ class ScopeRecord:
     created_at: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Held:
     """An assigned item, with the key and the scope it stands on."""
 
@@ -170,7 +167,7 @@ class Held:
     """Whether events wait for this item as their source."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Broken:
     """An item whose records fail authentication or contradict each other."""
 
@@ -186,4 +183,4 @@ def scope_id_for(root: Item) -> str:
 
     It is computed, not drawn, so that workers racing on one event meet in one place.
     """
-    return str(uuid.uuid5(NAMESPACE, f"scope/{root.project}/{root.ref}"))
+    return named_id(f"scope/{root.project}/{root.ref}")

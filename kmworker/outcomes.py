@@ -10,6 +10,7 @@ from kmworker.message import Delivery, Original
 from kmworker.model import Held, Item, State
 from kmworker.plan import Arrival, AssignWrite, Entry, Later, ParkWrite, Plan, Repeat, StillWaiting
 from kmworker.ports import Committed, Outcome
+from kmworker.values import value
 
 __all__ = ["Dead", "Done", "Left", "dead_from", "sort_out"]
 
@@ -17,7 +18,7 @@ __all__ = ["Dead", "Done", "Left", "dead_from", "sort_out"]
 MAX_ROUNDS: Final = 50
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Dead:
     """An event on its way to the dead letters."""
 

@@ -6,7 +6,7 @@ announces the same bytes again.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import StrEnum
 
 import structlog
@@ -24,6 +24,7 @@ from kmworker.plan import Arrival, Entry, Fresh
 from kmworker.policy import Policy
 from kmworker.ports import Bus, Confirms, Store, Taken
 from kmworker.tally import Tally
+from kmworker.values import value
 
 __all__ = ["BatchPath", "Exchanges", "Flight", "Step"]
 
@@ -42,7 +43,7 @@ class Step(StrEnum):
     SETTLE = "settle"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Exchanges:
     """Where a worker publishes, and the CloudEvents source it publishes as."""
 
@@ -51,7 +52,7 @@ class Exchanges:
     source: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Flight:
     """A batch that is on disk, and whose assignments are on their way to the broker."""
 
@@ -192,8 +193,7 @@ class BatchPath:
             log.warning("dead letters not counted", error=type(error).__name__)
 
     def _count(self, done: Done) -> None:
-        for held in done.new:
-            self._tally.assigned(held.assignment)
+        self._tally.assigned([held.assignment for held in done.new])
         self._tally.count("repeat", done.repeats)
         self._tally.count("waiting", done.parked)
         now = self._clock.monotonic()

@@ -8,6 +8,7 @@ from kmworker.decision import Refuse
 from kmworker.events import Event
 from kmworker.message import Delivery, Original
 from kmworker.model import Assignment, Held, Item, KeyRecord, ScopeRecord
+from kmworker.values import value
 
 __all__ = [
     "Arrival",
@@ -25,7 +26,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Entry:
     """A parked event that was taken from the waiting room for another try."""
 
@@ -38,7 +39,7 @@ class Entry:
     """Marked past its deadline while its source was absent: it may not be assigned."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Arrival:
     """An event on its way through the steps, and where it came from."""
 
@@ -53,7 +54,7 @@ class Arrival:
     """How often it was planned; more than once where another worker was faster."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Fresh:
     """What a pure fold cannot make for itself."""
 
@@ -64,7 +65,7 @@ class Fresh:
     kek_id: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class AssignWrite:
     """Assign an item, if it is unassigned and its source is still as it was seen."""
 
@@ -77,7 +78,7 @@ class AssignWrite:
     """What the decision rests on, if it is in the same project."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ParkWrite:
     """Put an event into its source's waiting room, if the source is still absent."""
 
@@ -90,19 +91,19 @@ class ParkWrite:
 Write = AssignWrite | ParkWrite
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Repeat:
     """Nothing to write: the item was assigned before, from the same source."""
 
     held: Held
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class StillWaiting:
     """A parked event whose source is not there after all."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Later:
     """A refusal that rests on what is not committed yet: look up and decide again."""
 

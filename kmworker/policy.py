@@ -5,9 +5,10 @@ or one that cannot be carried out, is found at start and not by an event.
 """
 
 import tomllib
+from collections.abc import Callable
 from enum import StrEnum
 from fnmatch import fnmatchcase
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Annotated, Final, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
@@ -32,6 +33,8 @@ Globs = Annotated[tuple[Glob, ...], BeforeValidator(_as_list), Field(min_length=
 ANY: Final[tuple[str, ...]] = ("*",)
 
 MAX_DEK_BITS: Final = 4_096
+# Answers that a policy remembers. A project's name is among the questions, hence a bound.
+REMEMBERED: Final = 4_096
 BITS_PER_BYTE: Final = 8
 
 
@@ -159,18 +162,38 @@ class Policy(_Table):
 
     def first_match(self, circumstances: Circumstances) -> Rule | None:
         """Return the rule that decides."""
-        return next((rule for rule in self.rule if rule.matches(circumstances)), None)
+        return self._first_match(circumstances)
 
     def listed(self, cipher: str) -> Cipher | None:
         """Return what the policy says of a cipher."""
-        return next((entry for entry in self.cipher if entry.name == cipher), None)
+        return self._ciphers.get(cipher)
 
     def default_for(self, kind: str, volume_type: str | None) -> Encryption | None:
         """Return the default encryption of a kind and volume type; None: not encrypted."""
-        for entry in self.default_encryption:
-            if _any(entry.kind, kind) and _any(entry.volume_type, volume_type or ""):
-                return self._encryption_of(entry)
-        return None
+        return self._default_for(kind, volume_type or "")
+
+    @cached_property
+    def _first_match(self) -> Callable[[Circumstances], Rule | None]:
+        @lru_cache(REMEMBERED)
+        def first_match(circumstances: Circumstances) -> Rule | None:
+            return next((rule for rule in self.rule if rule.matches(circumstances)), None)
+
+        return first_match
+
+    @cached_property
+    def _ciphers(self) -> dict[str, Cipher]:
+        return {entry.name: entry for entry in self.cipher}
+
+    @cached_property
+    def _default_for(self) -> Callable[[str, str], Encryption | None]:
+        @lru_cache(REMEMBERED)
+        def default_for(kind: str, volume_type: str) -> Encryption | None:
+            for entry in self.default_encryption:
+                if _any(entry.kind, kind) and _any(entry.volume_type, volume_type):
+                    return self._encryption_of(entry)
+            return None
+
+        return default_for
 
     def _encryption_of(self, entry: DefaultEncryption) -> Encryption | None:
         cipher = self.listed(entry.cipher)
@@ -183,11 +206,11 @@ def circumstances_of(event: Event, cipher: str) -> Circumstances:
     """Return what the rules see of an event whose item would use ``cipher``."""
     return Circumstances(
         event=event.cause.type,
-        source=ABSENT if event.derived_from is None else event.derived_from.kind.value,
+        source=ABSENT if event.derived_from is None else event.derived_from.kind,
         project=event.item.project,
         volume_type=event.volume_type or "",
         cipher=cipher,
-        transport=ABSENT if event.transport is None else event.transport.value,
+        transport=ABSENT if event.transport is None else event.transport,
     )
 
 

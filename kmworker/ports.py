@@ -5,7 +5,6 @@ words by the same tests.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
@@ -14,6 +13,7 @@ from kmworker.message import Delivery, Original, Outgoing
 from kmworker.model import Assignment, Item, Place, ScopeRecord, State
 from kmworker.plan import Entry, Write
 from kmworker.tally import QueueCounts, Report
+from kmworker.values import value
 
 __all__ = [
     "Bus",
@@ -114,7 +114,7 @@ class Outcome(Enum):
     """`waiting.max` events wait in this project."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Committed:
     """The result of a write: for an assigned item, what is stored, whoever wrote it."""
 
@@ -124,7 +124,7 @@ class Committed:
     has_waiting: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Taken:
     """A waiting event, or what is wrong with it."""
 
@@ -134,7 +134,7 @@ class Taken:
     """Why its record cannot be trusted; then ``original`` is the record itself."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Swept:
     """What a sweep over part of a project's waiting room found."""
 

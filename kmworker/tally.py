@@ -1,7 +1,7 @@
 """What a worker counts about itself, for dashboards and logs."""
 
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -62,27 +62,20 @@ class Tally:
     _minute: Counter[str] = field(default_factory=Counter)
     _minute_began: float = 0.0
     _latencies_ms: deque[float] = field(default_factory=lambda: deque(maxlen=LATENCIES_KEPT))
-    _feed: deque[dict[str, str]] = field(default_factory=lambda: deque(maxlen=FEED_KEPT))
+    _feed: deque[Assignment | dict[str, str]] = field(
+        default_factory=lambda: deque(maxlen=FEED_KEPT)
+    )
 
     def count(self, what: str, number: int = 1) -> None:
         """Add to one of `COUNTED`, or to a counter of the worker's own."""
         self.totals[what] += number
         self._minute[what] += number
 
-    def assigned(self, assignment: Assignment) -> None:
-        """Note a new assignment."""
-        self.count(assignment.disposition.value)
-        self._feed.append(
-            {
-                "what": "assignment",
-                "project": assignment.item.project,
-                "item": assignment.item.ref,
-                "disposition": assignment.disposition.value,
-                "key_id": assignment.key_id or "",
-                "rule": assignment.rule,
-                "at": assignment.assigned_at,
-            }
-        )
+    def assigned(self, assignments: Sequence[Assignment]) -> None:
+        """Note new assignments."""
+        for disposition, number in Counter(it.disposition for it in assignments).items():
+            self.count(disposition.value, number)
+        self._feed.extend(assignments)
 
     def dead(self, refusal: Refuse, event_id: str, event_type: str, dead_at: str) -> None:
         """Note a dead letter."""
@@ -104,7 +97,7 @@ class Tally:
 
     def feed(self) -> list[dict[str, str]]:
         """Hand over what is new for the feed."""
-        new = list(self._feed)
+        new = [_told(it) if isinstance(it, Assignment) else it for it in self._feed]
         self._feed.clear()
         return new
 
@@ -129,6 +122,18 @@ class Tally:
         self._latencies_ms.clear()
         self._minute_began = self.clock.monotonic()
         return numbers
+
+
+def _told(assignment: Assignment) -> dict[str, str]:
+    return {
+        "what": "assignment",
+        "project": assignment.item.project,
+        "item": assignment.item.ref,
+        "disposition": assignment.disposition.value,
+        "key_id": assignment.key_id or "",
+        "rule": assignment.rule,
+        "at": assignment.assigned_at,
+    }
 
 
 def _quantile(ordered: list[float], fraction: float) -> float:

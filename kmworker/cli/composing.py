@@ -1,7 +1,6 @@
 """Events from words on the command line, or from a file of them."""
 
 import json
-import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from time import time
@@ -12,6 +11,7 @@ import typer
 from kmworker.cli.program import misused
 from kmworker.clock import rfc3339
 from kmworker.events import EVENT_TYPES, UNKNOWN_TYPE, Event, Unreadable, parse
+from kmworker.ids import random_id
 from kmworker.message import Outgoing
 
 __all__ = ["SOURCE", "Draft", "Words", "composed", "drafts_of", "event_types", "read_drafts"]
@@ -86,7 +86,7 @@ def composed(words: Words) -> Draft:
         misused("--project is missing")
     document: dict[str, Any] = {
         "specversion": "1.0",
-        "id": words.event_id or str(uuid.uuid4()),
+        "id": words.event_id or random_id(),
         "source": words.source or SOURCE,
         "type": words.event_type,
         "time": rfc3339(time()),
@@ -134,7 +134,7 @@ def _draft(where: str, body: bytes) -> Draft:
     if not event_type or len(event_type.encode(errors="replace")) > MAX_ROUTING_KEY_BYTES:
         event_type = UNKNOWN_TYPE
     # Returned messages are told apart by this, so it is never empty, and fits its property.
-    return Draft(where, body, event_id[:MAX_ROUTING_KEY_BYTES] or str(uuid.uuid4()), event_type)
+    return Draft(where, body, event_id[:MAX_ROUTING_KEY_BYTES] or random_id(), event_type)
 
 
 def _set(document: dict[str, Any], setting: str) -> None:

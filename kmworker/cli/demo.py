@@ -9,7 +9,6 @@ import os
 import shutil
 import sys
 import time
-import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -24,6 +23,7 @@ from kmworker.cli.output import console, line, note
 from kmworker.cli.program import examples, group
 from kmworker.crypto import Keyring, KeyringVault
 from kmworker.errors import BrokerUnavailable
+from kmworker.ids import random_id
 from kmworker.message import Original, Outgoing
 from kmworker.sample import SAMPLE, SOURCE, SampleEvent
 from kmworker.settings import BrokerSettings, StoreSettings
@@ -119,7 +119,7 @@ def _send(broker: BrokerSettings, topology: Topology) -> None:
 def _message(event: SampleEvent, topology: Topology) -> Outgoing:
     document = {
         "specversion": "1.0",
-        "id": str(uuid.uuid4()),
+        "id": random_id(),
         "source": SOURCE,
         "type": event.type,
         "data": event.data,

@@ -5,7 +5,6 @@ object again says the same thing again, and no retry can turn one event into two
 """
 
 import json
-import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from typing import Any, ClassVar, TypeAlias
 
 from kmworker.clock import rfc3339
 from kmworker.events import RequestedEncryption, Unencrypted
+from kmworker.ids import random_id
 from kmworker.model import Disposition, Encryption, Item, Transport
 
 __all__ = ["Encrypted", "LifecycleEvent", "ReplicaAdded", "SnapshotTaken", "VolumeCreated"]
@@ -27,7 +27,7 @@ def _now() -> str:
 
 
 def _new_id() -> str:
-    return str(uuid.uuid4())
+    return random_id()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

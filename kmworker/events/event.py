@@ -1,11 +1,11 @@
 """What a lifecycle event says, whatever it looked like on the wire."""
 
-from dataclasses import dataclass
 from enum import Enum
 from typing import Final, NamedTuple
 
 from kmworker.errors import Reason
 from kmworker.model import Cause, Disposition, Item, Transport
+from kmworker.values import value
 
 __all__ = [
     "UNENCRYPTED",
@@ -36,7 +36,7 @@ class RequestedEncryption(NamedTuple):
     key_bits: int | None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Event:
     """A lifecycle event, reduced to what a decision needs."""
 
@@ -52,7 +52,7 @@ class Event:
     size_bytes: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Unreadable:
     """An event that cannot be taken, with what could be read of its name."""
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 
 from kmworker.announcement import decode_data, encode_data
 from kmworker.errors import PermanentError, Reason
@@ -38,6 +38,7 @@ __all__ = [
 
 RECORD_VERSION = 1
 KINDS = {kind.value: kind for kind in Kind}
+KEY_STATES = {state.value: state for state in KeyState}
 ITEM_HEAD = b'{"data":'
 ITEM_TAIL = b',"state":"active"'
 
@@ -59,7 +60,7 @@ class RecordCodec:
         """Return the key-id's sealed record."""
         body = {
             "scope_id": key.scope_id,
-            "state": key.state.value,
+            "state": key.state,
             "cloned_from": key.cloned_from,
             "created_at": key.created_at,
             "version": RECORD_VERSION,
@@ -181,7 +182,7 @@ class RecordCodec:
         return self._vault.seal(place, to_json(body)[:-1])
 
     def _open(self, place: Place, record: bytes) -> dict[str, Any]:
-        fields: dict[str, Any] = json.loads(self._vault.check_seal(place, record) + b"}")
+        fields: dict[str, Any] = from_json(self._vault.check_seal(place, record) + b"}")
         return fields
 
 
@@ -207,7 +208,7 @@ def key_in(key_id: str, fields: Mapping[str, Any]) -> KeyRecord:
     return KeyRecord(
         key_id=key_id,
         scope_id=fields["scope_id"],
-        state=KeyState(fields["state"]),
+        state=KEY_STATES[fields["state"]],
         cloned_from=fields["cloned_from"],
         created_at=fields["created_at"],
     )
@@ -240,7 +241,7 @@ def encode_write(codec: RecordCodec, vault: Vault, write: AssignWrite) -> tuple[
         b"A",
         assignment.item.ref,
         record,
-        assignment.disposition.value,
+        assignment.disposition,
         assignment.scope_id or "",
         assignment.key_id or "",
         b"" if write.key is None else codec.key(project, write.key),
@@ -259,7 +260,7 @@ def expected_state(source: Held) -> str:
     # The script compares raw JSON text, so the cipher is escaped as it is stored.
     cipher = json.dumps(encryption.cipher, ensure_ascii=False)[1:-1]
     return (
-        f"{source.key.key_id} {source.key.scope_id} {source.key.state.value}"
+        f"{source.key.key_id} {source.key.scope_id} {source.key.state}"
         f" {source.scope.dek_id} {cipher} {encryption.key_bits}"
     )
 

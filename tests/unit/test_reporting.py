@@ -76,7 +76,7 @@ def test_a_report_says_who_where_and_how_it_goes() -> None:
 
 def test_the_feed_tells_each_thing_once() -> None:
     desk = Desk()
-    desk.tally.assigned(assignment_of(volume_item("v")))
+    desk.tally.assigned([assignment_of(volume_item("v"))])
     desk.tally.dead(Refuse(Reason.CONFLICT, "from elsewhere"), "e1", "volume-created", "now")
     desk.reporter.report_if_due()
     desk.clock.advance(2)
@@ -108,7 +108,7 @@ def test_the_last_report_tells_what_is_left() -> None:
     desk = Desk()
     desk.reporter.report_if_due()
     desk.tally.count("reuse", 4)
-    desk.tally.assigned(assignment_of(volume_item("v")))
+    desk.tally.assigned([assignment_of(volume_item("v"))])
     desk.reporter.last()
     last = desk.written[-1]
     assert last.fields["state"] == "stopped"

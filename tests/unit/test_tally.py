@@ -139,7 +139,7 @@ def test_everything_counted_is_in_the_minute_and_the_totals(tally: Tally, what: 
 
 
 def test_an_assignment_counts_by_its_disposition_and_is_fed(tally: Tally) -> None:
-    tally.assigned(assignment_of(volume()))
+    tally.assigned([assignment_of(volume())])
     assert numbers_of(tally)["create"] == 1
     assert tally.feed() == [
         {
@@ -155,7 +155,7 @@ def test_an_assignment_counts_by_its_disposition_and_is_fed(tally: Tally) -> Non
 
 
 def test_an_unencrypted_item_is_fed_without_a_key_id(tally: Tally) -> None:
-    tally.assigned(assignment_of(volume(), encryption=None))
+    tally.assigned([assignment_of(volume(), encryption=None)])
     assert numbers_of(tally)["none"] == 1
     (entry,) = tally.feed()
     assert (entry["disposition"], entry["key_id"]) == ("none", "")
@@ -177,7 +177,7 @@ def test_a_dead_letter_counts_and_is_fed(tally: Tally) -> None:
 
 
 def test_the_feed_is_handed_over_once(tally: Tally) -> None:
-    tally.assigned(assignment_of(volume()))
+    tally.assigned([assignment_of(volume())])
     assert len(tally.feed()) == 1
     assert tally.feed() == []
 
@@ -237,7 +237,7 @@ def test_a_busy_minutes_latencies_take_no_more_room_than_a_percentile_needs(tall
 
 def test_a_feed_that_nobody_takes_keeps_the_latest(tally: Tally) -> None:
     for number in range(FEED_KEPT + 5):
-        tally.assigned(assignment_of(volume(f"v{number}")))
+        tally.assigned([assignment_of(volume(f"v{number}"))])
     feed = tally.feed()
     assert len(feed) == FEED_KEPT
     assert (feed[0]["item"], feed[-1]["item"]) == ("volume:v5", f"volume:v{FEED_KEPT + 4}")
