@@ -5,6 +5,7 @@ they are not. The connection is then lost, the message comes again, and one prod
 has stopped all workers. So deliveries are read here, and nothing in them can raise.
 """
 
+import struct
 from collections.abc import Callable, Iterable
 from struct import unpack_from
 from typing import Any, Final, NamedTuple
@@ -28,6 +29,13 @@ PROPERTIES_AT: Final = 12
 FRAME_SHARE: Final = 2
 MAX_TABLE_DEPTH: Final = 32
 MAX_TIMESTAMP: Final = 2**63 - 1
+
+# In the order in which they are written, each with its bit.
+PLAIN: Final = (
+    ("content_type", 1 << 15), ("delivery_mode", 1 << 12), ("message_id", 1 << 7),
+    ("type", 1 << 5), ("app_id", 1 << 3),
+)  # fmt: skip
+PLAIN_FLAGS: Final = sum(bit for _name, bit in PLAIN)
 
 FrameHandler = Callable[[tuple[int, int, Any]], bool]
 
@@ -116,6 +124,9 @@ def delivery_frames(
 
 
 def _properties(payload: bytes, max_bytes: int) -> dict[str, Any]:
+    plain = _plain(payload)
+    if plain is not None and len(payload) <= max_bytes:
+        return plain
     try:
         return _publishable(payload, max_bytes)
     except Exception as error:  # noqa: BLE001  # py-amqp raises whatever its parsers raise
@@ -135,6 +146,30 @@ def _publishable(payload: bytes, max_bytes: int) -> dict[str, Any]:
     if properties.get("timestamp", 0) > MAX_TIMESTAMP:
         del properties["timestamp"]
     return properties
+
+
+def _plain(payload: bytes) -> dict[str, Any] | None:
+    """Return the properties if they are among the few that most producers set.
+
+    py-amqp takes three times as long, and does what is left.
+    """
+    properties: dict[str, Any] = {}
+    at = PROPERTIES_AT + 2
+    try:
+        (flags,) = unpack_from(">H", payload, PROPERTIES_AT)
+        if flags & ~PLAIN_FLAGS:
+            return None
+        for name, bit in PLAIN:
+            if flags & bit and name == "delivery_mode":
+                properties[name] = payload[at]
+                at += 1
+            elif flags & bit:
+                start = at + 1
+                at = start + payload[at]
+                properties[name] = payload[start:at].decode()
+    except (IndexError, UnicodeDecodeError, struct.error):
+        return None
+    return properties if at == len(payload) else None
 
 
 def _is_deep(value: object, levels: int) -> bool:

@@ -133,7 +133,7 @@ class Publisher:
         """Leave without a word, in the middle of whatever it was."""
         self._link.discard()
 
-    def _send(self, sent: Sent, index: int, content: Message) -> None:
+    def _send(self, sent: Sent, index: int, content: Outgoing | Message) -> None:
         message = sent.messages[index]
         self._sequence += 1
         self._unconfirmed[self._sequence] = sent, index
@@ -203,9 +203,10 @@ class Publisher:
                 return
 
 
-def _content(message: Outgoing) -> Message:
+def _content(message: Outgoing) -> Outgoing | Message:
+    if "application_headers" not in message.properties:
+        return message
     content = Message(message.body, **message.properties)
-    if "application_headers" in message.properties:
-        # What cannot be encoded shows here, and is not taken for a lost connection.
-        content._serialize_properties()  # noqa: SLF001
+    # What cannot be encoded shows here, and is not taken for a lost connection.
+    content._serialize_properties()  # noqa: SLF001
     return content

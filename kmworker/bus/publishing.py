@@ -19,28 +19,14 @@ HEADER: Final = Struct(">BHIHHQH")
 BODY_HEAD: Final = Struct(">BHI")
 METHOD, CONTENT_HEADER, BODY = 1, 2, 3
 FRAME_END: Final = b"\xce"
-# Bit and place of each property, in the order in which they are written.
+# Bit of each property, in the order in which they are written.
 CONTENT_TYPE, DELIVERY_MODE, MESSAGE_ID, TYPE, APP_ID = 1 << 15, 1 << 12, 1 << 7, 1 << 5, 1 << 3
 KNOWN: Final = frozenset({"content_type", "delivery_mode", "message_id", "type", "app_id"})
 SHORT_MOST: Final = 255
 MANDATORY: Final = b"\x01"
 
-
-def _short(text: object) -> bytes | None:
-    """Return a short string with its length before it; None if it is not one."""
-    if not isinstance(text, str):
-        return None
-    data = text.encode()
-    return bytes((len(data),)) + data if len(data) <= SHORT_MOST else None
-
-
-# Of these there are a few, and each message has the same again.
-_familiar = lru_cache(maxsize=64)(_short)
-SHORT_STRINGS: Final = (
-    ("message_id", MESSAGE_ID, _short),
-    ("type", TYPE, _familiar),
-    ("app_id", APP_ID, _familiar),
-)
+Around = tuple[int, bytes, bytes]
+"""Flags of the properties that messages have in common, and these, before and after the id."""
 
 
 def publish_frames(
@@ -60,39 +46,64 @@ def publish_frames(
     _ticket, exchange, routing_key, mandatory, immediate = arguments
     if immediate or not mandatory or not properties.keys() <= KNOWN:
         return None
-    packed = _properties(properties)
-    names = _familiar(exchange), _short(routing_key)
-    if packed is None or None in names:
+    get = properties.get
+    around = _around(get("content_type"), get("delivery_mode"), get("type"), get("app_id"))
+    message_id = _short(get("message_id", ""))
+    to, key = _familiar(exchange), _short(routing_key)
+    if around is None or message_id is None or to is None or key is None:
         return None
-    flags, values = packed
-    method = b"".join([*names, MANDATORY])  # type: ignore[list-item]  # None was looked for
+    flags, before, after = around
+    if "message_id" in properties:
+        flags |= MESSAGE_ID
+        before += message_id
     return b"".join(
         (
-            METHOD_HEAD.pack(METHOD, channel, 6 + len(method), *Basic.Publish, 0),
-            method,
+            METHOD_HEAD.pack(METHOD, channel, 7 + len(to) + len(key), *Basic.Publish, 0),
+            to,
+            key,
+            MANDATORY,
             FRAME_END,
             HEADER.pack(
-                CONTENT_HEADER, channel, 14 + len(values), Basic.CLASS_ID, 0, len(body), flags
+                CONTENT_HEADER, channel, 14 + len(before) + len(after), Basic.CLASS_ID, 0,
+                len(body), flags,
             ),
-            values,
+            before,
+            after,
             FRAME_END,
             *((BODY_HEAD.pack(BODY, channel, len(body)), body, FRAME_END) if body else ()),
         )
-    )
+    )  # fmt: skip
 
 
-def _properties(properties: Mapping[str, Any]) -> tuple[int, bytes] | None:
-    flags, parts = 0, []
-    if "content_type" in properties:
-        flags |= CONTENT_TYPE
-        parts.append(_familiar(properties["content_type"]))
-    if "delivery_mode" in properties:
-        flags |= DELIVERY_MODE
-        parts.append(bytes((properties["delivery_mode"],)))
-    for name, bit, pack in SHORT_STRINGS:
-        if name in properties:
-            flags |= bit
-            parts.append(pack(properties[name]))
-    if None in parts:
+def _short(text: object) -> bytes | None:
+    """Return a short string with its length before it; None if it is not one."""
+    if not isinstance(text, str):
         return None
-    return flags, b"".join(part for part in parts if part is not None)
+    data = text.encode()
+    return bytes((len(data),)) + data if len(data) <= SHORT_MOST else None
+
+
+# Of these there are a few, and each message has the same again.
+_familiar = lru_cache(maxsize=64)(_short)
+
+
+@lru_cache(maxsize=64)
+def _around(
+    content_type: object, delivery_mode: int | None, kind: object, app_id: object
+) -> Around | None:
+    mode = None if delivery_mode is None else bytes((delivery_mode,))
+    parts = {
+        CONTENT_TYPE: b"" if content_type is None else _short(content_type),
+        DELIVERY_MODE: mode or b"",
+        TYPE: b"" if kind is None else _short(kind),
+        APP_ID: b"" if app_id is None else _short(app_id),
+    }
+    written = {bit: part for bit, part in parts.items() if part is not None}
+    if len(written) < len(parts):
+        return None
+    flags = sum(bit for bit, part in written.items() if part)
+    return (
+        flags,
+        written[CONTENT_TYPE] + written[DELIVERY_MODE],
+        written[TYPE] + written[APP_ID],
+    )

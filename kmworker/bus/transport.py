@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import amqp.connection
 import amqp.transport
+from amqp.basic_message import Message
 from amqp.exceptions import UnexpectedFrame
 from amqp.spec import Basic
 from kombu.transport import pyamqp
@@ -139,7 +140,7 @@ class _Channel(pyamqp.Channel):
         content: Any = None,
         **rest: Any,
     ) -> Any:
-        """Send a method, and the message that belongs to it."""
+        """Send a method, and what belongs to it: anything with a body and properties."""
         if content is not None and sig == Basic.Publish:
             connection = self.connection
             body, properties = content.body, content.properties
@@ -150,6 +151,8 @@ class _Channel(pyamqp.Channel):
                     # What py-amqp counts to know that no heartbeat is due.
                     connection.bytes_sent += 1
                     return None
+            if not isinstance(content, Message):
+                content = Message(body, **properties)
         return super().send_method(sig, format, args, content, **rest)
 
 

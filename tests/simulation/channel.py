@@ -135,7 +135,8 @@ class SimulatedChannel:
             # Which is how `Inspection` asks for a right: the broker refuses that in any case.
             self._connection.call("publish in vain", self._refuse)
         # As py-amqp does; what cannot be encoded fails before anything is written.
-        content._serialize_properties()
+        if isinstance(content, Content):
+            content._serialize_properties()
         self._server.session.is_publishing = True
         body = content.body if isinstance(content.body, bytes) else content.body.encode()
         frame = Publish(self._server.number, exchange, routing_key, body, dict(content.properties))

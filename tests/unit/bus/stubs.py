@@ -5,6 +5,8 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+from amqp import Message
+
 from kmworker.bus.link import Link
 from kmworker.message import Outgoing
 from kmworker.settings import BrokerSettings
@@ -70,7 +72,8 @@ class StubBroker:
         if not self.confirming:
             # What py-amqp says of a connection that is gone.
             raise AttributeError("'NoneType' object has no attribute 'frame_writer'")
-        content._serialize_properties()
+        if isinstance(content, Message):
+            content._serialize_properties()
         self.published.append(content.body)
 
     def corked(self) -> AbstractContextManager[None]:

@@ -1,13 +1,14 @@
 """Deliveries read from their frames: whatever stands in them, the event comes through."""
 
 from collections.abc import Iterable
-from struct import pack
+from struct import error, pack
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from amqp.basic_message import Message
 from amqp.exceptions import UnexpectedFrame
+from amqp.spec import Basic
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -172,6 +173,29 @@ UNUSABLE = {
 def test_an_event_beside_unusable_properties_comes_through_without_them(name: str) -> None:
     delivery = read_one(deliver(b"event", tag=5, header=UNUSABLE[name]))
     assert delivery == RawDelivery(5, False, "volume-created", {}, b"event")
+
+
+@given(
+    flags=st.lists(st.sampled_from([1 << 15, 1 << 12, 1 << 7, 1 << 5, 1 << 3]), unique=True).map(
+        sum
+    ),
+    rest=st.one_of(
+        st.binary(max_size=60),
+        st.lists(st.text(max_size=9), max_size=5).map(
+            lambda texts: b"".join(bytes([len(t.encode())]) + t.encode() for t in texts)
+        ),
+    ),
+)
+def test_plain_properties_are_those_that_py_amqp_reads(flags: int, rest: bytes) -> None:
+    header = pack(">H", flags) + rest
+    theirs = Message()
+    try:
+        theirs._load_properties(Basic.Deliver[0], header, 0)
+    except (IndexError, UnicodeDecodeError, error):
+        expected = {}
+    else:
+        expected = theirs.properties
+    assert read_one(deliver(b"event", header=header)).properties == expected
 
 
 def test_properties_take_at_most_half_of_the_brokers_largest_frame() -> None:
