@@ -32,6 +32,9 @@ from kmworker.tally import Tally
 from kmworker.waiting import Sweeper
 from kmworker.worker import Worker
 
+# One whose assignments are stored, one that is written, one that is read.
+BATCHES_AT_HAND = 3
+
 __all__ = ["StoreParts", "build_worker", "open_anchor", "open_store", "read_policy"]
 
 
@@ -113,7 +116,9 @@ def build_worker(settings: Settings, on_step: Callable[[Step], None] = lambda _:
     worker_id = f"{platform.node()}-{os.getpid()}-{secrets.token_hex(3)}"
     parts = open_store(settings, worker_id, Gate())
     batch_max = settings.worker.batch_max
-    bus = open_bus(settings.broker, prefetch=2 * batch_max, name=f"kmworker {worker_id}")
+    bus = open_bus(
+        settings.broker, prefetch=BATCHES_AT_HAND * batch_max, name=f"kmworker {worker_id}"
+    )
     tally = Tally(clock)
     topology = Topology(settings.broker.namespace)
     kek_id = parts.vault.kek_id

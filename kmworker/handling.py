@@ -1,9 +1,9 @@
-"""Batches on their way: two in flight, and what to do when one fails.
+"""Batches on their way: three at a time, and what to do when one fails.
 
-While the broker stores one batch's assignments, the next one is looked up and committed.
-Nothing of a batch is acknowledged before its own confirms, nor before the batch ahead of
-it. A batch that fails as a whole is split until the one event that causes it stands
-alone, so that no event suffers for its neighbour.
+While the broker stores one batch's assignments, the store writes the next one, and the
+one after that is received and read. Nothing of a batch is acknowledged before its own
+confirms, nor before the batch ahead of it. A batch that fails as a whole is split until
+the one event that causes it stands alone, so that no event suffers for its neighbour.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,7 +18,7 @@ from kmworker.decision import Refuse
 from kmworker.errors import PermanentError, SetupError, TransientError, WaitingRoomFull
 from kmworker.message import Delivery
 from kmworker.outcomes import Dead, Left, dead_from
-from kmworker.path import BatchPath, Flight, too_many
+from kmworker.path import BatchPath, Flight, Written, too_many
 from kmworker.plan import Arrival, Entry
 from kmworker.ports import Store, Taken
 from kmworker.tally import Tally
@@ -48,11 +48,12 @@ class Handling:
         self._clock = clock
         self._max_attempts = max_attempts
         self._carried: list[Arrival] = []
+        self._written: Written | None = None
         self._flight: Flight | None = None
 
     def __bool__(self) -> bool:
         """Say whether anything is at hand."""
-        return bool(self._carried or self._flight)
+        return bool(self._carried or self._written or self._flight)
 
     @property
     def carried(self) -> int:
@@ -64,7 +65,7 @@ class Handling:
         return _entries(self._carried)
 
     def handle(self, deliveries: Sequence[Delivery], taken: Sequence[Taken]) -> None:
-        """Begin a batch, with what was carried over, and finish the one before it.
+        """Begin a batch, with what was carried over, and bring those before it one stage on.
 
         Raises:
             TransientError: a server is away; `drop` is to be called.
@@ -74,19 +75,18 @@ class Handling:
         arrivals = [*carried, *arrivals]
         with self._given_back(arrivals, dead):
             try:
-                flight = self._path.begin(arrivals, dead)
+                asked = self._path.ask(arrivals, dead)
+                self._advance()
+                self._written = self._path.write(asked)
             except (TransientError, SetupError):
                 raise
             except Exception as error:  # noqa: BLE001  # whatever it is, only one event may suffer
                 self.finish()
                 self._halve(arrivals, dead, error)
                 return
-            before, self._flight = self._flight, flight
-            self._take_up(flight.left)
-        self._finish(before)
-        # What waits is in the waiting room until it is settled, and would be taken again.
-        if flight.left.full or _entries([*arrivals, *dead]):
-            self.finish()
+            # What waits is in the waiting room until it is settled, and would be taken again.
+            if _entries([*arrivals, *dead]):
+                self.finish()
 
     def handle_apart(self, deliveries: Sequence[Delivery], taken: Sequence[Taken] = ()) -> None:
         """Bring a batch through all steps, with no other in flight."""
@@ -116,15 +116,15 @@ class Handling:
         self._store.forget_attempts(digest)
 
     def finish(self) -> None:
-        """Settle the batch that is in flight, if there is one."""
-        flight, self._flight = self._flight, None
-        self._finish(flight)
+        """Settle every batch that is under way."""
+        self._advance()
+        self._advance()
 
     def drop(self) -> None:
         """Let go of what is at hand: it comes again."""
         self.ready.give_back(self.entries())
         self._carried = []
-        self._flight = None
+        self._written = self._flight = None
 
     def forget_channel(self) -> None:
         """Let go of what came on a channel that is gone: the broker delivers it again."""
@@ -139,6 +139,25 @@ class Handling:
         except TransientError:
             self.ready.give_back(_entries([*arrivals, *dead]))
             raise
+
+    def _advance(self) -> None:
+        """Announce the batch that is written, and settle the one that was announced before."""
+        written, self._written = self._written, None
+        before, self._flight = self._flight, None
+        if written is not None:
+            try:
+                self._flight = self._path.announce(written)
+            except (TransientError, SetupError):
+                raise
+            except Exception as error:  # noqa: BLE001  # as in `handle`
+                # Acknowledged strictly in order.
+                self._finish(before)
+                self._halve(written.asked.arrivals, written.asked.dead, error)
+                return
+            self._take_up(self._flight.left)
+        self._finish(before)
+        if self._flight is not None and self._flight.left.full:
+            self._advance()
 
     def _finish(self, flight: Flight | None) -> None:
         if flight is None:
@@ -156,7 +175,7 @@ class Handling:
     def _split(self, arrivals: Sequence[Arrival], dead: Sequence[Dead]) -> None:
         """Run a batch; if it fails as a whole, its halves, down to the one event at fault."""
         try:
-            flight = self._path.begin(arrivals, dead)
+            flight = self._path.announce(self._path.write(self._path.ask(arrivals, dead)))
             self._settle(flight)
         except (TransientError, SetupError):
             raise

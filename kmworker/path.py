@@ -5,7 +5,7 @@ anywhere leaves the event with the broker. Its redelivery finds the assignment a
 announces the same bytes again.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from enum import StrEnum
 
@@ -19,14 +19,15 @@ from kmworker.decision import Refuse
 from kmworker.errors import BrokerUnavailable, Reason, TransientError
 from kmworker.events import UNKNOWN_TYPE, Unreadable, parse
 from kmworker.message import Delivery, Original
+from kmworker.model import Item, State
 from kmworker.outcomes import Dead, Done, Left, dead_from, sort_out
-from kmworker.plan import Arrival, Entry, Fresh
+from kmworker.plan import Arrival, Entry, Fresh, Plan
 from kmworker.policy import Policy
-from kmworker.ports import Bus, Confirms, Store, Taken
+from kmworker.ports import Bus, Commits, Confirms, Known, Store, Taken
 from kmworker.tally import Tally
 from kmworker.values import value
 
-__all__ = ["BatchPath", "Exchanges", "Flight", "Step"]
+__all__ = ["Asked", "BatchPath", "Exchanges", "Flight", "Step", "Written"]
 
 log = structlog.get_logger()
 
@@ -50,6 +51,27 @@ class Exchanges:
     assignments: str
     dead: str
     source: str = ""
+
+
+@value
+class Asked:
+    """A batch whose items are being looked up."""
+
+    arrivals: Sequence[Arrival]
+    dead: Sequence[Dead]
+    known: Known
+    began: float
+    """Monotonic seconds."""
+
+
+@value
+class Written:
+    """A batch that is planned, and on its way to the store's disk."""
+
+    asked: Asked
+    known: Mapping[Item, State]
+    plan: Plan
+    commits: Commits
 
 
 @value
@@ -118,37 +140,46 @@ class BatchPath:
         arrivals, dead = self.parse([suspect], [])
         return [*dead, *(dead_from(replace(a, attempts=attempts), refusal) for a in arrivals)]
 
-    def begin(self, arrivals: Sequence[Arrival], dead: Sequence[Dead]) -> Flight:
-        """Steps 3 to 5, and step 6 as far as sending.
+    def ask(self, arrivals: Sequence[Arrival], dead: Sequence[Dead]) -> Asked:
+        """Step 3, as far as asking.
 
-        The next batch may begin before this one is finished: what this one wrote is on disk,
-        and that one's look-up sees it.
+        This stage and those that follow may be those of several batches in turn: what one has
+        written the next one's look-up sees, if it is asked after that.
 
         Raises:
-            TransientError: some step could not be done now. Nothing is lost: what was not
-                acknowledged may go through all steps again, in any order, any number of times.
+            TransientError: some step could not be done now, here as in all stages. Nothing is
+                lost: what was not acknowledged may go through all steps again, in any order,
+                any number of times.
         """
         began = self._clock.monotonic()
-        known = self._store.look_up(items_to_look_up(arrival.event for arrival in arrivals))
+        wanted = items_to_look_up(arrival.event for arrival in arrivals)
+        return Asked(arrivals, dead, self._store.ask(wanted), began)
+
+    def write(self, asked: Asked) -> Written:
+        """Step 3, when the store has answered, step 4, and step 5 as far as sending."""
+        known = asked.known()
         self._on_step(Step.LOOK_UP)
-        plan = fold(arrivals, known, self._policy, self._fresh())
+        plan = fold(asked.arrivals, known, self._policy, self._fresh())
         self._on_step(Step.PLAN)
-        committed = self._store.commit(plan.writes)
+        return Written(asked, known, plan, self._store.write(plan.writes))
+
+    def announce(self, written: Written) -> Flight:
+        """Step 5, when the store has all of it on disk, and step 6 as far as sending."""
+        committed = written.commits()
         self._on_step(Step.COMMIT)
-        done, left = sort_out(plan, committed, known, dead)
-        return Flight(arrivals, dead, done, left, self._announce(done), began)
+        asked = written.asked
+        done, left = sort_out(written.plan, committed, written.known, asked.dead)
+        source, exchange = self.exchanges.source, self.exchanges.assignments
+        # From the stored records.
+        confirms = self._bus.send([announce(held, source, exchange) for held in done.announce])
+        return Flight(asked.arrivals, asked.dead, done, left, confirms, asked.began)
 
     def finish(self, flight: Flight) -> None:
-        """Step 6, when the broker has all of it on disk, and step 7; raises as `begin`."""
+        """Step 6, when the broker has all of it on disk, and step 7."""
         self._tally.count("unrouted", flight.confirms().count(False))
         self._on_step(Step.ANNOUNCE)
         self._settle(flight.done)
         self._on_step(Step.SETTLE)
-
-    def _announce(self, done: Done) -> Confirms:
-        """Send from the stored records."""
-        source, exchange = self.exchanges.source, self.exchanges.assignments
-        return self._bus.send([announce(held, source, exchange) for held in done.announce])
 
     def _settle(self, done: Done) -> None:
         """Step 7: dead letters first, the acknowledgement last of all."""

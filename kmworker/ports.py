@@ -17,9 +17,11 @@ from kmworker.values import value
 
 __all__ = [
     "Bus",
+    "Commits",
     "Committed",
     "Confirms",
     "Keep",
+    "Known",
     "Outcome",
     "Reports",
     "Store",
@@ -146,6 +148,12 @@ class Swept:
     """Where to go on; empty at the end."""
 
 
+Known = Callable[[], dict[Item, State]]
+"""Waits for what the store knows of the items that were asked for."""
+Commits = Callable[[], list[Committed]]
+"""Waits for what became of what was written."""
+
+
 class Store(Protocol):
     """The records. What a method has written when it returns survives a crash.
 
@@ -181,6 +189,14 @@ class Store(Protocol):
         """Return what is known of each item."""
         ...
 
+    def ask(self, items: Iterable[Item]) -> Known:
+        """Begin `look_up` without waiting; calling what is returned is the rest of it.
+
+        Whatever was asked or written before this is done before it, answers are taken in any
+        order, and errors may come at either end.
+        """
+        ...
+
     def commit(self, writes: Sequence[Write]) -> list[Committed]:
         """Write all that can be written; a result for each, in order.
 
@@ -189,6 +205,10 @@ class Store(Protocol):
         Raises:
             SetupError: the store has forgotten earlier commits; these must not be announced.
         """
+        ...
+
+    def write(self, writes: Sequence[Write]) -> Commits:
+        """Begin `commit`, as `ask` does `look_up`."""
         ...
 
     def take(self, source: Item, limit: int) -> list[Taken]:

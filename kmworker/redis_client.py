@@ -6,6 +6,7 @@ what is retried, and when, is the worker's to decide: it has the batch.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 import redis
@@ -16,11 +17,37 @@ from redis.exceptions import DataError
 from redis.retry import Retry
 
 from kmworker.errors import SetupError
+from kmworker.redis_pipe import Pipe
 from kmworker.settings import redacted_url
 
 __all__ = ["Client", "Gate", "connect_to"]
 
-Client = redis.Redis
+
+class Client(redis.Redis):
+    """The library's client, with a pipe on the one connection that it has."""
+
+    @cached_property
+    def pipe(self) -> Pipe:
+        """Sends commands whose replies are waited for later."""
+        pool = self.connection_pool
+        return pool.pipe if isinstance(pool, _Pool) else Pipe(pool)
+
+
+class _Pool(redis.ConnectionPool):
+    """Connections, of which one is enough: the pipe gives it up to whoever asks for one.
+
+    With a second one, the two could be to different servers after a failover.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:  # noqa: ANN401  # the library's
+        super().__init__(*args, **options)
+        self.pipe = Pipe(self)
+
+    def get_connection(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401  # as above
+        """Return a connection that nobody else is using."""
+        self.pipe.rest()
+        untyped: Any = super()
+        return untyped.get_connection(*args, **options)
 
 
 class Gate:
@@ -78,7 +105,7 @@ def connect_to(
         SetupError: the client library does not take the URL.
     """
     try:
-        return redis.Redis.from_url(
+        pool = _Pool.from_url(
             url,
             socket_timeout=timeout_s,
             socket_connect_timeout=timeout_s,
@@ -91,3 +118,6 @@ def connect_to(
         raise SetupError(
             f"{redacted_url(url)}: {wrong}", hint="compare it with config/kmworker.toml"
         ) from None
+    client = Client(connection_pool=pool)
+    client.auto_close_connection_pool = True
+    return client

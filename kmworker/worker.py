@@ -139,6 +139,7 @@ class Worker:
         ready = self._handling.ready
         ready.release(self._store)
         taken = self._sweeper.sweep_if_due(ready)
+        is_retry = self._try_again
         room = max(self._settings.batch_max - self._handling.carried, 0)
         try:
             if room:
@@ -156,6 +157,9 @@ class Worker:
             self._handling.handle_apart([], [alone])
         else:
             self._handle(deliveries, taken)
+        if is_retry:
+            # Nothing more is taken before it is known whether the trouble is over.
+            self._handling.finish()
 
     def _handle(self, deliveries: Sequence[Delivery], taken: Sequence[Taken]) -> None:
         """Handle events that were delivered before apart from those that were not."""

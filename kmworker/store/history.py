@@ -15,9 +15,9 @@ import structlog
 from redis.exceptions import RedisError
 
 from kmworker.errors import SetupError, StoreUnavailable
+from kmworker.redis_pipe import Command
 from kmworker.store.connection import translate
 from kmworker.store.names import Names
-from kmworker.store.scripts import Command
 
 __all__ = ["INCIDENT", "NUMBER", "History"]
 

@@ -7,23 +7,22 @@ Each project's share is one script, all shares one pipeline. What is returned fr
 import json
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-import redis
 from redis.exceptions import RedisError
 
 from kmworker.clock import Clock, rfc3339
-from kmworker.errors import NotFound, PermanentError, Reason, UnknownKek
+from kmworker.errors import NotFound, PermanentError, Reason
 from kmworker.model import Item, State
 from kmworker.plan import AssignWrite, Entry, ParkWrite, Write
-from kmworker.ports import Committed, Outcome, Swept, Taken, Vault
+from kmworker.ports import Commits, Committed, Known, Outcome, Swept, Taken, Vault
 from kmworker.store.admission import Admission
-from kmworker.store.connection import is_no_number, store_errors
+from kmworker.store.connection import Client, is_no_number, store_errors
+from kmworker.store.entries import Entries
 from kmworker.store.names import Names
-from kmworker.store.records import RecordCodec, encode_write, item_at
-from kmworker.store.scripts import Call, Scripts
+from kmworker.store.records import RecordCodec, encode_write
+from kmworker.store.scripts import Ending, Scripts
 
 __all__ = ["RedisStore"]
 
@@ -31,14 +30,6 @@ LOOKUP_KEYS: Final = ("items", "keys", "scopes", "deks", "waiting:sources")
 COMMIT_KEYS: Final = (
     "items", "keys", "scopes", "deks", "lineage", "holders", "stats",
     "waiting", "waiting:deadlines", "waiting:sources", "parked",
-)  # fmt: skip
-TAKE_KEYS: Final = ("waiting", "waiting:sources", "parked", "expired")
-REMOVE_KEYS: Final = (
-    "waiting", "waiting:deadlines", "waiting:sources", "parked", "expired", "stats",
-)  # fmt: skip
-RELEASE_KEYS: Final = ("waiting",)
-SWEEP_KEYS: Final = (
-    "waiting", "waiting:deadlines", "waiting:sources", "parked", "expired", "items",
 )  # fmt: skip
 FIELDS_PER_ITEM: Final = 5
 ATTEMPTS_KEPT_S: Final = 86_400
@@ -57,7 +48,7 @@ class RedisStore:
 
     def __init__(  # noqa: PLR0913  # its parts; one place builds it
         self,
-        client: redis.Redis,
+        client: Client,
         vault: Vault,
         *,
         names: Names,
@@ -74,6 +65,7 @@ class RedisStore:
         self._admission = admission
         self._history = admission.history
         self._scripts = Scripts(client)
+        self._entries = Entries(self._scripts, names, self._codec, clock)
         self._waiting_max = waiting_max
         self._waiting_deadline_s = waiting_deadline_s
         self._known_projects: set[str] = set()
@@ -112,13 +104,24 @@ class RedisStore:
 
     def look_up(self, items: Iterable[Item]) -> dict[Item, State]:
         """Return what is known of each item, in one round trip."""
+        return self.ask(items)()
+
+    def ask(self, items: Iterable[Item]) -> Known:
+        """Begin `look_up`; what is returned is the rest of it."""
         shares: defaultdict[str, list[Item]] = defaultdict(list)
         for item in items:
             shares[item.project].append(item)
-        replies = self._run(
-            ("lookup", LOOKUP_KEYS, project, [item.ref for item in share])
+        calls = [
+            ("lookup", self._names.all_of(project, *LOOKUP_KEYS), [item.ref for item in share])
             for project, share in shares.items()
-        )
+        ]
+        if not calls:
+            return dict
+        ending = self._scripts.start(calls)
+        return lambda: self._known(shares, ending)
+
+    def _known(self, shares: Mapping[str, Sequence[Item]], ending: Ending) -> dict[Item, State]:
+        replies, _none = ending()
         known: dict[Item, State] = {}
         for share, reply in zip(shares.values(), replies, strict=True):
             for index, item in enumerate(share):
@@ -128,6 +131,10 @@ class RedisStore:
 
     def commit(self, writes: Sequence[Write]) -> list[Committed]:
         """Write all, in one round trip; a result for each write, in order."""
+        return self.write(writes)()
+
+    def write(self, writes: Sequence[Write]) -> Commits:
+        """Begin `commit`; what is returned is the rest of it."""
         shares: defaultdict[str, list[int]] = defaultdict(list)
         argv: defaultdict[str, list[Any]] = defaultdict(lambda: [self._waiting_max])
         data: dict[int, bytes] = {}
@@ -141,7 +148,25 @@ class RedisStore:
             shares[project].append(index)
             argv[project] += arguments
         self._register(shares)
-        replies = self._commit(argv)
+        calls = [
+            ("commit", self._names.all_of(project, *COMMIT_KEYS), arguments)
+            for project, arguments in argv.items()
+        ]
+        if not calls:
+            return list
+        ending = self._scripts.start(calls, self._history.counting())
+        return lambda: self._committed_all(writes, shares, data, ending)
+
+    def _committed_all(
+        self,
+        writes: Sequence[Write],
+        shares: Mapping[str, Sequence[int]],
+        data: Mapping[int, bytes],
+        ending: Ending,
+    ) -> list[Committed]:
+        replies, counts = ending()
+        with store_errors():
+            self._history.counted(counts)
         results: list[Committed] = [Committed(Outcome.STALE)] * len(writes)
         for indexes, reply in zip(shares.values(), replies, strict=True):
             for index, answer in zip(indexes, reply, strict=True):
@@ -150,39 +175,19 @@ class RedisStore:
 
     def take(self, source: Item, limit: int) -> list[Taken]:
         """Take events that wait for ``source``; each try is on disk as an attempt."""
-        (reply,) = self._run([("take", TAKE_KEYS, source.project, [source.ref, limit])])
-        with self._no_try_without_kek(source.project, reply):
-            return [self._codec.taken(source, found) for found in reply]
+        return self._entries.take(source, limit)
 
     def remove(self, entries: Sequence[Entry]) -> None:
         """Let entries leave the waiting room."""
-        self._run(
-            (
-                "remove",
-                REMOVE_KEYS,
-                project,
-                [part for e in share for part in (e.name, e.source.ref)],
-            )
-            for project, share in _by_project(entries).items()
-        )
+        self._entries.remove(entries)
 
     def release(self, entries: Sequence[Entry]) -> None:
         """Take back the attempts counted for entries that could not be tried."""
-        self._run(
-            ("release", RELEASE_KEYS, project, [entry.name for entry in share])
-            for project, share in _by_project(entries).items()
-        )
+        self._entries.release(entries)
 
     def sweep(self, project: str, limit: int, after: str) -> Swept:
         """Find due and orphaned entries of a project, marking what is past its deadline."""
-        argv = [f"{self._clock.now():.3f}", limit, after]
-        ((due, present, following),) = self._run([("sweep", SWEEP_KEYS, project, argv)])
-        with self._no_try_without_kek(project, due):
-            return Swept(
-                due=[self._codec.due(project, found) for found in due],
-                present=[item_at(project, ref) for ref in present],
-                after=following.decode(),
-            )
+        return self._entries.sweep(project, limit, after)
 
     def count_dead(self, reasons: Sequence[Reason]) -> None:
         """Add to the running totals of dead letters by reason."""
@@ -230,25 +235,6 @@ class RedisStore:
         with store_errors():
             self._client.hdel(self._names.top("attempts"), digest)
 
-    def _commit(self, argv: Mapping[str, Sequence[Any]]) -> list[Any]:
-        if not argv:
-            return []
-        calls = [
-            ("commit", self._names.all_of(project, *COMMIT_KEYS), arguments)
-            for project, arguments in argv.items()
-        ]
-        replies, counts = self._scripts.run(calls, self._history.counting())
-        with store_errors():
-            self._history.counted(counts)
-        return replies
-
-    def _run(self, calls: Iterable[tuple[str, Sequence[str], str, Sequence[Any]]]) -> list[Any]:
-        named: list[Call] = [
-            (script, self._names.all_of(project, *keys), argv)
-            for script, keys, project, argv in calls
-        ]
-        return self._scripts.run(named)[0] if named else []
-
     def _register(self, projects: Iterable[str]) -> None:
         """Write the names of projects that this worker has not seen before."""
         new = [project for project in projects if project not in self._known_projects]
@@ -258,16 +244,6 @@ class RedisStore:
             with store_errors():
                 self._client.sadd(self._names.top("projects"), *new)
             self._known_projects.update(new)
-
-    @contextmanager
-    def _no_try_without_kek(self, project: str, found: Sequence[Sequence[Any]]) -> Iterator[None]:
-        """Take back the attempts of events that the keyring alone kept from being tried."""
-        try:
-            yield
-        except UnknownKek:
-            names = [name for name, *_ in found]
-            self._run([("release", RELEASE_KEYS, project, names)])
-            raise
 
     def _park_arguments(self, write: ParkWrite) -> list[Any]:
         since = self._clock.now()
@@ -305,10 +281,3 @@ class RedisStore:
             # Never the plan's assignment: what is not stored must not be announced.
             return Committed(outcome)
         return Committed(outcome, write.assignment, data, bool(waits))
-
-
-def _by_project(entries: Sequence[Entry]) -> dict[str, list[Entry]]:
-    shares: defaultdict[str, list[Entry]] = defaultdict(list)
-    for entry in entries:
-        shares[entry.source.project].append(entry)
-    return shares

@@ -6,16 +6,17 @@ not know them, which is after its restart, a failover or SCRIPT FLUSH.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 from typing import Any, Final
 
-import redis
 from redis.exceptions import NoScriptError, RedisError
 
+from kmworker.redis_client import Client
+from kmworker.redis_pipe import Command, Replies
 from kmworker.store.connection import store_errors, translate
 
-__all__ = ["Call", "Command", "Scripts"]
+__all__ = ["Call", "Ending", "Scripts"]
 
 READING: Final = ("lookup",)
 WRITING: Final = (
@@ -24,16 +25,15 @@ WRITING: Final = (
 
 Call = tuple[str, Sequence[str], Sequence[Any]]
 """A script's name, its KEYS and its ARGV."""
-Command = tuple[Any, ...]
-"""A command of the server's own, and its arguments."""
+Ending = Callable[[], tuple[list[Any], list[Any]]]
+"""Waits for the replies that `Scripts.run` returns."""
 
 
 class Scripts:
     """Runs scripts, many in one round trip."""
 
-    def __init__(self, client: redis.Redis) -> None:
-        # Any: the client library leaves execute_command untyped.
-        self._client: Any = client
+    def __init__(self, client: Client) -> None:
+        self._pipe = client.pipe
         folder = resources.files("kmworker.store")
         guard = folder.joinpath("guard.lua").read_bytes()
         self._texts = {
@@ -49,7 +49,7 @@ class Scripts:
     def run(
         self, calls: Sequence[Call], then: Sequence[Command] = ()
     ) -> tuple[list[Any], list[Any]]:
-        """Run the calls in order and ``then`` plain commands, in one round trip.
+        """Run the calls in order and ``then`` plain commands, in one round trip: `start` and wait.
 
         Each script is atomic, the pipeline is not: after an error some calls may have
         had their effect.
@@ -60,13 +60,24 @@ class Scripts:
         Raises:
             StoreUnavailable, PermanentError: see `translate`.
         """
-        replies, following = self._send("EVALSHA", self._digests, calls, then)
+        return self.start(calls, then)()
+
+    def start(self, calls: Sequence[Call], then: Sequence[Command] = ()) -> Ending:
+        """Begin what `run` does; what is returned waits for its end, and may raise the rest."""
+        replies = self._send("EVALSHA", self._digests, calls, then)
+        return lambda: self._end(replies, calls, then)
+
+    def _end(
+        self, sent: Replies, calls: Sequence[Call], then: Sequence[Command]
+    ) -> tuple[list[Any], list[Any]]:
+        replies, following = _received(sent, len(calls))
         unknown = [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
         if unknown:
             # Not SCRIPT LOAD and EVALSHA again: the scripts may be flushed in between. And the
             # commands again, because they have come before these calls.
             calls_again = [calls[i] for i in unknown]
-            again, following = self._send("EVAL", self._texts, calls_again, then)
+            sent_again = self._send("EVAL", self._texts, calls_again, then)
+            again, following = _received(sent_again, len(calls_again))
             for i, reply in zip(unknown, again, strict=True):
                 replies[i] = reply
         for reply in replies:
@@ -80,12 +91,13 @@ class Scripts:
         scripts: Mapping[str, str | bytes],
         calls: Sequence[Call],
         then: Sequence[Command],
-    ) -> tuple[list[Any], list[Any]]:
-        pipeline = self._client.pipeline(transaction=False)
-        for name, keys, argv in calls:
-            pipeline.execute_command(command, scripts[name], len(keys), *keys, *argv)
-        for plain in then:
-            pipeline.execute_command(*plain)
+    ) -> Replies:
+        commands = [(command, scripts[name], len(keys), *keys, *argv) for name, keys, argv in calls]
         with store_errors():
-            replies: list[Any] = pipeline.execute(raise_on_error=False)
-        return replies[: len(calls)], replies[len(calls) :]
+            return self._pipe.send([*commands, *then])
+
+
+def _received(sent: Replies, calls: int) -> tuple[list[Any], list[Any]]:
+    with store_errors():
+        replies = sent()
+    return replies[:calls], replies[calls:]

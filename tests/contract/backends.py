@@ -5,11 +5,11 @@ from contextlib import contextmanager
 from typing import Protocol
 
 import fakeredis
-import redis
 
-from kmworker.redis_client import Gate
+from kmworker.redis_client import Client, Gate
 from kmworker.settings import StoreSettings
 from kmworker.store.connection import connect
+from tests.fake_client import FakeClient
 
 __all__ = ["Backend", "FakeBackend", "ServerBackend"]
 
@@ -20,7 +20,7 @@ TIMEOUT_S = 10.0
 class Backend(Protocol):
     """Something that speaks Redis."""
 
-    def client(self) -> redis.Redis:
+    def client(self) -> Client:
         """Return a new client, as the worker would have it."""
         ...
 
@@ -31,9 +31,9 @@ class FakeBackend:
     def __init__(self) -> None:
         self._server = fakeredis.FakeServer()
 
-    def client(self) -> redis.Redis:
+    def client(self) -> Client:
         """Return a new client of this one store in memory."""
-        return fakeredis.FakeRedis(server=self._server, protocol=2)
+        return FakeClient(server=self._server, protocol=2)
 
 
 class ServerBackend:
@@ -42,15 +42,15 @@ class ServerBackend:
     def __init__(self, url: str, timeout_s: float = TIMEOUT_S) -> None:
         self._settings = StoreSettings(url=url, timeout_s=timeout_s)
 
-    def client(self) -> redis.Redis:
+    def client(self) -> Client:
         """Return a new client, made just as commands make their own."""
         return connect(self._settings)
 
-    def client_behind(self, gate: Gate) -> redis.Redis:
+    def client_behind(self, gate: Gate) -> Client:
         """Return a new client, made just as the worker makes its own."""
         return connect(self._settings, gate)
 
-    def client_as(self, user: str, password: str) -> redis.Redis:
+    def client_as(self, user: str, password: str) -> Client:
         """Return a new client of another user."""
         server = self._settings.url or ""
         url = server.replace("redis://", f"redis://{user}:{password}@")
@@ -58,7 +58,7 @@ class ServerBackend:
 
 
 @contextmanager
-def closing_pool(client: redis.Redis) -> Iterator[redis.Redis]:
+def closing_pool(client: Client) -> Iterator[Client]:
     """Close the client's connections, also those lent to a `Wiretap` on it."""
     try:
         yield client

@@ -5,13 +5,11 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any, cast
 
-import redis
-
 from kmworker.crypto import KeyringVault
 from kmworker.model import Held, Item, Place
 from kmworker.plan import AssignWrite
 from kmworker.ports import Committed
-from kmworker.redis_client import Gate
+from kmworker.redis_client import Client, Gate
 from kmworker.store.admission import Admission
 from kmworker.store.names import Names
 from kmworker.store.redis_store import RedisStore
@@ -75,25 +73,25 @@ class Stand:
         self._stack = stack
         self.raw = self.client()
 
-    def client(self) -> redis.Redis:
+    def client(self) -> Client:
         """Return one more client, as the worker would have it."""
         return self._stack.enter_context(closing_pool(self._backend.client()))
 
-    def client_as(self, user: str, password: str) -> redis.Redis:
+    def client_as(self, user: str, password: str) -> Client:
         """Return a client of another user; on a server only."""
         assert isinstance(self._backend, ServerBackend)
         return self._stack.enter_context(closing_pool(self._backend.client_as(user, password)))
 
-    def client_behind(self, gate: Gate) -> redis.Redis:
+    def client_behind(self, gate: Gate) -> Client:
         """Return a client that connects through a gate alone; on a server only."""
         assert isinstance(self._backend, ServerBackend)
         return self._stack.enter_context(closing_pool(self._backend.client_behind(gate)))
 
-    def client_with(self, rights: str) -> redis.Redis:
+    def client_with(self, rights: str) -> Client:
         """Return a client of a user with these rights (rules of `ACL SETUSER`)."""
         user, password = f"{self.prefix}-user", "word"
         words = rights.format(self.prefix).split()
-        self.raw.execute_command("ACL", "SETUSER", user, "on", f">{password}", *words)
+        self.raw.execute_command("ACL", "SETUSER", user, "on", f">{password}", *words)  # type: ignore[no-untyped-call]
         return self.client_as(user, password)
 
     def tap(self) -> Wiretap:
@@ -102,7 +100,7 @@ class Stand:
 
     def store(
         self,
-        client: redis.Redis | None = None,
+        client: Client | None = None,
         *,
         vault: KeyringVault | None = None,
         waiting_max: int = 1000,
@@ -133,7 +131,7 @@ class Stand:
             waiting_deadline_s=DEADLINE_S,
         )
 
-    def reports(self, client: redis.Redis | None = None) -> RedisReports:
+    def reports(self, client: Client | None = None) -> RedisReports:
         """Return one more worker's reports."""
         return RedisReports(client or self.client(), Names(self.prefix), self.clock.monotonic)
 

@@ -72,7 +72,7 @@ def test_what_is_counted_comes_after_the_commits_also_where_the_scripts_were_for
     stand: Stand, draft: Drafts
 ) -> None:
     tap = stand.tap()
-    stand.client().execute_command("SCRIPT FLUSH")
+    stand.client().execute_command("SCRIPT FLUSH")  # type: ignore[no-untyped-call]
     stand.store(tap).commit([draft.create(volume("v"))])
     first, second = ([str(command[0]) for command in trip] for trip in tap.trips[-2:])
     assert first == ["EVALSHA", "HINCRBY", "HGET", "HINCRBY"]

@@ -133,8 +133,8 @@ def full(stand: Stand, _folder: Path) -> Callable[[], Any]:
 
 
 def read_only(stand: Stand, _folder: Path) -> Callable[[], Any]:
-    stand.raw.execute_command("REPLICAOF", "127.0.0.1", "1")
-    return lambda: stand.raw.execute_command("REPLICAOF", "NO", "ONE")
+    stand.raw.execute_command("REPLICAOF", "127.0.0.1", "1")  # type: ignore[no-untyped-call]
+    return lambda: stand.raw.execute_command("REPLICAOF", "NO", "ONE")  # type: ignore[no-untyped-call]
 
 
 def unable_to_save(stand: Stand, folder: Path) -> Callable[[], Any]:

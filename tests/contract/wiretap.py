@@ -1,17 +1,19 @@
 """A client that notes each round trip, and lets a test act just before one."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any
 
 import redis
 from redis.client import Pipeline
 
+from kmworker.redis_client import Client
+from kmworker.redis_pipe import Command, Pipe, Replies
+
 __all__ = ["Wiretap"]
 
-Command = tuple[Any, ...]
 
-
-class Wiretap(redis.Redis):
+class Wiretap(Client):
     """A client on the connections of another.
 
     Attributes:
@@ -32,6 +34,11 @@ class Wiretap(redis.Redis):
         self.before_trip(commands)
         self.trips.append(commands)
 
+    @cached_property
+    def pipe(self) -> Pipe:
+        """Return a pipe whose every sending is the beginning of one round trip."""
+        return _TappedPipe(self)
+
     def execute_command(self, *args: Any, **options: Any) -> Any:
         """Send one command."""
         self.note([args])
@@ -41,6 +48,16 @@ class Wiretap(redis.Redis):
     def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> Pipeline:
         """Return a pipeline whose execution is one round trip."""
         return _TappedPipeline(self, transaction, shard_hint)
+
+
+class _TappedPipe(Pipe):
+    def __init__(self, tap: Wiretap) -> None:
+        super().__init__(tap.connection_pool)
+        self._tap = tap
+
+    def send(self, commands: Sequence[Command]) -> Replies:
+        self._tap.note(list(commands))
+        return super().send(commands)
 
 
 class _TappedPipeline(Pipeline):

@@ -36,6 +36,7 @@ from kmworker.store.reports import RedisReports
 from kmworker.tally import Tally
 from kmworker.waiting import Sweeper
 from kmworker.worker import Worker
+from tests.fake_client import FakeClient
 from tests.simulation.broker import Broker
 from tests.simulation.bus import TroubledBus
 from tests.simulation.clock import SettableClock
@@ -47,7 +48,7 @@ from tests.simulation.manner import Manner
 from tests.simulation.poison import Poisoned
 from tests.simulation.steps import Fault
 from tests.simulation.store import NoReports, SimulatedClient, SteppedReports, load_scripts
-from tests.simulation.troubles import Troubled, Troubles
+from tests.simulation.troubles import Troubled, TroubledStore, Troubles
 from tests.simulation.wire import Message
 
 __all__ = ["Installation", "Limits", "Process"]
@@ -103,7 +104,7 @@ class Installation:
         self.broker = Broker(self.clock, requeue_at_front=requeue_at_front, manner=manner)
         self.broker.bind(EVERY_ASSIGNMENT, self.broker.topology.assignments, "#")
         self.server = fakeredis.FakeServer()
-        self.redis: Any = fakeredis.FakeRedis(server=self.server)
+        self.redis: Any = FakeClient(server=self.server)
         load_scripts(self.redis)
         self.names = Names("km")
         self.ledger = Ledger(self.broker, self.redis, self.names)
@@ -143,7 +144,7 @@ class Installation:
         host.forget_scripts = self.forget_scripts
         real = RabbitBus(
             SETTINGS,
-            prefetch=2 * limits.batch_max,
+            prefetch=3 * limits.batch_max,
             name=worker_id,
             connect=host.connect,
             monotonic=clock.monotonic,
@@ -152,7 +153,7 @@ class Installation:
         bus = TroubledBus(real, host, troubles)
         client = SimulatedClient(self.server, host.steps, self.ledger.on_store)
         poisoned = Poisoned(self.store(client=client, worker_id=worker_id), self.poison, troubles)
-        store = cast("Store", Troubled("store", poisoned, troubles))
+        store = cast("Store", TroubledStore(cast("Store", poisoned), troubles))
         stepped_reports = SteppedReports(self._reports, host.steps)
         reports = cast("Reports", Troubled("reports", stepped_reports, troubles))
         tally = Tally(clock)

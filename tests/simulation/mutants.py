@@ -19,7 +19,7 @@ from kmworker.message import Delivery, Outgoing
 from kmworker.model import DataAction, Encryption
 from kmworker.path import BatchPath
 from kmworker.plan import AssignWrite, ParkWrite, Write
-from kmworker.ports import Committed, Outcome, Swept, Taken
+from kmworker.ports import Commits, Committed, Known, Outcome, Swept, Taken
 from kmworker.store import scripts
 from kmworker.store.connection import store_errors
 from kmworker.store.redis_store import RedisStore
@@ -66,20 +66,20 @@ def acknowledge_before_commit(patch: pytest.MonkeyPatch) -> None:
 
 def announce_before_commit(patch: pytest.MonkeyPatch) -> None:
     """Say that all is written, and write it when the next batch is looked up."""
-    real_commit, real_look_up = RedisStore.commit, RedisStore.look_up
+    real_write, real_ask = RedisStore.write, RedisStore.ask
     late: list[Write] = []
 
-    def commit(self: RedisStore, writes: Sequence[Write]) -> list[Committed]:
+    def write(self: RedisStore, writes: Sequence[Write]) -> Commits:
         late.extend(writes)
-        return [_as_if_written(write) for write in writes]
+        return lambda: [_as_if_written(write) for write in writes]
 
-    def look_up(self: RedisStore, items: Any) -> Any:
-        real_commit(self, late)
+    def ask(self: RedisStore, items: Any) -> Known:
+        real_write(self, late)()
         late.clear()
-        return real_look_up(self, items)
+        return real_ask(self, items)
 
-    patch.setattr(RedisStore, "commit", commit)
-    patch.setattr(RedisStore, "look_up", look_up)
+    patch.setattr(RedisStore, "write", write)
+    patch.setattr(RedisStore, "ask", ask)
 
 
 def acknowledge_before_confirm(patch: pytest.MonkeyPatch) -> None:
@@ -143,15 +143,16 @@ def forget_channel_generations(patch: pytest.MonkeyPatch) -> None:
 
 def announce_the_plan(patch: pytest.MonkeyPatch) -> None:
     """Announce what was planned where the store holds what another worker was faster with."""
-    real = RedisStore.commit
+    real = RedisStore.write
 
-    def commit(self: RedisStore, writes: Sequence[Write]) -> list[Committed]:
-        return [
+    def write(self: RedisStore, writes: Sequence[Write]) -> Commits:
+        commits = real(self, writes)
+        return lambda: [
             _as_if_written(write) if answer.outcome is Outcome.EXISTS else answer
-            for write, answer in zip(writes, real(self, writes), strict=True)
+            for write, answer in zip(writes, commits(), strict=True)
         ]
 
-    patch.setattr(RedisStore, "commit", commit)
+    patch.setattr(RedisStore, "write", write)
 
 
 def announce_with_a_number(patch: pytest.MonkeyPatch) -> None:

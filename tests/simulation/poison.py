@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from kmworker.model import Item, State
-from kmworker.ports import Store
+from kmworker.ports import Known, Store
 from tests.simulation.steps import Crash
 from tests.simulation.troubles import Troubles
 
@@ -26,8 +26,15 @@ class Poisoned:
 
     def look_up(self, items: Iterable[Item]) -> dict[Item, State]:
         """Do harm, or return what is known of each item."""
+        return self.ask(items)()
+
+    def ask(self, items: Iterable[Item]) -> Known:
+        """Do the same in two steps; the second does the harm."""
         wanted = list(items)
-        known = self._real.look_up(wanted)
+        answer = self._real.ask(wanted)
+        return lambda: self._harmed(wanted, answer())
+
+    def _harmed(self, wanted: Iterable[Item], known: dict[Item, State]) -> dict[Item, State]:
         for item in wanted:
             harm = self._poison.get(item.ref)
             if isinstance(harm, Crash):

@@ -1,8 +1,10 @@
 """The store's real scripts over fakeredis, one step each, on a connection that can break."""
 
-from collections.abc import Callable
-from functools import cache
-from typing import Any, NoReturn
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from functools import cache, cached_property
+from typing import Any, NoReturn, cast
 
 import fakeredis
 from redis.client import Pipeline
@@ -11,14 +13,16 @@ from redis.exceptions import ResponseError
 
 from kmworker.errors import StoreUnavailable
 from kmworker.ports import Reports
+from kmworker.redis_pipe import Command, Pipe, Replies
 from kmworker.store.scripts import Scripts
 from kmworker.tally import Report
+from tests.fake_client import FakeClient
 from tests.simulation.steps import Steps
 
 __all__ = ["NoReports", "SimulatedClient", "SteppedReports", "load_scripts"]
 
 
-class SimulatedClient(fakeredis.FakeRedis):
+class SimulatedClient(FakeClient):
     """A client each of whose commands is a step.
 
     A pipeline is not atomic, so each of its commands is a step of its own: when one is
@@ -33,14 +37,34 @@ class SimulatedClient(fakeredis.FakeRedis):
         self._on_effect = on_effect
         self._names = _script_names()
 
+    @cached_property
+    def pipe(self) -> Pipe:
+        """Return a pipe each of whose commands is a step."""
+        return _SteppedPipe(self)
+
+    def run(self, commands: Iterable[Command]) -> list[Any]:
+        """Run commands one after the other, without regard to what errors they reply."""
+        replies: list[Any] = []
+        for command in commands:
+            try:
+                replies.append(self.execute_command(*command))
+            except ResponseError as error:
+                replies.append(error)
+        return replies
+
     def execute_command(self, *args: Any, **options: Any) -> Any:
         """Run a command."""
         name = self._name_of(args)
-        with self._steps.step(f"store.{name}", _cut):
-            try:
-                return super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
-            finally:
-                self._on_effect(name)
+        try:
+            with self._steps.step(f"store.{name}", _cut):
+                try:
+                    return super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
+                finally:
+                    self._on_effect(name)
+        except RedisConnectionError:
+            # There is one connection: with it goes whatever was still to come.
+            cast("_SteppedPipe", self.pipe).lose()
+            raise
 
     def pipeline(self, transaction: bool = True, shard_hint: Any = None) -> Pipeline:
         """Start a pipeline."""
@@ -54,6 +78,30 @@ class SimulatedClient(fakeredis.FakeRedis):
         return str(args[0]).lower()
 
 
+class _SteppedPipe(Pipe):
+    """Commands have their effect when they are sent; that they had none shows later."""
+
+    def __init__(self, client: SimulatedClient) -> None:
+        super().__init__(client.connection_pool)
+        self._client = client
+        self._to_come: deque[list[Any]] = deque()
+
+    def send(self, commands: Sequence[Command]) -> Replies:
+        replies = Replies(self, len(commands))
+        self._awaited.append(replies)
+        # A cut marks them as lost.
+        with suppress(RedisConnectionError):
+            self._to_come.append(self._client.run(commands))
+        return replies
+
+    def take_in(self) -> None:
+        self._awaited.popleft().came(self._to_come.popleft())
+
+    def lose(self) -> None:
+        self._to_come.clear()
+        self._lose()
+
+
 class _SteppedPipeline(Pipeline):
     def __init__(self, client: SimulatedClient) -> None:
         super().__init__(client.connection_pool, client.response_callbacks, False, None)
@@ -61,12 +109,7 @@ class _SteppedPipeline(Pipeline):
 
     def execute(self, raise_on_error: bool = True) -> list[Any]:
         commands, self.command_stack = self.command_stack, []
-        replies: list[Any] = []
-        for args, options in commands:
-            try:
-                replies.append(self._client.execute_command(*args, **options))
-            except ResponseError as error:
-                replies.append(error)
+        replies = self._client.run(args for args, _options in commands)
         for reply in replies:
             if raise_on_error and isinstance(reply, ResponseError):
                 raise reply
@@ -101,13 +144,13 @@ def load_scripts(client: Any) -> None:
 
 @cache
 def _script_texts() -> dict[str, Any]:
-    texts: dict[str, Any] = Scripts(fakeredis.FakeRedis())._texts
+    texts: dict[str, Any] = Scripts(FakeClient())._texts
     return texts
 
 
 @cache
 def _script_names() -> dict[Any, str]:
-    digests = Scripts(fakeredis.FakeRedis())._digests
+    digests = Scripts(FakeClient())._digests
     names: dict[Any, str] = {digest: name for name, digest in digests.items()}
     return names | {text: name for name, text in _script_texts().items()}
 

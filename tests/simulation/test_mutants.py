@@ -98,7 +98,12 @@ MUTANTS: Final = (
         Invariant.ACKNOWLEDGED_LAST,
         Invariant.ACCOUNTED,
     ),
-    _mutant(mutants.forget_channel_generations, struck, CHAIN, Invariant.ACKNOWLEDGED_LAST),
+    _mutant(
+        mutants.forget_channel_generations,
+        struck,
+        "an event that raises amid good ones",
+        Invariant.ACKNOWLEDGED_LAST,
+    ),
     _mutant(mutants.acknowledge_twice, plain, "create", Invariant.PROTOCOL),
     _mutant(
         mutants.acknowledge_up_to_the_last,

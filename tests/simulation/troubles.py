@@ -7,14 +7,19 @@ wrong inside a call, between two I/O steps, is a `Fault` of `Steps`.)
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import Flag, auto
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, TypeVar
 
+from kmworker.model import Item
+from kmworker.plan import Write
+from kmworker.ports import Commits, Known, Store
 from tests.simulation.steps import Crash, Life
 
-__all__ = ["Crash", "Links", "Lost", "Troubled", "Troubles"]
+__all__ = ["Crash", "Links", "Lost", "Troubled", "TroubledStore", "Troubles"]
+
+T = TypeVar("T")
 
 
 MAX_REACHED: Final = 5_000
@@ -81,6 +86,37 @@ class Troubles:
         self.reach(call)
         yield
         self.reach(f"{call} done")
+
+
+class TroubledStore:
+    """A store, each of whose methods crosses ``store.<method>``.
+
+    What begins and ends apart crosses the name of the whole when its end is waited for.
+    """
+
+    def __init__(self, real: Store, troubles: Troubles) -> None:
+        self._real = real
+        self._troubles = troubles
+        self._whole = Troubled("store", real, troubles)
+
+    def ask(self, items: Iterable[Item]) -> Known:
+        """Begin a look-up."""
+        with self._troubles.around("store.ask"):
+            answer = self._real.ask(items)
+        return lambda: self._waited("store.look_up", answer)
+
+    def write(self, writes: Sequence[Write]) -> Commits:
+        """Begin a commit."""
+        with self._troubles.around("store.write"):
+            answer = self._real.write(writes)
+        return lambda: self._waited("store.commit", answer)
+
+    def __getattr__(self, method: str) -> Any:
+        return getattr(self._whole, method)
+
+    def _waited(self, call: str, answer: Callable[[], T]) -> T:
+        with self._troubles.around(call):
+            return answer()
 
 
 class Troubled:

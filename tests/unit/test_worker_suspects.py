@@ -8,7 +8,7 @@ import pytest
 from kmworker.errors import StoreUnavailable
 from kmworker.message import Delivery, Outgoing
 from kmworker.outcomes import Dead
-from kmworker.path import Flight, Step
+from kmworker.path import Asked, Step
 from kmworker.plan import Arrival
 from kmworker.ports import Taken
 from tests.simulation.checks import assert_all_assigned, assert_settled
@@ -43,14 +43,14 @@ def deadly_to_read(process: Process) -> None:
 
 def deadly_to_process(process: Process) -> None:
     """Let the process end when it has read the poison."""
-    begin = process.path.begin
+    ask = process.path.ask
 
-    def begun(arrivals: Sequence[Arrival], dead: Sequence[Dead]) -> Flight:
+    def asked(arrivals: Sequence[Arrival], dead: Sequence[Dead]) -> Asked:
         if any(arrival.original.body == POISON.body for arrival in arrivals):
             process.troubles.crash()
-        return begin(arrivals, dead)
+        return ask(arrivals, dead)
 
-    process.path.begin = begun  # type: ignore[method-assign]
+    process.path.ask = asked  # type: ignore[method-assign]
 
 
 def run_until_over(site: Installation, crashing: Callable[[Process], None]) -> int:

@@ -141,7 +141,7 @@ def test_a_consumer_that_is_lost_voids_its_deliveries() -> None:
     process = site.process()
     process.troubles.at("bus.publish", Lost(Links.CONSUMER))
     site.publish(volume("v"), volume("w"))
-    process.turn()
+    process.turn(2)
     assert sorted(message.delivery_count for message in site.broker.work.ready) == [1, 1]
     process.run()
     assert process.bus.generation == 2

@@ -4,8 +4,6 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any, Final, assert_never
 
-import redis
-
 from kmworker.audit.findings import (
     CountMend,
     Finding,
@@ -16,7 +14,7 @@ from kmworker.audit.findings import (
     WaitingMend,
 )
 from kmworker.errors import PermanentError
-from kmworker.store.connection import store_errors
+from kmworker.store.connection import Client, store_errors
 from kmworker.store.names import Names
 from kmworker.store.scripts import Scripts
 
@@ -31,7 +29,7 @@ MEND_KEYS: Final = (
 class Mender:
     """Puts indexes and counters right, and touches nothing else."""
 
-    def __init__(self, client: redis.Redis, names: Names) -> None:
+    def __init__(self, client: Client, names: Names) -> None:
         self._client: Any = client  # its types want bytes where it takes str
         self._names = names
         self._scripts = Scripts(client)

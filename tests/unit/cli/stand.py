@@ -21,6 +21,7 @@ from kmworker.store.admission import Admission
 from kmworker.store.names import Names
 from kmworker.store.redis_store import RedisStore
 from kmworker.store.views import Views
+from tests.fake_client import FakeClient
 from tests.unit.builders import SHIPPED, event_of, snapshot, volume
 
 NOW_S = 1_795_449_600.0
@@ -43,7 +44,7 @@ class FilledStore:
     def __init__(self, keyring: Path) -> None:
         self.names = Names("km")
         self.server = fakeredis.FakeServer()
-        self.client: Any = fakeredis.FakeRedis(server=self.server, protocol=2)
+        self.client: Any = FakeClient(server=self.server, protocol=2)
         self.vault = KeyringVault(Keyring.generate(keyring))
         self._numbers = itertools.count(1)
         self._store = RedisStore(
