@@ -36,18 +36,19 @@ DATA_ACTIONS: Final = {it.value: it for it in DataAction}
 def encode_data(assignment: Assignment) -> bytes:
     """Return the announcement's data; for `none` items without the key's fields."""
     keyed: dict[str, Any] = {}
-    cause = assignment.cause
+    item, cause = assignment.item, assignment.cause
+    # `_value_`: a plain string, where `value` is a call.
     if assignment.key_id is not None:
         keyed = {"key_id": assignment.key_id, "scope_id": assignment.scope_id}
     data = {
-        "item": {"kind": assignment.item.kind, "id": assignment.item.id},
-        "project_id": assignment.item.project,
+        "item": {"kind": item.kind._value_, "id": item.id},
+        "project_id": item.project,
         **keyed,
-        "disposition": assignment.disposition,
+        "disposition": assignment.disposition._value_,
         "source": _source(assignment.source),
         "node": assignment.node,
         "encryption": _encryption(assignment.encryption),
-        "data_action": assignment.data_action,
+        "data_action": assignment.data_action._value_,
         "reencrypt_from": assignment.reencrypt_from,
         "rule": assignment.rule,
         "cause": {"id": cause.id, "source": cause.source, "type": cause.type},
@@ -131,7 +132,7 @@ def _encryption(encryption: Encryption | None) -> dict[str, str | int] | None:
 def _source(source: Item | None) -> dict[str, str] | None:
     if source is None:
         return None
-    return {"kind": source.kind, "id": source.id, "project_id": source.project}
+    return {"kind": source.kind._value_, "id": source.id, "project_id": source.project}
 
 
 def _json(value: object) -> bytes:

@@ -7,6 +7,7 @@ bytes before it: what is checked is what was stored, not what a parser made of i
 import json
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 from pydantic_core import from_json, to_json
@@ -60,7 +61,7 @@ class RecordCodec:
         """Return the key-id's sealed record."""
         body = {
             "scope_id": key.scope_id,
-            "state": key.state,
+            "state": key.state._value_,
             "cloned_from": key.cloned_from,
             "created_at": key.created_at,
             "version": RECORD_VERSION,
@@ -257,12 +258,17 @@ def expected_state(source: Held) -> str:
     if source.key is None or source.scope is None:
         return "none"
     encryption = source.scope.encryption
-    # The script compares raw JSON text, so the cipher is escaped as it is stored.
-    cipher = json.dumps(encryption.cipher, ensure_ascii=False)[1:-1]
+    cipher = _escaped(encryption.cipher)
     return (
         f"{source.key.key_id} {source.key.scope_id} {source.key.state}"
         f" {source.scope.dek_id} {cipher} {encryption.key_bits}"
     )
+
+
+@lru_cache(maxsize=64)
+def _escaped(cipher: str) -> str:
+    """Return a cipher as it is stored: the script compares raw JSON text."""
+    return json.dumps(cipher, ensure_ascii=False)[1:-1]
 
 
 def item_at(project: str, ref: bytes) -> Item:
