@@ -15,6 +15,7 @@ from amqp.exceptions import AMQPError
 from kombu.connection import Connection
 
 from kmworker.bus.frames import FRAME_SHARE, RawDelivery, delivery_frames
+from kmworker.bus.tls import kombu_options, why_untrusted
 from kmworker.bus.transport import transport_for
 from kmworker.errors import BrokerUnavailable, SetupError
 from kmworker.settings import BrokerSettings, redacted_url
@@ -38,15 +39,26 @@ def connect_amqp(
     on_delivery: OnDelivery | None,
     frame_share: int = FRAME_SHARE,
 ) -> Any:
-    """Connect to the broker of ``settings.url``; raises whatever py-amqp raises."""
+    """Connect to the broker of ``settings.url``.
+
+    Raises:
+        BrokerUnavailable: a file for TLS is gone, or half replaced.
+        Exception: whatever py-amqp raises.
+    """
+    url = str(settings.url)
+    try:
+        address = kombu_options(url)
+    except SetupError as gone:
+        # It was there when the link was made, so waiting for it is no vain hope.
+        raise BrokerUnavailable(f"{redacted_url(url)}: {gone}") from gone
     own_frames = {}
     if on_delivery is not None:
         own_frames["frame_handler"] = delivery_frames(on_delivery, frame_share)
     connection = Connection(
-        settings.url,
+        **address,
         heartbeat=settings.heartbeat_s,
         connect_timeout=settings.connect_timeout_s,
-        transport=transport_for(str(settings.url)),
+        transport=transport_for(url),
         transport_options={
             # Unsent bytes may wait as long as a heartbeat may; the default is 1 s.
             "socket_settings": {socket.TCP_USER_TIMEOUT: 2 * settings.heartbeat_s * MILLISECONDS},
@@ -69,7 +81,7 @@ class Link:
         connect: what makes the connection.
 
     Raises:
-        SetupError: no broker is configured.
+        SetupError: no broker is configured, or a file that its URL names cannot be used.
     """
 
     def __init__(
@@ -85,6 +97,7 @@ class Link:
                 hint="set broker.url in kmworker.toml or KMWORKER_BROKER__URL, "
                 "e.g. amqp://guest:guest@127.0.0.1//",
             )
+        kombu_options(settings.url)
         self._settings = settings
         self._url = settings.url
         self._name = name
@@ -169,4 +182,4 @@ class Link:
 
 
 def _said(error: BaseException) -> str:
-    return str(error) or type(error).__name__
+    return why_untrusted(error) or str(error) or type(error).__name__

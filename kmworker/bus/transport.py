@@ -3,13 +3,13 @@
 py-amqp asks the kernel nine times for each delivery and once or more for each message it
 publishes, which costs more than all else that happens to an event. Here frames are cut
 from a buffer that is filled by one read of whatever is there, and frames written between
-`corked` and its end leave in one write. All else (handshake, heartbeats, channels, TLS,
-errors) is py-amqp's own.
+`corked` and its end leave in one write. All else (handshake, heartbeats, channels, errors) is
+py-amqp's own; of TLS, what is checked is in tls.py.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from ssl import SSLWantReadError
+from ssl import SSLContext, SSLSocket, SSLWantReadError
 from struct import Struct
 from typing import Any, Final
 
@@ -126,7 +126,20 @@ class _TCP(_Buffered, amqp.transport.TCPTransport):  # type: ignore[misc]  # unt
 
 
 class _TLS(_Buffered, amqp.transport.SSLTransport):  # type: ignore[misc]  # untyped
-    """With TLS."""
+    """With TLS: a read gives what was one record, at most 16 KiB, and leaves none of it behind."""
+
+    def _wrap_socket(self, sock: Any, *, context: SSLContext, server_hostname: str) -> SSLSocket:
+        # Without these two there is no connection at all, rather than one that checks less.
+        # Hands are shaken by py-amqp, when it has set a timeout.
+        return context.wrap_socket(
+            sock, server_hostname=server_hostname, do_handshake_on_connect=False
+        )
+
+    def _shutdown_transport(self) -> None:
+        # py-amqp waits for the peer's farewell, and a dead one has none to say.
+        if self.sock is not None:
+            self.sock.settimeout(0)
+        super()._shutdown_transport()
 
 
 class _Channel(pyamqp.Channel):
@@ -180,6 +193,15 @@ class BufferedConnection(pyamqp.Connection):
             write_timeout=write_timeout,
             **options,
         )
+
+    def connect(self, callback: Any = None) -> Any:
+        """Connect; after an error, nothing is left open."""
+        try:
+            return super().connect(callback)
+        except BaseException:
+            # py-amqp does this too, but not where the broker has refused the user.
+            self.collect()
+            raise
 
     def blocking_read(self, timeout: float | None = None) -> Any:
         """Handle the next frame; asks the kernel only if none has arrived."""

@@ -8,10 +8,12 @@ RabbitMQ nor another run is in sight of it.
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import urlencode
 
 import amqp
 
 from tests.servers import locate, process
+from tests.servers.certificates import Authority
 from tests.servers.ports import free_port
 from tests.servers.server import Server
 
@@ -26,6 +28,16 @@ OPTIONS = {
     "raft.wal_max_size_bytes": "33554432",
 }
 
+# With a certificate, clients may log in by it; none is demanded.
+TLS_OPTIONS = {
+    "auth_mechanisms.1": "PLAIN",
+    "auth_mechanisms.2": "AMQPLAIN",
+    "auth_mechanisms.3": "EXTERNAL",
+    "ssl_cert_login_from": "common_name",
+    "ssl_options.fail_if_no_peer_cert": "false",
+    "ssl_options.verify": "verify_peer",
+}
+
 # Names come from here alone: no name server is asked, and no resolver process left behind.
 NAMES = """\
 {lookup, [file]}.
@@ -34,7 +46,15 @@ NAMES = """\
 
 
 class RabbitMQ(Server):
-    """A private RabbitMQ node. It takes six seconds or more to start: share one."""
+    """A private RabbitMQ node. It takes six seconds or more to start: share one.
+
+    Attributes:
+        authority: Who has issued its certificate, and whose certificates it trusts.
+        tls_port: Where it speaks TLS, as well as without on `port`.
+    """
+
+    authority: Authority
+    tls_port: int
 
     def __init__(self, folder: Path, options: Mapping[str, str] | None = None) -> None:
         """Prepare a node; `options` are lines of `rabbitmq.conf`, and win."""
@@ -42,7 +62,7 @@ class RabbitMQ(Server):
         super().__init__(folder, port=port, url=f"amqp://guest:guest@127.0.0.1:{port}/%2F")
         self._program = locate.rabbitmq_server()
         self._epmd_program = locate.epmd()
-        self._options = OPTIONS | dict(options or {})
+        self._options = OPTIONS | self._tls() | dict(options or {})
         self._distribution_port = free_port()
         self._epmd_port = free_port()
         self._epmd: subprocess.Popen[bytes] | None = None
@@ -84,6 +104,14 @@ class RabbitMQ(Server):
         if self._epmd is not None:
             process.kill(self._epmd)
 
+    def tls_url(
+        self, host: str = "localhost", port: int = 0, user: str = "guest:guest", **files: Path
+    ) -> str:
+        """Say how to reach it by TLS; its authority is trusted unless another is named."""
+        query = urlencode({"ssl_ca_certs": self.authority.path, **files})
+        login = f"{user}@" if user else ""
+        return f"amqps://{login}{host}:{port or self.tls_port}/%2F?{query}"
+
     def ctl(self, *arguments: str) -> str:
         """Run `rabbitmqctl` on this node and give what it prints. It takes about a second."""
         program = self._program.with_name("rabbitmqctl")
@@ -110,10 +138,21 @@ class RabbitMQ(Server):
         found = b"".join(path.read_bytes() for path in registries)
         return all(queue.encode() in found for queue in queues)
 
+    def _tls(self) -> dict[str, str]:
+        self.authority = Authority(self.folder / "tls")
+        self.tls_port = free_port()
+        certificate = self.authority.issue("server", "localhost", "127.0.0.1")
+        return TLS_OPTIONS | {
+            "listeners.ssl.1": f"127.0.0.1:{self.tls_port}",
+            "ssl_options.cacertfile": str(self.authority.path),
+            "ssl_options.certfile": str(certificate.path),
+            "ssl_options.keyfile": str(certificate.key_path),
+        }
+
     def _write_files(self) -> None:
         lines = (f"{name} = {value}\n" for name, value in self._options.items())
         (self.folder / "rabbitmq.conf").write_text("".join(lines))
-        (self.folder / "enabled_plugins").write_text("[].\n")
+        (self.folder / "enabled_plugins").write_text("[rabbitmq_auth_mechanism_ssl].\n")
         (self.folder / "names").write_text(NAMES)
 
     def _erlang(self) -> dict[str, str]:

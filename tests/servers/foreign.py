@@ -55,6 +55,10 @@ class ForeignStore(Foreign, StoreServer):
 class ForeignRabbitMQ(Foreign, RabbitMQ):
     """A RabbitMQ that somebody else runs."""
 
+    def tls_url(self, *_arguments: object, **_options: object) -> NoReturn:
+        """Refuse: we do not have its authority's key."""
+        self._refuse()
+
     def ctl(self, *arguments: str) -> NoReturn:
         """Refuse: its control program may be on another machine."""
         del arguments

@@ -132,3 +132,12 @@ def test_servers_that_are_not_there_are_two_failures(site: Site) -> None:
         site, broker_url="amqp://guest:guest@127.0.0.1:1/", store_url="redis://127.0.0.1:1"
     )
     assert set(failed(away)) == {"broker", "store"}
+
+
+def test_a_broker_that_does_not_prove_who_it_is_is_named_with_the_reason(
+    rabbitmq: RabbitMQ, site: Site
+) -> None:
+    trusted = replace(site, broker_url=rabbitmq.tls_url())
+    assert looked_at(trusted)["broker"]["status"] == "ok"
+    other = replace(site, broker_url=rabbitmq.tls_url("127.1"))
+    assert "certificate is not trusted: Hostname mismatch" in failed(other)["broker"]
