@@ -4,16 +4,19 @@ import socket
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from ssl import CERT_NONE, PROTOCOL_TLS_SERVER, MemoryBIO, SSLContext, SSLWantReadError
+from ssl import CERT_NONE, PROTOCOL_TLS_SERVER, MemoryBIO, SSLContext, SSLError, SSLWantReadError
 from threading import Thread
 from typing import Any
 
 import pytest
 
 from kmworker.bus import transport as transport_module
+from kmworker.bus.link import Link
 from kmworker.bus.tls import kombu_options
 from kmworker.bus.transport import BufferedConnection
-from tests.servers.certificates import Authority
+from kmworker.errors import BrokerUnavailable
+from kmworker.settings import BrokerSettings
+from tests.servers.certificates import Authority, Certificate
 
 Frame = tuple[int, int, bytes]
 PATIENCE_S = 60.0
@@ -23,8 +26,7 @@ RECORD_BYTES = 16_384
 class Peer:
     """The broker's end: what it encrypts goes out only as the test sends it."""
 
-    def __init__(self, authority: Authority) -> None:
-        certificate = authority.issue("server", "localhost")
+    def __init__(self, certificate: Certificate) -> None:
         context = SSLContext(PROTOCOL_TLS_SERVER)
         context.verify_mode = CERT_NONE
         context.load_cert_chain(certificate.path, certificate.key_path)
@@ -56,7 +58,7 @@ class Peer:
 
 @pytest.fixture
 def peer(tmp_path: Path) -> Iterator[Peer]:
-    it = Peer(Authority(tmp_path))
+    it = Peer(Authority(tmp_path).issue("server", "localhost"))
     yield it
     it.sock.close()
 
@@ -181,3 +183,20 @@ def test_leaving_does_not_wait_for_a_peer_that_says_nothing(connection: Any) -> 
     leaving.join(PATIENCE_S)
     assert not leaving.is_alive()
     assert connection.transport.sock is None
+
+
+def test_a_certificate_that_has_expired_is_refused_and_says_so(tmp_path: Path) -> None:
+    peer = Peer(Authority(tmp_path).issue("server", "localhost", expired=True))
+
+    def greet() -> None:
+        # We hang up on it.
+        with suppress(SSLError):
+            peer.greet()
+
+    greeting = Thread(target=greet, daemon=True)
+    greeting.start()
+    url = f"amqps://localhost:{peer.port}/?ssl_ca_certs={tmp_path / 'ca.pem'}"
+    with pytest.raises(BrokerUnavailable, match="not trusted: certificate has expired"):
+        Link(BrokerSettings(url=url), "tls").open()
+    greeting.join(PATIENCE_S)
+    peer.sock.close()
