@@ -74,7 +74,7 @@ def _context(files: dict[str, str]) -> SSLContext:
     except OSError as wrong:
         raise SetupError(
             f"{CA}={ca}: {_reason(wrong)}",
-            hint="broker.url names it: a file of CA certificates in PEM that we may read",
+            hint="the broker's URL names it: a file of CA certificates in PEM that we may read",
         ) from None
     if certificate is not None:
         try:
@@ -83,7 +83,7 @@ def _context(files: dict[str, str]) -> SSLContext:
         except OSError as wrong:
             raise SetupError(
                 f"{CERTIFICATE}={certificate}, {KEY}={key or certificate}: {_reason(wrong)}",
-                hint="broker.url names them: a certificate with its chain, and its key, not "
+                hint="the broker's URL names them: a certificate with its chain, and its key, not "
                 "encrypted, in PEM, that we may read",
             ) from None
     return context
