@@ -201,7 +201,6 @@ class Handling:
         self.ready.add(left.ready)
 
     def _settle(self, flight: Flight) -> None:
-        before = self._tally.totals.copy()
         self._path.finish(flight)
         left = flight.left
         kept = {a.delivery.tag for a in (*left.carried, *left.full) if a.delivery is not None}
@@ -210,12 +209,8 @@ class Handling:
             if event.delivery is not None and event.delivery.tag not in kept:
                 self.unsettled.pop(event.delivery.tag, None)
         self._tally.last_batch_at = self._tally.busy_since = self._clock.now()
-        log.info(
-            "batch",
-            events=len(events),
-            ms=round((self._clock.monotonic() - flight.began) * 1000, 1),
-            **(self._tally.totals - before),
-        )
+        took_s = self._clock.monotonic() - flight.began
+        log.debug("batch", events=len(events), ms=round(took_s * 1000, 1))
 
     def _blame(self, arrivals: Sequence[Arrival], dead: Sequence[Dead], error: Exception) -> None:
         """Deal with the one event that a batch fails on."""

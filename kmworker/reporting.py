@@ -2,13 +2,14 @@
 
 import os
 import platform
+from collections import Counter
 from typing import Final
 
 import structlog
 
 from kmworker.clock import Clock
 from kmworker.ports import Bus, Reports
-from kmworker.tally import STOPPED, QueueCounts, Report, Tally
+from kmworker.tally import COUNTED, STOPPED, QueueCounts, Report, Tally
 
 __all__ = ["Reporter"]
 
@@ -32,6 +33,7 @@ class Reporter:
         self._started_at = clock.now()
         self._next_at = 0.0
         self._next_queues_at = 0.0
+        self._logged: Counter[str] = Counter()
 
     def report_if_due(self) -> None:
         """Report if a second has passed since the last time."""
@@ -39,6 +41,7 @@ class Reporter:
         if now < self._next_at:
             return
         self._next_at = now + FEED_EVERY_S
+        self._log()
         queues = None
         if now >= self._next_queues_at:
             self._next_queues_at = now + QUEUES_EVERY_S
@@ -47,6 +50,7 @@ class Reporter:
 
     def last(self) -> None:
         """Report what is left to tell, at the worker's end."""
+        self._log()
         report = self._report(None)
         self._write(
             Report(
@@ -58,6 +62,14 @@ class Reporter:
                 None,
             )
         )
+
+    def _log(self) -> None:
+        """Say what was done since the last time: a line for each batch would be too many."""
+        new = self._tally.totals - self._logged
+        done = {name: new[name] for name in COUNTED if new[name]}
+        if done:
+            log.info("handled", **done)
+            self._logged = self._tally.totals.copy()
 
     def _counts(self) -> QueueCounts | None:
         try:

@@ -9,7 +9,7 @@ from kmworker.clock import Clock
 from kmworker.decision import Refuse
 from kmworker.model import Assignment, Disposition
 
-__all__ = ["RUNNING", "STOPPED", "WAITING", "QueueCounts", "Report", "Tally"]
+__all__ = ["COUNTED", "RUNNING", "STOPPED", "WAITING", "QueueCounts", "Report", "Tally"]
 
 DISPOSITIONS: Final = tuple(disposition.value for disposition in Disposition)
 COUNTED: Final = (*DISPOSITIONS, "repeat", "waiting", "dead", "unrouted")

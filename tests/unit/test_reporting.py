@@ -5,6 +5,7 @@ from collections import Counter
 from typing import cast
 
 import pytest
+from structlog.testing import capture_logs
 
 from kmworker.decision import Refuse
 from kmworker.errors import BrokerUnavailable, PermanentError, Reason, StoreUnavailable
@@ -72,6 +73,23 @@ def test_a_report_says_who_where_and_how_it_goes() -> None:
     assert report.fields["last_batch"] == 17.0
     assert report.fields["last_error"] == "StoreUnavailable: gone"
     assert report.fields["create"] == 2
+
+
+def test_the_log_says_once_a_second_what_was_done_and_nothing_while_nothing_is() -> None:
+    desk = Desk()
+    with capture_logs() as lines:
+        for created in (2, 0, 3):
+            desk.tally.count("create", created)
+            desk.tally.count("failures", 1)
+            desk.reporter.report_if_due()
+            desk.reporter.report_if_due()
+            desk.clock.advance(1)
+        desk.tally.count("dead")
+        desk.reporter.last()
+    assert [{**line, "log_level": None} for line in lines] == [
+        {"event": "handled", "log_level": None, **done}
+        for done in ({"create": 2}, {"create": 3}, {"dead": 1})
+    ]
 
 
 def test_the_feed_tells_each_thing_once() -> None:
