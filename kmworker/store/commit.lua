@@ -14,87 +14,199 @@
 --   3 its scope is there without it   4 parked   5 no room
 --   waits is 1 if events wait for the item
 --
--- Counters alone may fail after the first write (someone put text into one): they can be
--- recomputed, and pcall lets them be.
+-- Three steps: read what the writes rest on, decide them in order, write. A decision sees
+-- what those before it will write. Reading and writing take few calls of many values: a
+-- call costs as much as a record. Counters alone may fail after the first write (someone put
+-- text into one): they can be recomputed, and pcall lets them be.
 
 local WRITTEN, EXISTS, STALE, ORPHAN, PARKED, FULL = 0, 1, 2, 3, 4, 5
-local items, keys, scopes, deks = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local ASSIGN_ARGS, PARK_ARGS = 11, 6
+-- Lua hands at most some 8,000 values to one call. Even, so that it parts no field and value.
+local PORTION = 2000
 
 local refused = refusal(
   {'hash', 'hash', 'hash', 'hash', 'zset', 'hash', 'hash', 'hash', 'zset', 'zset', 'hash'},
-  {HSET = {1, 2, 3, 4, 8, 11}, ZADD = {5, 9, 10}, HINCRBY = {6, 7}, ZRANGEBYLEX = {10}})
+  {HSET = {1, 2, 3, 4, 8, 11}, ZADD = {5, 9, 10}, HINCRBY = {6, 7},
+   -- Other shares of the batch need these, or the count behind them: better none is written.
+   ZRANGEBYLEX = {10}, HGET = {1}})
 if refused then return refused end
+
+-- A hash as the decisions see it: what was read (false: absent) or will be written.
+local function view(key) return {key = key, seen = {}, new = {}} end
+local items, keys, scopes, deks = view(KEYS[1]), view(KEYS[2]), view(KEYS[3]), view(KEYS[4])
+local waiting, parked = view(KEYS[8]), view(KEYS[11])
+
+local function read(hash, fields)
+  for from = 1, #fields, PORTION do
+    local to = math.min(from + PORTION - 1, #fields)
+    local values = redis.call('HMGET', hash.key, unpack(fields, from, to))
+    for i = from, to do hash.seen[fields[i]] = values[i - from + 1] end
+  end
+end
+
+local function get(hash, field)
+  if hash.seen[field] == nil then read(hash, {field}) end
+  return hash.seen[field]
+end
+
+-- For secrets, which are not read.
+local function has(hash, field)
+  if hash.seen[field] == nil then
+    hash.seen[field] = redis.call('HEXISTS', hash.key, field) == 1
+  end
+  return hash.seen[field]
+end
+
+local function put(hash, field, value)
+  local new = hash.new
+  hash.seen[field] = value
+  new[#new + 1] = field
+  new[#new + 1] = value
+end
+
+local function write(command, key, values)
+  for from = 1, #values, PORTION do
+    redis.call(command, key, unpack(values, from, math.min(from + PORTION - 1, #values)))
+  end
+end
+
+-- What stands between two texts, '' if they are not there. Found as they are, because a
+-- pattern takes ten times as long.
+local function between(record, opening, closing)
+  local _, from = string.find(record, opening, 1, true)
+  local to = from and string.find(record, closing, from + 1, true)
+  return to and string.sub(record, from + 1, to - 1) or ''
+end
+
+-- A source's key-id and scope-id, '' where it has none; nothing if it is absent.
+local found = {}
+local function ids_of(ref)
+  if not found[ref] then
+    local item = get(items, ref)
+    if not item then return end
+    found[ref] = {between(item, '"key_id":"', '"'), between(item, '"scope_id":"', '"')}
+  end
+  return found[ref]
+end
+
+local function read_all()
+  local refs, sources, key_ids, scope_ids = {}, {}, {}, {}
+  local at = 2
+  while at <= #ARGV do
+    if ARGV[at] == 'A' then
+      refs[#refs + 1] = ARGV[at + 1]
+      if ARGV[at + 7] ~= '' then scope_ids[#scope_ids + 1] = ARGV[at + 4] end
+      if ARGV[at + 9] ~= '' then sources[#sources + 1] = ARGV[at + 9] end
+      at = at + ASSIGN_ARGS
+    else
+      refs[#refs + 1] = ARGV[at + 2]
+      at = at + PARK_ARGS
+    end
+  end
+  read(items, refs)
+  read(items, sources)
+  for _, source in ipairs(sources) do
+    local ids = ids_of(source)
+    if ids then key_ids[#key_ids + 1], scope_ids[#scope_ids + 1] = ids[1], ids[2] end
+  end
+  read(keys, key_ids)
+  read(scopes, scope_ids)
+end
 
 -- What a decision rested on, as one string; a rewrap changes none of it.
 local function state_of(ref)
-  local item = redis.call('HGET', items, ref)
-  if not item then return 'absent' end
-  local key_id = string.match(item, '"key_id":"([^"]+)"')
-  local scope_id = string.match(item, '"scope_id":"([^"]+)"')
-  if not key_id or not scope_id then return 'none' end
-  local key = redis.call('HGET', keys, key_id)
-  local scope = redis.call('HGET', scopes, scope_id)
-  if not key or not scope or redis.call('HEXISTS', deks, scope_id) == 0 then return 'broken' end
+  local ids = ids_of(ref)
+  if not ids then return 'absent' end
+  local key_id, scope_id = ids[1], ids[2]
+  if key_id == '' or scope_id == '' then return 'none' end
+  local key, scope = get(keys, key_id), get(scopes, scope_id)
+  if not key or not scope or not has(deks, scope_id) then return 'broken' end
   return table.concat({
     key_id, scope_id,
-    string.match(key, '"state":"([^"]*)"') or '',
-    string.match(scope, '"dek_id":"([^"]*)"') or '',
-    string.match(scope, '"cipher":"(.-)","key_bits"') or '',
-    string.match(scope, '"key_bits":(%d+)') or '',
+    between(key, '"state":"', '"'),
+    between(scope, '"dek_id":"', '"'),
+    between(scope, '"cipher":"', '","key_bits"'),
+    between(scope, '"key_bits":', ','),
   }, ' ')
 end
 
+local anyone_waits = redis.call('EXISTS', KEYS[10]) == 1
+local awaited, sources, deadlines, number_parked = {}, {}, {}, nil
+
 local function waits(ref)
+  if awaited[ref] then return 1 end
+  if not anyone_waits then return 0 end
   return #redis.call('ZRANGEBYLEX', KEYS[10], '[' .. ref .. ' ', '(' .. ref .. '!', 'LIMIT', 0, 1)
 end
+
+local lineage, held, counted = {}, {}, {}
+local function count(counters, field) counters[field] = (counters[field] or 0) + 1 end
 
 local function assign(at)
   local ref, record, disposition, scope_id = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
   local key_id, key_record = ARGV[at + 4], ARGV[at + 5]
   local scope_record, dek = ARGV[at + 6], ARGV[at + 7]
   local source, expected = ARGV[at + 8], ARGV[at + 9]
-  local before = redis.call('HGET', items, ref)
+  local before = get(items, ref)
   if before then return {EXISTS, before, waits(ref)} end
   if source ~= '' and state_of(source) ~= expected then return {STALE, false, 0} end
   if scope_record ~= '' then
     -- Its root is gone but its DEK encrypts data: minting over it would lose that data.
-    if redis.call('HEXISTS', scopes, scope_id) == 1 or redis.call('HEXISTS', deks, scope_id) == 1 then
-      return {ORPHAN, false, 0}
-    end
-    redis.call('HSET', deks, scope_id, dek)
-    redis.call('HSET', scopes, scope_id, scope_record)
+    if get(scopes, scope_id) or has(deks, scope_id) then return {ORPHAN, false, 0} end
+    put(deks, scope_id, dek)
+    put(scopes, scope_id, scope_record)
   end
-  if key_record ~= '' then redis.call('HSET', keys, key_id, key_record) end
-  if scope_id ~= '' then redis.call('ZADD', KEYS[5], 0, scope_id .. ' ' .. ref) end
-  redis.call('HSET', items, ref, record)
-  if key_id ~= '' then redis.pcall('HINCRBY', KEYS[6], key_id, 1) end
-  redis.pcall('HINCRBY', KEYS[7], disposition, 1)
+  if key_record ~= '' then put(keys, key_id, key_record) end
+  if scope_id ~= '' then
+    lineage[#lineage + 1] = '0'
+    lineage[#lineage + 1] = scope_id .. ' ' .. ref
+  end
+  put(items, ref, record)
+  if key_id ~= '' then count(held, key_id) end
+  count(counted, disposition)
   return {WRITTEN, false, waits(ref)}
 end
 
 local function park(at)
-  local entry, source, parked = ARGV[at], ARGV[at + 1], ARGV[at + 2]
-  local waiting, deadline = ARGV[at + 3], ARGV[at + 4]
-  if redis.call('HEXISTS', items, source) == 1 then return {STALE, false, 0} end
+  local entry, source, event = ARGV[at], ARGV[at + 1], ARGV[at + 2]
+  if get(items, source) then return {STALE, false, 0} end
   -- Set once: a repeat neither extends the deadline nor counts twice.
-  if redis.call('HEXISTS', KEYS[11], entry) == 1 then return {PARKED, false, 0} end
-  if redis.call('HLEN', KEYS[11]) >= tonumber(ARGV[1]) then return {FULL, false, 0} end
-  redis.call('HSET', KEYS[11], entry, parked)
-  redis.call('HSET', KEYS[8], entry, waiting)
-  redis.call('ZADD', KEYS[10], 0, source .. ' ' .. entry)
-  redis.call('ZADD', KEYS[9], deadline, entry)
-  redis.pcall('HINCRBY', KEYS[7], 'waiting', 1)
+  if has(parked, entry) then return {PARKED, false, 0} end
+  number_parked = number_parked or redis.call('HLEN', KEYS[11])
+  if number_parked >= tonumber(ARGV[1]) then return {FULL, false, 0} end
+  number_parked = number_parked + 1
+  put(parked, entry, event)
+  put(waiting, entry, ARGV[at + 3])
+  sources[#sources + 1] = '0'
+  sources[#sources + 1] = source .. ' ' .. entry
+  deadlines[#deadlines + 1] = ARGV[at + 4]
+  deadlines[#deadlines + 1] = entry
+  awaited[source] = true
+  count(counted, 'waiting')
   return {PARKED, false, 0}
 end
 
+local function write_all()
+  for _, hash in ipairs({deks, scopes, keys, items, parked, waiting}) do
+    write('HSET', hash.key, hash.new)
+  end
+  write('ZADD', KEYS[5], lineage)
+  write('ZADD', KEYS[10], sources)
+  write('ZADD', KEYS[9], deadlines)
+  for key_id, number in pairs(held) do redis.pcall('HINCRBY', KEYS[6], key_id, number) end
+  for field, number in pairs(counted) do redis.pcall('HINCRBY', KEYS[7], field, number) end
+end
+
+read_all()
 local out, at = {}, 2
 while at <= #ARGV do
   if ARGV[at] == 'A' then
     out[#out + 1] = assign(at + 1)
-    at = at + 11
+    at = at + ASSIGN_ARGS
   else
     out[#out + 1] = park(at + 1)
-    at = at + 6
+    at = at + PARK_ARGS
   end
 end
+write_all()
 return out

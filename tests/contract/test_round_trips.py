@@ -4,13 +4,17 @@ from typing import Any
 
 import pytest
 
+from kmworker.model import Held
 from kmworker.plan import Entry, Write
 from kmworker.ports import Outcome
 from kmworker.store.redis_store import RedisStore
 from tests.contract.builders import Drafts, held, snapshot, volume
-from tests.contract.stand import Stand
+from tests.contract.stand import Stand, StandOn
 from tests.contract.wiretap import Wiretap
+from tests.servers import Start, StoreServer
 
+# Values; the limit of the Lua in Redis, of which each item that is written takes two.
+LUA_MOST = 8_000
 PROJECTS = [f"p{n}" for n in range(20)]
 
 
@@ -54,6 +58,19 @@ def test_a_commit_is_one_round_trip_whatever_the_number_of_writes_and_projects(
     )
     counting = ["HINCRBY", "HGET", "HINCRBY"]
     assert [names(trip) for trip in tap.trips] == [["EVALSHA"] * len(PROJECTS) + counting]
+
+
+def test_a_script_takes_more_items_than_lua_hands_to_one_call(
+    start: Start[StoreServer], stand_on: StandOn, draft: Drafts
+) -> None:
+    store = stand_on(start()).store()
+    there = [volume(f"v{n}") for n in range(LUA_MOST // 2)]
+    absent = [volume(f"absent{n}") for n in range(LUA_MOST // 2)]
+    answers = store.commit([draft.none(item) for item in there])
+    assert {answer.outcome for answer in answers} == {Outcome.WRITTEN}
+    known = store.look_up([*there, *absent])
+    assert [item for item, state in known.items() if isinstance(state, Held)] == there
+    assert [item for item, state in known.items() if state is None] == absent
 
 
 def test_projects_are_listed_before_their_first_record_once_by_each_worker(

@@ -208,6 +208,7 @@ RIGHTS = {
     "no-zrangebylex": "~* +@all -zrangebylex",
     "no-hexists": "~* +@all -hexists",
     "no-hget": "~* +@all -hget",
+    "no-hmget": "~* +@all -hmget",
     "no-sadd": "~* +@all -sadd",
     "dashboard": "%R~{0}:* +@all",
     "no-secrets": "~{0}:* +@all",
@@ -247,7 +248,7 @@ def test_a_user_without_the_right_writes_nothing_by_halves(
     assert isinstance(restored.look_up([V1])[V1], Held)
 
 
-@pytest.mark.parametrize("rights", ["~* +@all -hget", "~* +@all -evalsha", "resetkeys +@all"])
+@pytest.mark.parametrize("rights", ["~* +@all -hmget", "~* +@all -evalsha", "resetkeys +@all"])
 def test_a_user_who_may_not_look_finds_the_store_unavailable(
     stand: Stand, source: Held, rights: str
 ) -> None:

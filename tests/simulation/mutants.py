@@ -178,7 +178,7 @@ def clone_without_a_key_id(patch: pytest.MonkeyPatch) -> None:
 
 
 def count_no_holders(patch: pytest.MonkeyPatch) -> None:
-    _cut_out(patch, "commit", "redis.pcall('HINCRBY', KEYS[6], key_id, 1)")
+    _cut_out(patch, "commit", "redis.pcall('HINCRBY', KEYS[6], key_id, number)")
 
 
 def leave_an_index_behind(patch: pytest.MonkeyPatch) -> None:
