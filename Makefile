@@ -98,5 +98,5 @@ $(MEASURABLE): $(INSTALLED)
 	@echo "installing what the worker is measured against into $(BENCH_VENV)"
 	@$(PYTHON) -m venv $(BENCH_VENV)
 	@$(BENCH_VENV)/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
-	@$(BENCH_VENV)/bin/python -m pip install --quiet --editable . --group test --group bench
+	@$(BENCH_VENV)/bin/python -m pip install --quiet --editable '.[embedded]' --group test --group bench
 	@touch $@

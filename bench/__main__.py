@@ -31,6 +31,7 @@ SMOKE = Plan(
     offers=(200, 400),
     offer_s=1.0,
     store_items=(300, 3_000),
+    valkey_items=3_000,
     volume_snapshots=(0, 1_000),
     profile_events=2_000,
     soak_events=10_000,
@@ -139,6 +140,9 @@ def _stores(servers: Servers, results: Results) -> None:
         results.stores.append(cost)
         results.memory.append(memory)
         _say(f"{items:,} items: {cost.together_us:.0f} µs CPU, {memory.in_all:,.0f} bytes each")
+    valkey = store_size.measure_in_valkey(servers, worker, plan.valkey_items, progress)
+    _say(f"{valkey.items:,} items in Valkey: {valkey.in_all:,.0f} bytes each")
+    results.valkey = valkey
     for snapshots in plan.volume_snapshots:
         cost = store_size.measure_of_volume(servers, worker, snapshots, plan.seconds, progress)
         results.volumes.append(cost)

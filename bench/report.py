@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from bench.contestants import CONTESTANTS, PEERS, WORKER
+from bench.memory import part_lines
 from bench.profiling import profile_lines
 from bench.results import Results
 from bench.tables import table
@@ -199,6 +200,23 @@ def memory(results: Results) -> list[str]:
     return table(head, rows)
 
 
+def memory_parts(results: Results) -> list[str]:
+    """Of what an item's bytes are, in the largest store; and what they are in Valkey."""
+    largest = results.memory[-1]
+    needed = largest.text + largest.structures
+    rest = largest.in_all - needed
+    lines = [
+        *part_lines(largest),
+        "",
+        f"Text and structures are {needed:,.0f} bytes; the other {rest:,.0f} are rounding: Redis'",
+        "allocator has pieces of certain sizes only.",
+    ]
+    if valkey := results.valkey:
+        each = f"{valkey.in_all:,.0f} bytes for each of {valkey.items:,} such items"
+        lines.append(f"Valkey {valkey.version} takes {each}.")
+    return lines
+
+
 def soak(results: Results) -> list[str]:
     """The worker's memory over many events."""
     rows = [
@@ -232,6 +250,7 @@ SECTIONS: dict[str, Callable[[Results], list[str]]] = {
     "One process and two": processes,
     "Larger stores": stores,
     "Memory in Redis": memory,
+    "What an item's bytes are": memory_parts,
     "Memory of the worker": soak,
     "Start": starts,
     "Where the worker's time goes": profile,

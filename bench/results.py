@@ -14,10 +14,11 @@ from typing import Any
 
 from bench.contestants import LIMIT, PEERS, WORKER
 from bench.latency import Latency
+from bench.memory import InValkey, Memory
 from bench.profiling import Profile
 from bench.servers import Servers
 from bench.soak import Sample
-from bench.store_size import Memory, StoreCost
+from bench.store_size import StoreCost
 from bench.throughput import Throughput
 
 __all__ = ["Machine", "Plan", "Results", "look_at_machine"]
@@ -42,6 +43,7 @@ class Plan:
     offers: tuple[float, ...] = (200, 400, 600, 800, 1_200, 1_600, 2_400, 3_200, 4_800)
     offer_s: float = 4.0
     store_items: tuple[int, ...] = (1_000, 100_000)
+    valkey_items: int = 100_000
     volume_snapshots: tuple[int, ...] = (0, 100_000)
     profile_events: int = 20_000
     soak_events: int = 0
@@ -79,6 +81,7 @@ class Results:
     stores: list[StoreCost] = field(default_factory=list)
     volumes: list[StoreCost] = field(default_factory=list)
     memory: list[Memory] = field(default_factory=list)
+    valkey: InValkey | None = None
     starts_s: list[float] = field(default_factory=list)
     profile: Profile = field(default_factory=Profile)
     soak: list[Sample] = field(default_factory=list)

@@ -13,7 +13,7 @@ from kmworker.crypto import Keyring
 from kmworker.settings import BrokerSettings, KeyringSettings, Settings, StoreSettings
 from tests.servers import RabbitMQ, StoreServer, redis_store
 
-__all__ = ["Servers", "private_servers"]
+__all__ = ["STORE_OPTIONS", "Servers", "private_servers"]
 
 # The write-ahead log's own default; the tests have a small one.
 BROKER_OPTIONS = {"raft.wal_max_size_bytes": "536870912", "log.console.level": "warning"}
@@ -46,9 +46,9 @@ class Servers:
             "KMWORKER_KEYRING__PATH": str(self.folder / "keyring.json"),
         }
 
-    def client(self) -> "redis.Redis":
-        """Return a client of the store."""
-        return redis.Redis(port=self.store.port, decode_responses=True, socket_timeout=600)
+    def client(self, *, decode: bool = True) -> "redis.Redis":
+        """Return a client of the store; its replies are text, or bytes."""
+        return redis.Redis(port=self.store.port, decode_responses=decode, socket_timeout=600)
 
     def pids(self) -> dict[str, set[int]]:
         """Return the processes of each server."""

@@ -6,14 +6,13 @@ from dataclasses import dataclass
 from bench.contestants import Contestant
 from bench.events import around, collections, derived, item_id, project_id
 from bench.filling import FILL_BLOCK, fill
+from bench.memory import InValkey, Memory, memory_of, on_valkey, used
 from bench.servers import Servers
 from bench.stage import Stage, on_stage
 from bench.throughput import PROJECTS, Throughput, measure_on
-from kmworker.store.names import Names
 
-__all__ = ["Memory", "StoreCost", "measure_in_store", "measure_of_volume"]
+__all__ = ["StoreCost", "measure_in_store", "measure_in_valkey", "measure_of_volume"]
 
-KEYS = ("items", "keys", "scopes", "deks", "lineage", "holders", "stats")
 FILLED = "there"
 VOLUME = "large"
 Progress = Callable[[int], None]
@@ -35,32 +34,26 @@ class StoreCost:
         return self.worker_us + self.store_us
 
 
-@dataclass(frozen=True)
-class Memory:
-    """What Redis takes, in bytes for each item."""
-
-    items: int
-    in_all: float
-    """By its own count (used_memory), less that of the empty server."""
-    by_key: dict[str, float]
-    """By MEMORY USAGE over every element."""
-    log: float
-    """What it takes in the append-only file, before that is rewritten."""
-
-
 def measure_in_store(
     servers: Servers, worker: Contestant, items: int, seconds: float, progress: Progress
 ) -> tuple[StoreCost, Memory]:
     """Fill a store with a third each created, reused and cloned, and handle events in it."""
     with on_stage(servers, worker) as stage:
-        before, log_before = _used(servers), _log_size(servers)
-        fill(stage, collections(items, PROJECTS, FILLED, FILL_BLOCK), progress)
+        log_before = _log_size(servers)
+        in_all = _filled(stage, items, progress)
         log_bytes = (_log_size(servers) - log_before) / items
-        memory = Memory(
-            items, (_used(servers) - before) / items, _by_key(servers, items), log_bytes
-        )
+        memory = memory_of(servers, items, in_all, log_bytes)
         events = around(worker.backlog, items, PROJECTS, FILLED, stage.namespace)
         return _cost(items, measure_on(stage, events, seconds)), memory
+
+
+def measure_in_valkey(
+    servers: Servers, worker: Contestant, items: int, progress: Progress
+) -> InValkey:
+    """Fill a Valkey in the same way."""
+    with on_valkey(servers) as others, on_stage(others, worker) as stage:
+        version = str(others.client().info("server")["valkey_version"])
+        return InValkey(version, items, _filled(stage, items, progress))
 
 
 def measure_of_volume(
@@ -74,6 +67,12 @@ def measure_of_volume(
         return _cost(snapshots, measure_on(stage, events, seconds))
 
 
+def _filled(stage: Stage, items: int, progress: Progress) -> float:
+    before = used(stage.servers)
+    fill(stage, collections(items, PROJECTS, FILLED, FILL_BLOCK), progress)
+    return (used(stage.servers) - before) / items
+
+
 def _volume_with(stage: Stage, snapshots: int, progress: Progress) -> None:
     fill(stage, collections(1, 1, VOLUME), progress)
     fill(stage, derived(snapshots, project_id(0), item_id(VOLUME, "volume", 0), FILLED), progress)
@@ -82,22 +81,6 @@ def _volume_with(stage: Stage, snapshots: int, progress: Progress) -> None:
 def _cost(items: int, turn: Throughput) -> StoreCost:
     store_us = 1e6 * turn.busy["redis"] / turn.events_per_s
     return StoreCost(items, turn.events_per_s, turn.cpu_us, store_us)
-
-
-def _by_key(servers: Servers, items: int) -> dict[str, float]:
-    client, names = servers.client(), Names(servers.settings("bench").store.prefix)
-    return {
-        key: sum(
-            client.memory_usage(names.of(project_id(project), key), samples=0) or 0
-            for project in range(PROJECTS)
-        )
-        / items
-        for key in KEYS
-    }
-
-
-def _used(servers: Servers) -> int:
-    return int(servers.client().info("memory")["used_memory"])
 
 
 def _log_size(servers: Servers) -> int:

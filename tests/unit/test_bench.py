@@ -6,11 +6,11 @@ import pytest
 
 from bench.contestants import LIMIT, WORKER
 from bench.events import BLOCK, LoadEvent, collections
+from bench.memory import Memory, Part, part_of
 from bench.processes import MachineTime
 from bench.results import Machine, Plan, Results
 from bench.scaling import costs_of, for_items, for_rates
 from bench.stage import Moment
-from bench.store_size import Memory
 from bench.tables import table
 from bench.throughput import Throughput, rate_between
 
@@ -61,12 +61,19 @@ def test_what_more_events_need_follows_from_the_costs() -> None:
         WORKER.name: [Throughput(2_000, 250, busy)],
         LIMIT.name: [Throughput(5_000, 50, busy)],
     }
-    results.memory = [Memory(1_000_000, 1_400, {}, 2_000)]
+    results.memory = [Memory(1_000_000, 1_400, {}, {}, 2_000)]
     costs = costs_of(results)
     assert (costs.worker_us, costs.broker_us, costs.store_us) == (250, 200, 50)
     # 20,000 events/s keep 5 cores of workers busy, 8.3 with room to catch up.
     assert for_rates(costs)[5].replace(" ", "") == "|20,000|9|7|6.7|2|"
     assert for_items(costs)[4].replace(" ", "") == "|100,000,000|140.0|9|200.0|"
+
+
+def test_what_redis_adds_to_a_hash_is_counted_by_entry_slot_and_string() -> None:
+    # Five fields of 36 bytes, each with a record of 300: eight slots.
+    part = part_of([36, 300] * 5, 2, items=10)
+    assert part == Part(5 * (36 + 300) / 10, (5 * 24 + 8 * 8 + 5 * (4 + 6)) / 10)
+    assert part_of([], 2, items=10) == Part(0, 0)
 
 
 def test_a_table_reads_the_same_on_a_terminal_and_in_markdown() -> None:
