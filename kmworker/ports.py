@@ -255,6 +255,10 @@ class Reports(Protocol):
         """Write what has happened since the last report."""
         ...
 
+    def begin(self, report: Report) -> Callable[[], None]:
+        """Begin `write`; calling what is returned is the rest of it."""
+        ...
+
 
 class Vault(Protocol):
     """The only place where key material is in the clear."""

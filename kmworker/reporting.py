@@ -3,6 +3,8 @@
 import os
 import platform
 from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import structlog
@@ -34,6 +36,7 @@ class Reporter:
         self._next_at = 0.0
         self._next_queues_at = 0.0
         self._logged: Counter[str] = Counter()
+        self._end_begun: Callable[[], None] | None = None
 
     def report_if_due(self) -> None:
         """Report if a second has passed since the last time."""
@@ -46,22 +49,26 @@ class Reporter:
         if now >= self._next_queues_at:
             self._next_queues_at = now + QUEUES_EVERY_S
             queues = self._counts()
-        self._write(self._report(queues))
+        self._end()
+        with self._best_effort():
+            self._end_begun = self._reports.begin(self._report(queues))
 
     def last(self) -> None:
         """Report what is left to tell, at the worker's end."""
         self._log()
+        self._end()
         report = self._report(None)
-        self._write(
-            Report(
-                self._worker_id,
-                report.seen_at,
-                {**report.fields, "state": STOPPED, "busy_since": 0.0},
-                report.feed,
-                self._tally.end_minute(self._worker_id),
-                None,
+        with self._best_effort():
+            self._reports.write(
+                Report(
+                    self._worker_id,
+                    report.seen_at,
+                    {**report.fields, "state": STOPPED, "busy_since": 0.0},
+                    report.feed,
+                    self._tally.end_minute(self._worker_id),
+                    None,
+                )
             )
-        )
 
     def _log(self) -> None:
         """Say what was done since the last time: a line for each batch would be too many."""
@@ -78,9 +85,17 @@ class Reporter:
             log.debug("queues not counted", error=type(error).__name__)
             return None
 
-    def _write(self, report: Report) -> None:
+    def _end(self) -> None:
+        """See how the report before this one ended: nobody waits for it in between."""
+        end, self._end_begun = self._end_begun, None
+        if end is not None:
+            with self._best_effort():
+                end()
+
+    @contextmanager
+    def _best_effort(self) -> Iterator[None]:
         try:
-            self._reports.write(report)
+            yield
         except Exception as error:  # noqa: BLE001  # best effort, whatever is wrong
             # The loop meets the same trouble where it matters.
             log.debug("report not written", error=type(error).__name__)

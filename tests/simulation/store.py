@@ -122,6 +122,10 @@ class NoReports:
     def write(self, report: Report) -> None:
         """Do nothing."""
 
+    def begin(self, _report: Report) -> Callable[[], None]:
+        """Do nothing, twice."""
+        return lambda: None
+
 
 class SteppedReports:
     """Reports, each of which is one step: how much of one arrives matters to nobody."""
@@ -134,6 +138,11 @@ class SteppedReports:
         """Write what has happened."""
         with self._steps.step("reports.write", _unavailable):
             self._real.write(report)
+
+    def begin(self, report: Report) -> Callable[[], None]:
+        """Write what has happened, all of it at once."""
+        self.write(report)
+        return lambda: None
 
 
 def load_scripts(client: Any) -> None:

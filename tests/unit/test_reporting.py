@@ -2,6 +2,7 @@
 
 import os
 from collections import Counter
+from collections.abc import Callable
 from typing import cast
 
 import pytest
@@ -36,6 +37,16 @@ class Desk:
         if "write" in self.fails:
             raise self.fails["write"]
         self.written.append(report)
+
+    def begin(self, report: Report) -> Callable[[], None]:
+        if "begin" in self.fails:
+            raise self.fails["begin"]
+        self.written.append(report)
+        return self._end
+
+    def _end(self) -> None:
+        if "write" in self.fails:
+            raise self.fails["write"]
 
     def counts(self) -> QueueCounts:
         if "counts" in self.fails:
@@ -144,7 +155,7 @@ FAULTS = [
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: type(fault).__name__)
-@pytest.mark.parametrize("what", ["write", "counts"])
+@pytest.mark.parametrize("what", ["begin", "write", "counts"])
 def test_a_report_that_fails_is_no_failure(what: str, fault: Exception) -> None:
     desk = Desk()
     desk.fails[what] = fault
@@ -156,7 +167,7 @@ def test_a_report_that_fails_is_no_failure(what: str, fault: Exception) -> None:
     assert desk.written[-1].queues == COUNTS
 
 
-@pytest.mark.parametrize("point", ["reports.write", "reports.write done", "bus.counts"])
+@pytest.mark.parametrize("point", ["reports.begin", "reports.write", "bus.counts"])
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: type(fault).__name__)
 def test_a_worker_whose_reports_fail_works_on(point: str, fault: Exception) -> None:
     site = Installation()
