@@ -127,12 +127,13 @@ class Link:
 
     def drain(self, timeout_s: float) -> bool:
         """Handle what has come, waiting at most ``timeout_s`` for it; say whether anything had."""
-        with self.errors():
-            try:
-                self.connection.drain_arrived(timeout_s)
-            except TimeoutError:
-                return False
-            return True
+        try:
+            self.connection.drain_arrived(timeout_s)
+        except TimeoutError:
+            return False
+        except LOST as error:
+            raise self._lost(error) from error
+        return True
 
     def discard(self) -> None:
         """Drop the connection without a word: nothing on it can be trusted any more."""
@@ -155,8 +156,7 @@ class Link:
         try:
             yield
         except LOST as error:
-            self.discard()
-            raise BrokerUnavailable(f"{redacted_url(self._url)}: {_said(error)}") from error
+            raise self._lost(error) from error
 
     @contextmanager
     def call(self) -> Iterator[None]:
@@ -179,6 +179,10 @@ class Link:
                 yield
             finally:
                 connection.on_inbound_frame = handle
+
+    def _lost(self, error: BaseException) -> BrokerUnavailable:
+        self.discard()
+        return BrokerUnavailable(f"{redacted_url(self._url)}: {_said(error)}")
 
 
 def _said(error: BaseException) -> str:

@@ -1,4 +1,4 @@
-"""A publication as its frames (AMQP 0-9-1, sections 1.8.3.7, 2.3.5 and 4.2).
+"""Publications and acknowledgements as frames (AMQP 0-9-1, 1.8.3.7, 1.8.3.13, 2.3.5 and 4.2).
 
 py-amqp packs each property by its type, which takes longer than everything else that is
 done to publish. An announcement has the same few properties each time, all of them short
@@ -12,11 +12,13 @@ from typing import Any, Final
 
 from amqp.spec import Basic
 
-__all__ = ["publish_frames"]
+__all__ = ["ack_frame", "publish_frames"]
 
 METHOD_HEAD: Final = Struct(">BHIHHH")
 HEADER: Final = Struct(">BHIHHQH")
 BODY_HEAD: Final = Struct(">BHI")
+ACK: Final = Struct(">BHIHHQBB")
+ACK_BYTES: Final = 13
 METHOD, CONTENT_HEADER, BODY = 1, 2, 3
 FRAME_END: Final = b"\xce"
 # Bit of each property, in the order in which they are written.
@@ -73,6 +75,11 @@ def publish_frames(
             *((BODY_HEAD.pack(BODY, channel, len(body)), body, FRAME_END) if body else ()),
         )
     )  # fmt: skip
+
+
+def ack_frame(channel: int, tag: int, *, multiple: bool) -> bytes:
+    """Return the frame that acknowledges a delivery, or all up to it."""
+    return ACK.pack(METHOD, channel, ACK_BYTES, *Basic.Ack, tag, multiple, FRAME_END[0])
 
 
 def _short(text: object) -> bytes | None:

@@ -20,7 +20,7 @@ from amqp.exceptions import UnexpectedFrame
 from amqp.spec import Basic
 from kombu.transport import pyamqp
 
-from kmworker.bus.publishing import publish_frames
+from kmworker.bus.publishing import ack_frame, publish_frames
 
 __all__ = ["BufferedConnection", "transport_for"]
 
@@ -42,6 +42,7 @@ class _Buffered:
     """What both transports have in common; stands before py-amqp's in the order of bases."""
 
     connected: bool
+    sock: Any
     _quick_recv: Any
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -80,6 +81,20 @@ class _Buffered:
         while (frame := self.next_frame()) is None:
             self._gulp()
         return frame
+
+    def read_frame_within(self, timeout: float | None) -> Frame:
+        """Do the same with another timeout, in seconds; None: the socket's own."""
+        if timeout is None:
+            return self.read_frame()
+        sock = self.sock
+        before = sock.gettimeout()
+        sock.settimeout(timeout)
+        try:
+            return self.read_frame()
+        except (BlockingIOError, SSLWantReadError):
+            raise TimeoutError from None
+        finally:
+            sock.settimeout(before)
 
     def _gulp(self) -> None:
         try:
@@ -143,7 +158,17 @@ class _TLS(_Buffered, amqp.transport.SSLTransport):  # type: ignore[misc]  # unt
 
 
 class _Channel(pyamqp.Channel):
-    """A channel that writes the frames of a plain publication itself."""
+    """A channel that writes the frames of a plain publication itself, and acknowledgements."""
+
+    def basic_ack(
+        self,
+        delivery_tag: int,
+        multiple: bool = False,  # noqa: FBT001, FBT002  # as py-amqp declares it
+        argsig: str = "Lb",  # noqa: ARG002
+    ) -> None:
+        """Acknowledge a delivery, or all up to it."""
+        self.connection.transport.write(ack_frame(self.channel_id, delivery_tag, multiple=multiple))
+        self.connection.bytes_sent += 1
 
     def send_method(
         self,
@@ -205,9 +230,7 @@ class BufferedConnection(pyamqp.Connection):
 
     def blocking_read(self, timeout: float | None = None) -> Any:
         """Handle the next frame; asks the kernel only if none has arrived."""
-        frame = self.transport.next_frame()
-        if frame is None:
-            return super().blocking_read(timeout)
+        frame = self.transport.next_frame() or self.transport.read_frame_within(timeout)
         return self.on_inbound_frame(frame)
 
     @contextmanager

@@ -9,7 +9,7 @@ from amqp.serialization import dumps
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kmworker.bus.publishing import publish_frames
+from kmworker.bus.publishing import ack_frame, publish_frames
 
 PROPERTIES = {
     "content_type": "application/cloudevents+json",
@@ -63,6 +63,15 @@ def test_a_publication_has_the_same_bytes_as_py_amqps(
     arguments = (0, *names, True, False)
     ours = publish_frames(channel, arguments, properties, body)
     assert ours == theirs(channel, arguments, properties, body)
+
+
+@given(channel=st.integers(1, 65_535), tag=st.integers(1, 2**64 - 1), multiple=st.booleans())
+def test_an_acknowledgement_has_the_same_bytes_as_py_amqps(
+    channel: int, tag: int, multiple: bool
+) -> None:
+    wire = Wire()
+    frame_writer(wire, wire)(1, channel, spec.Basic.Ack, dumps("Lb", (tag, multiple)), None)
+    assert ack_frame(channel, tag, multiple=multiple) == wire.written
 
 
 def test_an_announcement_is_not_left_to_py_amqp() -> None:
