@@ -27,7 +27,7 @@ def test_new_commits_are_anchored_once_a_second_and_at_the_end() -> None:
     process = site.process()
     process.turn()
     site.publish(volume("v"))
-    process.turn()
+    process.turn(2)
     made = process.worker._store.commits()
     assert anchored(site) == 0 < made
     site.let_pass(1.1)
@@ -60,7 +60,7 @@ def test_a_worker_that_starts_while_another_commits_does_not_take_the_store_for_
         # The second one has read the store's count, and not the anchor.
         if point == "bus.anchor":
             site.publish(volume("v"))
-            first.turn()
+            first.turn(2)
             site.let_pass(1.1)
             first.turn()
 
