@@ -30,6 +30,8 @@ class Contestant:
     """Whether its framework declares its queue with a dead-letter queue of its own."""
     instances: int = 1
     """How often to start it; `{}` in the command is which."""
+    processes: int = 1
+    """Of its own, in all: what a framework starts beside those that work is not counted."""
     other_queues: tuple[str, ...] = ()
     """What its framework declares besides, with `{}` for the queue's name."""
 
@@ -59,6 +61,7 @@ FASTSTREAM = Contestant(
     "2 processes, uvloop, prefetch 256 each (as many handlers at once)",
     10_000,
     {"BENCH_PREFETCH": "256"},
+    processes=2,
 )
 DRAMATIQ = Contestant(
     "dramatiq",
@@ -70,6 +73,7 @@ DRAMATIQ = Contestant(
     8_000,
     {"dramatiq_queue_prefetch": "128"},
     has_dead_letter_queue=True,
+    processes=2,
     other_queues=("{}.DQ", "{}.XQ"),
 )
 CELERY = Contestant(
@@ -84,6 +88,7 @@ CELERY = Contestant(
     {"BENCH_PREFETCH": "16"},
     celery_message,
     instances=2,
+    processes=2,
     # Native delayed delivery, which Celery sets up wherever it finds a quorum queue.
     other_queues=tuple(f"celery_delayed_{level}" for level in range(28)),
 )

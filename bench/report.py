@@ -37,10 +37,13 @@ def targets(results: Results) -> list[str]:
 
 
 def _speed_targets(results: Results) -> list[_Target]:
-    over, of, cpu_us = results.over_best_peer, results.of_limit, results.cpu_us(WORKER.name)
-    best = f"events/s of one worker process ÷ the best peer ({results.best_peer})"
+    over, each = results.over_best_peer, results.over_best_process
+    of, cpu_us = results.of_limit, results.cpu_us(WORKER.name)
+    ours = "events/s of one worker process ÷"
+    best = f"the best peer with all of its processes ({results.best_peer})"
     return [
-        _Target(best, "≥ 7", f"{over:.1f}", over >= 7),
+        _Target(f"{ours} {best}", "≥ 7", f"{over:.1f}", over >= 7),
+        _Target(f"{ours} one process of the best peer", "≥ 7", f"{each:.1f}", each >= 7),
         _Target("events/s of one worker process ÷ the limit", "≥ 0.65", f"{of:.2f}", of >= 0.65),
         _Target("CPU of the worker for one event", "≤ 180 µs", f"{cpu_us:.0f} µs", cpu_us <= 180),
     ]

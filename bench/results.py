@@ -113,6 +113,12 @@ class Results:
         return self.events_per_s(WORKER.name) / self.events_per_s(self.best_peer)
 
     @property
+    def over_best_process(self) -> float:
+        """How many times what one process of the best peer handles the worker handles."""
+        best = max(self.events_per_s(peer.name) / peer.processes for peer in PEERS)
+        return self.events_per_s(WORKER.name) / best
+
+    @property
     def of_limit(self) -> float:
         """What part of the limit's throughput the worker's is."""
         return self.events_per_s(WORKER.name) / self.events_per_s(LIMIT.name)

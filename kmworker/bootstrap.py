@@ -32,10 +32,12 @@ from kmworker.tally import Tally
 from kmworker.waiting import Sweeper
 from kmworker.worker import Worker
 
+__all__ = ["StoreParts", "build_worker", "open_anchor", "open_store", "prefetch_for", "read_policy"]
+
 # One whose assignments are stored, one that is written, one that is read.
 BATCHES_AT_HAND = 3
-
-__all__ = ["StoreParts", "build_worker", "open_anchor", "open_store", "read_policy"]
+# A quorum queue gives no consumer more.
+PREFETCH_MOST = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +118,8 @@ def build_worker(settings: Settings, on_step: Callable[[Step], None] = lambda _:
     worker_id = f"{platform.node()}-{os.getpid()}-{secrets.token_hex(3)}"
     parts = open_store(settings, worker_id, Gate())
     batch_max = settings.worker.batch_max
-    bus = open_bus(
-        settings.broker, prefetch=BATCHES_AT_HAND * batch_max, name=f"kmworker {worker_id}"
-    )
+    prefetch = prefetch_for(batch_max)
+    bus = open_bus(settings.broker, prefetch=prefetch, name=f"kmworker {worker_id}")
     tally = Tally(clock)
     topology = Topology(settings.broker.namespace)
     kek_id = parts.vault.kek_id
@@ -152,6 +153,11 @@ def build_worker(settings: Settings, on_step: Callable[[Step], None] = lambda _:
         clock=clock,
         settings=settings.worker,
     )
+
+
+def prefetch_for(batch_max: int) -> int:
+    """Return how many events may be at hand."""
+    return min(BATCHES_AT_HAND * batch_max, PREFETCH_MOST)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from types import FrameType
 
 from bench.events import EVENT_SOURCE, item_id, project_id
 from kmworker.announcement import announce, encode_data
+from kmworker.bootstrap import prefetch_for
 from kmworker.bus.rabbit import RabbitBus
 from kmworker.bus.topology import Topology
 from kmworker.message import Delivery, Outgoing
@@ -38,7 +39,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, stop)
     settings = load_settings()
     batch_max = settings.worker.batch_max
-    bus = RabbitBus(settings.broker, prefetch=2 * batch_max, name="limit")
+    bus = RabbitBus(settings.broker, prefetch=prefetch_for(batch_max), name="limit")
     bus.open()
     message = announcement(settings)
     in_flight: list[Delivery] = []
