@@ -7,7 +7,7 @@ no option turns that off. Options are named as redis-py has them in `rediss://`.
 
 from ssl import SSLCertVerificationError, SSLContext, SSLError, create_default_context
 from typing import Any, Final
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from kmworker.errors import SetupError
 from kmworker.settings import redacted_url
@@ -27,11 +27,9 @@ def kombu_options(url: str) -> dict[str, Any]:
         SetupError: one of them cannot be used, or an option is not one of ours.
     """
     address, _, query = url.partition("?")
-    options = parse_qsl(query, keep_blank_values=True)
-    files = {name: value for name, value in options if name.startswith("ssl")}
+    files = dict(parse_qsl(query, keep_blank_values=True))
     _refuse_unknown(url, files)
-    rest = urlencode([option for option in options if option[0] not in files])
-    found: dict[str, Any] = {"hostname": f"{address}?{rest}" if rest else address}
+    found: dict[str, Any] = {"hostname": address}
     if url.startswith("amqps:"):
         split = urlsplit(address)
         found["ssl"] = {"context": _context(files), "server_hostname": split.hostname}
@@ -55,7 +53,8 @@ def _refuse_unknown(url: str, files: dict[str, str]) -> None:
         if name not in FILES:
             raise SetupError(
                 f"{redacted_url(url)}: {name} is not an option",
-                hint=f"there are {', '.join(FILES)}; certificates are always checked",
+                # kombu would stumble over it, or set something behind our settings' back.
+                hint=f"there are {', '.join(FILES)}; all else is a setting, or always checked",
             )
         if not url.startswith("amqps:"):
             raise SetupError(f"{redacted_url(url)}: {name} is for TLS", hint="write amqps://")

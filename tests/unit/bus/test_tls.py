@@ -50,7 +50,7 @@ def refused(url: str) -> SetupError:
     ("url", "host"),
     [
         ("amqps://rabbit.example", "rabbit.example"),
-        ("amqps://u:p@localhost:5671/%2Fv?heartbeat=0", "localhost"),
+        ("amqps://u:p@localhost:5671/%2Fv", "localhost"),
         ("amqps://10.0.0.1/", "10.0.0.1"),
         ("amqps://u@[::1]:5671//", "::1"),
     ],
@@ -66,16 +66,16 @@ def test_chain_and_host_name_are_checked_for_every_url(url: str, host: str) -> N
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("url", ["amqp://h", "amqp://u:a:b;c@[::1]:5672/", "amqp://h/?heartbeat=0"])
+@pytest.mark.parametrize("url", ["amqp://h", "amqp://u:a:b;c@[::1]:5672/"])
 def test_without_tls_a_url_is_kombus(url: str) -> None:
     assert kombu_options(url) == {"hostname": url}
 
 
 def test_a_named_authority_is_the_only_one_believed(authority: Authority) -> None:
-    found = kombu_options(f"amqps://h//?heartbeat=0&ssl_ca_certs={quote(str(authority.path), '')}")
+    found = kombu_options(f"amqps://h//?ssl_ca_certs={quote(str(authority.path), '')}")
     (trusted,) = found["ssl"]["context"].get_ca_certs()
     assert trusted["subject"] == ((("commonName", "an authority of tests"),),)
-    assert found["hostname"] == "amqps://h//?heartbeat=0"
+    assert found["hostname"] == "amqps://h//"
 
 
 @pytest.mark.parametrize(("user", "method"), [("", "EXTERNAL"), ("u:p@", None)])
@@ -99,6 +99,8 @@ def test_a_certificate_and_its_key_may_be_in_one_file(certificate: Certificate) 
         ("amqps://u:hunter2@h/?ssl_check_hostname=false", "ssl_check_hostname is not an option"),
         ("amqps://u:hunter2@h/?ssl=false", "ssl is not an option"),
         ("amqps://u:hunter2@h/?ssl_ca_cert=/ca.pem", "ssl_ca_cert is not an option"),
+        ("amqp://u:hunter2@h/?connection_timeout=5", "connection_timeout is not an option"),
+        ("amqp://u:hunter2@h/?heartbeat=0", "heartbeat is not an option"),
         ("amqps://u:hunter2@h/?ssl_ca_certs=", "ssl_ca_certs is empty"),
         ("amqps://u:hunter2@h/?ssl_keyfile=/k.pem", "ssl_keyfile without ssl_certfile"),
         ("amqp://u:hunter2@h/?ssl_ca_certs=/ca.pem", "ssl_ca_certs is for TLS"),
