@@ -114,6 +114,8 @@ def connect_to(
             redis_connect_func=on_connect,
             command_packer=_Packer(),
         )
+        # Connects to nothing, and takes no option that it does not know: better now than later.
+        pool.connection_class(**pool.connection_kwargs)
     except (ValueError, TypeError) as wrong:
         raise SetupError(
             f"{redacted_url(url)}: {wrong}", hint="compare it with config/kmworker.toml"
