@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
 
-from bench.contestants import CONTESTANTS, PEERS, WORKER
+from bench.contestants import CONTESTANTS, LIMIT, PEERS, WORKER
 from bench.memory import part_lines
 from bench.profiling import profile_lines
 from bench.results import Results
@@ -120,6 +120,28 @@ def throughput(results: Results) -> list[str]:
             ]
         )
     return table(["", "events/s", "range", "÷ the worker's", "CPU µs per event"], rows)
+
+
+def bounds(results: Results) -> list[str]:
+    """What an event takes of each core, beside what the targets would leave for it."""
+    turns = results.throughput[WORKER.name]
+    wall_us = 1e6 / results.events_per_s(WORKER.name)
+    cpu_us = {part: wall_us * _busy(turns, part) for part in ("contestant", "rabbitmq", "redis")}
+    transport_us = results.cpu_us(LIMIT.name)
+    rows = [
+        ("from one event to the next", wall_us),
+        ("of this, the worker runs", cpu_us["contestant"]),
+        ("of which for its transport alone, as in the limit", transport_us),
+        ("the worker waits: for the store, the broker, or a core", wall_us - cpu_us["contestant"]),
+        ("meanwhile RabbitMQ runs", cpu_us["rabbitmq"]),
+        ("and Redis", cpu_us["redis"]),
+        ("0.65 of the limit would leave", 1e6 / (0.65 * results.events_per_s(LIMIT.name))),
+        (
+            "7 times the best peer with all of its processes would leave",
+            1e6 / (7 * results.events_per_s(results.best_peer)),
+        ),
+    ]
+    return table(["one event, in a backlog", "µs"], [[what, f"{us:.0f}"] for what, us in rows])
 
 
 def latency(results: Results) -> list[str]:
@@ -248,6 +270,7 @@ def profile(results: Results) -> list[str]:
 SECTIONS: dict[str, Callable[[Results], list[str]]] = {
     "What was to be reached": targets,
     "Throughput": throughput,
+    "What bounds the worker": bounds,
     "Latency": latency,
     "Offered load": offered,
     "One process and two": processes,
