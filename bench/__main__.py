@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench import checking, latency, profiling, soak, starting, store_size, throughput
-from bench.contestants import CONTESTANTS, LIMIT, PEERS, WORKER, Contestant
+from bench.contestants import CONTESTANTS, ECHO, LIMIT, PEERS, WORKER, Contestant
 from bench.document import write_document
 from bench.plot import write_plot
 from bench.report import report_lines
@@ -93,11 +93,10 @@ def _round(servers: Servers, results: Results, number: int) -> None:
         turn = throughput.measure(servers, _shared(contestant, plan), plan.seconds)
         results.throughput.setdefault(contestant.name, []).append(turn)
         said = f"{turn.events_per_s:,.0f} events/s, {turn.cpu_us:,.0f} µs CPU"
-        if contestant is not LIMIT:
-            offer = (plan.latency_per_s, plan.latency_s)
-            (slow,) = latency.sweep(servers, contestant, [offer])
-            results.latency.setdefault(contestant.name, []).append(slow)
-            said += f"; at {offer[0]:g}/s {slow.median_ms:.1f} ms, p99 {slow.p99_ms:.1f} ms"
+        offer = (plan.latency_per_s, plan.latency_s)
+        (slow,) = latency.sweep(servers, ECHO if contestant is LIMIT else contestant, [offer])
+        results.latency.setdefault(contestant.name, []).append(slow)
+        said += f"; at {offer[0]:g}/s {slow.median_ms:.1f} ms, p99 {slow.p99_ms:.1f} ms"
         _say(f"round {number + 1}: {contestant.name}: {said}")
 
 

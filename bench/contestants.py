@@ -2,13 +2,13 @@
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bench.events import Encode, celery_message, cloud_event
 from kmworker.bus.topology import QUORUM
 
-__all__ = ["CONTESTANTS", "LIMIT", "PEERS", "WORKER", "Contestant"]
+__all__ = ["CONTESTANTS", "ECHO", "LIMIT", "PEERS", "WORKER", "Contestant"]
 
 BIN = Path(sys.executable).parent
 PYTHON = (sys.executable, "-m")
@@ -55,6 +55,8 @@ WORKER = Contestant(
 LIMIT = Contestant(
     "the limit", (*PYTHON, "bench.peers.limit"), "kmworker.bus alone, batches of 256", 80_000
 )
+ECHO = replace(LIMIT, environment={"BENCH_ECHO": "1"})
+"""The limit, whose every message names the event that it is for: what latency is told by."""
 FASTSTREAM = Contestant(
     "FastStream",
     (str(BIN / "faststream"), "run", "bench.peers.faststream_peer:app", "--workers", "2"),

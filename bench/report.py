@@ -153,7 +153,7 @@ def latency(results: Results) -> list[str]:
             f"{results.p99_ms(contestant.name):.1f}",
             f"{median(it.cpu_us for it in results.latency[contestant.name]):,.0f}",
         ]
-        for contestant in (WORKER, *PEERS)
+        for contestant in CONTESTANTS
     ]
     return table(["", "median ms", "p99 ms", "CPU µs per event"], rows)
 

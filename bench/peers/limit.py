@@ -4,8 +4,11 @@ The same frames consumed, published, confirmed and acknowledged, by `kmworker.bu
 worker, one batch's confirms are awaited when the next is on its way.
 """
 
+import json
+import os
 import signal
 import uuid
+from dataclasses import replace
 from types import FrameType
 
 from bench.events import EVENT_SOURCE, item_id, project_id
@@ -27,6 +30,8 @@ from kmworker.model import (
 from kmworker.ports import Confirms
 from kmworker.settings import Settings, load_settings
 
+CAUSE_ID = str(uuid.uuid4())
+
 
 def main() -> None:
     """Run until SIGTERM."""
@@ -42,11 +47,15 @@ def main() -> None:
     bus = RabbitBus(settings.broker, prefetch=prefetch_for(batch_max), name="limit")
     bus.open()
     message = announcement(settings)
+    echoes = "BENCH_ECHO" in os.environ
     in_flight: list[Delivery] = []
     confirms: Confirms = list
     while not stopped:
         deliveries = bus.receive(batch_max, 0.0 if in_flight else 1.0)
-        sent = bus.send([message] * len(deliveries))
+        messages = [message] * len(deliveries)
+        if echoes:
+            messages = [_naming(message, delivery) for delivery in deliveries]
+        sent = bus.send(messages)
         confirms()
         bus.acknowledge(in_flight)
         in_flight, confirms = deliveries, sent
@@ -68,12 +77,18 @@ def announcement(settings: Settings) -> Outgoing:
         data_action=DataAction.NONE,
         reencrypt_from=None,
         rule="snapshots-share-the-key-id",
-        cause=Cause(str(uuid.uuid4()), EVENT_SOURCE, "snapshot-taken"),
+        cause=Cause(CAUSE_ID, EVENT_SOURCE, "snapshot-taken"),
         assigned_at=now,
     )
     held = Held(assignment, None, None, encode_data(assignment))
     exchange = Topology(settings.broker.namespace).assignments
     return announce(held, settings.broker.source, exchange)
+
+
+def _naming(message: Outgoing, delivery: Delivery) -> Outgoing:
+    """Let the message say which event it is for, in as many bytes."""
+    event_id = json.loads(delivery.original.body)["id"]
+    return replace(message, body=message.body.replace(CAUSE_ID.encode(), event_id.encode()))
 
 
 if __name__ == "__main__":
