@@ -73,7 +73,7 @@ class Handling:
         carried, self._carried = self._carried, []
         arrivals, dead = self._path.parse(deliveries, taken)
         arrivals = [*carried, *arrivals]
-        with self._given_back(arrivals, dead):
+        with self._given_back(_entries([*arrivals, *dead])):
             try:
                 asked = self._path.ask(arrivals, dead)
                 self._advance()
@@ -92,10 +92,9 @@ class Handling:
         """Bring a batch through all steps, with no other in flight."""
         if not (deliveries or taken):
             return
-        self.finish()
-        arrivals, dead = self._path.parse(deliveries, taken)
-        with self._given_back(arrivals, dead):
-            self._split(arrivals, dead)
+        with self._given_back([waiting.entry for waiting in taken]):
+            self.finish()
+            self._split(*self._path.parse(deliveries, taken))
 
     def handle_suspect(self, suspect: Delivery) -> None:
         """Handle an event that may have ended a worker, counting the try before it."""
@@ -132,12 +131,12 @@ class Handling:
         self._carried = [arrival for arrival in self._carried if arrival.delivery is None]
 
     @contextmanager
-    def _given_back(self, arrivals: Sequence[Arrival], dead: Sequence[Dead]) -> Iterator[None]:
+    def _given_back(self, entries: Sequence[Entry]) -> Iterator[None]:
         """Let waiting events be taken again if a server is away; it was no try of theirs."""
         try:
             yield
         except TransientError:
-            self.ready.give_back(_entries([*arrivals, *dead]))
+            self.ready.give_back(entries)
             raise
 
     def _advance(self) -> None:
@@ -162,7 +161,7 @@ class Handling:
     def _finish(self, flight: Flight | None) -> None:
         if flight is None:
             return
-        with self._given_back(flight.arrivals, flight.dead):
+        with self._given_back(_entries([*flight.arrivals, *flight.dead])):
             try:
                 self._settle(flight)
             except (TransientError, SetupError):

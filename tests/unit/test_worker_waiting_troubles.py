@@ -154,6 +154,28 @@ def test_servers_that_go_away_do_not_count_against_a_waiting_event() -> None:
     assert_all_assigned(site, volume("v"), snapshot("s", "v"))
 
 
+def test_a_batch_that_cannot_be_finished_does_not_count_against_a_waiting_event() -> None:
+    site = Installation(Limits(max_attempts=1))
+    site.publish(snapshot("s", "v"))
+    site.process().run()
+    site.publish(volume("v"))
+    dying = site.process()
+    dying.troubles.at("store.commit", Crash(), skip=1)
+    with pytest.raises(Crash):
+        dying.run()
+    dying.die()
+    process = site.process()
+    process.turn()
+    site.publish(volume("w"))
+    process.turn()
+    # It is taken, to be tried alone, while the other one is still under way.
+    process.troubles.at("store.commit", StoreUnavailable("gone"))
+    site.let_pass(site.limits.sweep_s)
+    process.run()
+    assert process.troubles.over()
+    assert_all_assigned(site, volume("v"), volume("w"), snapshot("s", "v"))
+
+
 def test_events_of_an_absent_source_are_not_taken_again_and_again() -> None:
     """Only the sweep names their source, and it was interrupted."""
     site = Installation(Limits(batch_max=2, waiting_deadline_s=100))
