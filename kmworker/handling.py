@@ -128,6 +128,8 @@ class Handling:
     def forget_channel(self) -> None:
         """Let go of what came on a channel that is gone: the broker delivers it again."""
         self.unsettled.clear()
+        # Their tags are those of other deliveries now.
+        self._written = self._flight = None
         self._carried = [arrival for arrival in self._carried if arrival.delivery is None]
 
     @contextmanager

@@ -171,6 +171,22 @@ def test_tags_of_a_lost_channel_are_not_mistaken_for_new_ones() -> None:
     assert_settled(site)
 
 
+def test_what_is_under_way_on_a_lost_channel_settles_nothing_on_the_next() -> None:
+    """The report's look at the queues may meet the loss, and it says nothing of it."""
+    site = Installation()
+    process = site.process()
+    site.publish(volume("v"))
+    process.turn()
+    process.host.cut(Links.CONSUMER)
+    process.bus._real._link.discard()
+    process.troubles.at("store.ask", StoreUnavailable("gone"))
+    process.turn(2)
+    process.run()
+    assert process.troubles.over()
+    assert process.bus.generation == 2
+    assert_settled(site)
+
+
 def test_failures_are_answered_with_pauses_that_grow_to_five_seconds() -> None:
     site = Installation()
     longest: list[float] = []
