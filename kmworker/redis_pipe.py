@@ -70,7 +70,8 @@ class Pipe:
                 self._connection = self._pool.get_connection()
             pack = self._connection.pack_command
             packed = b"".join(part for command in commands for part in pack(*command))
-            self._connection.send_packed_command([packed])
+            # A health check would take what comes next for the answer to its PING.
+            self._connection.send_packed_command([packed], check_health=not self._awaited)
         except BaseException:
             self._lose()
             raise

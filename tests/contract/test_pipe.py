@@ -163,6 +163,17 @@ def test_a_wait_that_is_interrupted_leaves_no_reply_for_another(
     assert client.pipe.send([("PING",)])() in ([True], [b"PONG"])
 
 
+def test_a_reply_that_is_to_come_is_not_taken_for_the_answer_to_a_health_check(
+    server: StoreServer, stand_on: StandOn
+) -> None:
+    client = stand_on(server).client()
+    sent = client.pipe.send([("SET", "a", 1)])
+    connection = client.pipe._connection
+    connection.health_check_interval, connection.next_health_check = 1, 0
+    assert client.pipe.send([("GET", "a")])() == [b"1"]
+    assert sent() in ([True], [b"OK"])
+
+
 def test_a_server_that_does_not_answer_in_time_is_a_lost_connection(
     server: StoreServer, stand_on: StandOn
 ) -> None:
