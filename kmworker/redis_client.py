@@ -7,7 +7,8 @@ what is retried, and when, is the worker's to decide: it has the batch.
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
-from typing import Any
+from typing import Any, Final
+from urllib.parse import parse_qsl, urlsplit
 
 import redis
 from hiredis import pack_command
@@ -21,6 +22,9 @@ from kmworker.redis_pipe import Pipe
 from kmworker.settings import redacted_url
 
 __all__ = ["Client", "Gate", "connect_to"]
+
+# What replies are read as is not for a URL to say.
+OURS: Final = {"protocol", "decode_responses", "encoding", "retry_on_timeout"}
 
 
 class Client(redis.Redis):
@@ -116,6 +120,7 @@ def connect_to(
         )
         # Connects to nothing, and takes no option that it does not know: better now than later.
         pool.connection_class(**pool.connection_kwargs)
+        _refuse_overriding(url)
     except (ValueError, TypeError) as wrong:
         raise SetupError(
             f"{redacted_url(url)}: {wrong}", hint="compare it with config/kmworker.toml"
@@ -123,3 +128,9 @@ def connect_to(
     client = Client(connection_pool=pool)
     client.auto_close_connection_pool = True
     return client
+
+
+def _refuse_overriding(url: str) -> None:
+    for name, _value in parse_qsl(urlsplit(url).query, keep_blank_values=True):
+        if name in OURS:
+            raise ValueError(f"{name} is not for the URL to choose")

@@ -61,6 +61,7 @@ HISTORIES: Final[Mapping[str, History]] = {
     ),
     "duplicates": History(
         ((CREATE, EARLY, CREATE), (EARLY, volume("v", event_id="again"))),
+        limits=NARROW,
         ends=({"create": 1, "reuse": 1},),
     ),
     "a conflict": History(
@@ -68,16 +69,19 @@ HISTORIES: Final[Mapping[str, History]] = {
             (volume("a"), volume("b")),
             (volume("c", _volume("a"), event_id="one"), volume("c", _volume("b"), event_id="two")),
         ),
+        limits=NARROW,
         ends=({"create": 2, "clone": 1, "conflict": 1},),
     ),
     "an event that raises amid good ones": History(
         ((CREATE, POISON, EARLY, volume("w")),),
         poison={"volume:poison": ValueError("poison")},
+        limits=NARROW,
         ends=({"create": 2, "reuse": 1, "internal": 1},),
     ),
     "an event that kills amid good ones": History(
         ((CREATE, POISON, EARLY),),
         poison={"volume:poison": Crash()},
+        limits=NARROW,
         ends=({"create": 1, "reuse": 1, "internal": 1},),
     ),
     "a waiting event that kills": History(
@@ -90,6 +94,7 @@ HISTORIES: Final[Mapping[str, History]] = {
             (partition_replica("4711@a", "4711"), partition_replica("4711@b", "4711")),
             (partition_replica("4711@a", "4711"),),
         ),
+        limits=NARROW,
         ends=({"create": 1, "reuse": 2},),
     ),
     "a source that is too late": History(
@@ -109,6 +114,7 @@ HISTORIES: Final[Mapping[str, History]] = {
     ),
     "two projects, and what nobody can read": History(
         ((replica("r", _volume("v"), project="p2"), garbage(), CREATE),),
+        limits=NARROW,
         ends=({"create": 2, "malformed": 1},),
     ),
 }

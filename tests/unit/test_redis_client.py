@@ -13,6 +13,8 @@ from kmworker.redis_client import connect_to
         ("redis://u:hunter2@h?ssl_ca_certs=/ca.pem", "ssl_ca_certs"),
         ("redis://u:hunter2@h?tls=yes", "tls"),
         ("redis://u:hunter2@h?db=first", "db"),
+        ("redis://u:hunter2@h?decode_responses=1", "decode_responses"),
+        ("redis://u:hunter2@h?protocol=3", "protocol"),
         ("http://u:hunter2@h", "redis://"),
     ],
 )
