@@ -5,15 +5,13 @@ is no second reading of a record that its seal would also fit. It is looked for 
 the end, at fixed lengths, so a record that holds the text of a seal is just a record.
 
 This is the hot path: several seals per event. HMAC's two keyed states are computed once
-per project and copied (RFC 2104, section 4), which takes a third of the time of `hmac.digest`
-and two thirds of that of `hmac`'s own copies.
+per project and copied (RFC 2104, section 4), a sixth faster than `hmac.digest`.
 """
 
+import hmac
 import re
+from binascii import hexlify
 from functools import lru_cache, partial
-from hashlib import sha256
-from hmac import compare_digest
-from typing import Any, NamedTuple
 
 from kmworker.crypto.encoding import length_of, length_prefixed, text_bytes
 from kmworker.crypto.kek import KEK_ID_LENGTH, Secret
@@ -24,9 +22,6 @@ from kmworker.model import Place
 __all__ = ["Sealer"]
 
 LABEL = "kmworker/seal/v1"
-BLOCK_BYTES = 64
-"""SHA-256's; longer keys, of which there are none here, would have to be hashed first."""
-
 MAC_BYTES = 16
 """Half of SHA-256's output, the least that RFC 2104 (section 5) advises."""
 
@@ -75,40 +70,24 @@ class Sealer(Secret):
             raise _unknown(place, seal)
         # The whole seal is compared, so that a valid one can be written in one way only;
         # in constant time, lest a forger learn a seal byte by byte from our answers.
-        if not compare_digest(seal, self._seal_of(kek_id, place, body)):
+        if not hmac.compare_digest(seal, self._seal_of(kek_id, place, body)):
             raise _broken(place)
         return body
 
     def _seal_of(self, kek_id: bytes, place: Place, body: bytes) -> bytes:
         project, key, field = place
-        keyed = self._state(kek_id, project)
-        inner, outer = keyed.inner.copy(), keyed.outer.copy()
+        mac = self._state(kek_id, project).copy()
         # The place: a valid record copied to another item, key or scope must not verify
         # there. As `length_prefixed` would, but joined with the body in one step.
         k, f = text_bytes(key), text_bytes(field)
-        inner.update(b"".join((length_of(len(k)), k, length_of(len(f)), f, body)))
-        outer.update(inner.digest())
-        return b"".join(
-            (_OPENING, kek_id, b".", outer.digest()[:MAC_BYTES].hex().encode(), _CLOSING)
-        )
+        mac.update(b"".join((length_of(len(k)), k, length_of(len(f)), f, body)))
+        return b"".join((_OPENING, kek_id, b".", hexlify(mac.digest()[:MAC_BYTES]), _CLOSING))
 
 
-class _Keyed(NamedTuple):
-    """HMAC's two hashes after their keyed blocks, to be copied and finished."""
-
-    inner: Any
-    outer: Any
-
-    def __repr__(self) -> str:
-        return "_Keyed()"
-
-
-def _project_state(keyring: Keyring, kek_id: bytes, project: str) -> _Keyed:
-    """Return the MAC that has taken in the project: RFC 2104, sections 2 and 4."""
-    key = keyring.keks[kek_id.decode()].derive(LABEL, project).ljust(BLOCK_BYTES, b"\0")
-    inner = sha256(bytes(byte ^ 0x36 for byte in key))
-    inner.update(length_prefixed(project))
-    return _Keyed(inner, sha256(bytes(byte ^ 0x5C for byte in key)))
+def _project_state(keyring: Keyring, kek_id: bytes, project: str) -> hmac.HMAC:
+    """Return the keyed MAC that has taken in the project, to be copied and finished."""
+    kek = keyring.keks[kek_id.decode()]
+    return hmac.new(kek.derive(LABEL, project), length_prefixed(project), "sha256")
 
 
 def _unknown(place: Place, seal: bytes) -> UnknownKek | PermanentError:
