@@ -22,7 +22,7 @@ from kmworker.model import (
     Kind,
 )
 
-__all__ = ["ASSIGNED_TYPE", "announce", "announcement_id", "decode_data", "encode_data"]
+__all__ = ["ASSIGNED_TYPE", "KINDS", "announce", "announcement_id", "decode_data", "encode_data"]
 
 ASSIGNED_TYPE: Final = "key-assigned"
 CONTENT_TYPE: Final = "application/cloudevents+json"

@@ -73,7 +73,8 @@ class Handling:
         carried, self._carried = self._carried, []
         arrivals, dead = self._path.parse(deliveries, taken)
         arrivals = [*carried, *arrivals]
-        with self._given_back(_entries([*arrivals, *dead])):
+        entries = _entries([*arrivals, *dead])
+        with self._given_back(entries):
             try:
                 asked = self._path.ask(arrivals, dead)
                 self._advance()
@@ -85,7 +86,7 @@ class Handling:
                 self._halve(arrivals, dead, error)
                 return
             # What waits is in the waiting room until it is settled, and would be taken again.
-            if _entries([*arrivals, *dead]):
+            if entries:
                 self.finish()
 
     def handle_apart(self, deliveries: Sequence[Delivery], taken: Sequence[Taken] = ()) -> None:

@@ -73,6 +73,7 @@ class Pipe:
             # A health check would take what comes next for the answer to its PING.
             self._connection.send_packed_command([packed], check_health=not self._awaited)
         except BaseException:
+            # Ctrl-C, too: how much was sent, and so which replies are to come, is unknown.
             self._lose()
             raise
         self._awaited.append(replies)

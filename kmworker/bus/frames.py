@@ -15,11 +15,12 @@ from amqp.basic_message import Message
 from amqp.method_framing import frame_handler
 from amqp.spec import Basic
 
+from kmworker.bus.framing import BODY, HEADER, METHOD, PLAIN
+
 __all__ = ["FRAME_SHARE", "RawDelivery", "delivery_frames"]
 
 log = structlog.get_logger()
 
-METHOD, HEADER, BODY = 1, 2, 3
 DELIVER: Final = unpack_from(">I", bytes([0, Basic.Deliver[0], 0, Basic.Deliver[1]]))[0]
 PROPERTIES_AT: Final = 12
 
@@ -30,12 +31,7 @@ FRAME_SHARE: Final = 2
 MAX_TABLE_DEPTH: Final = 32
 MAX_TIMESTAMP: Final = 2**63 - 1
 
-# In the order in which they are written, each with its bit.
-PLAIN: Final = (
-    ("content_type", 1 << 15), ("delivery_mode", 1 << 12), ("message_id", 1 << 7),
-    ("type", 1 << 5), ("app_id", 1 << 3),
-)  # fmt: skip
-PLAIN_FLAGS: Final = sum(bit for _name, bit in PLAIN)
+PLAIN_FLAGS: Final = sum(PLAIN.values())
 
 FrameHandler = Callable[[tuple[int, int, Any]], bool]
 
@@ -159,7 +155,7 @@ def _plain(payload: bytes) -> dict[str, Any] | None:
         (flags,) = unpack_from(">H", payload, PROPERTIES_AT)
         if flags & ~PLAIN_FLAGS:
             return None
-        for name, bit in PLAIN:
+        for name, bit in PLAIN.items():
             if flags & bit and name == "delivery_mode":
                 properties[name] = payload[at]
                 at += 1

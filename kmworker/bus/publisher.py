@@ -94,6 +94,7 @@ class Publisher:
                 for index, content in enumerate(contents):
                     self._send(sent, index, content)
         except BaseException:
+            # What was sent of it, and what its confirms would be for, nobody can say.
             self._lose()
             raise
         return sent

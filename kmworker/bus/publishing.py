@@ -12,18 +12,15 @@ from typing import Any, Final
 
 from amqp.spec import Basic
 
+from kmworker.bus.framing import BODY, FRAME_END, FRAME_HEAD, HEADER, METHOD, PLAIN
+
 __all__ = ["ack_frame", "publish_frames"]
 
 METHOD_HEAD: Final = Struct(">BHIHHH")
-HEADER: Final = Struct(">BHIHHQH")
-BODY_HEAD: Final = Struct(">BHI")
+HEADER_FRAME: Final = Struct(">BHIHHQH")
 ACK: Final = Struct(">BHIHHQBB")
 ACK_BYTES: Final = 13
-METHOD, CONTENT_HEADER, BODY = 1, 2, 3
-FRAME_END: Final = b"\xce"
-# Bit of each property, in the order in which they are written.
-CONTENT_TYPE, DELIVERY_MODE, MESSAGE_ID, TYPE, APP_ID = 1 << 15, 1 << 12, 1 << 7, 1 << 5, 1 << 3
-KNOWN: Final = frozenset({"content_type", "delivery_mode", "message_id", "type", "app_id"})
+END: Final = bytes((FRAME_END,))
 SHORT_MOST: Final = 255
 MANDATORY: Final = b"\x01"
 
@@ -46,7 +43,7 @@ def publish_frames(
         None for what is left to py-amqp: other properties, or strings that are too long.
     """
     _ticket, exchange, routing_key, mandatory, immediate = arguments
-    if immediate or not mandatory or not properties.keys() <= KNOWN:
+    if immediate or not mandatory or not properties.keys() <= PLAIN.keys():
         return None
     get = properties.get
     around = _around(get("content_type"), get("delivery_mode"), get("type"), get("app_id"))
@@ -56,7 +53,7 @@ def publish_frames(
         return None
     flags, before, after = around
     if "message_id" in properties:
-        flags |= MESSAGE_ID
+        flags |= PLAIN["message_id"]
         before += message_id
     return b"".join(
         (
@@ -64,22 +61,22 @@ def publish_frames(
             to,
             key,
             MANDATORY,
-            FRAME_END,
-            HEADER.pack(
-                CONTENT_HEADER, channel, 14 + len(before) + len(after), Basic.CLASS_ID, 0,
+            END,
+            HEADER_FRAME.pack(
+                HEADER, channel, 14 + len(before) + len(after), Basic.CLASS_ID, 0,
                 len(body), flags,
             ),
             before,
             after,
-            FRAME_END,
-            *((BODY_HEAD.pack(BODY, channel, len(body)), body, FRAME_END) if body else ()),
+            END,
+            *((FRAME_HEAD.pack(BODY, channel, len(body)), body, END) if body else ()),
         )
     )  # fmt: skip
 
 
 def ack_frame(channel: int, tag: int, *, multiple: bool) -> bytes:
     """Return the frame that acknowledges a delivery, or all up to it."""
-    return ACK.pack(METHOD, channel, ACK_BYTES, *Basic.Ack, tag, multiple, FRAME_END[0])
+    return ACK.pack(METHOD, channel, ACK_BYTES, *Basic.Ack, tag, multiple, FRAME_END)
 
 
 def _short(text: object) -> bytes | None:
@@ -100,17 +97,17 @@ def _around(
 ) -> Around | None:
     mode = None if delivery_mode is None else bytes((delivery_mode,))
     parts = {
-        CONTENT_TYPE: b"" if content_type is None else _short(content_type),
-        DELIVERY_MODE: mode or b"",
-        TYPE: b"" if kind is None else _short(kind),
-        APP_ID: b"" if app_id is None else _short(app_id),
+        "content_type": b"" if content_type is None else _short(content_type),
+        "delivery_mode": mode or b"",
+        "type": b"" if kind is None else _short(kind),
+        "app_id": b"" if app_id is None else _short(app_id),
     }
-    written = {bit: part for bit, part in parts.items() if part is not None}
+    written = {name: part for name, part in parts.items() if part is not None}
     if len(written) < len(parts):
         return None
-    flags = sum(bit for bit, part in written.items() if part)
+    flags = sum(PLAIN[name] for name, part in written.items() if part)
     return (
         flags,
-        written[CONTENT_TYPE] + written[DELIVERY_MODE],
-        written[TYPE] + written[APP_ID],
+        written["content_type"] + written["delivery_mode"],
+        written["type"] + written["app_id"],
     )

@@ -10,7 +10,6 @@ py-amqp's own; of TLS, what is checked is in tls.py.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from ssl import SSLContext, SSLSocket, SSLWantReadError
-from struct import Struct
 from typing import Any, Final
 
 import amqp.connection
@@ -20,6 +19,7 @@ from amqp.exceptions import UnexpectedFrame
 from amqp.spec import Basic
 from kombu.transport import pyamqp
 
+from kmworker.bus.framing import FRAME_END, FRAME_HEAD
 from kmworker.bus.publishing import ack_frame, publish_frames
 
 __all__ = ["BufferedConnection", "transport_for"]
@@ -32,8 +32,6 @@ CORKED_MOST_BYTES: Final = 1_048_576
 NOT_YET: Final = (TimeoutError, BlockingIOError, SSLWantReadError)
 # What a frame has beside its payload, with room to spare.
 ONE_FRAME_BYTES: Final = 64
-HEAD: Final = Struct(">BHI")
-FRAME_END: Final = 0xCE
 
 Frame = tuple[int, int, bytes]
 
@@ -59,10 +57,10 @@ class _Buffered:
             UnexpectedFrame: what has arrived is no frame.
         """
         incoming, at = self._incoming, self._at
-        body_at = at + HEAD.size
+        body_at = at + FRAME_HEAD.size
         if len(incoming) < body_at:
             return None
-        kind, channel, size = HEAD.unpack_from(incoming, at)
+        kind, channel, size = FRAME_HEAD.unpack_from(incoming, at)
         end = body_at + size
         if len(incoming) <= end:
             return None
@@ -129,6 +127,7 @@ class _Buffered:
         try:
             yield
         except BaseException:
+            # Ctrl-C, too: half of it would be taken for all.
             self._outgoing.clear()
             raise
         finally:

@@ -128,6 +128,7 @@ def dead_queue_of(settings: Settings) -> Iterator[tuple[DeadQueue, int]]:
         with declared():
             yield queue, queue.open()
     except Exception:
+        # Nothing is under way: it can be left as it should be.
         queue.close()
         raise
     except BaseException:

@@ -270,6 +270,7 @@ def _told_if_stopped(settling: Settling) -> Iterator[None]:
     try:
         yield
     except BaseException:
+        # Ctrl-C above all: whoever pressed it wants to know how far it came.
         if settling.settled:
             note(f"{settling.did} {by_reason(settling.settled)}; all others are still there")
         raise

@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic_core import from_json, to_json
 
-from kmworker.announcement import decode_data, encode_data
+from kmworker.announcement import KINDS, decode_data, encode_data
 from kmworker.errors import PermanentError, Reason
 from kmworker.message import Original
 from kmworker.model import (
@@ -38,7 +38,6 @@ __all__ = [
 ]  # fmt: skip
 
 RECORD_VERSION = 1
-KINDS = {kind.value: kind for kind in Kind}
 KEY_STATES = {state.value: state for state in KeyState}
 ITEM_HEAD = b'{"data":'
 ITEM_TAIL = b',"state":"active"'

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 import fakeredis
+import pytest
 
 from kmworker.anchor import Anchor
 from kmworker.bus.rabbit import RabbitBus
@@ -46,7 +47,7 @@ from tests.simulation.ledger import Ledger
 from tests.simulation.limits import Limits
 from tests.simulation.manner import Manner
 from tests.simulation.poison import Poisoned
-from tests.simulation.steps import Fault
+from tests.simulation.steps import Crash, Fault
 from tests.simulation.store import NoReports, SimulatedClient, SteppedReports, load_scripts
 from tests.simulation.troubles import Troubled, TroubledStore, Troubles
 from tests.simulation.wire import Message
@@ -79,6 +80,12 @@ class Process:
         """Run until it would wait for events, then let it stop in good order."""
         self.host.when_idle = lambda _seconds: self.worker.stop()
         self.worker.run()
+
+    def run_into_crash(self) -> None:
+        """Run until the crash that lies ahead, which must be there, and die of it."""
+        with pytest.raises(Crash):
+            self.run()
+        self.die()
 
     def die(self) -> None:
         """End without a word: what a killed process leaves behind is its connections' end."""

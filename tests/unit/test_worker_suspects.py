@@ -179,9 +179,7 @@ def test_a_dead_letter_that_ends_every_worker_does_not_hold_up_the_rest() -> Non
     for _ in range(4):
         process = site.process()
         deadly_letter(process)
-        with pytest.raises(Crash):
-            process.run()
-        process.die()
+        process.run_into_crash()
     for neighbour in NEIGHBOURS:
         assert neighbour.item.ref in site.announced()
 
@@ -191,9 +189,7 @@ def test_a_process_that_ends_after_any_step_leaves_everything_to_the_next(step: 
     site = Installation(Limits(batch_max=3))
     first = site.process(on_step=lambda reached: _crash_at(first, step, reached))
     site.publish(*EVENTS)
-    with pytest.raises(Crash):
-        first.run()
-    first.die()
+    first.run_into_crash()
     second = site.process()
     second.run()
     assert_all_assigned(site, *EVENTS)

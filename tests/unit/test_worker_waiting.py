@@ -103,9 +103,7 @@ def test_a_source_that_is_announced_again_takes_what_waits_along() -> None:
     dying = site.process()
     dying.troubles.at("bus.publish", Crash())
     site.publish(volume("v"))
-    with pytest.raises(Crash):
-        dying.run()
-    dying.die()
+    dying.run_into_crash()
     process = site.process()
     process.run()
     assert_all_assigned(site, volume("v"), snapshot("s", "v"))
@@ -177,9 +175,7 @@ def test_an_expired_event_is_not_assigned_when_its_source_comes_after_all(point:
     site.let_pass(site.limits.waiting_deadline_s + 1)
     dying = site.process()
     dying.troubles.at(point, Crash())
-    with pytest.raises(Crash):
-        dying.run()
-    dying.die()
+    dying.run_into_crash()
     site.publish(volume("v"))
     site.process().run()
     site.let_pass(11)

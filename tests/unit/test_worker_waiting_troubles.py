@@ -72,9 +72,7 @@ def test_waiting_events_that_were_tried_before_are_tried_one_by_one() -> None:
     site.publish(volume("v"))
     dying = site.process()
     dying.troubles.at("bus.publish", Crash(), skip=1)
-    with pytest.raises(Crash):
-        dying.run()
-    dying.die()
+    dying.run_into_crash()
     site.let_pass(site.limits.sweep_s)
     process = site.process()
     sizes: list[int] = []
@@ -161,9 +159,7 @@ def test_a_batch_that_cannot_be_finished_does_not_count_against_a_waiting_event(
     site.publish(volume("v"))
     dying = site.process()
     dying.troubles.at("store.commit", Crash(), skip=1)
-    with pytest.raises(Crash):
-        dying.run()
-    dying.die()
+    dying.run_into_crash()
     process = site.process()
     process.turn()
     site.publish(volume("w"))
