@@ -1,11 +1,13 @@
-"""Batches on their way: three at a time, and what to do when one fails.
+"""Batches on their way: several at a time, and what to do when one fails.
 
-While the broker stores one batch's assignments, the store writes the next one, and the
-one after that is received and read. Nothing of a batch is acknowledged before its own
-confirms, nor before the batch ahead of it. A batch that fails as a whole is split until
+While the broker stores the assignments of some batches, the store writes the next one, and
+the one after that is received and read. Nothing waits for the broker while there is something
+to do. Nothing of a batch is acknowledged before its own confirms, nor before the batch ahead
+of it. A batch that fails as a whole is split until
 the one event that causes it stands alone, so that no event suffers for its neighbour.
 """
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -49,11 +51,16 @@ class Handling:
         self._max_attempts = max_attempts
         self._carried: list[Arrival] = []
         self._written: Written | None = None
-        self._flight: Flight | None = None
+        self._flights: deque[Flight] = deque()
 
     def __bool__(self) -> bool:
         """Say whether anything is at hand."""
-        return bool(self._carried or self._written or self._flight)
+        return bool(self._carried or self._written or self._flights)
+
+    @property
+    def can_go_on(self) -> bool:
+        """Say whether there is something to do before the broker says more."""
+        return bool(self._carried or self._written) or self._is_confirmed()
 
     @property
     def carried(self) -> int:
@@ -65,7 +72,7 @@ class Handling:
         return _entries(self._carried)
 
     def handle(self, deliveries: Sequence[Delivery], taken: Sequence[Taken]) -> None:
-        """Begin a batch, with what was carried over, and bring those before it one stage on.
+        """Begin a batch, with what was carried over, and bring those before it on.
 
         Raises:
             TransientError: a server is away; `drop` is to be called.
@@ -77,7 +84,7 @@ class Handling:
         with self._given_back(entries):
             try:
                 asked = self._path.ask(arrivals, dead)
-                self._advance()
+                self._announce()
                 self._written = self._path.write(asked)
             except (TransientError, SetupError):
                 raise
@@ -88,6 +95,7 @@ class Handling:
             # What waits is in the waiting room until it is settled, and would be taken again.
             if entries:
                 self.finish()
+        self._settle_confirmed()
 
     def handle_apart(self, deliveries: Sequence[Delivery], taken: Sequence[Taken] = ()) -> None:
         """Bring a batch through all steps, with no other in flight."""
@@ -115,22 +123,28 @@ class Handling:
                 raise
         self._store.forget_attempts(digest)
 
+    def go_on(self) -> None:
+        """Bring what is under way on, and wait for the store alone."""
+        self._announce()
+        self._settle_confirmed()
+
     def finish(self) -> None:
         """Settle every batch that is under way."""
-        self._advance()
-        self._advance()
+        self._announce()
+        while self._flights:
+            self._finish(self._flights.popleft())
 
     def drop(self) -> None:
         """Let go of what is at hand: it comes again."""
         self.ready.give_back(self.entries())
         self._carried = []
-        self._written = self._flight = None
+        self._let_go()
 
     def forget_channel(self) -> None:
         """Let go of what came on a channel that is gone: the broker delivers it again."""
         self.unsettled.clear()
         # Their tags are those of other deliveries now.
-        self._written = self._flight = None
+        self._let_go()
         self._carried = [arrival for arrival in self._carried if arrival.delivery is None]
 
     @contextmanager
@@ -142,28 +156,37 @@ class Handling:
             self.ready.give_back(entries)
             raise
 
-    def _advance(self) -> None:
-        """Announce the batch that is written, and settle the one that was announced before."""
-        written, self._written = self._written, None
-        before, self._flight = self._flight, None
-        if written is not None:
-            try:
-                self._flight = self._path.announce(written)
-            except (TransientError, SetupError):
-                raise
-            except Exception as error:  # noqa: BLE001  # as in `handle`
-                # Acknowledged strictly in order.
-                self._finish(before)
-                self._halve(written.asked.arrivals, written.asked.dead, error)
-                return
-            self._take_up(self._flight.left)
-        self._finish(before)
-        if self._flight is not None and self._flight.left.full:
-            self._advance()
+    def _let_go(self) -> None:
+        self._written = None
+        self._flights.clear()
 
-    def _finish(self, flight: Flight | None) -> None:
-        if flight is None:
+    def _announce(self) -> None:
+        """Announce the batch that is written."""
+        written, self._written = self._written, None
+        if written is None:
             return
+        try:
+            flight = self._path.announce(written)
+        except (TransientError, SetupError):
+            raise
+        except Exception as error:  # noqa: BLE001  # as in `handle`
+            # Acknowledged strictly in order.
+            self.finish()
+            self._halve(written.asked.arrivals, written.asked.dead, error)
+            return
+        self._take_up(flight.left)
+        self._flights.append(flight)
+        if flight.left.full:
+            self.finish()
+
+    def _is_confirmed(self) -> bool:
+        return bool(self._flights) and self._flights[0].confirms.have_come()
+
+    def _settle_confirmed(self) -> None:
+        while self._is_confirmed():
+            self._finish(self._flights.popleft())
+
+    def _finish(self, flight: Flight) -> None:
         with self._given_back(_entries([*flight.arrivals, *flight.dead])):
             try:
                 self._settle(flight)

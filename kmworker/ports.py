@@ -35,8 +35,16 @@ Keep = Callable[[Callable[[list[bytes]], bytes]], None]
 """`Bus.anchor`."""
 
 
-Confirms = Callable[[], list[bool]]
-"""Waits for the confirms of what was sent; says of each message whether any queue was bound."""
+class Confirms(Protocol):
+    """The confirms of what was sent, some of which may be still to come."""
+
+    def have_come(self) -> bool:
+        """Say whether calling this waits for nothing; a loss, or being late, is an end, too."""
+        ...
+
+    def __call__(self) -> list[bool]:
+        """Wait for all of them; say of each message whether any queue was bound for it."""
+        ...
 
 
 class Bus(Protocol):
@@ -56,7 +64,8 @@ class Bus(Protocol):
     def receive(self, limit: int, timeout_s: float) -> list[Delivery]:
         """Take what has been delivered, at most ``limit``.
 
-        Waits up to ``timeout_s`` only while there is nothing at all.
+        Waits up to ``timeout_s`` only while nothing at all comes: no confirm of what was
+        sent, either.
         """
         ...
 

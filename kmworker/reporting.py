@@ -3,13 +3,13 @@
 import os
 import platform
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
 
 import structlog
 
-from kmworker.clock import Clock
+from kmworker.clock import Clock, Every
 from kmworker.ports import Bus, Reports
 from kmworker.tally import COUNTED, STOPPED, QueueCounts, Report, Tally
 
@@ -17,8 +17,14 @@ __all__ = ["Reporter"]
 
 log = structlog.get_logger()
 
-FEED_EVERY_S: Final = 1.0
+Fields = Mapping[str, str | int | float]
+
+# Each for itself, and the feed in small portions: an event waits for what comes before it.
+FEED_EVERY_S: Final = 0.1
+FEED_MOST: Final = 100
+SELF_EVERY_S: Final = 1.0
 QUEUES_EVERY_S: Final = 5.0
+QUEUES_OFFSET_S: Final = 0.35
 
 
 class Reporter:
@@ -33,41 +39,32 @@ class Reporter:
         self._clock = clock
         self._worker_id = worker_id
         self._started_at = clock.now()
-        self._next_at = 0.0
-        self._next_queues_at = 0.0
+        self._feed_due = Every(clock, FEED_EVERY_S)
+        self._self_due = Every(clock, SELF_EVERY_S)
+        self._queues_due = Every(clock, QUEUES_EVERY_S, QUEUES_OFFSET_S)
         self._logged: Counter[str] = Counter()
         self._end_begun: Callable[[], None] | None = None
 
     def report_if_due(self) -> None:
-        """Report if a second has passed since the last time."""
-        now = self._clock.monotonic()
-        if now < self._next_at:
-            return
-        self._next_at = now + FEED_EVERY_S
-        self._log()
-        queues = None
-        if now >= self._next_queues_at:
-            self._next_queues_at = now + QUEUES_EVERY_S
-            queues = self._counts()
-        self._end()
-        with self._best_effort():
-            self._end_begun = self._reports.begin(self._report(queues))
+        """Report what it is time for."""
+        if self._self_due.is_due():
+            self._log()
+            self._begin(self._fields(), self._tally.minute(self._worker_id))
+        if self._queues_due.is_due():
+            self._begin(queues=self._counts())
+        if self._feed_due.is_due():
+            self._begin(feed=self._tally.feed(FEED_MOST))
 
     def last(self) -> None:
         """Report what is left to tell, at the worker's end."""
         self._log()
         self._end()
-        report = self._report(None)
+        fields = {**self._fields(), "state": STOPPED, "busy_since": 0.0}
+        minute = self._tally.end_minute(self._worker_id)
+        seen_at = self._clock.now()
         with self._best_effort():
             self._reports.write(
-                Report(
-                    self._worker_id,
-                    report.seen_at,
-                    {**report.fields, "state": STOPPED, "busy_since": 0.0},
-                    report.feed,
-                    self._tally.end_minute(self._worker_id),
-                    None,
-                )
+                Report(self._worker_id, seen_at, fields, self._tally.feed(), minute, None)
             )
 
     def _log(self) -> None:
@@ -85,6 +82,22 @@ class Reporter:
             log.debug("queues not counted", error=type(error).__name__)
             return None
 
+    def _begin(
+        self,
+        fields: Fields | None = None,
+        minute: Fields | None = None,
+        feed: list[dict[str, str]] | None = None,
+        queues: QueueCounts | None = None,
+    ) -> None:
+        if not (fields or minute or feed or queues):
+            return
+        self._end()
+        report = Report(
+            self._worker_id, self._clock.now(), fields or {}, feed or [], minute, queues
+        )
+        with self._best_effort():
+            self._end_begun = self._reports.begin(report)
+
     def _end(self) -> None:
         """See how the report before this one ended: nobody waits for it in between."""
         end, self._end_begun = self._end_begun, None
@@ -100,18 +113,15 @@ class Reporter:
             # The loop meets the same trouble where it matters.
             log.debug("report not written", error=type(error).__name__)
 
-    def _report(self, queues: QueueCounts | None) -> Report:
-        now = self._clock.now()
-        fields: dict[str, str | int | float] = {
+    def _fields(self) -> Fields:
+        return {
             "host": platform.node(),
             "pid": os.getpid(),
             "state": self._tally.state,
             "started": self._started_at,
-            "seen_at": now,
+            "seen_at": self._clock.now(),
             "last_batch": self._tally.last_batch_at,
             "busy_since": self._tally.busy_since,
             "last_error": self._tally.last_error,
             **self._tally.totals,
         }
-        minute = self._tally.minute(self._worker_id)
-        return Report(self._worker_id, now, fields, self._tally.feed(), minute, queues)

@@ -40,7 +40,7 @@ class Report:
     seen_at: float
     """Unix seconds."""
     fields: Mapping[str, str | int | float]
-    """Of the worker's hash."""
+    """Of the worker's hash; none if it stays as it is."""
     feed: list[dict[str, str]]
     minute: Mapping[str, str | int | float] | None
     """Once a minute: that minute's numbers."""
@@ -95,11 +95,10 @@ class Tally:
         """Note how long an event took from delivery to confirmed assignment."""
         self._latencies_ms.append(seconds * 1000)
 
-    def feed(self) -> list[dict[str, str]]:
-        """Hand over what is new for the feed."""
-        new = [_told(it) if isinstance(it, Assignment) else it for it in self._feed]
-        self._feed.clear()
-        return new
+    def feed(self, most: int = FEED_KEPT) -> list[dict[str, str]]:
+        """Hand over what is new for the feed, the oldest first, and no more than so much."""
+        new = [self._feed.popleft() for _ in range(min(most, len(self._feed)))]
+        return [_told(it) if isinstance(it, Assignment) else it for it in new]
 
     def minute(self, worker_id: str) -> dict[str, str | int | float] | None:
         """Hand over the numbers of the minute that has ended, if one has."""

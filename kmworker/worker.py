@@ -12,7 +12,7 @@ from typing import Final
 import structlog
 
 from kmworker.anchor import Anchor
-from kmworker.clock import Clock
+from kmworker.clock import Clock, Every
 from kmworker.errors import TransientError
 from kmworker.handling import Handling
 from kmworker.message import Delivery
@@ -29,6 +29,8 @@ log = structlog.get_logger()
 
 IDLE_WAIT_S: Final = 1.0
 TICK_S: Final = 1.0
+# Not when all else is done that is done once a second.
+ANCHOR_OFFSET_S: Final = 0.7
 # Full jitter between nothing and this, so that workers do not come back in step.
 BACKOFF_FIRST_S: Final = 0.1
 BACKOFF_MOST_S: Final = 5.0
@@ -66,7 +68,8 @@ class Worker:
         self._stop_by: float | None = None
         self._admitted = False
         self._failures = 0
-        self._next_tick = 0.0
+        self._tick_due = Every(clock, TICK_S)
+        self._anchor_due = Every(clock, TICK_S, ANCHOR_OFFSET_S)
         self._try_again = False
         self._generation = 0
         self._handling = Handling(path, store, tally, clock, max_attempts=settings.max_attempts)
@@ -134,7 +137,8 @@ class Worker:
 
     def _turn(self) -> None:
         """Take what is there and bring it through all steps."""
-        if self._keep_alive():
+        self._keep_alive()
+        if self._anchor_due.is_due():
             self._anchor.drop_if_due()
         ready = self._handling.ready
         ready.release(self._store)
@@ -166,8 +170,10 @@ class Worker:
         fresh = [d for d in deliveries if not d.delivery_count]
         if fresh or taken or self._handling.carried:
             self._handling.handle(fresh, taken)
+        elif self._stop_by is None:
+            self._handling.go_on()
         else:
-            # Nothing to do meanwhile, so nothing to wait for.
+            # Nothing is received any more, which is what waits for confirms otherwise.
             self._handling.finish()
         self._handling.handle_apart([d for d in deliveries if 0 < d.delivery_count < SUSPECT_AT])
         for delivery in deliveries:
@@ -181,7 +187,9 @@ class Worker:
             return list(unsettled.values())
         if room <= 0 or self._stop_by is not None:
             return []
-        at_hand = self._handling or self._handling.ready or room < self._settings.batch_max
+        at_hand = (
+            self._handling.can_go_on or self._handling.ready or room < self._settings.batch_max
+        )
         deliveries = self._path.receive(room, 0.0 if at_hand else IDLE_WAIT_S)
         unsettled.update((delivery.tag, delivery) for delivery in deliveries)
         return deliveries
@@ -208,12 +216,8 @@ class Worker:
             except TransientError as error:
                 log.debug("heartbeat failed", detail=str(error))
 
-    def _keep_alive(self) -> bool:
-        """Do what is due about once a second; say whether it was."""
-        now = self._clock.monotonic()
-        if now < self._next_tick:
-            return False
-        self._next_tick = now + TICK_S
+    def _keep_alive(self) -> None:
+        """Do what is to be done now and then, whether or not the servers are there."""
         self._reporter.report_if_due()
-        self._bus.tick()
-        return True
+        if self._tick_due.is_due():
+            self._bus.tick()

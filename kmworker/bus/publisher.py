@@ -75,6 +75,16 @@ class Publisher:
         self._sequence = 0
         self._forget()
 
+    @property
+    def connection(self) -> Any:
+        """Return the connection, if there is one."""
+        return self._link.connection
+
+    @property
+    def is_awaiting(self) -> bool:
+        """Say whether confirms are still to come."""
+        return bool(self._unconfirmed)
+
     def publish(
         self, messages: Sequence[Outgoing], while_waiting: Callable[[], None] = lambda: None
     ) -> list[bool]:
@@ -119,6 +129,12 @@ class Publisher:
             self._lose()
             raise
         return sent.routed
+
+    def is_over(self, sent: Sent) -> bool:
+        """Look whether `confirmed` would wait for nothing."""
+        if sent.unconfirmed and not sent.is_lost:
+            self._link.drain(0)
+        return not sent.unconfirmed or sent.is_lost or self._monotonic() >= sent.deadline
 
     def tick(self) -> None:
         """Keep the idle connection alive and notice its end."""

@@ -15,8 +15,9 @@ from amqp import spec
 from kmworker.bus.anchor_queue import AnchorQueue
 from kmworker.bus.frames import RawDelivery
 from kmworker.bus.link import Connect, Link, connect_amqp
-from kmworker.bus.publisher import Publisher
+from kmworker.bus.publisher import Publisher, Sent
 from kmworker.bus.topology import Topology
+from kmworker.bus.transport import wait_for_any
 from kmworker.errors import BrokerUnavailable
 from kmworker.message import Delivery, Original, Outgoing
 from kmworker.ports import Confirms
@@ -41,11 +42,13 @@ class RabbitBus:
         connect: Connect = connect_amqp,
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
+        wait_for_any: Callable[[Sequence[Any], float], None] = wait_for_any,
     ) -> None:
         self.generation = 0
         self._topology = Topology(settings.namespace)
         self._prefetch = prefetch
         self._monotonic = monotonic
+        self._wait_for_any = wait_for_any
         self._link = Link(settings, f"{name} consumer", self._on_delivery, connect)
         self._publisher = Publisher(
             Link(settings, f"{name} publisher", connect=connect),
@@ -71,7 +74,7 @@ class RabbitBus:
             self._link.discard()
             raise BrokerUnavailable(f"the broker cancelled the consumer of {self._topology.work}")
         if not self._arrived:
-            self._link.drain(min(timeout_s, WAIT_SLICE_S))
+            self._wait(min(timeout_s, WAIT_SLICE_S))
         while len(self._arrived) < limit and self._link.drain(0):
             pass
         return [self._arrived.popleft() for _ in range(min(limit, len(self._arrived)))]
@@ -82,8 +85,7 @@ class RabbitBus:
 
     def send(self, messages: Sequence[Outgoing]) -> Confirms:
         """Publish all; what is returned waits for all confirms together."""
-        sent = self._publisher.send(messages)
-        return lambda: self._publisher.confirmed(sent, while_waiting=self._tick_consumer)
+        return _Confirms(self._publisher, self._publisher.send(messages), self._tick_consumer)
 
     def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
         """Acknowledge with one multiple-ack as far as possible, the rest one by one."""
@@ -124,6 +126,14 @@ class RabbitBus:
         """Leave; the broker delivers again whatever is unacknowledged."""
         self._publisher.close()
         self._link.close()
+
+    def _wait(self, timeout_s: float) -> None:
+        """Wait for what comes first, on either connection if confirms are awaited."""
+        if timeout_s and self._publisher.is_awaiting:
+            with self._link.errors():
+                self._wait_for_any([self._link.connection, self._publisher.connection], timeout_s)
+            timeout_s = 0.0
+        self._link.drain(timeout_s)
 
     def _tick_consumer(self) -> None:
         self._link.tick()
@@ -182,3 +192,18 @@ class RabbitBus:
                 spec.Queue.DeclareOk, returns_tuple=True
             )
             return messages, consumers
+
+
+class _Confirms:
+    """`kmworker.ports.Confirms`, of what was sent together."""
+
+    def __init__(self, publisher: Publisher, sent: Sent, while_waiting: Callable[[], None]) -> None:
+        self._publisher = publisher
+        self._sent = sent
+        self._while_waiting = while_waiting
+
+    def have_come(self) -> bool:
+        return self._publisher.is_over(self._sent)
+
+    def __call__(self) -> list[bool]:
+        return self._publisher.confirmed(self._sent, self._while_waiting)

@@ -7,8 +7,9 @@ from a buffer that is filled by one read of whatever is there, and frames writte
 py-amqp's own; of TLS, what is checked is in tls.py.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from select import POLLIN, poll
 from ssl import SSLContext, SSLSocket, SSLWantReadError
 from typing import Any, Final
 
@@ -22,7 +23,7 @@ from kombu.transport import pyamqp
 from kmworker.bus.framing import FRAME_END, FRAME_HEAD
 from kmworker.bus.publishing import ack_frame, publish_frames
 
-__all__ = ["BufferedConnection", "transport_for"]
+__all__ = ["BufferedConnection", "transport_for", "wait_for_any"]
 
 # More than a socket's buffer holds by default, so that one read empties it.
 GULP_BYTES: Final = 262_144
@@ -30,6 +31,7 @@ GULP_BYTES: Final = 262_144
 CORKED_MOST_BYTES: Final = 1_048_576
 # Nothing has come within the socket's timeout: no loss.
 NOT_YET: Final = (TimeoutError, BlockingIOError, SSLWantReadError)
+MILLISECONDS: Final = 1000
 # What a frame has beside its payload, with room to spare.
 ONE_FRAME_BYTES: Final = 64
 
@@ -68,6 +70,15 @@ class _Buffered:
             raise UnexpectedFrame(f"a frame ends with {incoming[end]:#04x}, not 0xce")
         self._at = end + 1
         return kind, channel, incoming[body_at:end]
+
+    @property
+    def has_frame(self) -> bool:
+        """Say whether a frame has arrived as a whole."""
+        left = len(self._incoming) - self._at
+        if left < FRAME_HEAD.size:
+            return False
+        size: int = FRAME_HEAD.unpack_from(self._incoming, self._at)[2]
+        return left > FRAME_HEAD.size + size
 
     def read_frame(self, *_unpack: Any) -> Frame:
         """Return the next frame, waiting for it as long as the socket's timeout allows.
@@ -261,3 +272,14 @@ class _TLSTransport(pyamqp.SSLTransport):
 def transport_for(url: str) -> type:
     """Return the kombu transport for a broker's URL."""
     return _TLSTransport if url.startswith("amqps:") else _Transport
+
+
+def wait_for_any(connections: Sequence[BufferedConnection], timeout_s: float) -> None:
+    """Wait until there is something to handle on one of the connections, or time is up."""
+    transports = [connection.transport for connection in connections]
+    if any(transport.has_frame for transport in transports):
+        return
+    readable = poll()
+    for transport in transports:
+        readable.register(transport.sock, POLLIN)
+    readable.poll(timeout_s * MILLISECONDS)

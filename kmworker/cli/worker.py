@@ -1,5 +1,6 @@
 """``kmworker worker``: the process that supervisors start and stop."""
 
+import gc
 import os
 import signal
 from typing import TYPE_CHECKING
@@ -67,6 +68,9 @@ def worker(context: typer.Context) -> None:
     harden_process()
     built = build_worker(settings)
     stopper.watch(built)
+    # What was imported and built stays. Looking through it all for garbage now and then
+    # would let events wait: 20 to 30 ms, each time.
+    gc.freeze()
     _run(built)
 
 

@@ -55,13 +55,15 @@ class RedisReports:
 
     def _commands(self, report: Report) -> list[Command]:
         names = self._names
-        worker, workers = names.worker(report.worker_id), names.top("workers")
-        commands: list[Command] = [
-            ("HSET", worker, *_flat(report.fields)),
-            ("EXPIRE", worker, DAY_S),
-            ("ZADD", workers, report.seen_at, report.worker_id),
-            ("ZREMRANGEBYSCORE", workers, "-inf", report.seen_at - DAY_S),
-        ]
+        commands: list[Command] = []
+        if report.fields:
+            worker, workers = names.worker(report.worker_id), names.top("workers")
+            commands += [
+                ("HSET", worker, *_flat(report.fields)),
+                ("EXPIRE", worker, DAY_S),
+                ("ZADD", workers, report.seen_at, report.worker_id),
+                ("ZREMRANGEBYSCORE", workers, "-inf", report.seen_at - DAY_S),
+            ]
         feed = names.top("feed")
         commands += [
             ("XADD", feed, "MAXLEN", "~", FEED_LENGTH, "*", *_flat(entry)) for entry in report.feed

@@ -255,7 +255,7 @@ class Broker(Exchanges):
     def _confirm(self, session: Session, *, patience: bool) -> None:
         for channel in session.channels.values():
             stored = {tag: done for tag, (_frame, done) in channel.unconfirmed.items()}
-            for confirm in self.manner.confirms(channel.number, stored, patience=patience):
+            for confirm in self.manner.confirms(channel, stored, patience=patience):
                 session.outbox.append(confirm)
                 for tag in confirm.covers:
                     confirm.frames.append(channel.unconfirmed.pop(tag)[0])

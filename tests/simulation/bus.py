@@ -62,14 +62,7 @@ class TroubledBus:
         if not messages:
             return self._real.send(messages)
         self._cross("bus.publish")
-        confirms = self._real.send(messages)
-
-        def wait() -> list[bool]:
-            routed = confirms()
-            self._cross("bus.publish done")
-            return routed
-
-        return wait
+        return _Crossing(self._real.send(messages), self._cross)
 
     def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
         """Settle these."""
@@ -118,3 +111,19 @@ class TroubledBus:
             if Links.PUBLISHER in lost.links:
                 self._real._publisher._link.discard()
             raise BrokerUnavailable(f"lost at {point}") from lost
+
+
+class _Crossing:
+    """Confirms that cross ``bus.publish done`` when they are all here."""
+
+    def __init__(self, real: Confirms, cross: Callable[[str], None]) -> None:
+        self._real = real
+        self._cross = cross
+
+    def have_come(self) -> bool:
+        return self._real.have_come()
+
+    def __call__(self) -> list[bool]:
+        routed = self._real()
+        self._cross("bus.publish done")
+        return routed

@@ -109,6 +109,11 @@ class SimulatedConnection:
         self.call("close", lambda: None)
         self.collect()
 
+    @property
+    def is_readable(self) -> bool:
+        """Say whether there is something to read, if the end of the connection is all."""
+        return self._is_readable() or not self.session.is_up
+
     # --- for the channels ---------------------------------------------------------
 
     def call(self, what: str, act: Callable[[], Any]) -> Any:

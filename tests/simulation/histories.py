@@ -64,6 +64,17 @@ HISTORIES: Final[Mapping[str, History]] = {
         limits=NARROW,
         ends=({"create": 1, "reuse": 1},),
     ),
+    "three batches at once": History(
+        (
+            (
+                *(volume("a"), volume("b")),
+                *(snapshot("s", "a"), volume("a")),
+                *(volume("c", _volume("b")), volume("d")),
+            ),
+        ),
+        limits=NARROW,
+        ends=({"create": 3, "reuse": 1, "clone": 1},),
+    ),
     "a conflict": History(
         (
             (volume("a"), volume("b")),

@@ -1,6 +1,6 @@
 """Where a process runs: its connections, its steps, and how it ends."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NoReturn
 
 from kmworker.bus.link import OnDelivery
@@ -53,6 +53,14 @@ class Host:
             connection.when_idle = self._wait
         self._connections[link] = connection
         return connection
+
+    def wait_for_any(self, connections: Sequence[SimulatedConnection], seconds: float) -> None:
+        """Wait until one of them has something to read; what `RabbitBus` waits with."""
+        self._broker.run(patience=False)
+        if not any(connection.is_readable for connection in connections):
+            self.steps.between("wait")
+            self._broker.clock.advance(seconds)
+            self._broker.run(patience=False)
 
     def cut(self, links: Links = Links.BOTH, *, arrives: bool = True) -> None:
         """Break connections; the process finds out when it next uses them."""

@@ -71,6 +71,11 @@ class Process:
     host: Host
     steps: list[Step] = field(default_factory=list)
 
+    @property
+    def is_at_work(self) -> bool:
+        """Say whether any events are under way."""
+        return bool(self.worker._handling)
+
     def turn(self, times: int = 1) -> None:
         """Go once around the worker's loop."""
         for _ in range(times):
@@ -156,6 +161,7 @@ class Installation:
             connect=host.connect,
             monotonic=clock.monotonic,
             sleep=clock.advance,
+            wait_for_any=host.wait_for_any,
         )
         bus = TroubledBus(real, host, troubles)
         client = SimulatedClient(self.server, host.steps, self.ledger.on_store)

@@ -83,6 +83,7 @@ def announce_before_commit(patch: pytest.MonkeyPatch) -> None:
 
 
 def acknowledge_before_confirm(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Publisher, "is_over", lambda _self, _sent: True)
     patch.setattr(Publisher, "_await_confirms", lambda _self, _sent, _while_waiting: None)
 
 

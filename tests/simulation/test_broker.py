@@ -42,6 +42,7 @@ class Stand:
             name="test",
             connect=host.connect,
             monotonic=self.clock.monotonic,
+            wait_for_any=host.wait_for_any,
         )
         bus.open()
         return host, bus

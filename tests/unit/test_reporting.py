@@ -3,6 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Callable
+from itertools import pairwise
 from typing import cast
 
 import pytest
@@ -11,7 +12,7 @@ from structlog.testing import capture_logs
 from kmworker.decision import Refuse
 from kmworker.errors import BrokerUnavailable, PermanentError, Reason, StoreUnavailable
 from kmworker.ports import Bus
-from kmworker.reporting import Reporter
+from kmworker.reporting import FEED_MOST, Reporter
 from kmworker.tally import QueueCounts, Report, Tally
 from tests.simulation.checks import assert_all_assigned
 from tests.simulation.clock import SettableClock
@@ -56,18 +57,38 @@ class Desk:
 
 def test_a_worker_reports_once_a_second_and_counts_queues_every_five() -> None:
     desk = Desk()
-    for _ in range(101):
+    begun = desk.clock.monotonic()
+    selves, queues = [], []
+    for _ in range(201):
+        before = len(desk.written)
         desk.reporter.report_if_due()
+        at = round(desk.clock.monotonic() - begun, 1)
+        selves += [at for report in desk.written[before:] if report.fields]
+        queues += [at for report in desk.written[before:] if report.queues]
         desk.clock.advance(0.1)
-    assert len(desk.written) in {10, 11}
-    assert [report.queues for report in desk.written[:6]] == [
-        COUNTS,
-        None,
-        None,
-        None,
-        None,
-        COUNTS,
+    assert len(selves) in {20, 21}
+    first, *later = queues
+    assert first == 0.0
+    assert len(later) == 3
+    assert [round(b - a) for a, b in pairwise(later)] == [5, 5]
+    # No event waits for both.
+    assert not {*later} & {*selves}
+
+
+def test_the_feed_is_told_soon_and_in_portions() -> None:
+    desk = Desk()
+    desk.reporter.report_if_due()
+    desk.written.clear()
+    desk.tally.assigned([assignment_of(volume_item(f"v{n}")) for n in range(2 * FEED_MOST + 1)])
+    for _ in range(4):
+        desk.clock.advance(0.1)
+        desk.reporter.report_if_due()
+    portions = [[entry["item"] for entry in report.feed] for report in desk.written if report.feed]
+    assert [len(portion) for portion in portions] == [FEED_MOST, FEED_MOST, 1]
+    assert [item for portion in portions for item in portion] == [
+        f"volume:v{n}" for n in range(2 * FEED_MOST + 1)
     ]
+    assert not any(report.fields for report in desk.written)
 
 
 def test_a_report_says_who_where_and_how_it_goes() -> None:
@@ -76,7 +97,7 @@ def test_a_report_says_who_where_and_how_it_goes() -> None:
     desk.tally.last_batch_at = 17.0
     desk.tally.last_error = "StoreUnavailable: gone"
     desk.reporter.report_if_due()
-    (report,) = desk.written
+    report = desk.written[0]
     assert report.worker_id == "w1"
     assert report.seen_at == desk.clock.now()
     assert report.fields["pid"] == os.getpid()
@@ -110,11 +131,10 @@ def test_the_feed_tells_each_thing_once() -> None:
     desk.reporter.report_if_due()
     desk.clock.advance(2)
     desk.reporter.report_if_due()
-    first, second = desk.written
-    assert [entry["what"] for entry in first.feed] == ["assignment", "dead"]
-    assert first.feed[0]["item"] == "volume:v"
-    assert first.feed[1]["reason"] == "conflict"
-    assert not second.feed
+    assignment, letter = [entry for report in desk.written for entry in report.feed]
+    assert [assignment["what"], letter["what"]] == ["assignment", "dead"]
+    assert assignment["item"] == "volume:v"
+    assert letter["reason"] == "conflict"
 
 
 def test_each_minute_is_told_once_when_it_has_ended() -> None:

@@ -1,6 +1,7 @@
 """The worker with everything at hand: batches, their order, and what comes of each event."""
 
 from collections import Counter
+from collections.abc import Iterator, Mapping
 
 import pytest
 
@@ -9,6 +10,8 @@ from kmworker.path import Step
 from tests.simulation.checks import assert_all_assigned, assert_settled
 from tests.simulation.events import garbage, partition_replica, replica, snapshot, volume
 from tests.simulation.installation import Installation, Limits
+from tests.simulation.manner import Manner
+from tests.simulation.wire import Confirm, ServerChannel
 
 V = Item("p1", Kind.VOLUME, "v")
 S = Item("p1", Kind.SNAPSHOT, "s")
@@ -58,8 +61,8 @@ def test_one_event_alone_is_handled_at_once() -> None:
     process = site.process()
     process.turn()
     site.publish(volume("v"))
-    # Once to begin, once to see that there is nothing to do meanwhile.
-    process.turn(2)
+    # Once to begin, once to see that there is nothing to do meanwhile, once for the confirm.
+    process.turn(3)
     assert_all_assigned(site, volume("v"))
     assert site.clock.slept_s == 0
 
@@ -85,6 +88,80 @@ def test_nothing_is_acknowledged_while_confirms_are_outstanding() -> None:
     assert not settled["bus.publish done"]
     assert not settled["bus.acknowledge"]
     assert settled["bus.acknowledge done"]
+
+
+class Withholding(Manner):
+    """Confirms nothing while it is told not to, however long it is waited for."""
+
+    def __init__(self) -> None:
+        self.withholds = False
+
+    def confirms(
+        self, channel: ServerChannel, stored: Mapping[int, bool], *, patience: bool
+    ) -> Iterator[Confirm]:
+        if not self.withholds:
+            yield from super().confirms(channel, stored, patience=patience)
+
+
+def test_nothing_waits_for_the_broker_while_there_is_something_to_do() -> None:
+    manner = Withholding()
+    site = Installation(manner=manner)
+    process = site.process()
+    process.turn()
+    manner.withholds = True
+    events = [volume("a"), snapshot("s", "a"), volume("b"), volume("c")]
+    for event in events:
+        site.publish(event)
+        process.turn(2)
+    assert set(site.announced()) == {"volume:a", "snapshot:s", "volume:b", "volume:c"}
+    assert settlings(site) == []
+    assert not site.broker.is_settled
+    manner.withholds = False
+    process.turn(2)
+    assert list(dict.fromkeys(settlings(site))) == [event.body for event in events]
+    assert_all_assigned(site, *events)
+    assert process.tally.totals["failures"] == 0
+
+
+def test_confirms_that_do_not_come_are_not_waited_for_for_ever() -> None:
+    manner = Withholding()
+    site = Installation(manner=manner)
+    process = site.process()
+    process.turn()
+    manner.withholds = True
+    site.publish(volume("a"), volume("b"))
+    began = site.clock.monotonic()
+    while not process.tally.totals["failures"]:
+        process.turn()
+    waited_s = site.clock.monotonic() - began
+    assert waited_s == pytest.approx(30.0, abs=1.0)
+    manner.withholds = False
+    process.run()
+    assert_all_assigned(site, volume("a"), volume("b"))
+
+
+@pytest.mark.parametrize("come", [True, False])
+def test_a_stop_waits_for_confirms_and_not_for_ever(come: bool) -> None:
+    manner = Withholding()
+    site = Installation(manner=manner)
+    process = site.process()
+    process.turn()
+    manner.withholds = True
+    site.publish(volume("a"))
+    process.turn(2)
+    began = site.clock.monotonic()
+    process.worker.stop()
+    manner.withholds = not come
+    process.worker.run()
+    assert site.broker.is_settled == come
+    assert (site.clock.monotonic() == began) == come
+    manner.withholds = False
+    site.process().run()
+    assert_all_assigned(site, volume("a"))
+
+
+def settlings(site: Installation) -> list[bytes]:
+    return [effect.body for effect in site.broker.journal if effect.kind == "settling"]
 
 
 def test_an_event_that_comes_twice_is_announced_twice_with_the_same_bytes() -> None:

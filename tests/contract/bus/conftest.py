@@ -100,12 +100,14 @@ class SimulatedStage:
         self.topology = self._broker.topology
 
     def bus(self, prefetch: int = 100) -> Bus:
+        host = Host(self._broker, Troubles())
         bus = RabbitBus(
             BrokerSettings(url="amqp://simulated//"),
             prefetch=prefetch,
             name="bus",
-            connect=Host(self._broker, Troubles()).connect,
+            connect=host.connect,
             monotonic=self._clock.monotonic,
+            wait_for_any=host.wait_for_any,
         )
         bus.open()
         return bus
@@ -152,12 +154,12 @@ def until(receive: Callable[[], list[Original]], number: int) -> list[Original]:
     return found
 
 
-def taken(bus: Bus, number: int, limit: int = 100) -> list[Delivery]:
-    """Receive until there is as much."""
+def taken(bus: Bus, number: int) -> list[Delivery]:
+    """Receive until there is as much, and no more."""
     found: list[Delivery] = []
     deadline = time.monotonic() + DEADLINE_S
     while len(found) < number and time.monotonic() < deadline:
-        found += bus.receive(limit, 0.1)
+        found += bus.receive(number - len(found), 0.1)
     return found
 
 

@@ -1,5 +1,9 @@
 """What every bus promises to the worker."""
 
+from time import monotonic
+
+import pytest
+
 from kmworker.message import Outgoing
 from tests.contract.bus.conftest import Stage, nothing_more, taken
 
@@ -32,7 +36,7 @@ def test_a_message_arrives_as_it_was_published(stage: Stage) -> None:
 def test_messages_come_in_order_and_no_more_than_the_limit_at_once(stage: Stage) -> None:
     bus = stage.bus()
     stage.produce(_events(stage, *"abcdefg"))
-    batches = [taken(bus, 3, limit=3), taken(bus, 3, limit=3), taken(bus, 1, limit=3)]
+    batches = [taken(bus, 3), taken(bus, 3), taken(bus, 1)]
     assert [len(batch) for batch in batches] == [3, 3, 1]
     assert _bodies([it for batch in batches for it in batch]) == list("abcdefg")
 
@@ -109,6 +113,25 @@ def test_publishing_says_which_message_no_queue_was_bound_for(stage: Stage) -> N
     dead = Outgoing(stage.topology.dead, "malformed.unknown", b"y", {"message_id": "1"})
     assert bus.publish([lost, dead, lost, dead]) == [False, True, False, True]
     assert bus.publish([]) == []
+
+
+def test_whoever_receives_is_woken_by_a_confirm_and_by_a_delivery(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kmworker.bus.rabbit.WAIT_SLICE_S", 20.0)
+    bus = stage.bus()
+    began = monotonic()
+    letters = [Outgoing(stage.topology.dead, "malformed.x", b"x", {"message_id": "1"})] * 50
+    confirms = [bus.send(letters), bus.send(letters)]
+    while not all(sent.have_come() for sent in confirms):
+        assert bus.receive(10, 20.0) == []
+    assert [sent() for sent in confirms] == [[True] * 50] * 2
+    sent = bus.send(letters)
+    stage.produce(_events(stage, "a"))
+    assert _bodies(taken(bus, 1)) == ["a"]
+    assert sent() == [True] * 50
+    assert sent.have_come()
+    assert monotonic() - began < 10
 
 
 def test_a_dead_letter_keeps_body_key_properties_and_headers(stage: Stage) -> None:

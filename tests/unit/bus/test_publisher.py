@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from datetime import timedelta
 from itertools import pairwise
+from time import sleep
 
 import pytest
 from hypothesis import given
@@ -104,6 +105,38 @@ def test_a_refusal_is_no_confirm(multiple: bool) -> None:
     with pytest.raises(BrokerUnavailable, match="refused to store"):
         publisher.publish([A, B, C])
     assert not publisher.is_open
+
+
+def test_it_can_be_seen_without_waiting_that_all_confirms_have_come() -> None:
+    publisher, broker = connected()
+    sent = publisher.send([A, B])
+    assert not publisher.is_over(sent)
+    broker.ack(2)
+    assert not publisher.is_over(sent)
+    broker.ack(1)
+    assert publisher.is_over(sent)
+    assert publisher.confirmed(sent) == [True, True]
+
+
+def test_waiting_is_over_when_it_is_in_vain() -> None:
+    publisher, broker = connected(confirm_timeout_s=0.05)
+    late = publisher.send([A])
+    assert not publisher.is_over(late)
+    sleep(0.06)
+    assert publisher.is_over(late)
+    with pytest.raises(BrokerUnavailable, match="were not confirmed"):
+        publisher.confirmed(late)
+    assert publisher.is_over(late)
+
+    publisher.open()
+    lost = publisher.send([B])
+    broker.fail(ConnectionResetError("peer"))
+    with pytest.raises(BrokerUnavailable, match="peer"):
+        publisher.is_over(lost)
+    publisher.open()
+    assert publisher.is_over(lost)
+    with pytest.raises(BrokerUnavailable, match="lost"):
+        publisher.confirmed(lost)
 
 
 def test_a_return_comes_before_its_confirm_and_tells_what_was_not_routed() -> None:

@@ -1,8 +1,11 @@
 """The buffered transport: the same frames as py-amqp's, however the bytes arrive."""
 
-from collections.abc import Iterable
+import socket
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from struct import pack
+from threading import Timer
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -10,7 +13,12 @@ from amqp.exceptions import UnexpectedFrame
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kmworker.bus.transport import CORKED_MOST_BYTES, BufferedConnection, transport_for
+from kmworker.bus.transport import (
+    CORKED_MOST_BYTES,
+    BufferedConnection,
+    transport_for,
+    wait_for_any,
+)
 
 Frame = tuple[int, int, bytes]
 frames = st.lists(st.tuples(st.integers(1, 8), st.integers(0, 65535), st.binary(max_size=300)))
@@ -195,3 +203,72 @@ def test_a_url_says_whether_there_is_tls(url: str, has_tls: bool) -> None:
     from kombu.transport import pyamqp  # noqa: PLC0415  # for this alone
 
     assert issubclass(transport_for(url), pyamqp.SSLTransport) is has_tls
+
+
+# --- waiting for several connections ----------------------------------------------
+
+
+class Linked:
+    """A connection whose other end is ours."""
+
+    def __init__(self) -> None:
+        ours, self.peer = socket.socketpair()
+        self.transport = transport()
+        self.transport.sock = ours
+        self.transport._quick_recv = ours.recv
+        ours.settimeout(0)
+
+    def close(self) -> None:
+        self.peer.close()
+        self.transport.sock.close()
+
+
+@pytest.fixture
+def two() -> Iterator[tuple[Any, Any]]:
+    linked = Linked(), Linked()
+    yield linked
+    for it in linked:
+        it.close()
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_what_comes_on_either_connection_ends_the_waiting(two: tuple[Any, Any], which: int) -> None:
+    Timer(0.05, two[which].peer.send, [wire([(1, 1, b"x")])]).start()
+    began = monotonic()
+    wait_for_any(two, 30.0)
+    assert monotonic() - began < 15
+    assert two[which].transport.read_frame() == (1, 1, b"x")
+
+
+def test_nothing_ends_the_waiting_but_time(two: tuple[Any, Any]) -> None:
+    began = monotonic()
+    wait_for_any(two, 0.05)
+    assert monotonic() - began >= 0.05
+
+
+def test_what_was_read_before_and_is_a_frame_is_not_waited_for(two: tuple[Any, Any]) -> None:
+    one, _other = two
+    one.peer.send(wire([(1, 1, b"x"), (1, 1, b"y")]))
+    one.transport.read_frame()
+    began = monotonic()
+    wait_for_any(two, 30.0)
+    assert monotonic() - began < 15
+    assert one.transport.next_frame() == (1, 1, b"y")
+
+
+@pytest.mark.parametrize("at", range(1, len(wire([(1, 2, b"abc")]))))
+def test_half_a_frame_is_waited_for(two: tuple[Any, Any], at: int) -> None:
+    one, _other = two
+    one.peer.send(wire([(1, 2, b"abc")])[:at])
+    with pytest.raises(BlockingIOError):
+        one.transport.read_frame()
+    began = monotonic()
+    wait_for_any(two, 0.01)
+    assert monotonic() - began >= 0.01
+
+
+def test_a_connection_that_ends_ends_the_waiting(two: tuple[Any, Any]) -> None:
+    two[1].peer.close()
+    began = monotonic()
+    wait_for_any(two, 30.0)
+    assert monotonic() - began < 15

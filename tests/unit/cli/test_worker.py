@@ -1,5 +1,6 @@
 """``kmworker worker``: signals and what it refuses; its work is tested elsewhere."""
 
+import gc
 import os
 import signal
 from collections.abc import Iterator
@@ -72,6 +73,17 @@ def built(monkeypatch: pytest.MonkeyPatch) -> list[FakeWorker]:
 
 def test_a_worker_that_has_stopped_ends_with_0(built: list[FakeWorker]) -> None:
     assert said(run("worker")) == (0, "", "")
+
+
+def test_what_is_there_at_the_start_is_not_looked_through_for_garbage_again(
+    built: list[FakeWorker],
+) -> None:
+    gc.unfreeze()
+    try:
+        assert said(run("worker")) == (0, "", "")
+        assert gc.get_freeze_count() > 1000
+    finally:
+        gc.unfreeze()
 
 
 def test_a_store_that_may_not_be_used_is_told_in_the_log(built: list[FakeWorker]) -> None:
