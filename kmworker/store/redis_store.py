@@ -4,43 +4,31 @@ Each project's share is one script, all shares one pipeline. What is returned fr
 `commit` is on disk (`appendfsync always` syncs before it replies).
 """
 
-import json
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 from redis.exceptions import RedisError
 
-from kmworker.clock import Clock, rfc3339
-from kmworker.errors import NotFound, PermanentError, Reason
+from kmworker.clock import Clock
+from kmworker.errors import NotFound, Reason
 from kmworker.model import Item, State
-from kmworker.plan import AssignWrite, Entry, ParkWrite, Write
-from kmworker.ports import Commits, Committed, Known, Outcome, Swept, Taken, Vault
+from kmworker.plan import Entry, Write
+from kmworker.ports import Commits, Committed, Known, Swept, Taken, Vault
 from kmworker.store.admission import Admission
 from kmworker.store.connection import Client, is_no_number, store_errors
 from kmworker.store.entries import Entries
 from kmworker.store.names import Names
-from kmworker.store.records import RecordCodec, encode_write
+from kmworker.store.records import RecordCodec
 from kmworker.store.scripts import Ending, Scripts
+from kmworker.store.writes import Writes
 
 __all__ = ["RedisStore"]
 
 LOOKUP_KEYS: Final = ("items", "keys", "scopes", "deks", "waiting:sources")
-COMMIT_KEYS: Final = (
-    "items", "keys", "scopes", "deks", "lineage", "holders", "stats",
-    "waiting", "waiting:deadlines", "waiting:sources", "parked",
-)  # fmt: skip
 FIELDS_PER_ITEM: Final = 5
 ATTEMPTS_KEPT_S: Final = 86_400
-CODES: Final = (
-    Outcome.WRITTEN,
-    Outcome.EXISTS,
-    Outcome.STALE,
-    Outcome.ORPHAN,
-    Outcome.PARKED,
-    Outcome.FULL,
-)
 
 
 class RedisStore:
@@ -66,15 +54,22 @@ class RedisStore:
         self._history = admission.history
         self._scripts = Scripts(client)
         self._entries = Entries(self._scripts, names, self._codec, clock)
-        self._waiting_max = waiting_max
-        self._waiting_deadline_s = waiting_deadline_s
-        self._known_projects: set[str] = set()
+        self._writes = Writes(
+            client,
+            vault,
+            names=names,
+            scripts=self._scripts,
+            history=self._history,
+            clock=clock,
+            waiting_max=waiting_max,
+            waiting_deadline_s=waiting_deadline_s,
+        )
 
     def admit(self) -> str:
         """Check that this store may be used; see `Admission.admit`."""
         source = self._admission.admit()
         # After a reconnection it may be another server: project names are written again.
-        self._known_projects.clear()
+        self._writes.forget_projects()
         return source
 
     def commits(self) -> int:
@@ -135,43 +130,7 @@ class RedisStore:
 
     def write(self, writes: Sequence[Write]) -> Commits:
         """Begin `commit`; what is returned is the rest of it."""
-        shares: defaultdict[str, list[int]] = defaultdict(list)
-        argv: defaultdict[str, list[Any]] = defaultdict(lambda: [self._waiting_max])
-        data: dict[int, bytes] = {}
-        for index, write in enumerate(writes):
-            if isinstance(write, AssignWrite):
-                project = write.assignment.item.project
-                arguments, data[index] = encode_write(self._codec, self._vault, write)
-            else:
-                project = write.source.project
-                arguments = self._park_arguments(write)
-            shares[project].append(index)
-            argv[project] += arguments
-        self._register(shares)
-        calls = [
-            ("commit", self._names.all_of(project, *COMMIT_KEYS), arguments)
-            for project, arguments in argv.items()
-        ]
-        if not calls:
-            return list
-        ending = self._scripts.start(calls, self._history.counting())
-        return lambda: self._committed_all(writes, shares, data, ending)
-
-    def _committed_all(
-        self,
-        writes: Sequence[Write],
-        shares: Mapping[str, Sequence[int]],
-        data: Mapping[int, bytes],
-        ending: Ending,
-    ) -> list[Committed]:
-        replies, counts = ending()
-        with store_errors():
-            self._history.counted(counts)
-        results: list[Committed] = [Committed(Outcome.STALE)] * len(writes)
-        for indexes, reply in zip(shares.values(), replies, strict=True):
-            for index, answer in zip(indexes, reply, strict=True):
-                results[index] = self._committed(writes[index], answer, data.get(index, b""))
-        return results
+        return self._writes.begin(writes)
 
     def take(self, source: Item, limit: int) -> list[Taken]:
         """Take events that wait for ``source``; each try is on disk as an attempt."""
@@ -234,50 +193,3 @@ class RedisStore:
         """The delivery did not kill this worker."""
         with store_errors():
             self._client.hdel(self._names.top("attempts"), digest)
-
-    def _register(self, projects: Iterable[str]) -> None:
-        """Write the names of projects that this worker has not seen before."""
-        new = [project for project in projects if project not in self._known_projects]
-        if new:
-            # A round trip of its own, once a project: were it refused in one pipeline with
-            # the records (full, not permitted, wrong type), those would be written without it.
-            with store_errors():
-                self._client.sadd(self._names.top("projects"), *new)
-            self._known_projects.update(new)
-
-    def _park_arguments(self, write: ParkWrite) -> list[Any]:
-        since = self._clock.now()
-        deadline = since + self._waiting_deadline_s
-        waiting = {
-            "item": write.item.ref,
-            "source": write.source.ref,
-            "since": rfc3339(since),
-            "deadline": rfc3339(deadline),
-            "attempts": 0,
-        }
-        return [
-            b"P",
-            write.name,
-            write.source.ref,
-            self._codec.parked(write),
-            json.dumps(waiting, separators=(",", ":")),
-            f"{deadline:.3f}",
-        ]
-
-    def _committed(self, write: Write, answer: list[Any], data: bytes) -> Committed:
-        code, record, waits = answer
-        outcome = CODES[code]
-        if not isinstance(write, AssignWrite):
-            return Committed(outcome)
-        item = write.assignment.item
-        if outcome is Outcome.EXISTS:
-            try:
-                assignment, data = self._codec.read_item(item, record)
-            except PermanentError:
-                # Look it up: the decision says what becomes of a broken record.
-                return Committed(Outcome.STALE)
-            return Committed(outcome, assignment, data, bool(waits))
-        if outcome is not Outcome.WRITTEN:
-            # Never the plan's assignment: what is not stored must not be announced.
-            return Committed(outcome)
-        return Committed(outcome, write.assignment, data, bool(waits))

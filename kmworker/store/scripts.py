@@ -6,7 +6,7 @@ not know them, which is after its restart, a failover or SCRIPT FLUSH.
 """
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import resources
 from typing import Any, Final
 
@@ -16,7 +16,7 @@ from kmworker.redis_client import Client
 from kmworker.redis_pipe import Command, Replies
 from kmworker.store.connection import store_errors, translate
 
-__all__ = ["Call", "Ending", "Scripts"]
+__all__ = ["Ahead", "Call", "Ending", "Scripts"]
 
 READING: Final = ("lookup",)
 WRITING: Final = (
@@ -25,6 +25,8 @@ WRITING: Final = (
 
 Call = tuple[str, Sequence[str], Sequence[Any]]
 """A script's name, its KEYS and its ARGV."""
+Ahead = tuple[Sequence[Call], Replies]
+"""Calls that are sent, and the replies that are to come."""
 Ending = Callable[[], tuple[list[Any], list[Any]]]
 """Waits for the replies that `Scripts.run` returns."""
 
@@ -62,22 +64,30 @@ class Scripts:
         """
         return self.start(calls, then)()
 
-    def start(self, calls: Sequence[Call], then: Sequence[Command] = ()) -> Ending:
-        """Begin what `run` does; what is returned waits for its end, and may raise the rest."""
-        replies = self._send("EVALSHA", self._digests, calls, then)
-        return lambda: self._end(replies, calls, then)
+    def send(self, calls: Sequence[Call]) -> Ahead:
+        """Send calls ahead of those that `start` is to be given with them."""
+        return calls, self._send("EVALSHA", self._digests, calls, ())
 
-    def _end(
-        self, sent: Replies, calls: Sequence[Call], then: Sequence[Command]
-    ) -> tuple[list[Any], list[Any]]:
-        replies, following = _received(sent, len(calls))
+    def start(
+        self,
+        calls: Sequence[Call],
+        then: Sequence[Command] = (),
+        ahead: Sequence[Ahead] = (),
+    ) -> Ending:
+        """Begin what `run` does; what is returned waits for its end, and may raise the rest."""
+        sent = [*ahead, (calls, self._send("EVALSHA", self._digests, calls, then))]
+        return lambda: self._end(sent, then)
+
+    def _end(self, sent: Sequence[Ahead], then: Sequence[Command]) -> tuple[list[Any], list[Any]]:
+        calls = [call for some, _replies in sent for call in some]
+        replies, following = _received([replies for _calls, replies in sent], len(calls))
         unknown = [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
         if unknown:
             # Not SCRIPT LOAD and EVALSHA again: the scripts may be flushed in between. And the
             # commands again, because they have come before these calls.
             calls_again = [calls[i] for i in unknown]
             sent_again = self._send("EVAL", self._texts, calls_again, then)
-            again, following = _received(sent_again, len(calls_again))
+            again, following = _received([sent_again], len(calls_again))
             for i, reply in zip(unknown, again, strict=True):
                 replies[i] = reply
         for reply in replies:
@@ -97,7 +107,7 @@ class Scripts:
             return self._pipe.send([*commands, *then])
 
 
-def _received(sent: Replies, calls: int) -> tuple[list[Any], list[Any]]:
+def _received(sent: Iterable[Replies], calls: int) -> tuple[list[Any], list[Any]]:
     with store_errors():
-        replies = sent()
+        replies = [reply for some in sent for reply in some()]
     return replies[:calls], replies[calls:]

@@ -165,7 +165,7 @@ def test_a_refused_batch_is_not_taken_for_written(
 ) -> None:
     stand.raw.hset(stand.top("commits"), "incident", "abc")
     strict = stand.store()
-    strict._history = remembering(stand, "one")
+    strict._writes._history = remembering(stand, "one")
     with pytest.raises(SetupError, match="incident abc"):
         strict.commit([draft.create(volume("v"))])
 

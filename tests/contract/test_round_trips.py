@@ -1,13 +1,15 @@
 """Two round trips a batch, whatever is in it; and scripts that the server forgets."""
 
+from collections import Counter
 from typing import Any
 
 import pytest
 
-from kmworker.model import Held
-from kmworker.plan import Entry, Write
+from kmworker.model import Assignment, Held
+from kmworker.plan import AssignWrite, Entry, Write
 from kmworker.ports import Outcome
 from kmworker.store.redis_store import RedisStore
+from kmworker.store.writes import WORTH_HALVING
 from tests.contract.builders import Drafts, held, snapshot, volume
 from tests.contract.stand import Stand, StandOn
 from tests.contract.wiretap import Wiretap
@@ -58,6 +60,78 @@ def test_a_commit_is_one_round_trip_whatever_the_number_of_writes_and_projects(
     )
     counting = ["HINCRBY", "HGET", "HINCRBY"]
     assert [names(trip) for trip in tap.trips] == [["EVALSHA"] * len(PROJECTS) + counting]
+
+
+def large(draft: Drafts, projects: list[str]) -> list[Write]:
+    """A batch of which one half is worth sending before the other, project by project in turn."""
+    return [
+        draft.none(volume(f"v{n}", project))
+        for n in range(-(-WORTH_HALVING // len(projects)))
+        for project in projects
+    ]
+
+
+COUNTING = ["HINCRBY", "HGET", "HINCRBY"]
+
+
+def test_a_large_batch_goes_in_two_halves_without_waiting_in_between(
+    tap: Wiretap, tapped: RedisStore, draft: Drafts
+) -> None:
+    writes = large(draft, ["p1", "p2", "p3"])
+    tapped.commit([draft.none(volume("v", project)) for project in ("p1", "p2", "p3")])
+    tap.trips.clear()
+    commits = tapped.write(writes)
+    assert [names(trip) for trip in tap.trips] == [["EVALSHA"] * 2, ["EVALSHA", *COUNTING]]
+    assert [it.assignment for it in commits()] == [
+        it.assignment for it in writes if isinstance(it, AssignWrite)
+    ]
+    assert len(tap.trips) == 2
+
+
+def test_a_projects_share_of_a_batch_is_one_script_however_large(
+    tap: Wiretap, tapped: RedisStore, draft: Drafts
+) -> None:
+    tapped.commit([draft.none(volume("v", "p1"))])
+    tap.trips.clear()
+    tapped.commit(large(draft, ["p1"]))
+    assert [names(trip) for trip in tap.trips] == [["EVALSHA", *COUNTING]]
+
+
+@pytest.mark.parametrize("at", [0, 1, 2])
+def test_commits_are_counted_behind_both_halves_whenever_the_scripts_are_forgotten(
+    stand: Stand, tap: Wiretap, tapped: RedisStore, draft: Drafts, at: int
+) -> None:
+    writes = large(draft, ["p1", "p2", "p3"])
+    tapped.commit([draft.none(volume("v", project)) for project in ("p1", "p2", "p3")])
+    tap.trips.clear()
+    tap.before_trip = lambda _: stand.raw.script_flush() if len(tap.trips) == at else None
+    answers = tapped.commit(writes)
+    assert {answer.outcome for answer in answers} == {Outcome.WRITTEN}
+    assert names(tap.trips[-1])[-3:] == COUNTING
+    assert tapped.commits() == int(stand.value(stand.top("commits"))[b"number"])
+
+
+def test_a_second_half_that_cannot_be_sealed_leaves_the_first_one_written(
+    tapped: RedisStore, draft: Drafts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tapped.commit([draft.none(volume("v", project)) for project in ("p1", "p2")])
+    writes = large(draft, ["p1", "p2"])
+    real = tapped._writes._codec.item
+
+    def seal(assignment: Assignment) -> tuple[bytes, bytes]:
+        if assignment.item.project == "p2":
+            raise ValueError("a bug")
+        return real(assignment)
+
+    monkeypatch.setattr(tapped._writes._codec, "item", seal)
+    with pytest.raises(ValueError, match="a bug"):
+        tapped.commit(writes)
+    monkeypatch.undo()
+    # Nobody takes the first half's replies for those to something else.
+    known = tapped.look_up([volume("v0", "p1"), volume("v0", "p2")])
+    assert [state is not None for state in known.values()] == [True, False]
+    outcomes = Counter(answer.outcome for answer in tapped.commit(writes))
+    assert outcomes == {Outcome.EXISTS: len(writes) / 2, Outcome.WRITTEN: len(writes) / 2}
 
 
 def test_a_script_takes_more_items_than_lua_hands_to_one_call(
