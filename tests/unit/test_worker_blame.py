@@ -15,7 +15,7 @@ from kmworker.errors import PermanentError, Reason
 from kmworker.events import Event
 from kmworker.logs import configure_logs
 from kmworker.model import Item, Kind
-from kmworker.store import redis_store
+from kmworker.store import writes
 from kmworker.store.records import encode_write
 from tests.simulation.checks import assert_settled
 from tests.simulation.events import Sent, garbage, partition_replica, snapshot, volume
@@ -49,7 +49,7 @@ def break_store(patch: pytest.MonkeyPatch, error: BaseException) -> None:
             raise error
         return encode_write(codec, vault, write)
 
-    patch.setattr(redis_store, "encode_write", cursed)
+    patch.setattr(writes, "encode_write", cursed)
 
 
 def break_announce(patch: pytest.MonkeyPatch, error: BaseException) -> None:
