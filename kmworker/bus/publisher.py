@@ -133,14 +133,18 @@ class Publisher:
     def is_over(self, sent: Sent) -> bool:
         """Look whether `confirmed` would wait for nothing."""
         if sent.unconfirmed and not sent.is_lost:
-            self._link.drain(0)
+            self.take_in()
         return not sent.unconfirmed or sent.is_lost or self._monotonic() >= sent.deadline
+
+    def take_in(self) -> None:
+        """Take the confirms that have come, and wait for none."""
+        self._link.drain(0)
 
     def tick(self) -> None:
         """Keep the idle connection alive and notice its end."""
         if self._link.is_open:
             self._link.tick()
-            self._link.drain(0)
+            self.take_in()
 
     def close(self) -> None:
         """Leave."""

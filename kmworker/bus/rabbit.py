@@ -76,7 +76,7 @@ class RabbitBus:
         if not self._arrived:
             self._wait(min(timeout_s, WAIT_SLICE_S))
         while len(self._arrived) < limit and self._link.drain(0):
-            pass
+            self._publisher.take_in()
         return [self._arrived.popleft() for _ in range(min(limit, len(self._arrived)))]
 
     def publish(self, messages: Sequence[Outgoing]) -> list[bool]:
@@ -132,6 +132,8 @@ class RabbitBus:
         if timeout_s and self._publisher.is_awaiting:
             with self._link.errors():
                 self._wait_for_any([self._link.connection, self._publisher.connection], timeout_s)
+            # Also those that nobody asks for any more: they would end the next waiting, too.
+            self._publisher.take_in()
             timeout_s = 0.0
         self._link.drain(timeout_s)
 
@@ -139,7 +141,7 @@ class RabbitBus:
         self._link.tick()
         # Reading is what shows that the broker is alive; prefetch bounds what comes.
         while self._link.is_open and self._link.drain(0):
-            pass
+            self._publisher.take_in()
 
     def _open_consumer(self) -> None:
         self._link.open()

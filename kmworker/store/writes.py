@@ -21,7 +21,7 @@ COMMIT_KEYS: Final = (
     "items", "keys", "scopes", "deks", "lineage", "holders", "stats",
     "waiting", "waiting:deadlines", "waiting:sources", "parked",
 )  # fmt: skip
-# Writes of a batch from which on it goes to Redis in two halves.
+# Sealing as many takes longer than sending and syncing twice.
 WORTH_HALVING: Final = 64
 CODES: Final = (
     Outcome.WRITTEN,
@@ -34,7 +34,11 @@ CODES: Final = (
 
 
 class Writes:
-    """How a worker writes: `kmworker.ports.Store` says what it does."""
+    """How a worker writes: `kmworker.ports.Store` says what it does.
+
+    Attributes:
+        worth_halving: writes of a batch from which on it goes to Redis in two halves.
+    """
 
     def __init__(  # noqa: PLR0913  # its parts; one place builds it
         self,
@@ -58,6 +62,7 @@ class Writes:
         self._waiting_max = waiting_max
         self._waiting_deadline_s = waiting_deadline_s
         self._known_projects: set[str] = set()
+        self.worth_halving = WORTH_HALVING
 
     def forget_projects(self) -> None:
         """Write the name of each project again, with the next write to it."""
@@ -78,7 +83,7 @@ class Writes:
         for project, indexes in shares.items():
             calls.append(self._commit_call(project, writes, indexes, data))
             left -= len(indexes)
-            if not ahead and len(writes) >= WORTH_HALVING and 0 < left <= len(writes) / 2:
+            if not ahead and len(writes) >= self.worth_halving and 0 < left <= len(writes) / 2:
                 # Redis writes these while the rest is sealed.
                 ahead, calls = [self._scripts.send(calls)], []
         ending = self._scripts.start(calls, self._history.counting(), ahead)

@@ -64,12 +64,12 @@ HISTORIES: Final[Mapping[str, History]] = {
         limits=NARROW,
         ends=({"create": 1, "reuse": 1},),
     ),
-    "three batches at once": History(
+    "three batches at once, of two projects": History(
         (
             (
-                *(volume("a"), volume("b")),
+                *(volume("a"), volume("b", project="p2")),
                 *(snapshot("s", "a"), volume("a")),
-                *(volume("c", _volume("b")), volume("d")),
+                *(volume("c", Item("p2", Kind.VOLUME, "b"), project="p2"), volume("d")),
             ),
         ),
         limits=NARROW,

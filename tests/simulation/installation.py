@@ -213,7 +213,7 @@ class Installation:
         )
         # Whether a store in memory is durable cannot be asked; what it has forgotten can.
         admission.history = History(client, self.names, worker_id=worker_id)
-        return RedisStore(
+        store = RedisStore(
             client,
             vault,
             names=self.names,
@@ -222,6 +222,8 @@ class Installation:
             waiting_max=self.limits.waiting_max,
             waiting_deadline_s=self.limits.waiting_deadline_s,
         )
+        store._writes.worth_halving = 2
+        return store
 
     def come_to_rest(self, *processes: Process) -> None:
         """Let processes take turns until none of them has anything to do."""

@@ -94,3 +94,14 @@ def _refused(bus: RabbitBus) -> str:
     except BrokerUnavailable as error:
         return str(error)
     return ""
+
+
+def test_confirms_that_nobody_asks_for_keep_nobody_from_waiting(bus: RabbitBus) -> None:
+    for _ in range(3):
+        bus.send([outgoing(bus, number) for number in range(10)])
+        time.sleep(0.1)
+    began, looks = time.monotonic(), 0
+    while time.monotonic() - began < 0.5:
+        assert bus.receive(10, 0.1) == []
+        looks += 1
+    assert looks < 20
