@@ -19,11 +19,13 @@ from bench.report import report_lines
 from bench.results import Plan, Results, look_at_machine
 from bench.scaling import write_scaling
 from bench.servers import Servers, private_servers
+from bench.store_size import SizedStore, StoreCost
 
 DOCS = Path(__file__).parent.parent / "docs"
 FULL = Plan(store_items=(1_000, 100_000, 1_000_000), soak_events=1_000_000)
 SMOKE = Plan(
     rounds=1,
+    store_rounds=1,
     seconds=0.5,
     latency_s=1.0,
     offers=(200, 400),
@@ -132,18 +134,32 @@ def _stores(servers: Servers, results: Results) -> None:
         if sys.stderr.isatty():
             print(f"\r  {done:,} items", end="\r", file=sys.stderr, flush=True)
 
-    for items in plan.store_items:
-        cost, memory = store_size.measure_in_store(servers, worker, items, plan.seconds, progress)
-        results.stores.append(cost)
-        results.memory.append(memory)
-        _say(f"{items:,} items: {cost.together_us:.0f} µs CPU, {memory.in_all:,.0f} bytes each")
-    valkey = store_size.measure_in_valkey(servers, worker, plan.valkey_items, progress)
+    items = store_size.Items()
+    with store_size.sized_stores(servers, worker, items, plan.store_items, progress) as stores:
+        for store in stores:
+            memory = store.fill()
+            results.memory.append(memory)
+            _say(f"{store.number:,} items: {memory.in_all:,.0f} bytes each")
+        _turns(stores, plan, results.stores)
+    valkey = store_size.in_valkey(servers, worker, plan.valkey_items, progress)
     _say(f"{valkey.items:,} items in Valkey: {valkey.in_all:,.0f} bytes each")
     results.valkey = valkey
-    for snapshots in plan.volume_snapshots:
-        cost = store_size.measure_of_volume(servers, worker, snapshots, plan.seconds, progress)
-        results.volumes.append(cost)
-        _say(f"a volume with {snapshots:,} snapshots: {cost.together_us:.0f} µs CPU")
+    snapshots = store_size.Snapshots()
+    with store_size.sized_stores(
+        servers, worker, snapshots, plan.volume_snapshots, progress
+    ) as stores:
+        _turns(stores, plan, results.volumes)
+
+
+def _turns(stores: list[SizedStore], plan: Plan, costs: dict[int, list[StoreCost]]) -> None:
+    """Give each store a turn in each round, in an order that rotates."""
+    for number in range(plan.store_rounds):
+        at = number % len(stores)
+        for store in (*stores[at:], *stores[:at]):
+            cost = store.turn(plan.seconds)
+            costs.setdefault(store.number, []).append(cost)
+            what = f"{store.number:,} {store.content.name}"
+            _say(f"round {number + 1}: {what}: {cost.together_us:.0f} µs CPU")
 
 
 def _shared(contestant: Contestant, plan: Plan) -> Contestant:

@@ -28,6 +28,7 @@ def write_document(results: Results, path: Path) -> None:
             tables,
             preliminary=PRELIMINARY.format(load=load) if results.is_preliminary else "",
             rounds=plan.rounds,
+            store_rounds=plan.store_rounds,
             seconds=f"{plan.seconds:g}",
             latency_per_s=f"{plan.latency_per_s:g}",
             latency_s=f"{plan.latency_s:g}",

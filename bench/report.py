@@ -1,6 +1,6 @@
 """The figures as tables: what the command prints and the document holds, from one place."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -8,6 +8,7 @@ from bench.contestants import CONTESTANTS, LIMIT, PEERS, WORKER
 from bench.memory import part_lines
 from bench.profiling import profile_lines
 from bench.results import Results
+from bench.store_size import StoreCost, ratios
 from bench.tables import table
 from bench.throughput import Throughput
 
@@ -60,11 +61,8 @@ def _latency_targets(results: Results) -> list[_Target]:
 
 
 def _size_targets(results: Results) -> list[_Target]:
-    costs = [cost.together_us for cost in results.stores]
-    flat = max(costs) / min(costs) - 1
-    largest = max(cost.items for cost in results.stores)
-    snapshots = [cost.together_us for cost in results.volumes]
-    of_volume = max(snapshots) / min(snapshots) - 1
+    largest, most = max(results.stores), max(results.volumes)
+    flat, of_volume = _most_apart(results.stores), _most_apart(results.volumes)
     at_million = [memory for memory in results.memory if memory.items >= MILLION]
     each = f"{at_million[0].in_all:,.0f}" if at_million else "-"
     after = f"{results.soak[-1].resident_mb:.0f} MB" if results.soak else "-"
@@ -74,14 +72,14 @@ def _size_targets(results: Results) -> list[_Target]:
         _Target(
             f"CPU of worker and Redis for one event, store of 10³ to {largest:,} items",
             "flat, within 10%",
-            f"{flat:.0%}",
-            flat <= 0.10 if largest >= MILLION else None,
+            f"{flat:+.0%}",
+            abs(flat) <= 0.10 if largest >= MILLION else None,
         ),
         _Target(
-            f"the same, snapshots of a volume with 0 and {results.volumes[-1].items:,}",
+            f"the same, snapshots of a volume with 0 and {most:,}",
             "flat, within 10%",
-            f"{of_volume:.0%}",
-            of_volume <= 0.10,
+            f"{of_volume:+.0%}",
+            abs(of_volume) <= 0.10,
         ),
         _Target(
             "Redis memory per item, at 10⁶ items",
@@ -201,12 +199,24 @@ def _busy(turns: list[Throughput], part: str) -> float:
 def stores(results: Results) -> list[str]:
     """What an event costs in larger stores."""
     rows = [
-        [f"{what} {it.items:,}", f"{it.events_per_s:,.0f}", f"{it.worker_us:.0f}",
-         f"{it.store_us:.0f}", f"{it.together_us:.0f}"]
+        [
+            f"{what} {number:,}",
+            f"{median(turn.events_per_s for turn in turns):,.0f}",
+            f"{median(turn.worker_us for turn in turns):.0f}",
+            f"{median(turn.store_us for turn in turns):.0f}",
+            f"{median(turn.together_us for turn in turns):.0f}",
+            f"{ratios(costs)[number]:.2f}",
+        ]
         for what, costs in (("items:", results.stores), ("a volume's snapshots:", results.volumes))
-        for it in costs
-    ]  # fmt: skip
-    return table(["in the store", "events/s", "worker µs", "Redis µs", "together µs"], rows)
+        for number, turns in sorted(costs.items())
+    ]
+    heads = ["in the store", "events/s", "worker µs", "Redis µs", "together µs", "÷ the smallest"]
+    return table(heads, rows)
+
+
+def _most_apart(costs: Mapping[int, Sequence[StoreCost]]) -> float:
+    """Return by which share the store that differs most from the smallest does so."""
+    return max((ratio - 1 for ratio in ratios(costs).values()), key=abs)
 
 
 def memory(results: Results) -> list[str]:

@@ -43,6 +43,7 @@ class Plan:
     offers: tuple[float, ...] = (200, 400, 600, 800, 1_200, 1_600, 2_400, 3_200, 4_800)
     offer_s: float = 4.0
     store_items: tuple[int, ...] = (1_000, 100_000)
+    store_rounds: int = 5
     valkey_items: int = 100_000
     volume_snapshots: tuple[int, ...] = (0, 100_000)
     profile_events: int = 20_000
@@ -78,8 +79,9 @@ class Results:
     offered: dict[str, list[Latency]] = field(default_factory=dict)
     processes: dict[int, list[Throughput]] = field(default_factory=dict)
     """By number of worker processes."""
-    stores: list[StoreCost] = field(default_factory=list)
-    volumes: list[StoreCost] = field(default_factory=list)
+    stores: dict[int, list[StoreCost]] = field(default_factory=dict)
+    """By number of items, a turn for each round; as are the next."""
+    volumes: dict[int, list[StoreCost]] = field(default_factory=dict)
     memory: list[Memory] = field(default_factory=list)
     valkey: InValkey | None = None
     starts_s: list[float] = field(default_factory=list)

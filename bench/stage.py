@@ -60,9 +60,10 @@ class Stage:
         self._channel: Any = None
         self._publisher = Publisher(Link(self.settings.broker, "bench load"), CONFIRM_S)
 
-    def open(self) -> None:
-        """Declare what the contestant and its subscriber need, in an empty store."""
-        self.servers.client().flushall()
+    def open(self, *, keep_store: bool = False) -> None:
+        """Declare what the contestant and its subscriber need, in an empty store or as it is."""
+        if not keep_store:
+            self.servers.client().flushall()
         # An installation's store knows its keyring, whoever works on it.
         open_store(self.settings, "bench").store.admit()
         self._link.open()
@@ -190,10 +191,12 @@ class Running:
 
 
 @contextmanager
-def on_stage(servers: Servers, contestant: Contestant) -> Iterator[Stage]:
+def on_stage(
+    servers: Servers, contestant: Contestant, *, keep_store: bool = False
+) -> Iterator[Stage]:
     """Give a contestant its stage, and clear it away."""
     stage = Stage(servers, contestant)
-    stage.open()
+    stage.open(keep_store=keep_store)
     try:
         yield stage
     finally:

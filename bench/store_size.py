@@ -1,20 +1,30 @@
-"""Does an event cost more in a larger store? And how much memory does an item take?"""
+"""Does an event cost more in a larger store? And how much memory does an item take?
 
-from collections.abc import Callable
-from dataclasses import dataclass
+Turns on this or that machine differ by more than what is looked for, so the stores stand side by
+side, have turns in rotation, and are compared with the smallest within each round.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, replace
+from statistics import median
+from typing import Protocol
 
 from bench.contestants import Contestant
-from bench.events import around, collections, derived, item_id, project_id
+from bench.events import LoadEvent, around, collections, derived, item_id, project_id
 from bench.filling import FILL_BLOCK, fill
 from bench.memory import InValkey, Memory, memory_of, on_valkey, used
-from bench.servers import Servers
+from bench.servers import STORE_OPTIONS, Servers
 from bench.stage import Stage, on_stage
 from bench.throughput import PROJECTS, Throughput, measure_on
+from tests.servers import redis_store
 
-__all__ = ["StoreCost", "measure_in_store", "measure_in_valkey", "measure_of_volume"]
+__all__ = ["Items", "SizedStore", "Snapshots", "StoreCost", "in_valkey", "ratios", "sized_stores"]
 
 FILLED = "there"
 VOLUME = "large"
+# A turn leaves its items in the store: up to this size it is filled again before the next.
+REFILLED_MOST = 100_000
 Progress = Callable[[int], None]
 
 
@@ -34,48 +44,121 @@ class StoreCost:
         return self.worker_us + self.store_us
 
 
-def measure_in_store(
-    servers: Servers, worker: Contestant, items: int, seconds: float, progress: Progress
-) -> tuple[StoreCost, Memory]:
-    """Fill a store with a third each created, reused and cloned, and handle events in it."""
-    with on_stage(servers, worker) as stage:
-        log_before = _log_size(servers)
-        in_all = _filled(stage, items, progress)
-        log_bytes = (_log_size(servers) - log_before) / items
-        memory = memory_of(servers, items, in_all, log_bytes)
-        events = around(worker.backlog, items, PROJECTS, FILLED, stage.namespace)
-        return _cost(items, measure_on(stage, events, seconds)), memory
+class Content(Protocol):
+    """What a store is filled with, and the events that are handled beside that."""
+
+    name: str
+
+    def fill(self, stage: Stage, number: int, progress: Progress) -> None:
+        """Fill an empty store with so many items."""
+        ...
+
+    def events(self, backlog: int, number: int, run: str) -> Iterable[LoadEvent]:
+        """Give events."""
+        ...
 
 
-def measure_in_valkey(
-    servers: Servers, worker: Contestant, items: int, progress: Progress
-) -> InValkey:
+class Items:
+    """A third each created, reused and cloned; two thirds of the events derive from them."""
+
+    name = "items"
+
+    def fill(self, stage: Stage, number: int, progress: Progress) -> None:
+        """Fill an empty store with so many items."""
+        fill(stage, collections(number, PROJECTS, FILLED, FILL_BLOCK), progress)
+
+    def events(self, backlog: int, number: int, run: str) -> Iterable[LoadEvent]:
+        """Give events."""
+        return around(backlog, number, PROJECTS, FILLED, run)
+
+
+class Snapshots:
+    """All of one volume, as are those that the events are of."""
+
+    name = "snapshots"
+
+    def fill(self, stage: Stage, number: int, progress: Progress) -> None:
+        """Fill an empty store with a volume and so many snapshots of it."""
+        fill(stage, collections(1, 1, VOLUME), progress)
+        fill(stage, derived(number, *self._volume(), FILLED), progress)
+
+    def events(self, backlog: int, _number: int, run: str) -> Iterable[LoadEvent]:
+        """Give events."""
+        return derived(backlog, *self._volume(), run)
+
+    def _volume(self) -> tuple[str, str]:
+        return project_id(0), item_id(VOLUME, "volume", 0)
+
+
+@dataclass(frozen=True)
+class SizedStore:
+    """A store of so many items, on a server of its own."""
+
+    servers: Servers
+    worker: Contestant
+    content: Content
+    number: int
+    progress: Progress
+
+    def fill(self) -> Memory:
+        """Fill it, and look at what that takes."""
+        with on_stage(self.servers, self.worker) as stage:
+            empty, log_before = used(self.servers), _log_size(self.servers)
+            self.content.fill(stage, self.number, self.progress)
+            number = max(self.number, 1)
+            in_all = (used(self.servers) - empty) / number
+            log_bytes = (_log_size(self.servers) - log_before) / number
+            return memory_of(self.servers, self.number, in_all, log_bytes)
+
+    def turn(self, seconds: float) -> StoreCost:
+        """Handle events in it."""
+        if self.number <= REFILLED_MOST:
+            with on_stage(self.servers, self.worker) as stage:
+                self.content.fill(stage, self.number, self.progress)
+        with on_stage(self.servers, self.worker, keep_store=True) as stage:
+            events = self.content.events(self.worker.backlog, self.number, stage.namespace)
+            return _cost(self.number, measure_on(stage, events, seconds))
+
+
+@contextmanager
+def sized_stores(
+    servers: Servers,
+    worker: Contestant,
+    content: Content,
+    numbers: Sequence[int],
+    progress: Progress,
+) -> Iterator[list[SizedStore]]:
+    """Start a store for each number of items."""
+    with ExitStack() as stack:
+        stores = []
+        for number in numbers:
+            folder = servers.folder / f"{content.name}-{number}"
+            folder.mkdir()
+            store = stack.enter_context(closing(redis_store(folder, STORE_OPTIONS)))
+            store.start()
+            own = replace(servers, store=store)
+            stores.append(SizedStore(own, worker, content, number, progress))
+        yield stores
+
+
+def ratios(costs: Mapping[int, Sequence[StoreCost]]) -> dict[int, float]:
+    """Return each store's cost ÷ the smallest one's: the median of all rounds' ratios."""
+    smallest = costs[min(costs)]
+    return {
+        number: median(
+            one.together_us / other.together_us for one, other in zip(turns, smallest, strict=True)
+        )
+        for number, turns in costs.items()
+    }
+
+
+def in_valkey(servers: Servers, worker: Contestant, items: int, progress: Progress) -> InValkey:
     """Fill a Valkey in the same way."""
     with on_valkey(servers) as others, on_stage(others, worker) as stage:
         version = str(others.client().info("server")["valkey_version"])
-        return InValkey(version, items, _filled(stage, items, progress))
-
-
-def measure_of_volume(
-    servers: Servers, worker: Contestant, snapshots: int, seconds: float, progress: Progress
-) -> StoreCost:
-    """Take snapshots of a volume that has so many."""
-    with on_stage(servers, worker) as stage:
-        _volume_with(stage, snapshots, progress)
-        volume = item_id(VOLUME, "volume", 0)
-        events = derived(worker.backlog, project_id(0), volume, stage.namespace)
-        return _cost(snapshots, measure_on(stage, events, seconds))
-
-
-def _filled(stage: Stage, items: int, progress: Progress) -> float:
-    before = used(stage.servers)
-    fill(stage, collections(items, PROJECTS, FILLED, FILL_BLOCK), progress)
-    return (used(stage.servers) - before) / items
-
-
-def _volume_with(stage: Stage, snapshots: int, progress: Progress) -> None:
-    fill(stage, collections(1, 1, VOLUME), progress)
-    fill(stage, derived(snapshots, project_id(0), item_id(VOLUME, "volume", 0), FILLED), progress)
+        empty = used(others)
+        Items().fill(stage, items, progress)
+        return InValkey(version, items, (used(others) - empty) / items)
 
 
 def _cost(items: int, turn: Throughput) -> StoreCost:

@@ -1,13 +1,14 @@
 """The limit: what the worker's transport does when nothing else is to do.
 
 The same frames consumed, published, confirmed and acknowledged, by `kmworker.bus` alone; as in the
-worker, one batch's confirms are awaited when the next is on its way.
+worker, nothing waits for the broker while there is something to do.
 """
 
 import json
 import os
 import signal
 import uuid
+from collections import deque
 from dataclasses import replace
 from types import FrameType
 
@@ -48,17 +49,18 @@ def main() -> None:
     bus.open()
     message = announcement(settings)
     echoes = "BENCH_ECHO" in os.environ
-    in_flight: list[Delivery] = []
-    confirms: Confirms = list
+    in_flight: deque[tuple[list[Delivery], Confirms]] = deque()
     while not stopped:
-        deliveries = bus.receive(batch_max, 0.0 if in_flight else 1.0)
+        deliveries = bus.receive(batch_max, 1.0)
         messages = [message] * len(deliveries)
         if echoes:
             messages = [_naming(message, delivery) for delivery in deliveries]
-        sent = bus.send(messages)
-        confirms()
-        bus.acknowledge(in_flight)
-        in_flight, confirms = deliveries, sent
+        if deliveries:
+            in_flight.append((deliveries, bus.send(messages)))
+        while in_flight and in_flight[0][1].have_come():
+            handled, confirms = in_flight.popleft()
+            confirms()
+            bus.acknowledge(handled)
     bus.close()
 
 

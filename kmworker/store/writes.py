@@ -21,7 +21,7 @@ COMMIT_KEYS: Final = (
     "items", "keys", "scopes", "deks", "lineage", "holders", "stats",
     "waiting", "waiting:deadlines", "waiting:sources", "parked",
 )  # fmt: skip
-# Sealing as many takes longer than sending and syncing twice.
+# About where sealing a half of them begins to take longer than syncing once more.
 WORTH_HALVING: Final = 64
 CODES: Final = (
     Outcome.WRITTEN,

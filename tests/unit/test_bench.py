@@ -11,6 +11,7 @@ from bench.processes import MachineTime
 from bench.results import Machine, Plan, Results
 from bench.scaling import costs_of, for_items, for_rates
 from bench.stage import Moment
+from bench.store_size import StoreCost, ratios
 from bench.tables import table
 from bench.throughput import Throughput, rate_between
 
@@ -103,3 +104,11 @@ def _data(event: LoadEvent) -> dict[str, object]:
     data = event[1]["data"]
     assert isinstance(data, dict)
     return data
+
+
+def test_stores_are_compared_with_the_smallest_of_their_own_round() -> None:
+    costs = {
+        1_000: [StoreCost(1_000, 1.0, us, 0.0) for us in (100.0, 200.0, 400.0)],
+        10: [StoreCost(10, 1.0, us, 20.0) for us in (80.0, 180.0, 180.0)],
+    }
+    assert ratios(costs) == {1_000: 1.0, 10: 1.0}
