@@ -3,8 +3,8 @@
 While the broker stores the assignments of some batches, the store writes the next one, and
 the one after that is received and read. Nothing waits for the broker while there is something
 to do. Nothing of a batch is acknowledged before its own confirms, nor before the batch ahead
-of it. A batch that fails as a whole is split until
-the one event that causes it stands alone, so that no event suffers for its neighbour.
+of it. A batch that fails as a whole is split until the one event that causes it stands alone,
+so that no event suffers for its neighbour.
 """
 
 from collections import deque

@@ -129,15 +129,16 @@ class SimulatedStage:
         return letters
 
 
-@pytest.fixture(params=["rabbitmq", "streams", "simulated"])
+@pytest.fixture(params=["rabbitmq", "rabbitmq over tls", "streams", "simulated"])
 def stage(request: pytest.FixtureRequest, namespace: str) -> Iterator[Stage]:
     if request.param == "simulated":
         yield SimulatedStage()
         return
     with ExitStack() as stack:
-        if request.param == "rabbitmq":
+        if request.param.startswith("rabbitmq"):
             broker: RabbitMQ = request.getfixturevalue("rabbitmq")
-            yield ServerStage(broker.url, namespace, stack)
+            url = broker.url if request.param == "rabbitmq" else broker.tls_url()
+            yield ServerStage(url, namespace, stack)
             return
         server: StoreServer = request.getfixturevalue("valkey_server")
         yield ServerStage(server.url, namespace, stack)
