@@ -193,6 +193,8 @@ class Handling:
             except (TransientError, SetupError):
                 raise
             except Exception as error:  # noqa: BLE001  # as in `handle`
+                # What is on its way to the store was counted before what is written again.
+                self._announce()
                 self._halve(flight.arrivals, flight.dead, error)
             else:
                 _refuse_more_if_full(flight.left)

@@ -176,20 +176,41 @@ def test_an_orphaned_scope_is_an_integrity_matter_and_is_never_minted_over() -> 
     assert "volume:w" in site.announced()
 
 
-def test_a_letter_whose_properties_cannot_be_published_goes_without_them(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def break_letters_with_reply_to(patch: pytest.MonkeyPatch) -> None:
     def cursed(original: Any, *args: Any, **headers: Any) -> Any:
         if "reply_to" in original.properties:
             raise TypeError("a bug")
         return dead_letter(original, *args, **headers)
 
-    monkeypatch.setattr(path, "dead_letter", cursed)
+    patch.setattr(path, "dead_letter", cursed)
+
+
+def test_a_letter_whose_properties_cannot_be_published_goes_without_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    break_letters_with_reply_to(monkeypatch)
     site = Installation()
     site.publish(garbage("with"), reply_to="somebody")
     site.publish(volume("v"), garbage("without"))
     site.process().run()
     assert {letter.body for letter in site.letters} == {b"with", b"without"}
+    assert_settled(site)
+
+
+def test_what_fails_when_it_is_settled_is_written_again_behind_the_batch_that_is_on_its_way(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    break_letters_with_reply_to(monkeypatch)
+    site = Installation(Limits(batch_max=2))
+    site.publish(garbage("with"), reply_to="somebody")
+    early, *next_batch = snapshot("s", "late"), volume("a"), volume("b")
+    site.publish(early, *next_batch)
+    # Were they counted in another order, the store would seem to have gone back in time.
+    site.process().run()
+    assert site.redis.hget(site.names.top("commits"), "incident") is None
+    site.publish(volume("late"))
+    site.process().run()
+    assert set(site.announced()) == {"volume:a", "volume:b", "volume:late", "snapshot:s"}
     assert_settled(site)
 
 
