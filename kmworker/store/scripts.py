@@ -64,9 +64,12 @@ class Scripts:
         """
         return self.start(calls, then)()
 
-    def send(self, calls: Sequence[Call]) -> Ahead:
-        """Send calls ahead of those that `start` is to be given with them."""
-        return calls, self._send("EVALSHA", self._digests, calls, ())
+    def send(self, calls: Sequence[Call], then: Sequence[Command] = ()) -> Ahead:
+        """Send calls ahead of those that `start` is to be given with them.
+
+        What ``then`` replies is passed over: `start` brings commands of its own.
+        """
+        return calls, self._send("EVALSHA", self._digests, calls, then)
 
     def start(
         self,
@@ -80,14 +83,14 @@ class Scripts:
 
     def _end(self, sent: Sequence[Ahead], then: Sequence[Command]) -> tuple[list[Any], list[Any]]:
         calls = [call for some, _replies in sent for call in some]
-        replies, following = _received([replies for _calls, replies in sent], len(calls))
+        replies, following = _received(sent)
         unknown = [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
         if unknown:
             # Not SCRIPT LOAD and EVALSHA again: the scripts may be flushed in between. And the
             # commands again, because they have come before these calls.
             calls_again = [calls[i] for i in unknown]
             sent_again = self._send("EVAL", self._texts, calls_again, then)
-            again, following = _received([sent_again], len(calls_again))
+            again, following = _received([(calls_again, sent_again)])
             for i, reply in zip(unknown, again, strict=True):
                 replies[i] = reply
         for reply in replies:
@@ -107,7 +110,13 @@ class Scripts:
             return self._pipe.send([*commands, *then])
 
 
-def _received(sent: Iterable[Replies], calls: int) -> tuple[list[Any], list[Any]]:
+def _received(sent: Iterable[Ahead]) -> tuple[list[Any], list[Any]]:
+    """Return the replies to all calls, and those to the commands behind the last of them."""
+    replies: list[Any] = []
+    following: list[Any] = []
     with store_errors():
-        replies = [reply for some in sent for reply in some()]
-    return replies[:calls], replies[calls:]
+        for calls, to_come in sent:
+            found = to_come()
+            replies += found[: len(calls)]
+            following = found[len(calls) :]
+    return replies, following

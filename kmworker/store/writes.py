@@ -84,8 +84,9 @@ class Writes:
             calls.append(self._commit_call(project, writes, indexes, data))
             left -= len(indexes)
             if not ahead and len(writes) >= self.worth_halving and 0 < left <= len(writes) / 2:
-                # Redis writes these while the rest is sealed.
-                ahead, calls = [self._scripts.send(calls)], []
+                # Redis writes these while the rest is sealed. Counted for themselves: if this
+                # ends before the rest is sent, they are there and found, not written again.
+                ahead, calls = [self._scripts.send(calls, self._history.counting())], []
         ending = self._scripts.start(calls, self._history.counting(), ahead)
         return lambda: self._committed_all(writes, shares, data, ending)
 

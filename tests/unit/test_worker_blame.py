@@ -20,6 +20,7 @@ from kmworker.store.records import encode_write
 from tests.simulation.checks import assert_settled
 from tests.simulation.events import Sent, garbage, partition_replica, snapshot, volume
 from tests.simulation.installation import Installation, Limits
+from tests.simulation.steps import Crash
 
 CURSED = Item("p1", Kind.VOLUME, "cursed")
 NEIGHBOURS = (
@@ -212,6 +213,24 @@ def test_what_fails_when_it_is_settled_is_written_again_behind_the_batch_that_is
     site.process().run()
     assert set(site.announced()) == {"volume:a", "volume:b", "volume:late", "snapshot:s"}
     assert_settled(site)
+
+
+@pytest.mark.parametrize("error", [ValueError("a bug"), Crash()], ids=["bug", "crash"])
+def test_what_went_ahead_of_a_half_that_never_went_is_counted(
+    error: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = Installation(Limits(max_attempts=1))
+    process = site.process()
+    # Each project's share is a half.
+    site.publish(volume("ahead", project="p0"), volume("cursed"))
+    with monkeypatch.context() as patch:
+        break_store(patch, error)
+        if isinstance(error, Crash):
+            process.run_into_crash()
+        else:
+            process.run()
+    assert site.record(Item("p0", Kind.VOLUME, "ahead")) is not None
+    assert int(site.redis.hget(site.names.top("commits"), "number") or 0) == 1
 
 
 def test_a_dead_letter_that_cannot_be_published_at_all_stays_with_the_broker(
