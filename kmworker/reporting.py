@@ -22,9 +22,10 @@ Fields = Mapping[str, str | int | float]
 # Each for itself, and the feed in small portions: an event waits for what comes before it.
 FEED_EVERY_S: Final = 0.1
 FEED_MOST: Final = 100
+FEED_OFFSET_S: Final = 0.05
 SELF_EVERY_S: Final = 1.0
 QUEUES_EVERY_S: Final = 5.0
-QUEUES_OFFSET_S: Final = 0.35
+QUEUES_OFFSET_S: Final = 0.4
 
 
 class Reporter:
@@ -39,7 +40,7 @@ class Reporter:
         self._clock = clock
         self._worker_id = worker_id
         self._started_at = clock.now()
-        self._feed_due = Every(clock, FEED_EVERY_S)
+        self._feed_due = Every(clock, FEED_EVERY_S, FEED_OFFSET_S)
         self._self_due = Every(clock, SELF_EVERY_S)
         self._queues_due = Every(clock, QUEUES_EVERY_S, QUEUES_OFFSET_S)
         self._logged: Counter[str] = Counter()

@@ -31,6 +31,7 @@ IDLE_WAIT_S: Final = 1.0
 TICK_S: Final = 1.0
 # Not when all else is done that is done once a second.
 ANCHOR_OFFSET_S: Final = 0.7
+STOP_POLL_S: Final = 0.01
 # Full jitter between nothing and this, so that workers do not come back in step.
 BACKOFF_FIRST_S: Final = 0.1
 BACKOFF_MOST_S: Final = 5.0
@@ -94,9 +95,12 @@ class Worker:
             self._bus.close()
 
     def _leave(self) -> None:
-        """Anchor the last commits: whoever starts next remembers nothing of them."""
+        """Anchor the last commits: whoever starts next remembers nothing of them.
+
+        Not if batches are still under way: the broker has let us wait until the deadline.
+        """
         try:
-            if self._admitted:
+            if self._admitted and not self._handling:
                 self._anchor.drop()
         except TransientError as error:
             log.debug("last commits are not anchored", detail=str(error))
@@ -138,7 +142,8 @@ class Worker:
     def _turn(self) -> None:
         """Take what is there and bring it through all steps."""
         self._keep_alive()
-        if self._anchor_due.is_due():
+        # At the end it is done for the last time, and there are deadlines to keep before that.
+        if self._stop_by is None and self._anchor_due.is_due():
             self._anchor.drop_if_due()
         ready = self._handling.ready
         ready.release(self._store)
@@ -170,11 +175,8 @@ class Worker:
         fresh = [d for d in deliveries if not d.delivery_count]
         if fresh or taken or self._handling.carried:
             self._handling.handle(fresh, taken)
-        elif self._stop_by is None:
-            self._handling.go_on()
         else:
-            # Nothing is received any more, which is what waits for confirms otherwise.
-            self._handling.finish()
+            self._handling.go_on()
         self._handling.handle_apart([d for d in deliveries if 0 < d.delivery_count < SUSPECT_AT])
         for delivery in deliveries:
             if delivery.delivery_count >= SUSPECT_AT:
@@ -185,7 +187,12 @@ class Worker:
         if self._try_again:
             self._try_again = False
             return list(unsettled.values())
-        if room <= 0 or self._stop_by is not None:
+        if self._stop_by is not None:
+            if self._handling and not self._handling.can_go_on:
+                # For confirms, which `receive` waits for otherwise.
+                self._clock.sleep(STOP_POLL_S)
+            return []
+        if room <= 0:
             return []
         at_hand = (
             self._handling.can_go_on or self._handling.ready or room < self._settings.batch_max

@@ -168,16 +168,19 @@ class Publisher:
         )
 
     def _await_confirms(self, sent: Sent, while_waiting: Callable[[], None]) -> None:
-        while sent.unconfirmed and not sent.is_lost:
-            remaining = sent.deadline - self._monotonic()
-            if remaining <= 0:
-                raise BrokerUnavailable(
-                    f"{sent.unconfirmed} messages were not confirmed"
-                    f" within {self._confirm_timeout_s:g} s"
-                )
-            if not self._link.drain(min(remaining, HEARTBEAT_CHECK_S)):
+        check_at = self._monotonic() + HEARTBEAT_CHECK_S
+        while not self.is_over(sent):
+            now = self._monotonic()
+            if now >= check_at:
+                check_at = now + HEARTBEAT_CHECK_S
                 while_waiting()
                 self._link.tick()
+            self._link.drain(max(min(sent.deadline, check_at) - now, 0.0))
+        if sent.unconfirmed and not sent.is_lost:
+            raise BrokerUnavailable(
+                f"{sent.unconfirmed} messages were not confirmed"
+                f" within {self._confirm_timeout_s:g} s"
+            )
         if sent.is_lost:
             raise BrokerUnavailable("the connection was lost before all confirms had come")
         if sent.nacked:

@@ -80,7 +80,7 @@ def test_the_feed_is_told_soon_and_in_portions() -> None:
     desk.reporter.report_if_due()
     desk.written.clear()
     desk.tally.assigned([assignment_of(volume_item(f"v{n}")) for n in range(2 * FEED_MOST + 1)])
-    for _ in range(4):
+    for _ in range(5):
         desk.clock.advance(0.1)
         desk.reporter.report_if_due()
     portions = [[entry["item"] for entry in report.feed] for report in desk.written if report.feed]

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from datetime import timedelta
 from itertools import pairwise
-from time import sleep
+from time import monotonic, sleep
 
 import pytest
 from hypothesis import given
@@ -11,14 +11,17 @@ from hypothesis import strategies as st
 
 from kmworker.bus.publisher import Publisher
 from kmworker.errors import BrokerUnavailable
+from tests.simulation.clock import SettableClock
 from tests.unit.bus.stubs import StubBroker, StubLink, message
 
 A, B, C = message("a"), message("b"), message("c")
 
 
-def connected(confirm_timeout_s: float = 30.0) -> tuple[Publisher, StubBroker]:
+def connected(
+    confirm_timeout_s: float = 30.0, monotonic: Callable[[], float] = monotonic
+) -> tuple[Publisher, StubBroker]:
     broker = StubBroker()
-    publisher = Publisher(StubLink(broker), confirm_timeout_s)
+    publisher = Publisher(StubLink(broker), confirm_timeout_s, monotonic)
     publisher.open()
     return publisher, broker
 
@@ -137,6 +140,28 @@ def test_waiting_is_over_when_it_is_in_vain() -> None:
     assert publisher.is_over(lost)
     with pytest.raises(BrokerUnavailable, match="lost"):
         publisher.confirmed(lost)
+
+
+def test_what_came_during_a_pause_of_ours_is_not_late() -> None:
+    clock = SettableClock()
+    publisher, broker = connected(monotonic=clock.monotonic)
+    sent = publisher.send([A, B])
+    broker.ack(2, multiple=True)
+    clock.advance(100.0)
+    assert publisher.confirmed(sent) == [True, True]
+    assert publisher.is_open
+
+
+def test_connections_are_looked_after_however_steadily_confirms_come() -> None:
+    clock, ticks = SettableClock(), []
+    publisher, broker = connected(confirm_timeout_s=100.0, monotonic=clock.monotonic)
+    for tag in range(1, 31):
+        broker.script.append(lambda: clock.advance(0.5))
+        broker.ack(tag)
+    sent = publisher.send([A] * 30)
+    assert publisher.confirmed(sent, lambda: ticks.append(clock.monotonic())) == [True] * 30
+    assert broker.ticks == len(ticks)
+    assert 10 <= len(ticks) <= 15
 
 
 def test_a_return_comes_before_its_confirm_and_tells_what_was_not_routed() -> None:
