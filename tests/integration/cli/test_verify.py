@@ -16,6 +16,7 @@ import pytest
 import redis
 
 from kmworker.crypto import Keyring, KeyringVault
+from kmworker.store.names import Names
 from tests.contract.audit.filling import handle, volumes
 from tests.contract.backends import ServerBackend
 from tests.contract.stand import Stand
@@ -23,6 +24,7 @@ from tests.integration.cli.running import on_a_terminal, started
 from tests.integration.cli.test_events import volume
 from tests.integration.outside.client import connected
 from tests.integration.outside.worker import Site, program, working
+from tests.integration.polling import until
 from tests.servers import Start, StoreServer
 
 MANY = 1_000
@@ -45,10 +47,22 @@ def test_workers_at_work_give_no_finding(site: Site) -> None:
         while publish.process.poll() is None or _backlog(site):
             *findings, _summary = site.run("verify", "--json").stdout.splitlines()
             assert findings == []
+        # Hundreds are with the workers when the queue is empty.
+        until(lambda: _handled(site) == 3 * MANY, "every event is handled or waits")
     *findings, summary = site.run("verify", "--json").stdout.splitlines()
     assert findings == []
     # Of each item at least its record, its member of the lineage, and that it is counted.
     assert json.loads(summary)["looked_at"] > 3 * 3 * MANY
+
+
+def _handled(site: Site) -> int:
+    names, projects = Names(site.prefix), ("p0", "p1", "p2")
+    with redis.Redis.from_url(site.store_url) as store:
+        return sum(
+            int(store.hlen(names.of(project, what)))
+            for project in projects
+            for what in ("items", "waiting")
+        )
 
 
 def _backlog(site: Site) -> int:
