@@ -76,7 +76,7 @@ class RabbitBus:
         if not self._arrived:
             self._wait(min(timeout_s, WAIT_SLICE_S))
         while len(self._arrived) < limit and self._link.drain(0):
-            self._publisher.take_in()
+            pass
         return [self._arrived.popleft() for _ in range(min(limit, len(self._arrived)))]
 
     def publish(self, messages: Sequence[Outgoing]) -> list[bool]:
@@ -141,7 +141,7 @@ class RabbitBus:
         self._link.tick()
         # Reading is what shows that the broker is alive; prefetch bounds what comes.
         while self._link.is_open and self._link.drain(0):
-            self._publisher.take_in()
+            pass
 
     def _open_consumer(self) -> None:
         self._link.open()

@@ -105,3 +105,17 @@ def test_confirms_that_nobody_asks_for_keep_nobody_from_waiting(bus: RabbitBus) 
         assert bus.receive(10, 0.1) == []
         looks += 1
     assert looks < 20
+
+
+def test_a_consumer_is_looked_after_while_the_publisher_is_lost(
+    bus: RabbitBus, producer: Producer
+) -> None:
+    bus._publisher.abandon()
+    producer.publish(b"event")
+
+    def read() -> bool:
+        bus.tick()
+        return bool(bus._arrived)
+
+    until(read, "it is read from the socket")
+    assert bodies(bus.receive(1, 0.0)) == [b"event"]
