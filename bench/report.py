@@ -52,7 +52,7 @@ def _speed_targets(results: Results) -> list[_Target]:
 
 def _latency_targets(results: Results) -> list[_Target]:
     found = []
-    for what, of in zip(("median", "p99"), _both(results), strict=True):
+    for what, of in (("median", results.median_ms), ("p99", results.p99_ms)):
         best = min((peer.name for peer in PEERS), key=of)
         ratio = of(WORKER.name) / of(best)
         measure = f"{what} latency at {results.plan.latency_per_s:g} events/s ÷ the best ({best})"
@@ -153,13 +153,12 @@ def latency(results: Results) -> list[str]:
         ]
         for contestant in CONTESTANTS
     ]
-    wanted = [f"{0.7 * min(of(it.name) for it in PEERS):.1f}" for of in _both(results)]
+    wanted = [
+        f"{0.7 * min(of(peer.name) for peer in PEERS):.1f}"
+        for of in (results.median_ms, results.p99_ms)
+    ]
     rows.append(["0.7 of the best peer's", *wanted, ""])
     return table(["", "median ms", "p99 ms", "CPU µs per event"], rows)
-
-
-def _both(results: Results) -> tuple[Callable[[str], float], Callable[[str], float]]:
-    return results.median_ms, results.p99_ms
 
 
 def offered(results: Results) -> list[str]:

@@ -105,9 +105,8 @@ class SizedStore:
         with on_stage(self.servers, self.worker) as stage:
             empty, log_before = used(self.servers), _log_size(self.servers)
             self.content.fill(stage, self.number, self.progress)
-            number = max(self.number, 1)
-            in_all = (used(self.servers) - empty) / number
-            log_bytes = (_log_size(self.servers) - log_before) / number
+            in_all = (used(self.servers) - empty) / self.number
+            log_bytes = (_log_size(self.servers) - log_before) / self.number
             return memory_of(self.servers, self.number, in_all, log_bytes)
 
     def turn(self, seconds: float) -> StoreCost:

@@ -46,8 +46,6 @@ class RedisStore:
         waiting_deadline_s: float,
     ) -> None:
         self._client = client
-        self._vault = vault
-        self._clock = clock
         self._codec = RecordCodec(vault)
         self._names = names
         self._admission = admission
@@ -58,6 +56,7 @@ class RedisStore:
             client,
             vault,
             names=names,
+            codec=self._codec,
             scripts=self._scripts,
             history=self._history,
             clock=clock,

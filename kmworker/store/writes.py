@@ -46,6 +46,7 @@ class Writes:
         vault: Vault,
         *,
         names: Names,
+        codec: RecordCodec,
         scripts: Scripts,
         history: History,
         clock: Clock,
@@ -54,7 +55,7 @@ class Writes:
     ) -> None:
         self._client = client
         self._vault = vault
-        self._codec = RecordCodec(vault)
+        self._codec = codec
         self._names = names
         self._scripts = scripts
         self._history = history

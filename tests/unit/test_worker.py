@@ -9,7 +9,7 @@ from kmworker.model import Item, Kind
 from kmworker.path import Step
 from tests.simulation.checks import assert_all_assigned, assert_settled
 from tests.simulation.events import garbage, partition_replica, replica, snapshot, volume
-from tests.simulation.installation import Installation, Limits
+from tests.simulation.installation import Installation, Limits, Process
 from tests.simulation.manner import Manner
 from tests.simulation.wire import Confirm, ServerChannel
 
@@ -103,12 +103,18 @@ class Withholding(Manner):
             yield from super().confirms(channel, stored, patience=patience)
 
 
-def test_nothing_waits_for_the_broker_while_there_is_something_to_do() -> None:
+def withholding() -> tuple[Withholding, Installation, Process]:
+    """A worker at rest, and a broker that confirms nothing from now on."""
     manner = Withholding()
     site = Installation(manner=manner)
     process = site.process()
     process.turn()
     manner.withholds = True
+    return manner, site, process
+
+
+def test_nothing_waits_for_the_broker_while_there_is_something_to_do() -> None:
+    manner, site, process = withholding()
     events = [volume("a"), snapshot("s", "a"), volume("b"), volume("c")]
     for event in events:
         site.publish(event)
@@ -124,11 +130,7 @@ def test_nothing_waits_for_the_broker_while_there_is_something_to_do() -> None:
 
 
 def test_confirms_that_do_not_come_are_not_waited_for_for_ever() -> None:
-    manner = Withholding()
-    site = Installation(manner=manner)
-    process = site.process()
-    process.turn()
-    manner.withholds = True
+    manner, site, process = withholding()
     site.publish(volume("a"), volume("b"))
     began = site.clock.monotonic()
     while not process.tally.totals["failures"]:
@@ -142,11 +144,7 @@ def test_confirms_that_do_not_come_are_not_waited_for_for_ever() -> None:
 
 @pytest.mark.parametrize("come", [True, False])
 def test_a_stop_waits_for_confirms_and_not_for_ever(come: bool) -> None:
-    manner = Withholding()
-    site = Installation(manner=manner)
-    process = site.process()
-    process.turn()
-    manner.withholds = True
+    manner, site, process = withholding()
     site.publish(volume("a"))
     process.turn(2)
     began = site.clock.monotonic()
