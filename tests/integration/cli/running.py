@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 from uuid import uuid4
 
 from tests.integration.outside.polling import until
@@ -67,20 +68,38 @@ def started(site: Site, *arguments: str) -> Iterator[Command]:
 
 def on_a_terminal(site: Site, *arguments: str, **environment: str) -> str:
     """Run a command whose output is a terminal, and return all that it writes there."""
+    code, shown = _shown(site, arguments, None, **environment)
+    assert code == 0, shown
+    return shown
+
+
+def beside_a_terminal(site: Site, *arguments: str) -> tuple[int, str, str]:
+    """Run a command of which only stderr is a terminal.
+
+    Returns its exit code, its output, and what it writes to the terminal.
+    """
+    path = site.folder / f"{uuid4().hex[:8]}.out"
+    with path.open("wb") as out:
+        code, shown = _shown(site, arguments, out)
+    return code, path.read_text(), shown
+
+
+def _shown(
+    site: Site, arguments: tuple[str, ...], out: IO[bytes] | None, **environment: str
+) -> tuple[int, str]:
     ours, theirs = pty.openpty()
     try:
         process = subprocess.Popen(
             [*program(), *arguments],
             stdin=theirs,
-            stdout=theirs,
+            stdout=out or theirs,
             stderr=theirs,
             env={**site.environment(), "TERM": "xterm-256color", "COLUMNS": "100", **environment},
             cwd=site.folder,
         )
         os.close(theirs)
         written = b"".join(_all_of(ours))
-        assert process.wait(STOP_S) == 0, written
-        return written.decode()
+        return process.wait(STOP_S), written.decode()
     finally:
         os.close(ours)
 

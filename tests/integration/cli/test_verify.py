@@ -1,7 +1,6 @@
 """``verify`` beside real workers, and what it does when it is stopped or the store is."""
 
 import json
-import os
 import re
 import signal
 import subprocess
@@ -20,7 +19,7 @@ from kmworker.store.names import Names
 from tests.contract.audit.filling import handle, volumes
 from tests.contract.backends import ServerBackend
 from tests.contract.stand import Stand
-from tests.integration.cli.running import on_a_terminal, started
+from tests.integration.cli.running import beside_a_terminal, on_a_terminal, started
 from tests.integration.cli.test_events import volume
 from tests.integration.outside.client import connected
 from tests.integration.outside.worker import Site, program, working
@@ -149,19 +148,9 @@ def test_results_go_to_standard_output_while_a_bar_is_drawn(
     site, server = own
     with redis.Redis(port=server.port, protocol=2) as raw:
         _spoil(raw)
-    ours, theirs = os.openpty()
-    with subprocess.Popen(
-        [*program(), "verify"],
-        stdout=subprocess.PIPE,
-        stderr=theirs,
-        env={**site.environment(), "TERM": "xterm-256color"},
-        cwd=site.folder,
-        text=True,
-    ) as process:
-        os.close(theirs)
-        out, _err = process.communicate(timeout=60)
-    assert "verifying" in os.read(ours, 65_536).decode()
-    os.close(ours)
+    code, out, shown = beside_a_terminal(site, "verify")
+    assert code == 1, shown
+    assert "verifying" in shown
     assert [text.split()[0] for text in out.splitlines()] == ["lineage-wrong"] * 2 + ["looked"]
 
 
