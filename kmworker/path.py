@@ -18,7 +18,7 @@ from kmworker.dead_letters import dead_letter
 from kmworker.decision import Refuse
 from kmworker.errors import BrokerUnavailable, Reason, TransientError
 from kmworker.events import UNKNOWN_TYPE, Unreadable, parse
-from kmworker.message import Delivery, Original
+from kmworker.message import Delivery, Original, Outgoing
 from kmworker.model import Item, State
 from kmworker.outcomes import Dead, Done, Left, dead_from, sort_out
 from kmworker.plan import Arrival, Entry, Fresh, Plan
@@ -76,13 +76,16 @@ class Written:
 
 @value
 class Flight:
-    """A batch that is on disk, and whose assignments are on their way to the broker."""
+    """A batch that is on disk; its assignments and dead letters are on their way to the broker."""
 
     arrivals: Sequence[Arrival]
     dead: Sequence[Dead]
     done: Done
     left: Left
     confirms: Confirms
+    """Of the assignments, then of the dead letters."""
+    sent_at: str
+    """RFC 3339, UTC."""
     began: float
     """Monotonic seconds."""
 
@@ -171,49 +174,43 @@ class BatchPath:
         done, left = sort_out(written.plan, committed, written.known, asked.dead)
         source, exchange = self.exchanges.source, self.exchanges.assignments
         # From the stored records.
-        confirms = self._bus.send([announce(held, source, exchange) for held in done.announce])
-        return Flight(asked.arrivals, asked.dead, done, left, confirms, asked.began)
+        assignments = [announce(held, source, exchange) for held in done.announce]
+        now = rfc3339(self._clock.now())
+        letters = [self._dead_letter(dead, now) for dead in done.dead]
+        confirms = self._bus.send([*assignments, *letters])
+        return Flight(asked.arrivals, asked.dead, done, left, confirms, now, asked.began)
 
     def finish(self, flight: Flight) -> None:
         """Step 6, when the broker has all of it on disk, and step 7."""
-        self._tally.count("unrouted", flight.confirms().count(False))
-        self._on_step(Step.ANNOUNCE)
-        self._settle(flight.done)
-        self._on_step(Step.SETTLE)
-
-    def _settle(self, done: Done) -> None:
-        """Step 7: dead letters first, the acknowledgement last of all."""
-        self._bury(done.dead)
-        if done.entries:
-            self._store.remove(done.entries)
-        self._bus.acknowledge(done.deliveries)
-        self._count(done)
-
-    def _bury(self, dead: Sequence[Dead]) -> None:
-        if not dead:
-            return
-        dead_at = rfc3339(self._clock.now())
-        routed = self._bus.publish(
-            [
-                dead_letter(
-                    letter.original,
-                    letter.refusal,
-                    exchange=self.exchanges.dead,
-                    event_id=letter.event_id,
-                    event_type=letter.event_type,
-                    dead_at=dead_at,
-                    attempts=letter.attempts,
-                )
-                for letter in dead
-            ]
-        )
-        if not all(routed):
+        done, routed = flight.done, flight.confirms()
+        self._tally.count("unrouted", routed[: len(done.announce)].count(False))
+        if not all(routed[len(done.announce) :]):
             # Someone deleted the queue or its binding. Connecting anew declares them again.
             self._bus.close()
             raise BrokerUnavailable(f"no queue is bound to {self.exchanges.dead}")
-        self._count_dead(dead)
-        for letter in dead:
-            self._tally.dead(letter.refusal, letter.event_id, letter.event_type, dead_at)
+        self._on_step(Step.ANNOUNCE)
+        self._settle(done)
+        self._count(done, flight.sent_at)
+        self._on_step(Step.SETTLE)
+
+    def _settle(self, done: Done) -> None:
+        """Step 7: the acknowledgement last of all."""
+        if done.dead:
+            self._count_dead(done.dead)
+        if done.entries:
+            self._store.remove(done.entries)
+        self._bus.acknowledge(done.deliveries)
+
+    def _dead_letter(self, dead: Dead, now: str) -> Outgoing:
+        return dead_letter(
+            dead.original,
+            dead.refusal,
+            exchange=self.exchanges.dead,
+            event_id=dead.event_id,
+            event_type=dead.event_type,
+            dead_at=now,
+            attempts=dead.attempts,
+        )
 
     def _count_dead(self, dead: Sequence[Dead]) -> None:
         try:
@@ -223,10 +220,12 @@ class BatchPath:
         except Exception as error:  # noqa: BLE001  # the letters are out, and not to be repeated
             log.warning("dead letters not counted", error=type(error).__name__)
 
-    def _count(self, done: Done) -> None:
+    def _count(self, done: Done, sent_at: str) -> None:
         self._tally.assigned([held.assignment for held in done.new])
         self._tally.count("repeat", done.repeats)
         self._tally.count("waiting", done.parked)
+        for letter in done.dead:
+            self._tally.dead(letter.refusal, letter.event_id, letter.event_type, sent_at)
         now = self._clock.monotonic()
         for delivery in done.deliveries:
             self._tally.took(now - delivery.received_at)

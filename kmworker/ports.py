@@ -43,7 +43,10 @@ class Confirms(Protocol):
         ...
 
     def __call__(self) -> list[bool]:
-        """Wait for all of them; say of each message whether any queue was bound for it."""
+        """Wait for all of them; say of each message whether any queue was bound for it.
+
+        Returning means that the broker has every routed message on disk.
+        """
         ...
 
 
@@ -69,16 +72,8 @@ class Bus(Protocol):
         """
         ...
 
-    def publish(self, messages: Sequence[Outgoing]) -> list[bool]:
-        """Publish all, then wait for all confirms together.
-
-        Returns, message by message, whether any queue was bound for it. Returning
-        means that the broker has every routed message on disk.
-        """
-        ...
-
     def send(self, messages: Sequence[Outgoing]) -> Confirms:
-        """Publish all without waiting; calling what is returned is the rest of `publish`.
+        """Publish all without waiting.
 
         Others may be sent meanwhile. What was sent before a loss raises when it is waited
         for, also after another `open`.

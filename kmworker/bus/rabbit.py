@@ -79,10 +79,6 @@ class RabbitBus:
             pass
         return [self._arrived.popleft() for _ in range(min(limit, len(self._arrived)))]
 
-    def publish(self, messages: Sequence[Outgoing]) -> list[bool]:
-        """Publish all, then wait for all confirms together."""
-        return self.send(messages)()
-
     def send(self, messages: Sequence[Outgoing]) -> Confirms:
         """Publish all; what is returned waits for all confirms together."""
         return _Confirms(self._publisher, self._publisher.send(messages), self._tick_consumer)
@@ -115,7 +111,7 @@ class RabbitBus:
 
     def anchor(self, choose: Callable[[list[bytes]], bytes]) -> None:
         """Replace the anchor, on a broker that keeps one for us."""
-        self._anchor.swap(choose, self.publish)
+        self._anchor.swap(choose, lambda messages: self.send(messages)())
 
     def tick(self) -> None:
         """Keep idle connections alive."""

@@ -77,14 +77,10 @@ class StreamBus:
                 self._read(room, 0.0 if self._arrived else min(timeout_s, WAIT_SLICE_S))
         return [self._arrived.popleft() for _ in range(min(limit, len(self._arrived)))]
 
-    def publish(self, messages: Sequence[Outgoing]) -> list[bool]:
-        """Publish all; the server has them on disk when it replies."""
-        with self._errors():
-            return self._router.publish(messages)
-
     def send(self, messages: Sequence[Outgoing]) -> Confirms:
-        """Publish all: the reply is the confirm, so there is nothing left to wait for."""
-        return _Confirmed(self.publish(messages))
+        """Publish all: the server has them on disk when it replies, which confirms them."""
+        with self._errors():
+            return _Confirmed(self._router.publish(messages))
 
     def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
         """Settle these; those of an older generation are passed over."""

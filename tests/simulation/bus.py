@@ -50,18 +50,11 @@ class TroubledBus:
         with self._crossing("bus.receive", Links.CONSUMER):
             return self._real.receive(limit, timeout_s)
 
-    def publish(self, messages: Sequence[Outgoing]) -> list[bool]:
-        """Publish all and wait for their confirms."""
-        if not messages:
-            return self._real.publish(messages)
-        with self._crossing("bus.publish"):
-            return self._real.publish(messages)
-
     def send(self, messages: Sequence[Outgoing]) -> Confirms:
         """Publish all; what is returned waits for their confirms."""
         if not messages:
             return self._real.send(messages)
-        self._cross("bus.publish")
+        self._cross("bus.send")
         return _Crossing(self._real.send(messages), self._cross)
 
     def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
@@ -114,7 +107,7 @@ class TroubledBus:
 
 
 class _Crossing:
-    """Confirms that cross ``bus.publish done`` when they are all here."""
+    """Confirms that cross ``bus.send done`` when they are all here."""
 
     def __init__(self, real: Confirms, cross: Callable[[str], None]) -> None:
         self._real = real
@@ -125,5 +118,5 @@ class _Crossing:
 
     def __call__(self) -> list[bool]:
         routed = self._real()
-        self._cross("bus.publish done")
+        self._cross("bus.send done")
         return routed

@@ -132,7 +132,7 @@ def mint_where_the_source_is_absent(patch: pytest.MonkeyPatch) -> None:
 
 
 def drop_dead_letters(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(BatchPath, "_bury", lambda _self, _dead: None)
+    patch.setattr(outcomes._Sorting, "_bury", outcomes._Sorting._settle)
 
 
 def forget_channel_generations(patch: pytest.MonkeyPatch) -> None:

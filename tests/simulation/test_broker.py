@@ -97,12 +97,12 @@ def test_what_is_written_and_not_read_arrives_or_is_lost(
 ) -> None:
     stand = Stand()
     stand.produce(b"e")
-    stand.bus.publish([stand.announcement(b"x")])
+    stand.bus.send([stand.announcement(b"x")])()
     stand.bus.acknowledge(taken(stand.bus))
     # Two writes, and the next step is the end: of the second, or of a third.
     stand.host.steps.plan(fault, 0 if fault is Fault.CRASH_AFTER else 1)
     with pytest.raises(Crash):
-        stand.bus.publish([stand.announcement(b"y"), stand.announcement(b"z")])
+        stand.bus.send([stand.announcement(b"y"), stand.announcement(b"z")])()
     assert stand.stored() == stored
     assert stand.ready() == ready
 
@@ -112,7 +112,7 @@ def test_however_awkward_every_message_is_confirmed_once(seed: int, number: int)
     stand = Stand(manner=AwkwardManner(seed))
     bodies = [b"%d" % index for index in range(number)]
     unrouted = Outgoing("kmworker.nowhere", "key", b"", {"message_id": "0"})
-    routed = stand.bus.publish([*map(stand.announcement, bodies), unrouted])
+    routed = stand.bus.send([*map(stand.announcement, bodies), unrouted])()
     assert routed == [True] * number + [False]
     assert stand.stored() == bodies
     confirmed = [effect.body for effect in stand.broker.journal if effect.kind == "confirmed"]
@@ -123,7 +123,7 @@ def test_a_refused_message_is_not_stored_and_the_publisher_is_told() -> None:
     stand = Stand()
     stand.broker.refuse_next()
     with pytest.raises(BrokerUnavailable, match="refused to store 1"):
-        stand.bus.publish([stand.announcement(b"x"), stand.announcement(b"y")])
+        stand.bus.send([stand.announcement(b"x"), stand.announcement(b"y")])()
     assert stand.stored() == [b"y"]
 
 
@@ -132,7 +132,7 @@ def test_a_confirm_that_never_comes_is_waited_for_as_long_as_the_setting_says() 
     stand.host.steps.plan(Fault.SILENCE)
     before = stand.clock.monotonic()
     with pytest.raises(BrokerUnavailable, match="not confirmed within 30 s"):
-        stand.bus.publish([stand.announcement(b"x")])
+        stand.bus.send([stand.announcement(b"x")])()
     assert stand.clock.monotonic() - before == pytest.approx(30.0)
     assert stand.stored() == [b"x"]
 
@@ -143,7 +143,7 @@ def test_behind_an_alarm_publishing_waits_and_acknowledgements_get_through() -> 
     deliveries = taken(stand.bus)
     stand.broker.raise_alarm(seconds=100.0)
     with pytest.raises(BrokerUnavailable, match="not confirmed"):
-        stand.bus.publish([stand.announcement(b"x")])
+        stand.bus.send([stand.announcement(b"x")])()
     stand.bus.acknowledge(deliveries)
     assert stand.broker.is_settled
     assert not stand.stored()
@@ -207,4 +207,4 @@ def test_a_lost_link_is_noticed_when_it_is_used() -> None:
     stand.host.cut(Links.PUBLISHER)
     assert not taken(stand.bus)
     with pytest.raises(BrokerUnavailable):
-        stand.bus.publish([stand.announcement(b"x")])
+        stand.bus.send([stand.announcement(b"x")])()

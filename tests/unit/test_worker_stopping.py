@@ -128,7 +128,7 @@ def test_the_store_is_admitted_again_after_each_failure() -> None:
     site = Installation()
     site.publish(volume("v"))
     process = site.process()
-    process.troubles.at("bus.publish", Lost())
+    process.troubles.at("bus.send", Lost())
     process.troubles.at("store.admit", SetupError("another store"), skip=1)
     with pytest.raises(SetupError):
         process.worker.run()

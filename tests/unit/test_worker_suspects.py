@@ -10,7 +10,7 @@ from kmworker.message import Delivery, Outgoing
 from kmworker.outcomes import Dead
 from kmworker.path import Asked, Step
 from kmworker.plan import Arrival
-from kmworker.ports import Taken
+from kmworker.ports import Confirms, Taken
 from tests.simulation.checks import assert_all_assigned, assert_settled
 from tests.simulation.events import garbage, snapshot, volume
 from tests.simulation.installation import Installation, Limits, Process
@@ -137,7 +137,7 @@ def test_redelivered_events_are_handled_apart_from_fresh_ones() -> None:
 
 @pytest.mark.parametrize(
     "point",
-    ["store.look_up", "store.commit", "store.commit done", "bus.publish", "bus.publish done"],
+    ["store.look_up", "store.commit", "store.commit done", "bus.send", "bus.send done"],
 )
 def test_servers_that_go_away_do_not_count_against_a_suspect(point: str) -> None:
     site = Installation(Limits(max_attempts=1))
@@ -167,14 +167,14 @@ def test_a_dead_letter_that_ends_every_worker_does_not_hold_up_the_rest() -> Non
     site.publish(*NEIGHBOURS, poison)
 
     def deadly_letter(process: Process) -> None:
-        publish = process.bus.publish
+        send = process.bus.send
 
-        def published(messages: list[Outgoing]) -> list[bool]:
+        def sent(messages: Sequence[Outgoing]) -> Confirms:
             if any(message.exchange == site.broker.topology.dead for message in messages):
                 process.troubles.crash()
-            return publish(messages)
+            return send(messages)
 
-        process.bus.publish = published  # type: ignore[method-assign, assignment]
+        process.bus.send = sent  # type: ignore[method-assign]
 
     for _ in range(4):
         process = site.process()

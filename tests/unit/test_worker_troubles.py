@@ -127,7 +127,7 @@ def test_a_store_that_stays_away_for_a_while_costs_nothing(point: str, number: i
 def test_a_publisher_that_is_lost_alone_keeps_the_deliveries() -> None:
     site = Installation()
     process = site.process()
-    process.troubles.at("bus.publish done", Lost(Links.PUBLISHER))
+    process.troubles.at("bus.send done", Lost(Links.PUBLISHER))
     site.publish(volume("v"))
     process.turn(4)
     assert process.bus.generation == 1
@@ -139,7 +139,7 @@ def test_a_publisher_that_is_lost_alone_keeps_the_deliveries() -> None:
 def test_a_consumer_that_is_lost_voids_its_deliveries() -> None:
     site = Installation()
     process = site.process()
-    process.troubles.at("bus.publish", Lost(Links.CONSUMER))
+    process.troubles.at("bus.send", Lost(Links.CONSUMER))
     site.publish(volume("v"), volume("w"))
     process.turn(2)
     assert sorted(message.delivery_count for message in site.broker.work.ready) == [1, 1]

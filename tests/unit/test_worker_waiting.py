@@ -101,7 +101,7 @@ def test_a_source_that_is_announced_again_takes_what_waits_along() -> None:
     site.publish(snapshot("s", "v"))
     site.process().run()
     dying = site.process()
-    dying.troubles.at("bus.publish", Crash())
+    dying.troubles.at("bus.send", Crash())
     site.publish(volume("v"))
     dying.run_into_crash()
     process = site.process()
@@ -153,7 +153,7 @@ def test_a_source_that_comes_at_the_last_moment_wins() -> None:
     site.publish(snapshot("s", "v"))
     site.process().run()
     dying = site.process()
-    dying.troubles.at("bus.publish", Crash())
+    dying.troubles.at("bus.send", Crash())
     site.publish(volume("v"))
     with pytest.raises(Crash):
         dying.run()
@@ -166,7 +166,7 @@ def test_a_source_that_comes_at_the_last_moment_wins() -> None:
     assert_all_assigned(site, volume("v"), snapshot("s", "v"))
 
 
-@pytest.mark.parametrize("point", ["bus.publish", "bus.publish done"])
+@pytest.mark.parametrize("point", ["bus.send", "bus.send done"])
 def test_an_expired_event_is_not_assigned_when_its_source_comes_after_all(point: str) -> None:
     """Its dead letter may be out already: two answers would be one too many."""
     site = Installation()

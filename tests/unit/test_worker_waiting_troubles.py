@@ -71,7 +71,7 @@ def test_waiting_events_that_were_tried_before_are_tried_one_by_one() -> None:
     site.process().run()
     site.publish(volume("v"))
     dying = site.process()
-    dying.troubles.at("bus.publish", Crash(), skip=1)
+    dying.troubles.at("bus.send", Crash(), skip=1)
     dying.run_into_crash()
     site.let_pass(site.limits.sweep_s)
     process = site.process()
@@ -145,7 +145,7 @@ def test_servers_that_go_away_do_not_count_against_a_waiting_event() -> None:
         process.troubles.at(point, StoreUnavailable("gone"), skip=1, times=3)
     for point in ("store.remove", "store.release"):
         process.troubles.at(point, StoreUnavailable("gone"), times=3)
-    process.troubles.at("bus.publish", Lost(), skip=1, times=3)
+    process.troubles.at("bus.send", Lost(), skip=1, times=3)
     site.publish(volume("v"))
     process.run()
     assert process.troubles.over()
@@ -182,7 +182,7 @@ def test_events_of_an_absent_source_are_not_taken_again_and_again() -> None:
     site.process().run()
     site.let_pass(60)
     process = site.process()
-    process.troubles.at("bus.publish", Lost(), times=2)
+    process.troubles.at("bus.send", Lost(), times=2)
     process.run()
     assert len(site.letters) == 8
     assert len(site.waiting()) == 8

@@ -111,8 +111,8 @@ def test_publishing_says_which_message_no_queue_was_bound_for(stage: Stage) -> N
     bus = stage.bus()
     lost = Outgoing(stage.topology.assignments, "key-assigned.volume.p", b"x", {"message_id": "1"})
     dead = Outgoing(stage.topology.dead, "malformed.unknown", b"y", {"message_id": "1"})
-    assert bus.publish([lost, dead, lost, dead]) == [False, True, False, True]
-    assert bus.publish([]) == []
+    assert bus.send([lost, dead, lost, dead])() == [False, True, False, True]
+    assert bus.send([])() == []
 
 
 def test_whoever_receives_is_woken_by_a_confirm_and_by_a_delivery(
@@ -141,7 +141,7 @@ def test_a_dead_letter_keeps_body_key_properties_and_headers(stage: Stage) -> No
         "application_headers": {"x-kmworker-reason": "conflict", "x-kmworker-attempts": 3},
     }  # fmt: skip
     letter = Outgoing(stage.topology.dead, "conflict.volume-created", b"\x00\xff", properties)
-    assert bus.publish([letter]) == [True]
+    assert bus.send([letter])() == [True]
     (arrived,) = stage.dead_letters(1)
     assert arrived.body == letter.body
     assert arrived.routing_key == letter.routing_key

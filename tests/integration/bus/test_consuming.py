@@ -135,7 +135,7 @@ def test_a_tick_notices_that_the_publisher_is_gone(bus: RabbitBus) -> None:
     bus.tick()
 
 
-@pytest.mark.parametrize("call", ["receive", "acknowledge", "counts", "publish"])
+@pytest.mark.parametrize("call", ["receive", "acknowledge", "counts", "send"])
 def test_every_call_on_a_connection_that_is_gone_says_so(
     call: str, bus: RabbitBus, producer: Producer
 ) -> None:
@@ -147,7 +147,7 @@ def test_every_call_on_a_connection_that_is_gone_says_so(
         "receive": lambda: bus.receive(1, 0.1),
         "acknowledge": lambda: bus.acknowledge(deliveries),
         "counts": bus.counts,
-        "publish": lambda: bus.publish([Outgoing(bus._topology.dead, "key", b"", {})]),
+        "send": lambda: bus.send([Outgoing(bus._topology.dead, "key", b"", {})]),
     }
     with pytest.raises(BrokerUnavailable):
         calls[call]()

@@ -24,15 +24,15 @@ def test_hundreds_are_confirmed_together_and_each_knows_whether_it_was_routed(
 ) -> None:
     queue = producer.channel.queue_declare(exclusive=True).queue
     producer.channel.queue_bind(queue, producer.topology.assignments, "#.routed")
-    routed = bus.publish([outgoing(bus, number) for number in range(400)])
+    routed = bus.send([outgoing(bus, number) for number in range(400)])()
     assert routed == [number % 3 != 0 for number in range(400)]
-    assert bus.publish([outgoing(bus, 1)]) == [True]
+    assert bus.send([outgoing(bus, 1)])() == [True]
 
 
 def test_large_messages_are_cut_into_frames(bus: RabbitBus, producer: Producer) -> None:
     queue = producer.subscribe(producer.topology.assignments)
     body = bytes(range(256)) * 2000
-    assert bus.publish([Outgoing(producer.topology.assignments, "key", body, {})]) == [True]
+    assert bus.send([Outgoing(producer.topology.assignments, "key", body, {})])() == [True]
     assert producer.get(queue).body == body
 
 
@@ -41,11 +41,11 @@ def test_an_exchange_that_is_gone_ends_the_connection_and_is_declared_again(
 ) -> None:
     producer.channel.exchange_delete(producer.topology.assignments)
     with pytest.raises(BrokerUnavailable):
-        bus.publish([outgoing(bus, 1)])
+        bus.send([outgoing(bus, 1)])()
     # Only the publishing connection was lost: a restart of both declares the names.
     bus.close()
     bus.open()
-    assert bus.publish([outgoing(bus, 1)]) == [False]
+    assert bus.send([outgoing(bus, 1)])() == [False]
 
 
 def test_a_broker_that_takes_nothing_in_still_takes_acknowledgements(
@@ -67,7 +67,7 @@ def test_a_broker_that_takes_nothing_in_still_takes_acknowledgements(
     finally:
         rabbitmq.ctl("set_vm_memory_high_watermark", "0.4")
     bus.open()
-    assert bus.publish([outgoing(bus, 1)]) == [False]
+    assert bus.send([outgoing(bus, 1)])() == [False]
     assert bus.generation == 1
     bus.close()
     bus.open()
@@ -84,13 +84,13 @@ def test_heartbeats_keep_idle_connections_open(new_bus: NewBus, producer: Produc
         time.sleep(0.5)
     producer.publish(b"event")
     assert bodies(take(bus, 1)) == [b"event"]
-    assert bus.publish([outgoing(bus, 1)]) == [False]
+    assert bus.send([outgoing(bus, 1)])() == [False]
     assert bus.generation == 1
 
 
 def _refused(bus: RabbitBus) -> str:
     try:
-        bus.publish([outgoing(bus, 1)])
+        bus.send([outgoing(bus, 1)])()
     except BrokerUnavailable as error:
         return str(error)
     return ""

@@ -149,7 +149,7 @@ def test_bodies_of_many_records_come_through_a_network_that_cuts_them(
     received = take(bus, len(sent))
     assert bodies(received) == sent
     dead = producer.topology.dead
-    assert bus.publish([Outgoing(dead, "key", body, {}) for body in sent]) == [True] * len(sent)
+    assert bus.send([Outgoing(dead, "key", body, {}) for body in sent])() == [True] * len(sent)
     for body in sent:
         # py-amqp makes text of what happens to be some.
         came = producer.get(dead).body
