@@ -4,6 +4,7 @@ Turns on this or that machine differ by more than what is looked for, so the sto
 side, have turns in rotation, and are compared with the smallest within each round.
 """
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
@@ -114,6 +115,8 @@ class SizedStore:
         if self.number <= REFILLED_MOST:
             with on_stage(self.servers, self.worker) as stage:
                 self.content.fill(stage, self.number, self.progress)
+        # What filling has left to write to the disk is not the turn's.
+        os.sync()
         with on_stage(self.servers, self.worker, keep_store=True) as stage:
             events = self.content.events(self.worker.backlog, self.number, stage.namespace)
             return _cost(self.number, measure_on(stage, events, seconds))
