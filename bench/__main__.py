@@ -8,10 +8,8 @@ make bench ARGS="--smoke"     everything once and tiny, to see that it runs; wri
 import argparse
 import sys
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
 
 from bench import checking, latency, profiling, soak, starting, store_size, throughput
 from bench.contestants import CONTESTANTS, ECHO, LIMIT, PEERS, WORKER, Contestant
@@ -21,15 +19,15 @@ from bench.report import report_lines
 from bench.results import Plan, Results, look_at_machine
 from bench.scaling import write_scaling
 from bench.servers import Servers, private_servers
+from bench.stage import rotated
 from bench.store_size import SizedStore, StoreCost
-
-T = TypeVar("T")
 
 DOCS = Path(__file__).parent.parent / "docs"
 FULL = Plan(store_items=(1_000, 100_000, 1_000_000), soak_events=1_000_000)
 SMOKE = Plan(
     rounds=1,
     store_rounds=1,
+    store_s=0.5,
     seconds=0.5,
     latency_s=1.0,
     offers=(200, 400),
@@ -40,7 +38,7 @@ SMOKE = Plan(
     profile_events=2_000,
     soak_events=10_000,
     starts=1,
-    backlog_share=0.2,
+    backlog_share=0.4,
 )
 
 
@@ -90,9 +88,9 @@ def _run(servers: Servers, results: Results) -> None:
 
 
 def _round(servers: Servers, results: Results, number: int) -> None:
-    """Give everybody a turn, each round in another order: what comes first has a fresher disk."""
+    """Give everybody a turn, each round in another order."""
     plan = results.plan
-    for contestant in _rotated(CONTESTANTS, number):
+    for contestant in rotated(CONTESTANTS, number):
         turn = throughput.measure(servers, _shared(contestant, plan), plan.seconds)
         results.throughput.setdefault(contestant.name, []).append(turn)
         said = f"{turn.events_per_s:,.0f} events/s, {turn.cpu_us:,.0f} µs CPU"
@@ -155,18 +153,11 @@ def _stores(servers: Servers, results: Results) -> None:
 
 
 def _turns(stores: list[SizedStore], plan: Plan, costs: dict[int, list[StoreCost]]) -> None:
-    """Give each store a turn in each round, in an order that rotates."""
     for number in range(plan.store_rounds):
-        for store in _rotated(stores, number):
-            cost = store.turn(plan.seconds)
+        for store, cost in zip(stores, store_size.one_round(stores, plan.store_s), strict=True):
             costs.setdefault(store.number, []).append(cost)
             what = f"{store.number:,} {store.content.name}"
             _say(f"round {number + 1}: {what}: {cost.together_us:.0f} µs CPU")
-
-
-def _rotated(them: Sequence[T], by: int) -> list[T]:
-    at = by % len(them)
-    return [*them[at:], *them[:at]]
 
 
 def _shared(contestant: Contestant, plan: Plan) -> Contestant:

@@ -6,6 +6,7 @@ from string import Template
 from bench.checking import EVENTS
 from bench.report import SECTIONS
 from bench.results import Results
+from bench.store_size import SLICE_S
 from bench.tables import table
 
 __all__ = ["write_document"]
@@ -29,6 +30,8 @@ def write_document(results: Results, path: Path) -> None:
             preliminary=PRELIMINARY.format(load=load) if results.is_preliminary else "",
             rounds=plan.rounds,
             store_rounds=plan.store_rounds,
+            store_s=plan.store_s,
+            slice_s=SLICE_S,
             seconds=f"{plan.seconds:g}",
             latency_per_s=f"{plan.latency_per_s:g}",
             latency_s=f"{plan.latency_s:g}",

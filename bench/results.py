@@ -44,6 +44,8 @@ class Plan:
     offer_s: float = 4.0
     store_items: tuple[int, ...] = (1_000, 100_000)
     store_rounds: int = 5
+    store_s: float = 2.5
+    """Of each store in each round."""
     valkey_items: int = 100_000
     volume_snapshots: tuple[int, ...] = (0, 100_000)
     profile_events: int = 20_000

@@ -13,7 +13,7 @@ from itertools import islice
 from typing import Any
 
 from bench.contestants import WORKER
-from bench.events import collections
+from bench.events import LoadEvent, collections
 from bench.processes import cpu_s, pids_below, resident_mb
 from bench.servers import Servers, private_servers
 from bench.stage import Stage, on_stage, running
@@ -47,11 +47,11 @@ def measure(servers: Servers, wanted: int) -> Iterator[Sample]:
         while not client.zcard("km:workers"):
             time.sleep(POLL_S)
         events = collections(wanted, PROJECTS, stage.namespace)
-        began, sent, next_sample = time.monotonic(), 0, wanted // SAMPLES
+        began, next_sample = time.monotonic(), wanted // SAMPLES
         done = 0
         while done < wanted:
             run.check()
-            sent += _publish_some(stage, events, sent - done)
+            _publish_some(stage, events, stage.published - done)
             done = _handled(client)
             if done >= min(next_sample, wanted):
                 next_sample += wanted // SAMPLES
@@ -59,12 +59,12 @@ def measure(servers: Servers, wanted: int) -> Iterator[Sample]:
                 yield Sample(done, time.monotonic() - began, resident_mb(run.pid), cpu_us)
 
 
-def _publish_some(stage: Stage, events: Iterator[tuple[str, dict[str, object]]], ahead: int) -> int:
+def _publish_some(stage: Stage, events: Iterator[LoadEvent], ahead: int) -> None:
     portion = list(islice(events, PORTION)) if ahead < BACKLOG_MOST else []
-    if not portion:
+    if portion:
+        stage.publish(portion)
+    else:
         time.sleep(POLL_S)
-        return 0
-    return stage.publish(portion)
 
 
 def _handled(client: Any) -> int:  # noqa: ANN401  # its types leave open whether replies are bytes

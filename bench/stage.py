@@ -6,13 +6,14 @@ costs nobody anything. The assignments go to a quorum queue that nobody reads in
 
 import os
 import secrets
+import signal
 import subprocess
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 from bench.contestants import Contestant
 from bench.events import LoadEvent
@@ -25,7 +26,9 @@ from kmworker.bus.topology import QUORUM, Topology
 from kmworker.settings import Settings
 from tests.servers import process
 
-__all__ = ["Moment", "Running", "Stage", "on_stage", "running"]
+__all__ = ["Moment", "Running", "Stage", "on_stage", "rotated", "running"]
+
+T = TypeVar("T")
 
 PORTION = 500
 POLL_S = 0.02
@@ -56,6 +59,7 @@ class Stage:
         self.topology = Topology(self.namespace)
         self.settings: Settings = servers.settings(self.namespace)
         self.heard = f"{self.namespace}.heard"
+        self.published = 0
         self._link = Link(self.settings.broker, "bench")
         self._channel: Any = None
         self._publisher = Publisher(Link(self.settings.broker, "bench load"), CONFIRM_S)
@@ -77,19 +81,18 @@ class Stage:
         channel.queue_bind(work, topology.events, "#")
         channel.queue_bind(self.heard, topology.assignments, "#")
 
-    def publish(self, events: Iterable[LoadEvent]) -> int:
-        """Publish events, confirmed; return how many."""
+    def publish(self, events: Iterable[LoadEvent]) -> None:
+        """Publish events, confirmed."""
         self._publisher.open()
-        number, waiting = 0, iter(events)
+        waiting = iter(events)
         while portion := list(islice(waiting, PORTION)):
             encode = self.contestant.encode
             routed = self._publisher.publish([encode(self.topology, event) for event in portion])
             assert all(routed), "an event found no queue"
-            number += len(portion)
+            self.published += len(portion)
             # Heartbeats that nobody reads are taken for none.
         self._link.drain(0)
         self._link.tick()
-        return number
 
     def tick(self) -> None:
         """Keep the connections alive; call now and then while nothing else is done with them."""
@@ -179,6 +182,18 @@ class Running:
             time.sleep(POLL_S)
         return True
 
+    def pause(self) -> None:
+        """Stop the clock for them."""
+        self._signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """Let them go on after a pause."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        for started in self._processes:
+            started.send_signal(number)
+
     def stop(self) -> None:
         """End them, at last by force."""
         for started in self._processes:
@@ -188,6 +203,12 @@ class Running:
                 started.wait(STOP_S)
             except subprocess.TimeoutExpired:
                 process.kill(started)
+
+
+def rotated(them: Sequence[T], by: int) -> list[T]:
+    """Begin with another one each time: what comes first has a fresher disk."""
+    at = by % len(them)
+    return [*them[at:], *them[:at]]
 
 
 @contextmanager

@@ -1,10 +1,12 @@
 """Does an event cost more in a larger store? And how much memory does an item take?
 
-Turns on this or that machine differ by more than what is looked for, so the stores stand side by
-side, have turns in rotation, and are compared with the smallest within each round.
+From one second to the next a machine differs by more than what is looked for. So the stores stand
+side by side, each with a worker; these run in turn, for a moment each, and are compared with the
+smallest store's within each round.
 """
 
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
@@ -16,16 +18,21 @@ from bench.events import LoadEvent, around, collections, derived, item_id, proje
 from bench.filling import FILL_BLOCK, fill
 from bench.memory import InValkey, Memory, memory_of, on_valkey, used
 from bench.servers import STORE_OPTIONS, Servers
-from bench.stage import Stage, on_stage
-from bench.throughput import PROJECTS, Throughput, measure_on
+from bench.stage import Moment, Running, Stage, on_stage, rotated
+from bench.throughput import PROJECTS, Throughput, rate_over, warm
 from tests.servers import redis_store
 
-__all__ = ["Items", "SizedStore", "Snapshots", "StoreCost", "in_valkey", "ratios", "sized_stores"]
+__all__ = [
+    "SLICE_S", "Items", "SizedStore", "Snapshots", "StoreCost", "in_valkey", "one_round", "ratios",
+    "sized_stores",
+]  # fmt: skip
 
 FILLED = "there"
 VOLUME = "large"
 # A turn leaves its items in the store: up to this size it is filled again before the next.
 REFILLED_MOST = 100_000
+SLICE_S = 0.25
+SETTLED_S = 0.05
 Progress = Callable[[int], None]
 
 
@@ -110,16 +117,20 @@ class SizedStore:
             log_bytes = (_log_size(self.servers) - log_before) / self.number
             return memory_of(self.servers, self.number, in_all, log_bytes)
 
-    def turn(self, seconds: float) -> StoreCost:
-        """Handle events in it."""
+    @contextmanager
+    def paused(self) -> Iterator[Running]:
+        """Fill it again, and start a worker on events beside it, which stands still."""
         if self.number <= REFILLED_MOST:
             with on_stage(self.servers, self.worker) as stage:
                 self.content.fill(stage, self.number, self.progress)
-        # What filling has left to write to the disk is not the turn's.
-        os.sync()
         with on_stage(self.servers, self.worker, keep_store=True) as stage:
-            events = self.content.events(self.worker.backlog, self.number, stage.namespace)
-            return _cost(self.number, measure_on(stage, events, seconds))
+            stage.publish(self.content.events(self.worker.backlog, self.number, stage.namespace))
+            with warm(stage) as run:
+                run.pause()
+                try:
+                    yield run
+                finally:
+                    run.go_on()
 
 
 @contextmanager
@@ -141,6 +152,29 @@ def sized_stores(
             own = replace(servers, store=store)
             stores.append(SizedStore(own, worker, content, number, progress))
         yield stores
+
+
+def one_round(stores: Sequence[SizedStore], seconds: float) -> list[StoreCost]:
+    """Handle events beside each store for so long, in slices of time that take turns."""
+    with ExitStack() as stack:
+        runs = [stack.enter_context(store.paused()) for store in stores]
+        # What filling has left to write to the disk would be written in somebody's slice.
+        os.sync()
+        spans: list[list[tuple[Moment, Moment]]] = [[] for _ in runs]
+        for number in range(max(round(seconds / SLICE_S), 1)):
+            for at in rotated(range(len(runs)), number):
+                spans[at].append(_slice(runs[at]))
+    return [_cost(store.number, rate_over(them)) for store, them in zip(stores, spans, strict=True)]
+
+
+def _slice(run: Running) -> tuple[Moment, Moment]:
+    first = run.moment()
+    run.go_on()
+    time.sleep(SLICE_S)
+    run.pause()
+    # Until what the worker has sent is stored and counted.
+    time.sleep(SETTLED_S)
+    return first, run.moment()
 
 
 def ratios(costs: Mapping[int, Sequence[StoreCost]]) -> dict[int, float]:

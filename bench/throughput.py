@@ -1,15 +1,16 @@
 """How many events a second, and what each costs, with more events waiting than can be handled."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from bench.contestants import Contestant
-from bench.events import LoadEvent, collections
+from bench.events import collections
 from bench.servers import Servers
-from bench.stage import Moment, Stage, on_stage, running
+from bench.stage import Moment, Running, Stage, on_stage, running
 
-__all__ = ["Throughput", "measure", "measure_on", "rate_between"]
+__all__ = ["Throughput", "measure", "rate_over", "warm"]
 
 PROJECTS = 10
 """Tenants whose events these are."""
@@ -42,34 +43,39 @@ def measure(
     """
     with on_stage(servers, contestant) as stage:
         events = collections(number * contestant.backlog, PROJECTS, stage.namespace)
-        return measure_on(stage, events, seconds, number)
+        stage.publish(events)
+        with warm(stage, number) as run:
+            first = run.moment()
+            deadline = first.at_s + seconds
+            while time.monotonic() < deadline and stage.assigned() < stage.published:
+                time.sleep(POLL_S)
+            last = run.moment()
+    return rate_over([(first, last)])
 
 
-def measure_on(
-    stage: Stage, events: Iterable[LoadEvent], seconds: float, number: int = 1
-) -> Throughput:
-    """Publish a backlog, start the contestant, and look at it twice."""
-    backlog = stage.publish(events)
+@contextmanager
+def warm(stage: Stage, number: int = 1) -> Iterator[Running]:
+    """Run a contestant that has a backlog, from a second after its first assignment."""
     with running(stage, number) as run:
         if not run.await_assigned(1):
             raise RuntimeError(f"{stage.contestant.name} handles nothing; see {run.log_path}")
         time.sleep(WARM_S)
-        first = run.moment()
-        deadline = first.at_s + seconds
-        while time.monotonic() < deadline and stage.assigned() < backlog:
-            time.sleep(POLL_S)
-        last = run.moment()
-    if last.done == first.done:
-        raise RuntimeError(f"{stage.contestant.name} had handled all before the first look")
-    return rate_between(first, last)
+        if stage.assigned() == stage.published:
+            raise RuntimeError(f"{stage.contestant.name} had handled all before the first look")
+        yield run
 
 
-def rate_between(first: Moment, last: Moment) -> Throughput:
-    """Return what happened between two moments."""
-    seconds, events = last.at_s - first.at_s, last.done - first.done
-    cpu = {name: last.cpu[name] - first.cpu[name] for name in last.cpu}
+def rate_over(spans: Sequence[tuple[Moment, Moment]]) -> Throughput:
+    """Return what happened in spans of time, each from one moment to another."""
+
+    def total(of: Callable[[Moment], float]) -> float:
+        return sum(of(last) - of(first) for first, last in spans)
+
+    seconds, events = total(lambda it: it.at_s), total(lambda it: it.done)
+    names = spans[0][0].cpu
+    cpu = {name: sum(last.cpu[name] - first.cpu[name] for first, last in spans) for name in names}
     busy = {name: spent / seconds for name, spent in cpu.items()}
-    busy["machine"] = (last.machine.busy_s - first.machine.busy_s) / seconds
+    busy["machine"] = total(lambda it: it.machine.busy_s) / seconds
     busy["others"] = max(busy["machine"] - sum(cpu.values()) / seconds, 0.0)
-    busy["waiting for disks"] = (last.machine.waiting_s - first.machine.waiting_s) / seconds
+    busy["waiting for disks"] = total(lambda it: it.machine.waiting_s) / seconds
     return Throughput(events / seconds, 1e6 * cpu["contestant"] / events, busy)

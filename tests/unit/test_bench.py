@@ -13,7 +13,7 @@ from bench.scaling import costs_of, for_items, for_rates
 from bench.stage import Moment
 from bench.store_size import StoreCost, ratios
 from bench.tables import table
-from bench.throughput import Throughput, rate_between
+from bench.throughput import Throughput, rate_over
 from kmworker.bootstrap import prefetch_for
 
 # The largest prefetch among the contestants: the worker's.
@@ -45,10 +45,12 @@ def test_no_two_events_of_a_run_are_about_one_item() -> None:
     assert set(items.values()) == {1}
 
 
-def test_a_rate_is_of_what_happened_between_two_looks() -> None:
+def test_a_rate_is_of_what_happened_in_the_spans_that_were_looked_at() -> None:
     first = Moment(10.0, 500, {"contestant": 1.0, "redis": 5.0}, MachineTime(100.0, 50.0, 1.0))
-    last = Moment(12.0, 2_500, {"contestant": 1.5, "redis": 5.2}, MachineTime(103.0, 51.0, 1.0))
-    turn = rate_between(first, last)
+    paused = Moment(11.5, 1_500, {"contestant": 1.5, "redis": 5.1}, MachineTime(102.0, 51.0, 1.0))
+    again = Moment(20.0, 1_500, {"contestant": 1.5, "redis": 5.3}, MachineTime(115.0, 55.0, 1.0))
+    last = Moment(20.5, 2_500, {"contestant": 1.5, "redis": 5.4}, MachineTime(116.0, 55.0, 1.0))
+    turn = rate_over([(first, paused), (again, last)])
     assert turn.events_per_s == 1_000
     assert turn.cpu_us == pytest.approx(250)
     assert turn.busy["redis"] == pytest.approx(0.1)
