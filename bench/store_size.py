@@ -170,11 +170,13 @@ def one_round(stores: Sequence[SizedStore], seconds: float) -> list[StoreCost]:
 def _slice(run: Running) -> tuple[Moment, Moment]:
     first = run.moment()
     run.go_on()
+    began = time.monotonic()
     time.sleep(SLICE_S)
     run.pause()
+    seconds = time.monotonic() - began
     # Until what the worker has sent is stored and counted.
     time.sleep(SETTLED_S)
-    return first, run.moment()
+    return first, replace(run.moment(), at_s=first.at_s + seconds)
 
 
 def ratios(costs: Mapping[int, Sequence[StoreCost]]) -> dict[int, float]:
