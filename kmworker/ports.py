@@ -215,8 +215,12 @@ class Store(Protocol):
         """Begin `commit`, as `ask` does `look_up`."""
         ...
 
-    def take(self, source: Item, limit: int) -> list[Taken]:
-        """Take events that wait for ``source``; each try is counted before it is made."""
+    def take(self, sources: Sequence[Item], limit: int) -> list[list[Taken] | Exception]:
+        """Take events that wait for each of ``sources``; each try is counted before it is made.
+
+        Returns for each source at most ``limit`` of its events, or what is wrong with the keys
+        that these are kept in.
+        """
         ...
 
     def remove(self, entries: Sequence[Entry]) -> None:

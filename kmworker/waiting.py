@@ -5,6 +5,7 @@ those past their deadline, and those whose taker died between the two steps.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Final
 
 import structlog
@@ -29,6 +30,8 @@ class ReadySources:
         self._sources: dict[Item, None] = {}
         self._untried: dict[Entry, None] = {}
         """Taken, and counted as tried, which they were not."""
+        self._passed_over = False
+        """Whether what was tried before has given way to the others."""
 
     def __bool__(self) -> bool:
         """Say whether there is anything to do."""
@@ -51,18 +54,26 @@ class ReadySources:
             # To take from an absent source would be to take the same events for ever.
             self._sources.pop(entry.source, None)
 
-    def single_out(self, taken: Sequence[Taken], store: Store) -> Taken | None:
-        """Return an event that was tried before, if there is one: it is to be tried alone.
+    def single_out(self, taken: Sequence[Taken], store: Store) -> tuple[Taken | None, list[Taken]]:
+        """Return what is to be tried alone, or else what is to be tried together.
 
-        The worker may have died of it, or of one that it was tried with. So the tries of
-        all others are taken back before this one's is made.
+        An event that was tried before is tried alone: a worker may have died of it, or of one
+        that it was tried with. So the tries of all others are taken back before this one's is
+        made. The next time the others have their turn: another worker may have taken the same
+        event a moment ago, and will be done with it by then.
         """
-        suspect = next((waiting for waiting in taken if waiting.entry.attempts > 1), None)
-        if suspect is not None:
-            self.give_back(waiting.entry for waiting in taken if waiting is not suspect)
-            self.add([suspect.entry.source])
-            self.release(store)
-        return suspect
+        suspects = [waiting for waiting in taken if waiting.entry.attempts > 1]
+        others = [waiting for waiting in taken if waiting.entry.attempts <= 1]
+        if not suspects:
+            return None, others
+        alone, left = None, suspects
+        self._passed_over = bool(others) and not self._passed_over
+        if not self._passed_over:
+            alone, left, others = suspects[0], [*suspects[1:], *others], []
+            self.add([alone.entry.source])
+        self.give_back(waiting.entry for waiting in left)
+        self.release(store)
+        return alone, others
 
     def release(self, store: Store) -> None:
         """Take back the tries that were none; when the store is there, so not at once."""
@@ -77,33 +88,28 @@ class ReadySources:
         self._untried.clear()
 
     def take(self, store: Store, room: int, at_hand: Iterable[Entry] = ()) -> list[Taken]:
-        """Take waiting events, at most ``room``; a source is done when it gives fewer.
+        """Take waiting events, at most ``room``; a source is done when it gives too few.
 
         Those ``at_hand`` are being tried already, and this is no other try.
         """
+        # Asked for two each, those for which one event waits are done at once.
+        sources = list(islice(self._sources, max(room // 2, 1)))
+        if not sources:
+            return []
+        limit = room // len(sources)
         names = {entry.name for entry in at_hand}
         taken: list[Taken] = []
-        for source in list(self._sources):
-            wanted = room - len(taken)
-            if wanted <= 0:
-                break
-            try:
-                found = store.take(source, wanted)
-            except TransientError:
-                # What was taken before is counted as tried, so it is tried.
-                if taken:
-                    break
-                raise
-            except Exception as error:  # noqa: BLE001  # one project's keys must not stop the rest
-                log.warning("waiting events cannot be taken", item=source.ref, error=_said(error))
-                found = []
-            taken += [waiting for waiting in found if waiting.entry.name not in names]
-            self._untried.update(
-                (waiting.entry, None) for waiting in found if waiting.entry.name in names
-            )
-            if len(found) < wanted:
+        for source, found in zip(sources, store.take(sources, limit), strict=True):
+            if isinstance(found, Exception):
+                # One project's keys must not stop the rest.
+                log.warning("waiting events cannot be taken", item=source.ref, error=_said(found))
+            else:
+                taken += found
+            if isinstance(found, Exception) or len(found) < limit:
                 del self._sources[source]
-        return taken
+        again = [waiting for waiting in taken if waiting.entry.name in names]
+        self._untried.update((waiting.entry, None) for waiting in again)
+        return [waiting for waiting in taken if waiting.entry.name not in names]
 
 
 class Sweeper:

@@ -153,22 +153,25 @@ class Worker:
         try:
             if room:
                 taken += ready.take(self._store, room, self._handling.entries())
-            alone = ready.single_out(taken, self._store)
-            deliveries = [] if alone else self._intake(room - len(taken))
+            alone, taken = ready.single_out(taken, self._store)
+            if alone:
+                self._be_busy()
+                self._handling.handle_apart([], [alone])
+            deliveries = self._intake(room - len(taken))
         except TransientError:
             ready.give_back(waiting.entry for waiting in taken)
             raise
         if not (taken or deliveries or self._handling):
             self._tally.busy_since = 0.0
             return
-        self._tally.busy_since = self._tally.busy_since or self._clock.now()
-        if alone:
-            self._handling.handle_apart([], [alone])
-        else:
-            self._handle(deliveries, taken)
+        self._be_busy()
+        self._handle(deliveries, taken)
         if is_retry:
             # Nothing more is taken before it is known whether the trouble is over.
             self._handling.finish()
+
+    def _be_busy(self) -> None:
+        self._tally.busy_since = self._tally.busy_since or self._clock.now()
 
     def _handle(self, deliveries: Sequence[Delivery], taken: Sequence[Taken]) -> None:
         """Handle events that were delivered before apart from those that were not."""

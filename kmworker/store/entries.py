@@ -35,11 +35,22 @@ class Entries:
         self._codec = codec
         self._clock = clock
 
-    def take(self, source: Item, limit: int) -> list[Taken]:
-        """Take events that wait for ``source``; each try is on disk as an attempt."""
-        (reply,) = self._run([("take", TAKE_KEYS, source.project, [source.ref, limit])])
-        with self._no_try_without_kek(source.project, reply):
-            return [self._codec.taken(source, found) for found in reply]
+    def take(self, sources: Sequence[Item], limit: int) -> list[list[Taken] | Exception]:
+        """Take events that wait for each of ``sources``; each try is on disk as an attempt."""
+        replies = self._scripts.run_each(
+            [
+                ("take", self._names.all_of(source.project, *TAKE_KEYS), [source.ref, limit])
+                for source in sources
+            ]
+        )
+        given = list(zip(sources, replies, strict=True))
+        with self._no_try_without_kek((source.project, found) for source, found in given):
+            return [
+                found
+                if isinstance(found, Exception)
+                else [self._codec.taken(source, one) for one in found]
+                for source, found in given
+            ]
 
     def remove(self, entries: Sequence[Entry]) -> None:
         """Let entries leave the waiting room."""
@@ -64,7 +75,7 @@ class Entries:
         """Find due and orphaned entries of a project, marking what is past its deadline."""
         argv = [f"{self._clock.now():.3f}", limit, after]
         ((due, present, following),) = self._run([("sweep", SWEEP_KEYS, project, argv)])
-        with self._no_try_without_kek(project, due):
+        with self._no_try_without_kek([(project, due)]):
             return Swept(
                 due=[self._codec.due(project, found) for found in due],
                 present=[item_at(project, ref) for ref in present],
@@ -79,13 +90,18 @@ class Entries:
         return self._scripts.run(named)[0] if named else []
 
     @contextmanager
-    def _no_try_without_kek(self, project: str, found: Sequence[Sequence[Any]]) -> Iterator[None]:
+    def _no_try_without_kek(
+        self, found: Iterable[tuple[str, Sequence[Sequence[Any]] | Exception]]
+    ) -> Iterator[None]:
         """Take back the attempts of events that the keyring alone kept from being tried."""
         try:
             yield
         except UnknownKek:
-            names = [name for name, *_ in found]
-            self._run([("release", RELEASE_KEYS, project, names)])
+            self._run(
+                ("release", RELEASE_KEYS, project, [name for name, *_ in events])
+                for project, events in found
+                if not isinstance(events, Exception)
+            )
             raise
 
 

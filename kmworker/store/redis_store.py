@@ -131,9 +131,9 @@ class RedisStore:
         """Begin `commit`; what is returned is the rest of it."""
         return self._writes.begin(writes)
 
-    def take(self, source: Item, limit: int) -> list[Taken]:
-        """Take events that wait for ``source``; each try is on disk as an attempt."""
-        return self._entries.take(source, limit)
+    def take(self, sources: Sequence[Item], limit: int) -> list[list[Taken] | Exception]:
+        """Take events that wait for each of ``sources``; each try is on disk as an attempt."""
+        return self._entries.take(sources, limit)
 
     def remove(self, entries: Sequence[Entry]) -> None:
         """Let entries leave the waiting room."""

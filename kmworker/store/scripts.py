@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from redis.exceptions import NoScriptError, RedisError
 
+from kmworker.errors import TransientError
 from kmworker.redis_client import Client
 from kmworker.redis_pipe import Command, Replies
 from kmworker.store.connection import store_errors, translate
@@ -64,6 +65,23 @@ class Scripts:
         """
         return self.start(calls, then)()
 
+    def run_each(self, calls: Sequence[Call]) -> list[Any]:
+        """Run calls that have nothing to do with each other, in one round trip.
+
+        Returns:
+            For each call its reply, or the error that it alone has failed with.
+
+        Raises:
+            StoreUnavailable: see `translate`.
+        """
+        sent = [(calls, self._send("EVALSHA", self._digests, calls, ()))]
+        replies, _none = self._replies(sent, ())
+        found = [translate(it) if isinstance(it, RedisError) else it for it in replies]
+        for reply in found:
+            if isinstance(reply, TransientError):
+                raise reply
+        return found
+
     def send(self, calls: Sequence[Call], then: Sequence[Command] = ()) -> Ahead:
         """Send calls ahead of those that `start` is to be given with them.
 
@@ -82,6 +100,16 @@ class Scripts:
         return lambda: self._end(sent, then)
 
     def _end(self, sent: Sequence[Ahead], then: Sequence[Command]) -> tuple[list[Any], list[Any]]:
+        replies, following = self._replies(sent, then)
+        for reply in replies:
+            if isinstance(reply, RedisError):
+                raise translate(reply)
+        return replies, following
+
+    def _replies(
+        self, sent: Sequence[Ahead], then: Sequence[Command]
+    ) -> tuple[list[Any], list[Any]]:
+        """Wait for all replies, errors among them; scripts that are unknown are sent again."""
         calls = [call for some, _replies in sent for call in some]
         replies, following = _received(sent)
         unknown = [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
@@ -93,9 +121,6 @@ class Scripts:
             again, following = _received([(calls_again, sent_again)])
             for i, reply in zip(unknown, again, strict=True):
                 replies[i] = reply
-        for reply in replies:
-            if isinstance(reply, RedisError):
-                raise translate(reply)
         return replies, following
 
     def _send(

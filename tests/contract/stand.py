@@ -8,7 +8,7 @@ from typing import Any, cast
 from kmworker.crypto import KeyringVault
 from kmworker.model import Held, Item, Place
 from kmworker.plan import AssignWrite
-from kmworker.ports import Committed
+from kmworker.ports import Committed, Taken
 from kmworker.redis_client import Client, Gate
 from kmworker.store.admission import Admission
 from kmworker.store.names import Names
@@ -20,7 +20,7 @@ from tests.contract.wiretap import Wiretap
 
 __all__ = [
     "Contents", "SettableClock", "Stand", "StandOn", "attempts_on_disk", "known", "only", "park",
-    "put",
+    "put", "take",
 ]  # fmt: skip
 
 DEADLINE_S = 3600.0
@@ -230,3 +230,11 @@ def attempts_on_disk(stand: Stand) -> dict[str, int]:
     """Return how often each waiting event of p1 has been tried, as dashboards see it."""
     waiting = stand.value(stand.key("p1", "waiting")) or {}
     return {name.decode(): json.loads(text)["attempts"] for name, text in waiting.items()}
+
+
+def take(store: RedisStore, source: Item, limit: int) -> list[Taken]:
+    """Take from one source; raises what is wrong with its keys."""
+    (found,) = store.take([source], limit)
+    if isinstance(found, Exception):
+        raise found
+    return found

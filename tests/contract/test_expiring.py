@@ -13,7 +13,7 @@ from kmworker.store.redis_store import RedisStore
 from kmworker.store.views import Views
 from kmworker.store.waiting_room import Expired, WaitingEvent, WaitingRoom
 from tests.contract.builders import AT_S, Drafts, snapshot, volume
-from tests.contract.stand import DEADLINE_S, Stand, park
+from tests.contract.stand import DEADLINE_S, Stand, park, take
 
 S1 = snapshot("s1")
 NOW_S = AT_S + 60
@@ -54,7 +54,7 @@ def test_nothing_but_the_deadline_changes(
     stand: Stand, store: RedisStore, draft: Drafts, room: WaitingRoom
 ) -> None:
     park(store, draft, "e1", "e2")
-    store.take(S1, 1)
+    take(store, S1, 1)
     before = stand.contents()
     room.expire("p1", ["e1"], NOW_S)
     after = stand.contents()

@@ -12,7 +12,7 @@ from kmworker.plan import AssignWrite, ParkWrite
 from kmworker.ports import Committed, Outcome
 from kmworker.store.redis_store import RedisStore
 from tests.contract.builders import AT_S, Drafts, snapshot, volume
-from tests.contract.stand import Stand, only, put
+from tests.contract.stand import Stand, only, put, take
 
 PARKED = Committed(Outcome.PARKED)
 FULL = Committed(Outcome.FULL)
@@ -125,7 +125,7 @@ def test_there_is_room_again_once_an_event_has_left(stand: Stand, draft: Drafts)
     store = stand.store(waiting_max=1)
     one, two = draft.park(volume("v1"), snapshot("s1")), draft.park(volume("v2"), snapshot("s1"))
     assert store.commit([one, two]) == [PARKED, FULL]
-    store.remove([taken.entry for taken in store.take(snapshot("s1"), 9)])
+    store.remove([taken.entry for taken in take(store, snapshot("s1"), 9)])
     assert store.commit([two]) == [PARKED]
 
 
@@ -159,14 +159,14 @@ def test_the_source_is_told_of_those_that_came_before_it_in_the_batch(
 @pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
 def test_a_body_is_given_back_byte_for_byte(store: RedisStore, draft: Drafts, body: bytes) -> None:
     store.commit([draft.park(volume("v1"), snapshot("s1"), body=body)])
-    (taken,) = store.take(snapshot("s1"), 9)
+    (taken,) = take(store, snapshot("s1"), 9)
     assert (taken.original.body, taken.problem) == (body, "")
 
 
 def test_properties_are_given_back_with_their_types(store: RedisStore, draft: Drafts) -> None:
     write = draft.park(volume("v1"), snapshot("s1"), properties=PROPERTIES)
     store.commit([write])
-    (taken,) = store.take(snapshot("s1"), 9)
+    (taken,) = take(store, snapshot("s1"), 9)
     assert taken.original == write.original
     assert typed(taken.original.properties) == typed(PROPERTIES)
 
@@ -189,7 +189,7 @@ def test_whoever_finds_a_source_hears_whether_events_wait_for_it(
     assert flags(store, [source, *near]) == [True] + [False] * 5
     # By those who come second, too, and by those who only look.
     assert flags(stand.store(), [source, *near]) == [True] + [False] * 5
-    first, second = store.take(volume("a"), 9)
+    first, second = take(store, volume("a"), 9)
     store.remove([first.entry])
     assert flags(store, [source]) == [True]
     store.remove([second.entry])

@@ -13,7 +13,7 @@ from kmworker.plan import AssignWrite, Write
 from kmworker.ports import Committed, Outcome
 from kmworker.store.redis_store import RedisStore
 from tests.contract.builders import Drafts, held, snapshot, volume
-from tests.contract.stand import Stand, put
+from tests.contract.stand import Stand, put, take
 
 ITEMS = [volume(f"v{n:03}", f"p{n % 3}") for n in range(200)]
 RACERS = 2
@@ -128,7 +128,7 @@ def test_an_event_parked_and_removed_by_both_racers_is_counted_once(
 
     def remove(store: RedisStore, _number: int) -> None:
         for item in ITEMS:
-            store.remove([taken.entry for taken in store.take(item, 9)])
+            store.remove([taken.entry for taken in take(store, item, 9)])
 
     race(stand, remove)
     for n in range(3):

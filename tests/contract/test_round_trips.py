@@ -11,7 +11,7 @@ from kmworker.ports import Outcome
 from kmworker.store.redis_store import RedisStore
 from kmworker.store.writes import WORTH_HALVING
 from tests.contract.builders import Drafts, held, snapshot, volume
-from tests.contract.stand import Stand, StandOn
+from tests.contract.stand import Stand, StandOn, take
 from tests.contract.wiretap import Wiretap
 from tests.servers import Start, StoreServer
 
@@ -41,6 +41,16 @@ def test_a_look_up_is_one_round_trip_whatever_the_number_of_items_and_projects(
     tap.trips.clear()
     tapped.look_up([volume(f"v{n}", project) for project in PROJECTS for n in range(20)])
     assert [names(trip) for trip in tap.trips] == [["EVALSHA"] * len(PROJECTS)]
+
+
+def test_taking_is_one_round_trip_whatever_the_number_of_sources_and_projects(
+    tap: Wiretap, tapped: RedisStore
+) -> None:
+    tapped.take([volume("v1")], 1)
+    tap.trips.clear()
+    sources = [volume(f"v{n}", project) for project in PROJECTS for n in range(20)]
+    assert tapped.take(sources, 2) == [[] for _ in sources]
+    assert [names(trip) for trip in tap.trips] == [["EVALSHA"] * len(sources)]
 
 
 def test_a_commit_is_one_round_trip_whatever_the_number_of_writes_and_projects(
@@ -208,7 +218,7 @@ def story(store: RedisStore, draft: Drafts) -> list[Any]:
 
 
 def taken(store: RedisStore) -> list[Entry]:
-    return [one.entry for one in store.take(volume("v1"), 9)]
+    return [one.entry for one in take(store, volume("v1"), 9)]
 
 
 def test_a_server_that_forgets_the_scripts_before_each_call_changes_nothing(

@@ -11,7 +11,7 @@ from kmworker.plan import Entry
 from kmworker.ports import Swept, Taken
 from kmworker.store.redis_store import RedisStore
 from tests.contract.builders import Drafts, snapshot, volume
-from tests.contract.stand import DEADLINE_S, Stand, attempts_on_disk, park
+from tests.contract.stand import DEADLINE_S, Stand, attempts_on_disk, park, take
 
 S1, S2 = snapshot("s1"), snapshot("s2")
 NOTHING = Swept([], [], "")
@@ -81,7 +81,7 @@ def test_each_sweep_counts_a_try_before_it_hands_an_event_over(
     stand: Stand, store: RedisStore, draft: Drafts
 ) -> None:
     park(store, draft, "e1")
-    store.take(S1, 9)
+    take(store, S1, 9)
     stand.clock.sleep(DEADLINE_S)
     assert due(store.sweep("p1", 9, "")) == [lost("e1", 2)]
     assert attempts_on_disk(stand) == {"e1": 2}
@@ -110,7 +110,7 @@ def test_an_expired_event_stays_expired_when_its_source_comes_after_all(
     store.commit([draft.create(S1)])
     park(store, draft, "e2")
     assert due(store.sweep("p1", 9, "")) == [lost("e1", 2)]
-    assert [taken.entry for taken in store.take(S1, 9)] == [lost("e1", 3)]
+    assert [taken.entry for taken in take(store, S1, 9)] == [lost("e1", 3)]
 
 
 def test_an_expired_event_that_left_and_came_again_is_not_expired(
@@ -120,7 +120,7 @@ def test_an_expired_event_that_left_and_came_again_is_not_expired(
     stand.clock.sleep(DEADLINE_S)
     store.remove(due(store.sweep("p1", 9, "")))
     park(store, draft, "e1")
-    assert [taken.entry for taken in store.take(S1, 9)] == [found("e1")]
+    assert [taken.entry for taken in take(store, S1, 9)] == [found("e1")]
 
 
 def test_sources_that_came_while_nobody_took_their_events_are_found(

@@ -11,7 +11,7 @@ from kmworker.plan import Entry
 from kmworker.ports import Taken
 from kmworker.store.redis_store import RedisStore
 from tests.contract.builders import Drafts, snapshot, volume
-from tests.contract.stand import Stand, attempts_on_disk, park
+from tests.contract.stand import Stand, attempts_on_disk, park, take
 
 S1 = snapshot("s1")
 
@@ -27,16 +27,16 @@ def names(taken: list[Taken]) -> list[str]:
 def test_an_event_is_taken_as_its_producer_sent_it(store: RedisStore, draft: Drafts) -> None:
     write = draft.park(volume("v1"), S1, "e1")
     store.commit([write])
-    assert store.take(S1, 9) == [Taken(entry("e1", 1), write.original)]
+    assert take(store, S1, 9) == [Taken(entry("e1", 1), write.original)]
 
 
 def test_nothing_is_taken_where_nothing_waits(
     stand: Stand, store: RedisStore, draft: Drafts
 ) -> None:
-    assert store.take(S1, 9) == []
+    assert take(store, S1, 9) == []
     assert stand.contents() == {}
     park(store, draft, "e1", source=snapshot("s2"))
-    assert store.take(S1, 9) == []
+    assert take(store, S1, 9) == []
 
 
 def test_each_try_is_on_disk_before_it_is_made(
@@ -45,7 +45,7 @@ def test_each_try_is_on_disk_before_it_is_made(
     park(store, draft, "e1", "e2")
     assert attempts_on_disk(stand) == {"e1": 0, "e2": 0}
     for attempts in (1, 2, 3):
-        assert [one.entry for one in store.take(S1, 9)] == [
+        assert [one.entry for one in take(store, S1, 9)] == [
             entry("e1", attempts),
             entry("e2", attempts),
         ]
@@ -57,7 +57,7 @@ def test_counting_a_try_changes_nothing_else(
 ) -> None:
     park(store, draft, "e1")
     before = stand.contents()
-    store.take(S1, 9)
+    take(store, S1, 9)
     waiting = before[stand.key("p1", "waiting")]
     waiting[b"e1"] = waiting[b"e1"].replace(b'"attempts":0', b'"attempts":1')
     assert stand.contents() == before
@@ -67,11 +67,11 @@ def test_no_more_are_taken_than_asked_for_and_always_in_the_same_order(
     stand: Stand, store: RedisStore, draft: Drafts
 ) -> None:
     park(store, draft, "c", "a", "d", "b")
-    assert names(store.take(S1, 3)) == ["a", "b", "c"]
+    assert names(take(store, S1, 3)) == ["a", "b", "c"]
     assert attempts_on_disk(stand) == {"a": 1, "b": 1, "c": 1, "d": 0}
-    assert names(stand.store().take(S1, 1)) == ["a"]
+    assert names(take(stand.store(), S1, 1)) == ["a"]
     store.remove([entry("a", 2)])
-    assert names(store.take(S1, 9)) == ["b", "c", "d"]
+    assert names(take(store, S1, 9)) == ["b", "c", "d"]
 
 
 def test_only_the_sources_own_events_are_taken(store: RedisStore, draft: Drafts) -> None:
@@ -81,13 +81,28 @@ def test_only_the_sources_own_events_are_taken(store: RedisStore, draft: Drafts)
     park(store, draft, "for-snapshot", source=snapshot("a"))
     park(store, draft, "for-p2", source=volume("a", "p2"))
     for source in near:
-        assert names(store.take(source, 9)) == [f"for-{source.id}"]
-    assert names(store.take(volume("a", "p2"), 9)) == ["for-p2"]
+        assert names(take(store, source, 9)) == [f"for-{source.id}"]
+    assert names(take(store, volume("a", "p2"), 9)) == ["for-p2"]
+
+
+def test_several_sources_are_taken_from_in_the_order_asked(
+    store: RedisStore, draft: Drafts
+) -> None:
+    one, other, far = volume("a"), volume("b"), volume("a", "p2")
+    for source, events in ((one, "hgfe"), (other, "x"), (far, "ij")):
+        park(store, draft, *events, source=source)
+    found = store.take([far, one, volume("nobody"), other], 2)
+    assert [names(each) for each in found if isinstance(each, list)] == [
+        ["i", "j"], ["e", "f"], [], ["x"],
+    ]  # fmt: skip
+    assert {it.entry.source for each in found if isinstance(each, list) for it in each} == {
+        one, other, far,
+    }  # fmt: skip
 
 
 def test_a_removed_event_leaves_no_trace(stand: Stand, store: RedisStore, draft: Drafts) -> None:
     park(store, draft, "e1", "e2")
-    one, two = (taken.entry for taken in store.take(S1, 9))
+    one, two = (taken.entry for taken in take(store, S1, 9))
     store.remove([one, two])
     assert stand.contents() == {
         stand.top("projects"): {b"p1"},
@@ -122,12 +137,12 @@ def test_a_removed_event_may_be_parked_again(store: RedisStore, draft: Drafts) -
     park(store, draft, "e1")
     store.remove([entry("e1", 1)])
     park(store, draft, "e1")
-    assert [one.entry for one in store.take(S1, 9)] == [entry("e1", 1)]
+    assert [one.entry for one in take(store, S1, 9)] == [entry("e1", 1)]
 
 
 def test_a_released_try_does_not_count(stand: Stand, store: RedisStore, draft: Drafts) -> None:
     park(store, draft, "e1", "e2")
-    one, two = (taken.entry for taken in store.take(S1, 9))
+    one, two = (taken.entry for taken in take(store, S1, 9))
     store.release([one])
     assert attempts_on_disk(stand) == {"e1": 0, "e2": 1}
     store.release([one, two])
@@ -138,7 +153,7 @@ def test_tries_past_nine_are_counted_and_released_as_numbers(
     stand: Stand, store: RedisStore, draft: Drafts
 ) -> None:
     park(store, draft, "e1")
-    tries = [store.take(S1, 9)[0].entry for _ in range(11)]
+    tries = [take(store, S1, 9)[0].entry for _ in range(11)]
     assert [tried.attempts for tried in tries] == list(range(1, 12))
     store.release(tries[:2])
     assert attempts_on_disk(stand) == {"e1": 9}
@@ -184,7 +199,7 @@ def test_a_damaged_event_is_handed_over_with_its_problem_and_whatever_is_left_of
 ) -> None:
     park(store, draft, "e1", "e2")
     left = damaged(stand, damage)
-    one, two = store.take(S1, 9)
+    one, two = take(store, S1, 9)
     assert one.entry == entry("e1", 1)
     assert "e1" in one.problem
     assert one.original.body == (left or b"")
@@ -203,7 +218,7 @@ def test_an_event_whose_dashboard_entry_is_damaged_is_taken_all_the_same(
     raw.hdel(stand.key("p1", "waiting"), "e1")
     if text is not None:
         raw.hset(stand.key("p1", "waiting"), "e1", text)
-    assert store.take(S1, 9) == [Taken(entry("e1", 1), write.original)]
+    assert take(store, S1, 9) == [Taken(entry("e1", 1), write.original)]
     store.release([entry("e1", 1)])
     store.remove([entry("e1", 1)])
     assert set(stand.contents()) == {stand.top("projects"), stand.key("p1", "stats")}
@@ -215,7 +230,7 @@ def test_an_odd_index_entry_is_a_problem_and_can_be_removed(
 ) -> None:
     park(store, draft, "e1")
     stand.raw.zadd(stand.key("p1", "waiting:sources"), {member: 0})
-    taken = store.take(S1, 9)
+    taken = take(store, S1, 9)
     odd = [one for one in taken if one.problem]
     assert names(taken) != names(odd) == [member.removeprefix("snapshot:s1 ")]
     store.remove([one.entry for one in odd])
@@ -226,10 +241,11 @@ def test_an_event_under_an_unknown_kek_is_no_problem_of_the_event(
     stand: Stand, store: RedisStore, draft: Drafts, other_vault: KeyringVault
 ) -> None:
     park(store, draft, "e1", "e2")
+    park(store, draft, "e3", source=volume("a"))
     newcomer = stand.store(vault=other_vault)
     for _ in range(3):
         with pytest.raises(UnknownKek):
-            newcomer.take(S1, 9)
+            newcomer.take([S1, volume("a")], 9)
     # Or its attempts would be used up by the time the keyring is.
-    assert attempts_on_disk(stand) == {"e1": 0, "e2": 0}
-    assert [one.entry for one in store.take(S1, 9)] == [entry("e1", 1), entry("e2", 1)]
+    assert attempts_on_disk(stand) == {"e1": 0, "e2": 0, "e3": 0}
+    assert [one.entry for one in take(store, S1, 9)] == [entry("e1", 1), entry("e2", 1)]

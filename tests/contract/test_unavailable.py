@@ -14,7 +14,7 @@ from kmworker.store.connection import store_errors
 from kmworker.store.redis_store import RedisStore
 from kmworker.tally import QueueCounts, Report
 from tests.contract.builders import AT_S, Drafts, snapshot, volume
-from tests.contract.stand import DEADLINE_S, Contents, Stand, StandOn, only, put
+from tests.contract.stand import DEADLINE_S, Contents, Stand, StandOn, only, put, take
 from tests.servers import Start, StoreServer
 
 V1, S1 = volume("v1"), snapshot("s1")
@@ -49,7 +49,7 @@ READS: dict[str, Work] = {
 }
 WRITES: dict[str, Work] = {
     "commit": derive,
-    "take": lambda _, store, __: store.take(S1, 9),
+    "take": lambda _, store, __: take(store, S1, 9),
     "sweep": lambda _, store, __: store.sweep("p1", 9, ""),
     "remove": lambda _, store, __: store.remove([ENTRY]),
     "release": lambda _, store, __: store.release([ENTRY]),
@@ -70,7 +70,7 @@ def fill(stand: Stand, store: RedisStore, draft: Drafts) -> Held:
     store.admit()
     source = put(store, draft.create(V1))
     store.commit([draft.park(volume("v2"), S1, "e1")])
-    store.take(S1, 1)
+    take(store, S1, 1)
     store.count_attempt("d1")
     stand.clock.sleep(DEADLINE_S)
     return source
@@ -192,7 +192,7 @@ def test_a_full_server_still_lets_events_leave(
     store.remove([ENTRY])
     store.forget_attempts("d1")
     stand.raw.config_set("maxmemory", 0)
-    assert store.take(S1, 9) == []
+    assert take(store, S1, 9) == []
     assert store.count_attempt("d1") == 1
     assert store.look_up([V1]) == {V1: source}
 

@@ -11,7 +11,7 @@ from kmworker.plan import Entry
 from kmworker.ports import Outcome
 from kmworker.store.redis_store import RedisStore
 from tests.contract.builders import Drafts, snapshot, volume
-from tests.contract.stand import DEADLINE_S, Stand, put
+from tests.contract.stand import DEADLINE_S, Stand, put, take
 
 V1, V2, S1 = volume("v1"), volume("v2"), snapshot("s1")
 ENTRIES = [Entry(S1, name, 1, expired=False) for name in ("e1", "e2")]
@@ -34,8 +34,8 @@ def look_up(store: RedisStore, _draft: Drafts, _source: Held) -> None:
     store.look_up([V1])
 
 
-def take(store: RedisStore, _draft: Drafts, _source: Held) -> None:
-    store.take(S1, 9)
+def take_from_one(store: RedisStore, _draft: Drafts, _source: Held) -> None:
+    take(store, S1, 9)
 
 
 def remove(store: RedisStore, _draft: Drafts, _source: Held) -> None:
@@ -56,7 +56,7 @@ USED: dict[Work, tuple[str, ...]] = {
         "items", "keys", "scopes", "deks", "lineage", "holders", "stats",
         "waiting", "waiting:deadlines", "waiting:sources", "parked",
     ),
-    take: ("waiting", "waiting:sources", "parked", "expired"),
+    take_from_one: ("waiting", "waiting:sources", "parked", "expired"),
     remove: ("waiting", "waiting:deadlines", "waiting:sources", "parked", "expired", "stats"),
     release: ("waiting",),
     sweep: ("waiting", "waiting:deadlines", "waiting:sources", "parked", "expired", "items"),
@@ -94,6 +94,18 @@ def test_a_projects_key_of_the_wrong_type_is_an_incident_and_nothing_is_written(
         work(store, draft, source)
     assert raised.value.reason is Reason.INTEGRITY
     assert stand.contents() == before
+
+
+def test_a_projects_key_of_the_wrong_type_keeps_no_other_projects_events_waiting(
+    stand: Stand, store: RedisStore, draft: Drafts
+) -> None:
+    for project in ("p1", "p2"):
+        store.commit([draft.park(volume("v1", project), snapshot("s1", project), "e")])
+    spoil(stand, stand.key("p1", "waiting"))
+    wrong, right = store.take([S1, snapshot("s1", "p2")], 9)
+    assert isinstance(wrong, PermanentError)
+    assert isinstance(right, list)
+    assert [taken.entry.name for taken in right] == ["e"]
 
 
 TOP_CASES: dict[str, Callable[[RedisStore, Drafts], Any]] = {
@@ -168,6 +180,6 @@ def test_counters_that_cannot_be_counted_on_stop_no_commit(
     )
     assert [a.outcome for a in answers] == [Outcome.WRITTEN] * 4 + [Outcome.PARKED]
     store.remove([Entry(snapshot("s9"), "e9", 1, expired=False)])
-    assert store.take(snapshot("s9"), 9) == []
+    assert take(store, snapshot("s9"), 9) == []
     assert len(store.look_up([volume(f"v{n}") for n in (5, 6, 7, 8)])) == 4
     assert stand.value(stand.key("p1", "stats"))[b"create"] == text.encode()

@@ -1,6 +1,6 @@
 """Planted faults: the real code with one thing wrong, as a careless change could make it."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from hashlib import sha1
@@ -16,7 +16,7 @@ from kmworker.bus.rabbit import RabbitBus
 from kmworker.decision import Create, Wait, decide
 from kmworker.errors import PermanentError, Reason
 from kmworker.message import Delivery, Outgoing
-from kmworker.model import DataAction, Encryption
+from kmworker.model import DataAction, Encryption, Item
 from kmworker.path import BatchPath
 from kmworker.plan import AssignWrite, ParkWrite, Write
 from kmworker.ports import Commits, Committed, Known, Outcome, Swept, Taken
@@ -104,9 +104,9 @@ def match_a_confirm_to_the_wrong_messages(patch: pytest.MonkeyPatch) -> None:
 def remove_a_waiting_event_when_it_is_taken(patch: pytest.MonkeyPatch) -> None:
     real = RedisStore.take
 
-    def take(self: RedisStore, source: Any, limit: int) -> list[Taken]:
-        taken = real(self, source, limit)
-        self.remove([waiting.entry for waiting in taken])
+    def take(self: RedisStore, sources: Sequence[Item], limit: int) -> Any:
+        taken = real(self, sources, limit)
+        self.remove([waiting.entry for waiting in _given(taken)])
         return taken
 
     patch.setattr(RedisStore, "take", take)
@@ -212,10 +212,13 @@ def sweep_only_what_is_due(patch: pytest.MonkeyPatch) -> None:
 def assign_what_was_marked_expired(patch: pytest.MonkeyPatch) -> None:
     real = RedisStore.take
 
-    def take(self: RedisStore, source: Any, limit: int) -> list[Taken]:
+    def take(self: RedisStore, sources: Sequence[Item], limit: int) -> Any:
         return [
-            replace(waiting, entry=replace(waiting.entry, expired=False))
-            for waiting in real(self, source, limit)
+            [
+                replace(waiting, entry=replace(waiting.entry, expired=False))
+                for waiting in _given([found])
+            ]
+            for found in real(self, sources, limit)
         ]
 
     patch.setattr(RedisStore, "take", take)
@@ -243,6 +246,10 @@ def acknowledge_up_to_the_last(patch: pytest.MonkeyPatch) -> None:
                 del self._unacknowledged[tag]
 
     patch.setattr(RabbitBus, "acknowledge", acknowledge)
+
+
+def _given(found: Iterable[list[Taken] | Exception]) -> list[Taken]:
+    return [it for taken in found if not isinstance(taken, Exception) for it in taken]
 
 
 def _as_if_written(write: Write) -> Committed:

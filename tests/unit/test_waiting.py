@@ -1,5 +1,6 @@
 """The sweep and the sources that are ready, against a store that only pretends."""
 
+from collections.abc import Sequence
 from typing import cast
 
 import pytest
@@ -30,9 +31,13 @@ class PretendedStore:
         self.leases: list[tuple[str, str, float]] = []
         self.is_leased = False
 
-    def take(self, source: Item, limit: int) -> list[Taken]:
-        self._perhaps_fail(source)
-        return [self._taken(source, name) for name in self.entries.get(source, [])[:limit]]
+    def take(self, sources: Sequence[Item], limit: int) -> list[list[Taken] | Exception]:
+        self._perhaps_fail("take")
+        return [
+            self.fails.get(source)
+            or [self._taken(source, name) for name in self.entries.get(source, [])[:limit]]
+            for source in sources
+        ]
 
     def release(self, entries: list[Entry]) -> None:
         self._perhaps_fail("release")
@@ -75,32 +80,41 @@ def names(taken: list[Taken]) -> list[str]:
 
 
 def test_a_source_is_done_when_it_gives_fewer_than_wanted() -> None:
-    store = PretendedStore(v=2, w=3)
+    store = PretendedStore(v=1, w=3)
     ready = ReadySources()
     ready.add([V, W, V])
-    assert names(ready.take(as_store(store), 4)) == ["v-0", "v-1", "w-0", "w-1"]
+    assert names(ready.take(as_store(store), 4)) == ["v-0", "w-0", "w-1"]
     assert ready
-    store.entries[W] = []
-    assert not ready.take(as_store(store), 4)
+    # All of the room is for the one that is left.
+    assert names(ready.take(as_store(store), 4)) == ["w-0", "w-1", "w-2"]
     assert not ready
 
 
-def test_no_more_is_taken_than_there_is_room() -> None:
+@pytest.mark.parametrize("room", [1, 2, 3, 8])
+def test_no_more_is_taken_than_there_is_room(room: int) -> None:
     ready = ReadySources()
-    ready.add([V, W])
-    assert names(ready.take(as_store(PretendedStore(v=3, w=3)), 2)) == ["v-0", "v-1"]
+    ready.add([V, W, volume("x")])
+    store = PretendedStore(v=9, w=9, x=9)
+    assert room // 2 <= len(ready.take(as_store(store), room)) <= room
 
 
-def test_a_source_that_fails_for_now_comes_again_after_what_was_taken() -> None:
+def test_as_many_sources_are_asked_together_as_there_is_room_for() -> None:
+    store = PretendedStore(**{f"s{number}": 1 for number in range(9)})
+    ready = ReadySources()
+    ready.add(store.entries)
+    assert [len(ready.take(as_store(store), 8)) for _ in range(4)] == [4, 4, 1, 0]
+    assert not ready
+
+
+def test_sources_come_again_when_the_store_is_there_again() -> None:
     store = PretendedStore(v=1, w=1)
-    store.fails[W] = StoreUnavailable("gone")
+    store.fails["take"] = StoreUnavailable("gone")
     ready = ReadySources()
     ready.add([V, W])
-    assert names(ready.take(as_store(store), 9)) == ["v-0"]
     with pytest.raises(StoreUnavailable):
         ready.take(as_store(store), 9)
     store.fails.clear()
-    assert names(ready.take(as_store(store), 9)) == ["w-0"]
+    assert names(ready.take(as_store(store), 9)) == ["v-0", "w-0"]
 
 
 def test_a_source_whose_keys_are_broken_is_dropped_and_the_rest_is_taken() -> None:
@@ -170,23 +184,43 @@ def test_what_is_at_hand_is_not_taken_a_second_time() -> None:
     assert store.attempts == {"v-0": 1, "v-1": 2, "v-2": 1}
 
 
-def test_one_that_was_tried_before_is_tried_alone_and_the_others_later() -> None:
+def test_one_that_was_tried_before_is_tried_alone_and_after_the_others() -> None:
     store = PretendedStore(v=3)
     store.attempts["v-1"] = 1
     ready = ReadySources()
     ready.add([V])
-    alone = ready.single_out(ready.take(as_store(store), 9), as_store(store))
-    assert alone is not None
-    assert alone.entry.name == "v-1"
-    assert store.attempts == {"v-0": 0, "v-1": 2, "v-2": 0}
+
+    def single_out() -> tuple[str | None, list[str]]:
+        alone, others = ready.single_out(ready.take(as_store(store), 9), as_store(store))
+        return alone.entry.name if alone else None, names(others)
+
+    assert single_out() == (None, ["v-0", "v-2"])
+    # Whoever dies of those two has not tried the third with them.
+    assert store.attempts == {"v-0": 1, "v-1": 1, "v-2": 1}
+    store.entries[V] = ["v-1", "v-3"]
+    assert single_out() == ("v-1", [])
+    assert store.attempts["v-1"] == 2
+    assert store.attempts["v-3"] == 0
     assert ready
+
+
+def test_of_those_that_were_tried_before_one_is_tried_at_a_time() -> None:
+    store = PretendedStore(v=3)
+    store.attempts = {"v-0": 1, "v-1": 1, "v-2": 1}
+    ready = ReadySources()
+    ready.add([V])
+    alone, others = ready.single_out(ready.take(as_store(store), 9), as_store(store))
+    assert alone is not None
+    assert not others
+    assert store.attempts == {"v-0": 2, "v-1": 1, "v-2": 1}
 
 
 def test_those_that_were_not_tried_before_are_tried_together() -> None:
     store = PretendedStore(v=3)
     ready = ReadySources()
     ready.add([V])
-    assert ready.single_out(ready.take(as_store(store), 9), as_store(store)) is None
+    taken = ready.take(as_store(store), 9)
+    assert ready.single_out(taken, as_store(store)) == (None, taken)
 
 
 # --- the sweep --------------------------------------------------------------------

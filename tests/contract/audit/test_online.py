@@ -27,7 +27,7 @@ from tests.contract.audit.filling import (
     volumes,
 )
 from tests.contract.backends import ServerBackend
-from tests.contract.stand import Stand
+from tests.contract.stand import Stand, take
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def test_what_is_written_between_any_two_reads_is_no_finding(
         )
         # Those whose source has come are taken, assigned and removed.
         (parked,) = store.look_up([volume(name).event.item])
-        for taken in store.take(parked, 9):
+        for taken in take(store, parked, 9):
             handle(stand, snapshot(f"{name}late", name), store=store)
             store.remove([taken.entry])
 
