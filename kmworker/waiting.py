@@ -66,14 +66,15 @@ class ReadySources:
         others = [waiting for waiting in taken if waiting.entry.attempts <= 1]
         if not suspects:
             return None, others
-        alone, left = None, suspects
         self._passed_over = bool(others) and not self._passed_over
-        if not self._passed_over:
-            alone, left, others = suspects[0], [*suspects[1:], *others], []
+        if self._passed_over:
+            alone, together, left = None, others, suspects
+        else:
+            alone, together, left = suspects[0], [], [*suspects[1:], *others]
             self.add([alone.entry.source])
         self.give_back(waiting.entry for waiting in left)
         self.release(store)
-        return alone, others
+        return alone, together
 
     def release(self, store: Store) -> None:
         """Take back the tries that were none; when the store is there, so not at once."""
