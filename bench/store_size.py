@@ -162,8 +162,11 @@ def one_round(stores: Sequence[SizedStore], seconds: float) -> list[StoreCost]:
         os.sync()
         spans: list[list[tuple[Moment, Moment]]] = [[] for _ in runs]
         for number in range(max(round(seconds / SLICE_S), 1)):
-            for at in rotated(range(len(runs)), number):
-                spans[at].append(_slice(runs[at]))
+            for run, found in rotated(list(zip(runs, spans, strict=True)), number):
+                found.append(_slice(run))
+            if any(run.stage.assigned() == run.stage.published for run in runs):
+                # In another slice this one would have nothing to do.
+                break
     return [_cost(store.number, rate_over(them)) for store, them in zip(stores, spans, strict=True)]
 
 

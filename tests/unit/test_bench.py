@@ -1,6 +1,7 @@
 """What the benchmark's figures rest on, as far as it needs no servers."""
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -56,6 +57,12 @@ def test_a_rate_is_of_what_happened_in_the_spans_that_were_looked_at() -> None:
     assert turn.busy["redis"] == pytest.approx(0.1)
     assert turn.busy["machine"] == pytest.approx(1.5)
     assert turn.busy["others"] == pytest.approx(1.5 - 0.25 - 0.1)
+
+
+def test_no_rate_is_made_of_a_time_in_which_nothing_was_handled() -> None:
+    first = Moment(10.0, 500, {"contestant": 1.0}, MachineTime(100.0, 50.0, 1.0))
+    with pytest.raises(RuntimeError, match="backlog"):
+        rate_over([(first, replace(first, at_s=12.0))])
 
 
 def test_what_more_events_need_follows_from_the_costs() -> None:
