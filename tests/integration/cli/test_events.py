@@ -75,9 +75,11 @@ def test_announce_says_the_same_again_to_whoever_came_late(at_work: Site) -> Non
         assert at_work.run("announce", "--project", "p1").stdout == "announced 700 assignments\n"
         # Among them those that were recorded before, and are announced by the worker only now.
         until(lambda: len(client.announced()) == 700, "all are heard", between=client.pump)
+        assert len({delivery.parsed()["id"] for delivery in client.assignments}) == 700
         subject = Item("p1", "volume", "v7").subject
         before = len(client.announced()[subject])
-        at_work.run("announce", "--project", "p1", "volume:v7")
+        done = at_work.run("announce", "--project", "p1", "volume:v7")
+        assert done.stdout == "announced 1 assignment\n"
         until(
             lambda: len(client.announced()[subject]) > before,
             "it is heard again",
