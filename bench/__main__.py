@@ -20,7 +20,7 @@ from bench.results import Plan, Results, look_at_machine
 from bench.scaling import write_scaling
 from bench.servers import Servers, private_servers
 from bench.stage import rotated
-from bench.store_size import SizedStore, StoreCost
+from bench.store_size import Content, Items, SizedStore, Snapshots, StoreCost
 
 DOCS = Path(__file__).parent.parent / "docs"
 FULL = Plan(store_items=(1_000, 100_000, 1_000_000), soak_events=1_000_000)
@@ -135,8 +135,9 @@ def _stores(servers: Servers, results: Results) -> None:
         if sys.stderr.isatty():
             print(f"\r  {done:,} items", end="\r", file=sys.stderr, flush=True)
 
-    items = store_size.Items()
-    with store_size.sized_stores(servers, worker, items, plan.store_items, progress) as stores:
+    items: dict[int, list[Content]] = {number: [Items()] for number in plan.store_items}
+    items[max(items)].append(Items(drawn=min(items)))
+    with store_size.sized_stores(servers, worker, items, progress) as stores:
         for store in stores:
             memory = store.fill()
             results.memory.append(memory)
@@ -145,19 +146,16 @@ def _stores(servers: Servers, results: Results) -> None:
     valkey = store_size.in_valkey(servers, worker, plan.valkey_items, progress)
     _say(f"{valkey.items:,} items in Valkey: {valkey.in_all:,.0f} bytes each")
     results.valkey = valkey
-    snapshots = store_size.Snapshots()
-    with store_size.sized_stores(
-        servers, worker, snapshots, plan.volume_snapshots, progress
-    ) as stores:
+    volumes = {number: [Snapshots()] for number in plan.volume_snapshots}
+    with store_size.sized_stores(servers, worker, volumes, progress) as stores:
         _turns(stores, plan, results.volumes)
 
 
-def _turns(stores: list[SizedStore], plan: Plan, costs: dict[int, list[StoreCost]]) -> None:
+def _turns(stores: list[SizedStore], plan: Plan, costs: dict[str, list[StoreCost]]) -> None:
     for number in range(plan.store_rounds):
-        for store, cost in zip(stores, store_size.one_round(stores, plan.store_s), strict=True):
-            costs.setdefault(store.number, []).append(cost)
-            what = f"{store.number:,} {store.content.name}"
-            _say(f"round {number + 1}: {what}: {cost.together_us:.0f} µs CPU")
+        for title, cost in store_size.one_round(stores, plan.store_s).items():
+            costs.setdefault(title, []).append(cost)
+            _say(f"round {number + 1}: {title}: {cost.together_us:.0f} µs CPU")
 
 
 def _shared(contestant: Contestant, plan: Plan) -> Contestant:

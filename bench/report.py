@@ -1,105 +1,18 @@
 """The figures as tables: what the command prints and the document holds, from one place."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from statistics import median
 
 from bench.contestants import CONTESTANTS, LIMIT, PEERS, WORKER
 from bench.memory import part_lines
 from bench.profiling import profile_lines
 from bench.results import Results
-from bench.store_size import StoreCost, ratios
+from bench.store_size import ratios
 from bench.tables import table
+from bench.targets import targets
 from bench.throughput import Throughput
 
 __all__ = ["SECTIONS", "report_lines"]
-
-MILLION = 1_000_000
-
-
-@dataclass(frozen=True)
-class _Target:
-    measure: str
-    wanted: str
-    reached: str
-    met: bool | None
-    """None: not measured in this run."""
-
-    @property
-    def row(self) -> list[str]:
-        verdict = "not measured" if self.met is None else "yes" if self.met else "**no**"
-        return [self.measure, self.wanted, self.reached, verdict]
-
-
-def targets(results: Results) -> list[str]:
-    """What was to be reached, and what was."""
-    rows = [*_speed_targets(results), *_latency_targets(results), *_size_targets(results)]
-    return table(["measure", "to reach", "reached", "met"], [target.row for target in rows])
-
-
-def _speed_targets(results: Results) -> list[_Target]:
-    over, each = results.over_best_peer, results.over_best_process
-    of, cpu_us = results.of_limit, results.cpu_us(WORKER.name)
-    ours = "events/s of one worker process ÷"
-    best = f"the best peer with all of its processes ({results.best_peer})"
-    return [
-        _Target(f"{ours} {best}", "≥ 7", f"{over:.1f}", over >= 7),
-        _Target(f"{ours} one process of the best peer", "≥ 7", f"{each:.1f}", each >= 7),
-        _Target("events/s of one worker process ÷ the limit", "≥ 0.65", f"{of:.2f}", of >= 0.65),
-        _Target("CPU of the worker for one event", "≤ 180 µs", f"{cpu_us:.0f} µs", cpu_us <= 180),
-    ]
-
-
-def _latency_targets(results: Results) -> list[_Target]:
-    found = []
-    for what, of in (("median", results.median_ms), ("p99", results.p99_ms)):
-        best = min((peer.name for peer in PEERS), key=of)
-        ratio = of(WORKER.name) / of(best)
-        measure = f"{what} latency at {results.plan.latency_per_s:g} events/s ÷ the best ({best})"
-        found.append(_Target(measure, "≤ 0.7", f"{ratio:.2f}", ratio <= 0.7))
-    return found
-
-
-def _size_targets(results: Results) -> list[_Target]:
-    largest, most = max(results.stores), max(results.volumes)
-    flat, of_volume = _most_apart(results.stores), _most_apart(results.volumes)
-    at_million = [memory for memory in results.memory if memory.items >= MILLION]
-    each = f"{at_million[0].in_all:,.0f}" if at_million else "-"
-    after = f"{results.soak[-1].resident_mb:.0f} MB" if results.soak else "-"
-    is_long = bool(results.soak) and results.soak[-1].events >= MILLION
-    start_s = median(results.starts_s)
-    return [
-        _Target(
-            f"CPU of worker and Redis for one event, store of 10³ to {largest:,} items",
-            "flat, within 10%",
-            f"{flat:+.0%}",
-            abs(flat) <= 0.10 if largest >= MILLION else None,
-        ),
-        _Target(
-            f"the same, snapshots of a volume with 0 and {most:,}",
-            "flat, within 10%",
-            f"{of_volume:+.0%}",
-            abs(of_volume) <= 0.10,
-        ),
-        _Target(
-            "Redis memory per item, at 10⁶ items",
-            "≤ 1,400 bytes",
-            each,
-            at_million[0].in_all <= 1_400 if at_million else None,
-        ),
-        _Target(
-            "worker memory after 10⁶ events",
-            "flat, ≤ 120 MB",
-            after,
-            results.soak[-1].resident_mb <= 120 if is_long else None,
-        ),
-        _Target(
-            "from start of the process to its first assignment",
-            "≤ 1.0 s",
-            f"{start_s:.2f} s",
-            start_s <= 1.0,
-        ),
-    ]
 
 
 def throughput(results: Results) -> list[str]:
@@ -133,6 +46,10 @@ def bounds(results: Results) -> list[str]:
         ("the worker waits: for the store, the broker, or a core", wall_us - cpu_us["contestant"]),
         ("meanwhile RabbitMQ runs", cpu_us["rabbitmq"]),
         ("and Redis", cpu_us["redis"]),
+        (
+            "from one event to the next, with two worker processes",
+            1e6 / _rate(results.processes[2]),
+        ),
         ("0.65 of the limit would leave", 1e6 / (0.65 * results.events_per_s(LIMIT.name))),
         (
             "7 times the best peer with all of its processes would leave",
@@ -140,6 +57,10 @@ def bounds(results: Results) -> list[str]:
         ),
     ]
     return table(["one event, in a backlog", "µs"], [[what, f"{us:.0f}"] for what, us in rows])
+
+
+def _rate(turns: list[Throughput]) -> float:
+    return median(turn.events_per_s for turn in turns)
 
 
 def latency(results: Results) -> list[str]:
@@ -182,8 +103,9 @@ def processes(results: Results) -> list[str]:
     parts = ("contestant", "rabbitmq", "redis", "bench", "others", "machine", "waiting for disks")
     rows = []
     for number, turns in results.processes.items():
-        rate = f"{median(turn.events_per_s for turn in turns):,.0f}"
-        rows.append([str(number), rate, *(f"{_busy(turns, part):.2f}" for part in parts)])
+        rows.append(
+            [str(number), f"{_rate(turns):,.0f}", *(f"{_busy(turns, part):.2f}" for part in parts)]
+        )
     rows.append(["the limit", *_limit_row(results, parts)])
     head = ["workers", "events/s", "workers' cores", "RabbitMQ", "Redis", "benchmark", "others"]
     return table([*head, "all", "idle, disk at work"], rows)
@@ -205,23 +127,29 @@ def stores(results: Results) -> list[str]:
     """What an event costs in larger stores."""
     rows = [
         [
-            f"{what} {number:,}",
+            title,
             f"{median(turn.events_per_s for turn in turns):,.0f}",
             f"{median(turn.worker_us for turn in turns):.0f}",
             f"{median(turn.store_us for turn in turns):.0f}",
             f"{median(turn.together_us for turn in turns):.0f}",
-            f"{ratios(costs)[number]:.2f}",
+            f"{ratios(costs)[title]:.2f}",
         ]
-        for what, costs in (("items:", results.stores), ("a volume's snapshots:", results.volumes))
-        for number, turns in sorted(costs.items())
+        for costs in (results.stores, results.volumes)
+        for title, turns in costs.items()
     ]
     heads = ["in the store", "events/s", "worker µs", "Redis µs", "together µs", "÷ the smallest"]
     return table(heads, rows)
 
 
-def _most_apart(costs: Mapping[int, Sequence[StoreCost]]) -> float:
-    """Return by which share the store that differs most from the smallest does so."""
-    return max((ratio - 1 for ratio in ratios(costs).values()), key=abs)
+def store_parts(results: Results) -> list[str]:
+    """What Redis' scripts take in larger stores, by command."""
+    turns_of = results.stores | results.volumes
+    parts = list(next(iter(turns_of.values()))[0].by_part)
+    rows = [
+        [title, *(f"{median(turn.by_part[part] for turn in turns):.1f}" for part in parts)]
+        for title, turns in turns_of.items()
+    ]
+    return table(["in the store", *parts], rows)
 
 
 def memory(results: Results) -> list[str]:
@@ -290,6 +218,7 @@ SECTIONS: dict[str, Callable[[Results], list[str]]] = {
     "Offered load": offered,
     "One process and two": processes,
     "Larger stores": stores,
+    "Redis' scripts in larger stores": store_parts,
     "Memory in Redis": memory,
     "What an item's bytes are": memory_parts,
     "Memory of the worker": soak,

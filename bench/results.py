@@ -81,9 +81,9 @@ class Results:
     offered: dict[str, list[Latency]] = field(default_factory=dict)
     processes: dict[int, list[Throughput]] = field(default_factory=dict)
     """By number of worker processes."""
-    stores: dict[int, list[StoreCost]] = field(default_factory=dict)
-    """By number of items, a turn for each round; as are the next."""
-    volumes: dict[int, list[StoreCost]] = field(default_factory=dict)
+    stores: dict[str, list[StoreCost]] = field(default_factory=dict)
+    """By title, the smallest first, a turn for each round; as are the next."""
+    volumes: dict[str, list[StoreCost]] = field(default_factory=dict)
     memory: list[Memory] = field(default_factory=list)
     valkey: InValkey | None = None
     starts_s: list[float] = field(default_factory=list)

@@ -2,15 +2,17 @@
 
 From one second to the next a machine differs by more than what is looked for. So the stores stand
 side by side, each with a worker; these run in turn, for a moment each, and are compared with the
-smallest store's within each round.
+first one within each round.
 """
 
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from statistics import median
+from tempfile import mkdtemp
 from typing import Protocol
 
 from bench.contestants import Contestant
@@ -19,7 +21,8 @@ from bench.filling import FILL_BLOCK, fill
 from bench.memory import InValkey, Memory, memory_of, on_valkey, used
 from bench.servers import STORE_OPTIONS, Servers
 from bench.stage import Moment, Running, Stage, on_stage, rotated
-from bench.throughput import PROJECTS, Throughput, rate_over, warm
+from bench.store_profile import Clock, by_part, clock
+from bench.throughput import PROJECTS, rate_over, warm
 from tests.servers import redis_store
 
 __all__ = [
@@ -45,6 +48,8 @@ class StoreCost:
     worker_us: float
     """CPU time, user and system, for one event; as is the next."""
     store_us: float
+    by_part: dict[str, float] = field(default_factory=dict)
+    """What scripts take of Redis' time, by its own clock; in microseconds."""
 
     @property
     def together_us(self) -> float:
@@ -55,7 +60,9 @@ class StoreCost:
 class Content(Protocol):
     """What a store is filled with, and the events that are handled beside that."""
 
-    name: str
+    def title(self, number: int) -> str:
+        """Say what is handled, and beside how many of these."""
+        ...
 
     def fill(self, stage: Stage, number: int, progress: Progress) -> None:
         """Fill an empty store with so many items."""
@@ -67,9 +74,18 @@ class Content(Protocol):
 
 
 class Items:
-    """A third each created, reused and cloned; two thirds of the events derive from them."""
+    """A third each created, reused and cloned; two thirds of the events derive from them.
 
-    name = "items"
+    Args:
+        drawn: from the first so many only, None: from all.
+    """
+
+    def __init__(self, drawn: int | None = None) -> None:
+        self._drawn = drawn
+
+    def title(self, number: int) -> str:
+        """Say what is handled, and beside how many of these."""
+        return f"items: {number:,}" + (f", sources among {self._drawn:,}" if self._drawn else "")
 
     def fill(self, stage: Stage, number: int, progress: Progress) -> None:
         """Fill an empty store with so many items."""
@@ -77,13 +93,15 @@ class Items:
 
     def events(self, backlog: int, number: int, run: str) -> Iterable[LoadEvent]:
         """Give events."""
-        return around(backlog, number, PROJECTS, FILLED, run)
+        return around(backlog, self._drawn or number, PROJECTS, FILLED, run)
 
 
 class Snapshots:
     """All of one volume, as are those that the events are of."""
 
-    name = "snapshots"
+    def title(self, number: int) -> str:
+        """Say what is handled, and beside how many of these."""
+        return f"a volume's snapshots: {number:,}"
 
     def fill(self, stage: Stage, number: int, progress: Progress) -> None:
         """Fill an empty store with a volume and so many snapshots of it."""
@@ -104,7 +122,8 @@ class SizedStore:
 
     servers: Servers
     worker: Contestant
-    content: Content
+    contents: Sequence[Content]
+    """What it is filled with; and, if more, what else is handled beside that."""
     number: int
     progress: Progress
 
@@ -112,19 +131,22 @@ class SizedStore:
         """Fill it, and look at what that takes."""
         with on_stage(self.servers, self.worker) as stage:
             empty, log_before = used(self.servers), _log_size(self.servers)
-            self.content.fill(stage, self.number, self.progress)
+            self._fill(stage)
             in_all = (used(self.servers) - empty) / self.number
             log_bytes = (_log_size(self.servers) - log_before) / self.number
             return memory_of(self.servers, self.number, in_all, log_bytes)
 
-    @contextmanager
-    def paused(self) -> Iterator[Running]:
-        """Fill it again, and start a worker on events beside it, which stands still."""
+    def refill(self) -> None:
+        """Fill it again, if what turns have left in it would count."""
         if self.number <= REFILLED_MOST:
             with on_stage(self.servers, self.worker) as stage:
-                self.content.fill(stage, self.number, self.progress)
+                self._fill(stage)
+
+    @contextmanager
+    def paused(self, content: Content) -> Iterator[Running]:
+        """Start a worker on events beside it, which stands still."""
         with on_stage(self.servers, self.worker, keep_store=True) as stage:
-            stage.publish(self.content.events(self.worker.backlog, self.number, stage.namespace))
+            stage.publish(content.events(self.worker.backlog, self.number, stage.namespace))
             with warm(stage) as run:
                 run.pause()
                 try:
@@ -132,64 +154,104 @@ class SizedStore:
                 finally:
                     run.go_on()
 
+    def _fill(self, stage: Stage) -> None:
+        self.contents[0].fill(stage, self.number, self.progress)
+
 
 @contextmanager
 def sized_stores(
     servers: Servers,
     worker: Contestant,
-    content: Content,
-    numbers: Sequence[int],
+    contents: Mapping[int, Sequence[Content]],
     progress: Progress,
 ) -> Iterator[list[SizedStore]]:
-    """Start a store for each number of items."""
+    """Start a store for each number of items, to be filled with the first of its contents."""
     with ExitStack() as stack:
         stores = []
-        for number in numbers:
-            folder = servers.folder / f"{content.name}-{number}"
-            folder.mkdir()
+        for number, its in contents.items():
+            folder = Path(mkdtemp(dir=servers.folder))
             store = stack.enter_context(closing(redis_store(folder, STORE_OPTIONS)))
             store.start()
             own = replace(servers, store=store)
-            stores.append(SizedStore(own, worker, content, number, progress))
+            stores.append(SizedStore(own, worker, its, number, progress))
         yield stores
 
 
-def one_round(stores: Sequence[SizedStore], seconds: float) -> list[StoreCost]:
-    """Handle events beside each store for so long, in slices of time that take turns."""
+def one_round(stores: Sequence[SizedStore], seconds: float) -> dict[str, StoreCost]:
+    """Handle events beside each store for so long, in slices of time that take turns.
+
+    Returns:
+        What they cost, by the title of the content.
+    """
+    for store in stores:
+        store.refill()
     with ExitStack() as stack:
-        runs = [stack.enter_context(store.paused()) for store in stores]
+        turns = [
+            _Turn(store, content, stack.enter_context(store.paused(content)))
+            for store in stores
+            for content in store.contents
+        ]
         # What filling has left to write to the disk would be written in somebody's slice.
         os.sync()
-        spans: list[list[tuple[Moment, Moment]]] = [[] for _ in runs]
         for number in range(max(round(seconds / SLICE_S), 1)):
-            for run, found in rotated(list(zip(runs, spans, strict=True)), number):
-                found.append(_slice(run))
-            if any(run.stage.assigned() == run.stage.published for run in runs):
+            for turn in rotated(turns, number):
+                turn.slice()
+            if any(turn.has_handled_all for turn in turns):
                 # In another slice this one would have nothing to do.
                 break
-    return [_cost(store.number, rate_over(them)) for store, them in zip(stores, spans, strict=True)]
+    return {turn.title: turn.cost() for turn in turns}
 
 
-def _slice(run: Running) -> tuple[Moment, Moment]:
-    first = run.moment()
-    run.go_on()
-    began = time.monotonic()
-    time.sleep(SLICE_S)
-    run.pause()
-    seconds = time.monotonic() - began
-    # Until what the worker has sent is stored and counted.
-    time.sleep(SETTLED_S)
-    return first, replace(run.moment(), at_s=first.at_s + seconds)
+class _Turn:
+    """What one content has of a round."""
+
+    def __init__(self, store: SizedStore, content: Content, run: Running) -> None:
+        self.title = content.title(store.number)
+        self._store = store
+        self._run = run
+        self._spans: list[tuple[Moment, Moment]] = []
+        self._clocks: list[tuple[Clock, Clock]] = []
+
+    def slice(self) -> None:
+        """Let its worker run for a moment."""
+        clock_before, first = clock(self._store.servers), self._run.moment()
+        self._run.go_on()
+        began = time.monotonic()
+        time.sleep(SLICE_S)
+        self._run.pause()
+        seconds = time.monotonic() - began
+        # Until what the worker has sent is stored and counted.
+        time.sleep(SETTLED_S)
+        self._spans.append((first, replace(self._run.moment(), at_s=first.at_s + seconds)))
+        self._clocks.append((clock_before, clock(self._store.servers)))
+
+    @property
+    def has_handled_all(self) -> bool:
+        """Whether its worker has nothing left to do."""
+        stage = self._run.stage
+        return stage.assigned() == stage.published
+
+    def cost(self) -> StoreCost:
+        """Return what an event has cost."""
+        turn = rate_over(self._spans)
+        events = sum(last.done - first.done for first, last in self._spans)
+        return StoreCost(
+            self._store.number,
+            turn.events_per_s,
+            turn.cpu_us,
+            1e6 * turn.busy["redis"] / turn.events_per_s,
+            by_part(self._clocks, events),
+        )
 
 
-def ratios(costs: Mapping[int, Sequence[StoreCost]]) -> dict[int, float]:
-    """Return each store's cost ÷ the smallest one's: the median of all rounds' ratios."""
-    smallest = costs[min(costs)]
+def ratios(costs: Mapping[str, Sequence[StoreCost]]) -> dict[str, float]:
+    """Return each one's cost ÷ that of the first, the smallest: a median of the rounds' ratios."""
+    smallest = next(iter(costs.values()))
     return {
-        number: median(
+        title: median(
             one.together_us / other.together_us for one, other in zip(turns, smallest, strict=True)
         )
-        for number, turns in costs.items()
+        for title, turns in costs.items()
     }
 
 
@@ -200,11 +262,6 @@ def in_valkey(servers: Servers, worker: Contestant, items: int, progress: Progre
         empty = used(others)
         Items().fill(stage, items, progress)
         return InValkey(version, items, (used(others) - empty) / items)
-
-
-def _cost(items: int, turn: Throughput) -> StoreCost:
-    store_us = 1e6 * turn.busy["redis"] / turn.events_per_s
-    return StoreCost(items, turn.events_per_s, turn.cpu_us, store_us)
 
 
 def _log_size(servers: Servers) -> int:

@@ -12,6 +12,7 @@ from bench.processes import MachineTime
 from bench.results import Machine, Plan, Results
 from bench.scaling import costs_of, for_items, for_rates
 from bench.stage import Moment
+from bench.store_profile import by_part
 from bench.store_size import StoreCost, ratios
 from bench.tables import table
 from bench.throughput import Throughput, rate_over
@@ -118,7 +119,24 @@ def _data(event: LoadEvent) -> dict[str, object]:
 
 def test_stores_are_compared_with_the_smallest_of_their_own_round() -> None:
     costs = {
-        1_000: [StoreCost(1_000, 1.0, us, 0.0) for us in (100.0, 200.0, 400.0)],
-        10: [StoreCost(10, 1.0, us, 20.0) for us in (80.0, 180.0, 180.0)],
+        "ten": [StoreCost(10, 1.0, us, 20.0) for us in (80.0, 180.0, 180.0)],
+        "more": [StoreCost(1_000, 1.0, us, 0.0) for us in (100.0, 200.0, 400.0)],
     }
-    assert ratios(costs) == {1_000: 1.0, 10: 1.0}
+    assert ratios(costs) == {"ten": 1.0, "more": 1.0}
+
+
+def test_what_scripts_take_beside_their_commands_is_lua() -> None:
+    before = {"evalsha": 1_000.0, "hmget": 100.0}
+    between = {"evalsha": 1_900.0, "hmget": 200.0, "zadd": 100.0, "xadd": 50.0}
+    later = {"evalsha": 2_000.0, "hmget": 250.0, "zadd": 100.0, "xadd": 50.0}
+    after = {"evalsha": 2_100.0, "hmget": 300.0, "zadd": 150.0, "xadd": 50.0}
+    parts = by_part([(before, between), (later, after)], events=10)
+    assert parts == {
+        "hmget": 15.0,
+        "hset": 0.0,
+        "zadd": 15.0,
+        "hincrby": 0.0,
+        "hexists": 0.0,
+        "other commands": 5.0,
+        "Lua": 65.0,
+    }
