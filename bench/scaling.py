@@ -8,6 +8,7 @@ from string import Template
 
 from bench.contestants import LIMIT, WORKER
 from bench.results import Results
+from bench.store_size import StoreCost
 from bench.tables import table
 from bench.throughput import Throughput
 
@@ -30,7 +31,10 @@ class Costs:
     worker_us: float
     broker_us: float
     store_us: float
-    """CPU time, user and system."""
+    """CPU time, user and system; of the store, where it is largest."""
+    small_store_us: float
+    store_items: int
+    """In the largest store."""
     queue_per_s: float
     """Events a second through one work queue and its assignments, when nothing else is to do."""
     item_bytes: float
@@ -38,13 +42,15 @@ class Costs:
 
 
 def costs_of(results: Results) -> Costs:
-    """Take the medians of the worker's turns, and the largest store's bytes."""
+    """Take the medians of the worker's turns, and what the largest store takes."""
     turns = results.throughput[WORKER.name]
     largest = results.memory[-1]
     return Costs(
         worker_us=_us(turns, "contestant"),
         broker_us=_us(turns, "rabbitmq"),
-        store_us=_us(turns, "redis"),
+        store_us=max(_store_us(beside) for beside in results.stores.values()),
+        small_store_us=_us(turns, "redis"),
+        store_items=largest.items,
         queue_per_s=results.events_per_s(LIMIT.name),
         item_bytes=largest.in_all,
         log_bytes=largest.log,
@@ -90,6 +96,8 @@ def write_scaling(results: Results, path: Path) -> None:
             broker_us=f"{costs.broker_us:.0f}",
             store_us=f"{costs.store_us:.0f}",
             queue_per_s=f"{costs.queue_per_s:,.0f}",
+            small_store_us=f"{costs.small_store_us:.0f}",
+            store_items=f"{costs.store_items:,}",
             store_per_s=f"{1e6 / costs.store_us:,.0f}",
             item_bytes=f"{costs.item_bytes:,.0f}",
             log_bytes=f"{costs.log_bytes:,.0f}",
@@ -104,6 +112,10 @@ def write_scaling(results: Results, path: Path) -> None:
 
 def _us(turns: list[Throughput], part: str) -> float:
     return median(1e6 * turn.busy[part] / turn.events_per_s for turn in turns)
+
+
+def _store_us(turns: list[StoreCost]) -> float:
+    return median(turn.store_us for turn in turns)
 
 
 def _needed(share: float) -> int:

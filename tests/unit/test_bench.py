@@ -74,10 +74,15 @@ def test_what_more_events_need_follows_from_the_costs() -> None:
         LIMIT.name: [Throughput(5_000, 50, busy)],
     }
     results.memory = [Memory(1_000_000, 1_400, {}, {}, 2_000)]
+    results.stores = {
+        "few": [StoreCost(1_000, 2_000, 250, 60)],
+        "many": [StoreCost(1_000_000, 2_000, 250, store_us) for store_us in (70, 90, 300)],
+    }
     costs = costs_of(results)
-    assert (costs.worker_us, costs.broker_us, costs.store_us) == (250, 200, 50)
+    assert (costs.worker_us, costs.broker_us, costs.store_us) == (250, 200, 90)
+    assert (costs.small_store_us, costs.store_items) == (50, 1_000_000)
     # 20,000 events/s keep 5 cores of workers busy, 8.3 with room to catch up.
-    assert for_rates(costs)[5].replace(" ", "") == "|20,000|9|7|6.7|2|"
+    assert for_rates(costs)[5].replace(" ", "") == "|20,000|9|7|6.7|3|"
     assert for_items(costs)[4].replace(" ", "") == "|100,000,000|140.0|9|200.0|"
 
 
