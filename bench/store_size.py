@@ -41,9 +41,8 @@ Progress = Callable[[int], None]
 
 @dataclass(frozen=True)
 class StoreCost:
-    """What an event costs beside so many items."""
+    """What an event costs."""
 
-    items: int
     events_per_s: float
     worker_us: float
     """CPU time, user and system, for one event; as is the next."""
@@ -236,7 +235,6 @@ class _Turn:
         turn = rate_over(self._spans)
         events = sum(last.done - first.done for first, last in self._spans)
         return StoreCost(
-            self._store.number,
             turn.events_per_s,
             turn.cpu_us,
             1e6 * turn.busy["redis"] / turn.events_per_s,

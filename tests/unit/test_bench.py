@@ -75,8 +75,8 @@ def test_what_more_events_need_follows_from_the_costs() -> None:
     }
     results.memory = [Memory(1_000_000, 1_400, {}, {}, 2_000)]
     results.stores = {
-        "few": [StoreCost(1_000, 2_000, 250, 60)],
-        "many": [StoreCost(1_000_000, 2_000, 250, store_us) for store_us in (70, 90, 300)],
+        "few": [StoreCost(2_000, 250, 60)],
+        "many": [StoreCost(2_000, 250, store_us) for store_us in (70, 90, 300)],
     }
     costs = costs_of(results)
     assert (costs.worker_us, costs.broker_us, costs.store_us) == (250, 200, 90)
@@ -124,8 +124,8 @@ def _data(event: LoadEvent) -> dict[str, object]:
 
 def test_stores_are_compared_with_the_smallest_of_their_own_round() -> None:
     costs = {
-        "ten": [StoreCost(10, 1.0, us, 20.0) for us in (80.0, 180.0, 180.0)],
-        "more": [StoreCost(1_000, 1.0, us, 0.0) for us in (100.0, 200.0, 400.0)],
+        "ten": [StoreCost(1.0, us, 20.0) for us in (80.0, 180.0, 180.0)],
+        "more": [StoreCost(1.0, us, 0.0) for us in (100.0, 200.0, 400.0)],
     }
     assert ratios(costs) == {"ten": 1.0, "more": 1.0}
 
