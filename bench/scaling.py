@@ -8,7 +8,7 @@ from string import Template
 
 from bench.contestants import LIMIT, WORKER
 from bench.results import Results
-from bench.store_size import StoreCost
+from bench.store_size import Items
 from bench.tables import table
 from bench.throughput import Throughput
 
@@ -31,10 +31,10 @@ class Costs:
     worker_us: float
     broker_us: float
     store_us: float
-    """CPU time, user and system; of the store, where it is largest."""
+    """CPU time, user and system; the store's beside `store_items`, sources among them all."""
     small_store_us: float
+    """The same, beside few items."""
     store_items: int
-    """In the largest store."""
     queue_per_s: float
     """Events a second through one work queue and its assignments, when nothing else is to do."""
     item_bytes: float
@@ -45,10 +45,11 @@ def costs_of(results: Results) -> Costs:
     """Take the medians of the worker's turns, and what the largest store takes."""
     turns = results.throughput[WORKER.name]
     largest = results.memory[-1]
+    beside_largest = results.stores[Items().title(largest.items)]
     return Costs(
         worker_us=_us(turns, "contestant"),
         broker_us=_us(turns, "rabbitmq"),
-        store_us=max(_store_us(beside) for beside in results.stores.values()),
+        store_us=median(turn.store_us for turn in beside_largest),
         small_store_us=_us(turns, "redis"),
         store_items=largest.items,
         queue_per_s=results.events_per_s(LIMIT.name),
@@ -112,10 +113,6 @@ def write_scaling(results: Results, path: Path) -> None:
 
 def _us(turns: list[Throughput], part: str) -> float:
     return median(1e6 * turn.busy[part] / turn.events_per_s for turn in turns)
-
-
-def _store_us(turns: list[StoreCost]) -> float:
-    return median(turn.store_us for turn in turns)
 
 
 def _needed(share: float) -> int:
