@@ -5,16 +5,25 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-ARGS ?=
 # Processes, each with servers of its own; half of the time they wait for these. JOBS=0: one after
 # the other, in this process.
 JOBS ?= 4
 SPREAD := -n $(JOBS) --dist=worksteal
 # 1: `make test` also measures branch coverage and fails below the threshold in pyproject.toml.
 COVERAGE ?= 0
+# trixie or sid: tests run on the servers of that Debian, unpacked and not installed (see
+# tests/kit/servers/unpack.py). Without ARGS, those tests that are about servers.
+SERVERS ?=
+ifneq ($(SERVERS),)
+ARGS ?= tests/integration tests/contract tests/chaos
+endif
+ARGS ?=
 # How long `make chaos` goes on, and what it draws its faults from: a new seed each time.
 MINUTES ?= 10
 SEED ?=
+# The one run that `make simulate` plays, as a failure named it; recipes find it where make puts
+# what stands on its command line.
+CASE ?=
 
 # Depend on what is to be installed, so that a changed dependency arrives by itself.
 RUNNABLE := $(VENV)/runnable.stamp
@@ -22,9 +31,18 @@ INSTALLED := $(VENV)/installed.stamp
 # Apart: what the worker is measured against wants other versions of libraries than we would get.
 BENCH_VENV := .venv-bench
 MEASURABLE := $(BENCH_VENV)/measurable.stamp
+# What makes the files in requirements/, from which all of these are installed.
+TOOLS_VENV := .venv-tools
+TOOLS := $(TOOLS_VENV)/tools.stamp
+UV := $(TOOLS_VENV)/bin/uv
+LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+  --no-emit-index-url --no-annotate --custom-compile-command 'make lock'
+# Made anew each time: it is about what has come since.
+NEWEST_VENV := .venv-newest
 
 .DEFAULT_GOAL := help
-.PHONY: bench chaos check clean coverage demo help profile servers simulate soak test transcripts
+.PHONY: bench chaos check clean coverage demo help lock newest news profile pythons servers simulate soak \
+  test transcripts unit
 
 help: ## Show these lines
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
@@ -33,7 +51,13 @@ demo: $(RUNNABLE) ## Show the main job: a sample collection goes through a queue
 	@$(BIN)/kmworker demo
 
 test: $(INSTALLED) servers ## Run all tests, servers included (COVERAGE=1 measures them, too)
-ifeq ($(COVERAGE),1)
+ifneq ($(SERVERS),)
+	@programs=$$($(BIN)/python -m tests.kit.servers.unpack $(SERVERS)) && \
+	  KMWORKER_TEST_RABBITMQ_SERVER=$$programs/rabbitmq-server \
+	  KMWORKER_TEST_REDIS_SERVER=$$programs/redis-server \
+	  KMWORKER_TEST_VALKEY_SERVER=$$programs/valkey-server \
+	  $(BIN)/pytest $(SPREAD) $(ARGS)
+else ifeq ($(COVERAGE),1)
 	@$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest $(SPREAD) $(ARGS)
 	@$(BIN)/coverage combine --quiet
@@ -41,6 +65,9 @@ ifeq ($(COVERAGE),1)
 else
 	$(BIN)/pytest $(SPREAD) $(ARGS)
 endif
+
+unit: $(INSTALLED) ## The tests that need no server and play no history; says how long it took
+	$(BIN)/pytest -n 2 --dist=worksteal tests/unit $(ARGS)
 
 chaos: $(INSTALLED) servers ## Faults of every kind on real servers (MINUTES=10, SEED=...)
 	@$(BIN)/python -m tests.chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(ARGS)
@@ -61,42 +88,76 @@ transcripts: $(INSTALLED) servers ## Record what commands print now; look at the
 bench: $(MEASURABLE) servers ## Measure the worker beside its peers; writes docs/performance.md (ARGS=--full)
 	@$(BENCH_VENV)/bin/python -m bench $(ARGS)
 
+.PHONY: trace
+trace: $(INSTALLED) ## Show one event pass the worker's stages: the calls, with file and line
+	@$(BIN)/python -m tests.kit.simulator.trace
+
 profile: $(INSTALLED) servers ## Show where the worker's CPU time goes, step by step
 	@$(BIN)/python -m bench.profiling $(ARGS)
 
 soak: $(INSTALLED) servers ## A million events through one worker: is its memory flat? (minutes)
 	@$(BIN)/python -m bench.soak $(ARGS)
 
-simulate: $(INSTALLED) ## Play every simulated run there is (hours; ARGS="--help" for less)
-	@$(BIN)/python -m tests.simulation $(ARGS)
+simulate: $(INSTALLED) ## Play every simulated run there is (hours; ARGS=--help for less; CASE=...)
+	@$(BIN)/python -m tests.kit.simulator $(if $(CASE),--case "$$CASE") $(ARGS)
+
+lock: $(TOOLS) ## Pin what pyproject.toml asks for (ARGS=--upgrade: the newest of everything)
+	$(LOCK) $(ARGS) --group tools --output-file requirements/tools.txt
+	$(LOCK) $(ARGS) pyproject.toml --extra embedded --group test --group check \
+	  --output-file requirements/dev.txt
+	$(LOCK) $(ARGS) pyproject.toml --extra embedded --group build \
+	  --constraints requirements/dev.txt --output-file requirements/run.txt
+	$(LOCK) $(ARGS) pyproject.toml --extra embedded --group bench --output-file requirements/bench.txt
+
+newest: $(TOOLS) ## Run the unit tests on the newest version of everything, our upper bounds aside
+	@$(UV) venv --quiet --clear --python $(PYTHON) $(NEWEST_VENV)
+	@sed -nE 's/^[^"]*"([a-z-]+)>=[^,;"]*,<[^;"]*(;[^"]*)?"[],]*$$/\1\2/p' pyproject.toml \
+	  > $(NEWEST_VENV)/unbound.txt
+	@$(UV) pip install --quiet --python $(NEWEST_VENV) --override $(NEWEST_VENV)/unbound.txt \
+	  --editable '.[embedded]' --group test
+	@$(UV) pip list --quiet --python $(NEWEST_VENV)
+	$(NEWEST_VENV)/bin/pytest $(SPREAD) $(or $(ARGS),tests/unit)
+
+pythons: $(INSTALLED) ## Run the unit tests on each Python that we run on (ARGS="3.13 3.14")
+	@$(BIN)/python -m tests.kit.pythons $(ARGS)
+
+news: $(TOOLS) ## Show what the changelog will say of changes/ (ARGS=--yes: make it say so)
+	@$(TOOLS_VENV)/bin/towncrier build $(or $(ARGS),--draft)
 
 servers: $(INSTALLED) # Install the servers that the tests need, or say what to install
-	@$(BIN)/python -m tests.servers.install
+	@$(BIN)/python -m tests.kit.servers.install
 
 clean: ## Remove the virtual environment, caches and reports
-	rm -rf $(VENV) $(BENCH_VENV) build dist .coverage .coverage.* .hypothesis .import_linter_cache
-	rm -rf .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(BENCH_VENV) $(TOOLS_VENV) $(NEWEST_VENV) build dist
+	rm -rf .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf "$${XDG_CACHE_HOME:-$$HOME/.cache}/kmworker-test-servers"
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(RUNNABLE): pyproject.toml
+$(RUNNABLE): pyproject.toml requirements/run.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	  || { echo "$(PYTHON) is not Python 3.11 or newer: name one with make PYTHON=..." >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
 	  || { echo "$(PYTHON) lacks the venv module: install the package python3-venv" >&2; exit 1; }
 	@echo "installing the project into $(VENV)"
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
-	@$(BIN)/python -m pip install --quiet --editable '.[embedded]'
+	@$(BIN)/python -m pip install --quiet --requirement requirements/run.txt
+	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
-$(INSTALLED): $(RUNNABLE)
+$(INSTALLED): $(RUNNABLE) requirements/dev.txt
 	@echo "installing its tools"
-	@$(BIN)/python -m pip install --quiet --group test --group check
+	@$(BIN)/python -m pip install --quiet --requirement requirements/dev.txt
 	@touch $@
 
-$(MEASURABLE): $(INSTALLED)
+$(MEASURABLE): $(INSTALLED) requirements/bench.txt
 	@echo "installing what the worker is measured against into $(BENCH_VENV)"
 	@$(PYTHON) -m venv $(BENCH_VENV)
-	@$(BENCH_VENV)/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
-	@$(BENCH_VENV)/bin/python -m pip install --quiet --editable '.[embedded]' --group test --group bench
+	@$(BENCH_VENV)/bin/python -m pip install --quiet --requirement requirements/bench.txt
+	@$(BENCH_VENV)/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(TOOLS): requirements/tools.txt
+	@echo "installing the project's tools into $(TOOLS_VENV)"
+	@$(PYTHON) -m venv $(TOOLS_VENV)
+	@$(TOOLS_VENV)/bin/python -m pip install --quiet --requirement requirements/tools.txt
 	@touch $@

@@ -11,7 +11,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from bench import checking, latency, profiling, soak, starting, store_size, throughput
+from bench import checking, latency, soak, starting, store_size, throughput
 from bench.contestants import CONTESTANTS, ECHO, LIMIT, PEERS, WORKER, Contestant
 from bench.document import write_document
 from bench.plot import write_plot
@@ -35,7 +35,6 @@ SMOKE = Plan(
     store_items=(300, 3_000),
     valkey_items=3_000,
     volume_snapshots=(0, 1_000),
-    profile_events=2_000,
     soak_events=10_000,
     starts=1,
     backlog_share=0.4,
@@ -78,8 +77,6 @@ def _run(servers: Servers, results: Results) -> None:
     _offers(servers, results)
     _alone(servers, results)
     _stores(servers, results)
-    _say("profiling the worker")
-    results.profile = profiling.measure(servers, results.plan.profile_events)
     for sample in (
         soak.measure(servers, results.plan.soak_events) if results.plan.soak_events else ()
     ):

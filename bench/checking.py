@@ -9,8 +9,6 @@ from bench.servers import Servers
 from bench.stage import on_stage, running
 from bench.throughput import PROJECTS
 
-__all__ = ["check"]
-
 BLOCK = 300
 EVENTS = 3 * BLOCK
 
@@ -33,7 +31,7 @@ def check(servers: Servers, contestant: Contestant) -> None:
             raise RuntimeError(f"{contestant.name} recorded {items} items of {EVENTS}")
         verified = subprocess.run(
             [*PYTHON, "kmworker", "verify"],
-            env=os.environ | servers.environment(stage.namespace),
+            env=os.environ | servers.environment(stage.namespace, store="key-operator"),
             capture_output=True,
             text=True,
             check=False,

@@ -6,9 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bench.events import Encode, celery_message, cloud_event
-from kmworker.bus.topology import QUORUM
-
-__all__ = ["CONTESTANTS", "ECHO", "LIMIT", "PEERS", "WORKER", "Contestant"]
+from kmworker.wire.topology import QUORUM
 
 BIN = Path(sys.executable).parent
 PYTHON = (sys.executable, "-m")
@@ -32,8 +30,10 @@ class Contestant:
     """How often to start it; `{}` in the command is which."""
     processes: int = 1
     """Of its own, in all: what a framework starts beside those that work is not counted."""
-    other_queues: tuple[str, ...] = ()
-    """What its framework declares besides, with `{}` for the queue's name."""
+    has_own_rights: bool = True
+    """Whether its framework declares things, so that a worker's account would not do."""
+    has_own_layout: bool = False
+    """Whether it registers the store itself: it may know another layout than this checkout."""
 
     def queue_arguments(self, queue: str) -> dict[str, str]:
         """Return what the queue must be declared with for this contestant to accept it."""
@@ -44,16 +44,20 @@ class Contestant:
             "x-dead-letter-routing-key": f"{queue}.XQ",
         }
 
-    def leaves_behind(self, queue: str) -> list[str]:
-        """Return the queues that are to be deleted after its turn."""
-        return [name.format(queue) for name in self.other_queues]
-
 
 WORKER = Contestant(
-    "kmworker", (*PYTHON, "kmworker", "worker"), "one process, settings as shipped", 40_000
+    "kmworker",
+    (*PYTHON, "kmworker", "worker"),
+    "one process, settings as shipped",
+    40_000,
+    has_own_rights=False,
 )
 LIMIT = Contestant(
-    "the limit", (*PYTHON, "bench.peers.limit"), "kmworker.bus alone, batches of 256", 80_000
+    "the limit",
+    (*PYTHON, "bench.peers.limit"),
+    "kmworker.bus alone, batches of 256",
+    80_000,
+    has_own_rights=False,
 )
 ECHO = replace(LIMIT, environment={"BENCH_ECHO": "1"})
 """The limit, whose every message names the event that it is for: what latency is told by."""
@@ -76,7 +80,6 @@ DRAMATIQ = Contestant(
     {"dramatiq_queue_prefetch": "128"},
     has_dead_letter_queue=True,
     processes=2,
-    other_queues=("{}.DQ", "{}.XQ"),
 )
 CELERY = Contestant(
     "Celery",
@@ -91,8 +94,6 @@ CELERY = Contestant(
     celery_message,
     instances=2,
     processes=2,
-    # Native delayed delivery, which Celery sets up wherever it finds a quorum queue.
-    other_queues=tuple(f"celery_delayed_{level}" for level in range(28)),
 )
 KOMBU = Contestant(
     "kombu",

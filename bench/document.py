@@ -9,8 +9,6 @@ from bench.results import Results
 from bench.store_size import SLICE_S
 from bench.tables import table
 
-__all__ = ["write_document"]
-
 TEMPLATE = Template(Path(__file__).with_name("performance.template.md").read_text())
 PRELIMINARY = """\
 **Preliminary: other programs kept the machine busy during this run** (load average {load:.1f} when
@@ -35,7 +33,6 @@ def write_document(results: Results, path: Path) -> None:
             seconds=f"{plan.seconds:g}",
             latency_per_s=f"{plan.latency_per_s:g}",
             latency_s=f"{plan.latency_s:g}",
-            profile_events=f"{plan.profile_events:,}",
             cores=results.machine.cores,
             checked=EVENTS,
             machine="\n".join(_machine(results)),

@@ -7,21 +7,8 @@ from collections.abc import Callable, Iterator
 from itertools import count, islice
 from zlib import crc32
 
-from kmworker.bus.topology import Topology
-from kmworker.message import Outgoing
-
-__all__ = [
-    "EVENT_SOURCE",
-    "Encode",
-    "LoadEvent",
-    "around",
-    "celery_message",
-    "cloud_event",
-    "collections",
-    "derived",
-    "item_id",
-    "project_id",
-]
+from kmworker.domain.message import Outgoing
+from kmworker.wire.topology import Topology
 
 # Sources come this far ahead of what is derived from them: farther than anyone prefetches, so
 # that nobody meets an event whose source is still being handled.

@@ -5,18 +5,17 @@ from itertools import islice
 
 from bench.events import LoadEvent, cloud_event
 from bench.stage import Stage
-from kmworker.batch import fold, items_to_look_up
-from kmworker.bootstrap import open_store, read_policy
+from kmworker.bootstrap.worker import open_store, read_policy
 from kmworker.clock import SystemClock, rfc3339
-from kmworker.events import Unreadable, parse
-from kmworker.ids import random_id
-from kmworker.message import Original, Outgoing
-from kmworker.plan import Arrival, Fresh
-
-__all__ = ["FILL_BLOCK", "fill"]
+from kmworker.domain.event import Unreadable
+from kmworker.domain.message import Original, Outgoing
+from kmworker.domain.plan import Arrival, Fresh
+from kmworker.domain.planner import items_to_look_up, plan_batch
+from kmworker.wire.events.reading import parse
+from kmworker.wire.ids import random_id
 
 FILL_BLOCK = 400
-PORTION = 3 * FILL_BLOCK
+PAGE_SIZE = 3 * FILL_BLOCK
 
 
 def fill(stage: Stage, events: Iterable[LoadEvent], progress: Callable[[int], None]) -> None:
@@ -25,12 +24,13 @@ def fill(stage: Stage, events: Iterable[LoadEvent], progress: Callable[[int], No
     parts.store.admit()
     policy, clock = read_policy(stage.settings), SystemClock()
     waiting, done = iter(events), 0
-    while portion := list(islice(waiting, PORTION)):
-        arrivals = [_arrival(cloud_event(stage.topology, event)) for event in portion]
-        known = parts.store.look_up(items_to_look_up(arrival.event for arrival in arrivals))
-        fresh = Fresh(rfc3339(clock.now()), random_id, parts.vault.kek_id)
-        parts.store.commit(fold(arrivals, known, policy, fresh).writes)
-        done += len(portion)
+    while page := list(islice(waiting, PAGE_SIZE)):
+        arrivals = [_arrival(cloud_event(stage.topology, event)) for event in page]
+        items = items_to_look_up(arrival.event for arrival in arrivals)
+        known = parts.store.look_up(items).result()
+        fresh = Fresh(rfc3339(clock.now()), random_id, parts.custody.kek_id)
+        parts.store.commit(plan_batch(arrivals, known, policy, fresh).writes).result()
+        done += len(page)
         stage.tick()
         progress(done)
 

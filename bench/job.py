@@ -4,6 +4,8 @@ It is the worker's job with the worker's guarantees, and leaves the same records
 keys, so `kmworker verify` passes over a peer's store. What needs no store is shared: reading the
 event, sealing and wrapping, the assignment's bytes. Two round trips remain. The record that is
 written depends on the source's, and is sealed where the keyring is, so the store cannot make it.
+Each is a script: what is read is the source's record and the record of its key-id, which says of
+which DEK the key-id is.
 
 What the peers are spared: waiting rooms, guards, policy files, counted commits, reports.
 """
@@ -18,14 +20,11 @@ from typing import Any
 import redis
 import redis.asyncio
 
-from kmworker.announcement import announce
-from kmworker.bus.topology import Topology
 from kmworker.clock import rfc3339
-from kmworker.crypto import Keyring, KeyringVault
-from kmworker.events import EVENT_TYPES, Event
-from kmworker.events.wire import Envelope
-from kmworker.message import Outgoing
-from kmworker.model import (
+from kmworker.crypto import Keyring, KeyringCustody
+from kmworker.domain.event import Event
+from kmworker.domain.message import Outgoing
+from kmworker.domain.model import (
     Assignment,
     Cause,
     DataAction,
@@ -40,16 +39,22 @@ from kmworker.model import (
     scope_id_for,
 )
 from kmworker.settings import Settings
+from kmworker.store.layout import layout_in
 from kmworker.store.names import Names
 from kmworker.store.records import RecordCodec
-
-__all__ = ["AsyncJob", "Job", "SourceMissingError"]
+from kmworker.wire.assignments import announce
+from kmworker.wire.events.definition import Envelope
+from kmworker.wire.events.definitions import DEFINITIONS
+from kmworker.wire.topology import Topology
 
 Document = Mapping[str, Any]
 
+FOUND_IN = ("items", "keys")
 KEYS = ("items", "keys", "scopes", "deks", "lineage", "holders", "stats")
 ENCRYPTION = Encryption("aes-xts-plain64", 512)
-SCRIPT = resources.files("bench").joinpath("assign.lua").read_text()
+FIND, ASSIGN = (
+    resources.files("bench").joinpath(name).read_text() for name in ("find.lua", "assign.lua")
+)
 STALE = b"stale"
 RULES = {
     Disposition.CREATE: "blank-volumes-get-a-key",
@@ -76,8 +81,8 @@ class _Work:
 
     def __init__(self, settings: Settings, now: Callable[[], float]) -> None:
         self._names = Names(settings.store.prefix)
-        self._vault = KeyringVault(Keyring.load(settings.keyring.path))
-        self._codec = RecordCodec(self._vault)
+        self._custody = _custody(settings, self._names)
+        self._codec = RecordCodec(self._custody)
         self._source = settings.broker.source
         self._exchange = Topology(settings.broker.namespace).assignments
         self._now = now
@@ -87,25 +92,23 @@ class _Work:
         """Check an event that is JSON already; pydantic raises what is wrong with it."""
         envelope = Envelope.model_validate(document)
         cause = Cause(envelope.id, envelope.source, envelope.type)
-        return EVENT_TYPES[envelope.type].model_validate(document["data"]).to_event(cause)
+        return DEFINITIONS[envelope.type].data.model_validate(document["data"]).to_event(cause)
 
-    def asked(self, event: Event) -> tuple[str, list[str]]:
-        """Return a hash and the fields in it that the decision needs."""
-        refs = [event.item.ref]
-        if event.derived_from is not None:
-            refs.append(event.derived_from.ref)
-        return self._names.of(event.item.project, "items"), refs
+    def asked(self, event: Event) -> tuple[list[str], list[str]]:
+        """Return the keys and arguments of `find.lua` for what the decision needs."""
+        source = "" if event.derived_from is None else event.derived_from.ref
+        return self._names.all_of(event.item.project, *FOUND_IN), [event.item.ref, source]
 
     def decide(self, event: Event, found: list[bytes | None]) -> Step | Held:
         """Return what to write, or the assignment that is there already."""
-        record, *sources = found
+        record, source, source_key = found
         if record is not None:
             return self._stored(event, record)
         if event.derived_from is None:
             return self._create(event)
-        if sources[0] is None:
+        if source is None or source_key is None:
             raise SourceMissingError
-        return self._derive(event, event.derived_from, sources[0])
+        return self._derive(event, event.derived_from, source, source_key)
 
     def message(self, event: Event, step: Step | Held, before: bytes | None) -> Outgoing:
         """Return the announcement of what is stored, whoever stored it."""
@@ -124,21 +127,22 @@ class _Work:
         now = rfc3339(self._now())
         scope_id, dek_id, key_id = scope_id_for(event.item), str(uuid.uuid4()), str(uuid.uuid4())
         scope = ScopeRecord(
-            scope_id, event.item.ref, dek_id, ENCRYPTION, self._vault.kek_id, None, now
+            scope_id, event.item.ref, dek_id, ENCRYPTION, self._custody.kek_id, None, now
         )
-        key = KeyRecord(key_id, scope_id, KeyState.ACTIVE, None, now)
+        key = KeyRecord(key_id, scope_id, dek_id, KeyState.ACTIVE, None, now)
         assignment = _assignment(event, Disposition.CREATE, key_id, scope_id, now)
         return self._step(assignment, key, scope, b"")
 
-    def _derive(self, event: Event, source: Item, record: bytes) -> Step:
-        # Its seal is checked: whoever can write to the store must not choose a volume's key.
+    def _derive(self, event: Event, source: Item, record: bytes, key_record: bytes) -> Step:
+        # Seals are checked: whoever can write to the store must not choose a volume's key.
         theirs, _data = self._codec.read_item(source, record)
-        now = rfc3339(self._now())
         scope_id, key_id, key = str(theirs.scope_id), str(theirs.key_id), None
+        dek_id = self._codec.read_key(source.project, key_id, key_record).dek_id
+        now = rfc3339(self._now())
         disposition = Disposition.REUSE
         if event.item.kind is not Kind.SNAPSHOT:
             disposition = Disposition.CLONE
-            key = KeyRecord(str(uuid.uuid4()), scope_id, KeyState.ACTIVE, key_id, now)
+            key = KeyRecord(str(uuid.uuid4()), scope_id, dek_id, KeyState.ACTIVE, key_id, now)
             key_id = key.key_id
         assignment = _assignment(event, disposition, key_id, scope_id, now)
         return self._step(assignment, key, None, record)
@@ -160,12 +164,21 @@ class _Work:
             str(assignment.key_id),
             b"" if key is None else self._codec.key(project, key),
             b"" if scope is None else self._codec.scope(project, scope),
-            b"" if scope is None else self._vault.mint(project, scope),
+            b"" if scope is None else self._custody.mint(project, scope),
             "" if assignment.source is None else assignment.source.ref,
             source_record,
         ]
         keys = self._names.all_of(project, *KEYS)
         return Step(keys, argv, Held(assignment, key, scope, data))
+
+
+def _custody(settings: Settings, names: Names) -> KeyringCustody:
+    """Open the keyring for the installation whose store this is."""
+    custody = KeyringCustody(Keyring.load(settings.keyring.path))
+    with redis.Redis.from_url(str(settings.store.url), decode_responses=True) as client:
+        fields: Any = client.hgetall(names.top("layout"))
+    custody.enter(layout_in(fields, custody, names.top("layout")).installation)
+    return custody
 
 
 def _assignment(
@@ -193,7 +206,8 @@ class Job:
     def __init__(self, settings: Settings, now: Callable[[], float]) -> None:
         self._client: Any = redis.Redis.from_url(str(settings.store.url))
         self._work = _Work(settings, now)
-        self._script = self._client.register_script(SCRIPT)
+        self._find = self._client.register_script(FIND)
+        self._script = self._client.register_script(ASSIGN)
         self._seen: set[str] = set()
 
     def assign(self, body: bytes) -> Outgoing:
@@ -203,8 +217,7 @@ class Job:
     def assign_document(self, document: Document) -> Outgoing:
         """Do the same for an event that the framework has decoded."""
         event = self._work.read(document)
-        key, refs = self._work.asked(event)
-        step = self._work.decide(event, self._client.hmget(key, refs))
+        step = self._work.decide(event, self._find(*self._work.asked(event)))
         before = None
         if isinstance(step, Step):
             self._register(event.item.project)
@@ -227,14 +240,14 @@ class AsyncJob:
         )
         self._client: Any = redis.asyncio.Redis(connection_pool=pool)
         self._work = _Work(settings, now)
-        self._script: Callable[..., Awaitable[bytes | None]] = self._client.register_script(SCRIPT)
+        self._find: Callable[..., Awaitable[Any]] = self._client.register_script(FIND)
+        self._script: Callable[..., Awaitable[bytes | None]] = self._client.register_script(ASSIGN)
         self._seen: set[str] = set()
 
     async def assign(self, body: bytes) -> Outgoing:
         """Bring one event's item into the store and return the assignment to publish."""
         event = self._work.read(json.loads(body))
-        key, refs = self._work.asked(event)
-        step = self._work.decide(event, await self._client.hmget(key, refs))
+        step = self._work.decide(event, await self._find(*self._work.asked(event)))
         before = None
         if isinstance(step, Step):
             await self._register(event.item.project)

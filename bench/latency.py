@@ -18,11 +18,9 @@ from bench.events import LoadEvent, collections
 from bench.servers import Servers
 from bench.stage import Running, Stage, on_stage, running
 from bench.throughput import PROJECTS
-from kmworker.bus.frames import RawDelivery
-from kmworker.bus.link import Link
+from kmworker.bus.amqp.frames import RawDelivery
+from kmworker.bus.amqp.link import Link
 from kmworker.bus.publisher import Publisher
-
-__all__ = ["Latency", "sweep"]
 
 # Of each kind, before the next: more than anyone has at hand, and all kinds within a few seconds.
 BLOCK = 300
@@ -66,7 +64,7 @@ def sweep(
         # Connections, scripts and caches are there before the first look.
         stage.publish(islice(events, WARM_EVENTS))
         if not run.await_assigned(WARM_EVENTS):
-            raise RuntimeError(f"{contestant.name} handles nothing; see {run.log_path}")
+            raise RuntimeError(f"{contestant.name} handles nothing; see {run.log_path()}")
         lane = _Lane(stage)
         try:
             for rate, seconds in offers:
@@ -83,9 +81,10 @@ class _Lane:
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
-        broker = stage.settings.broker
-        self._out = Publisher(Link(broker, "bench pacer"), broker.confirm_timeout_s)
-        self._in = Link(broker, "bench subscriber", self._on_arrival)
+        producer = stage.settings_of("producer").broker
+        self._out = Publisher(Link(producer, "bench pacer"), producer.confirm_timeout_s)
+        subscriber = stage.settings_of("subscriber").broker
+        self._in = Link(subscriber, "bench subscriber", self._on_arrival)
         self._arrived: deque[tuple[float, RawDelivery]] = deque()
         self._out.open()
         self._in.open()

@@ -11,8 +11,6 @@ from bench.contestants import PEERS, WORKER
 from bench.latency import Latency
 from bench.results import Results
 
-__all__ = ["write_plot"]
-
 SIZE_INCHES = (9.0, 4.2)
 DOTS_PER_INCH = 130
 

@@ -22,12 +22,10 @@ from bench.servers import Servers, private_servers
 from bench.stage import Stage, on_stage
 from bench.tables import table
 from bench.throughput import PROJECTS
-from kmworker.bootstrap import build_worker
-from kmworker.logs import configure_logs
-from kmworker.path import Step
-from kmworker.worker import Worker
-
-__all__ = ["Profile", "measure", "profile_lines"]
+from kmworker.bootstrap.worker import build_worker
+from kmworker.cli.terminal.logs import configure_logs
+from kmworker.worker.loop import Worker
+from kmworker.worker.stages import Milestone
 
 SAMPLE_EVERY_S = 0.001
 LOOK_EVERY_S = 0.2
@@ -35,8 +33,8 @@ LOOK_EVERY_S = 0.2
 # By the innermost frame that belongs to one; what the standard library does is its caller's.
 LAYERS = {
     "AMQP": ("/amqp/", "/kombu/", "/vine/", "/kmworker/bus/"),
-    "Redis client": ("/redis/", "/kmworker/redis_client.py", "/kmworker/store/scripts.py"),
-    "JSON, models": ("/json/", "/pydantic/", "/kmworker/events/"),
+    "Redis client": ("/redis/", "/kmworker/store/client.py", "/kmworker/store/scripts.py"),
+    "JSON, models": ("/json/", "/pydantic/", "/kmworker/wire/"),
     "keys, seals": ("/kmworker/crypto/", "/cryptography/", "/hmac.py"),
     "the rest": ("",),
 }
@@ -63,7 +61,7 @@ class _Watch:
         self._samples: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self._open: list[str] = []
 
-    def on_step(self, step: Step) -> None:
+    def on_milestone(self, step: Milestone) -> None:
         """Charge what has passed to the step that is done."""
         now = time.thread_time()
         # What came before the first delivery is the start, not an event's cost.
@@ -80,7 +78,7 @@ class _Watch:
     def result(self, events: int, user_s: float, system_s: float) -> Profile:
         """Return the averages."""
         profile = Profile(events, user_us=1e6 * user_s / events, system_us=1e6 * system_s / events)
-        for step in Step:
+        for step in Milestone:
             cost_us = 1e6 * self._seconds[step.value] / events
             profile.by_step[step.value] = cost_us
             samples = self._samples[step.value]
@@ -96,7 +94,7 @@ def measure(servers: Servers, events: int) -> Profile:
         stage.publish(collections(events, PROJECTS, stage.namespace))
         configure_logs("warning", "auto")
         watch = _Watch()
-        worker = build_worker(stage.settings, watch.on_step)
+        worker = build_worker(stage.settings, watch.on_milestone)
         signal.signal(signal.SIGPROF, watch.on_sample)
         before = os.times()
         done = Event()

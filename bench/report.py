@@ -3,16 +3,11 @@
 from collections.abc import Callable
 from statistics import median
 
-from bench.contestants import CONTESTANTS, LIMIT, PEERS, WORKER
-from bench.memory import part_lines
-from bench.profiling import profile_lines
+from bench.contestants import CONTESTANTS, PEERS, WORKER
 from bench.results import Results
 from bench.store_size import ratios
 from bench.tables import table
-from bench.targets import targets
 from bench.throughput import Throughput
-
-__all__ = ["SECTIONS", "report_lines"]
 
 
 def throughput(results: Results) -> list[str]:
@@ -33,32 +28,6 @@ def throughput(results: Results) -> list[str]:
     return table(["", "events/s", "range", "÷ the worker's", "CPU µs per event"], rows)
 
 
-def bounds(results: Results) -> list[str]:
-    """What an event takes of each core, beside what the targets would leave for it."""
-    turns = results.throughput[WORKER.name]
-    wall_us = 1e6 / results.events_per_s(WORKER.name)
-    cpu_us = {part: wall_us * _busy(turns, part) for part in ("contestant", "rabbitmq", "redis")}
-    transport_us = results.cpu_us(LIMIT.name)
-    rows = [
-        ("from one event to the next", wall_us),
-        ("of this, the worker runs", cpu_us["contestant"]),
-        ("of which for its transport alone, as in the limit", transport_us),
-        ("the worker waits: for the store, the broker, or a core", wall_us - cpu_us["contestant"]),
-        ("meanwhile RabbitMQ runs", cpu_us["rabbitmq"]),
-        ("and Redis", cpu_us["redis"]),
-        (
-            "from one event to the next, with two worker processes",
-            1e6 / _rate(results.processes[2]),
-        ),
-        ("0.65 of the limit would leave", 1e6 / (0.65 * results.events_per_s(LIMIT.name))),
-        (
-            "7 times the best peer with all of its processes would leave",
-            1e6 / (7 * results.events_per_s(results.best_peer)),
-        ),
-    ]
-    return table(["one event, in a backlog", "µs"], [[what, f"{us:.0f}"] for what, us in rows])
-
-
 def _rate(turns: list[Throughput]) -> float:
     return median(turn.events_per_s for turn in turns)
 
@@ -74,11 +43,6 @@ def latency(results: Results) -> list[str]:
         ]
         for contestant in CONTESTANTS
     ]
-    wanted = [
-        f"{0.7 * min(of(peer.name) for peer in PEERS):.1f}"
-        for of in (results.median_ms, results.p99_ms)
-    ]
-    rows.append(["0.7 of the best peer's", *wanted, ""])
     return table(["", "median ms", "p99 ms", "CPU µs per event"], rows)
 
 
@@ -141,17 +105,6 @@ def stores(results: Results) -> list[str]:
     return table(heads, rows)
 
 
-def store_parts(results: Results) -> list[str]:
-    """What Redis' scripts take in larger stores, by command."""
-    turns_of = results.stores | results.volumes
-    parts = list(next(iter(turns_of.values()))[0].by_part)
-    rows = [
-        [title, *(f"{median(turn.by_part[part] for turn in turns):.1f}" for part in parts)]
-        for title, turns in turns_of.items()
-    ]
-    return table(["in the store", *parts], rows)
-
-
 def memory(results: Results) -> list[str]:
     """What an item takes in Redis, by key."""
     keys = list(results.memory[-1].by_key)
@@ -165,23 +118,10 @@ def memory(results: Results) -> list[str]:
         for it in results.memory
     ]
     head = ["items", "bytes per item", *(f"`{key}`" for key in keys), "in the log"]
-    return table(head, rows)
-
-
-def memory_parts(results: Results) -> list[str]:
-    """Of what an item's bytes are, in the largest store; and what they are in Valkey."""
-    largest = results.memory[-1]
-    needed = largest.text + largest.structures
-    rest = largest.in_all - needed
-    lines = [
-        *part_lines(largest),
-        "",
-        f"Text and structures are {needed:,.0f} bytes; the other {rest:,.0f} are rounding: Redis'",
-        "allocator has pieces of certain sizes only.",
-    ]
+    lines = table(head, rows)
     if valkey := results.valkey:
         each = f"{valkey.in_all:,.0f} bytes for each of {valkey.items:,} such items"
-        lines.append(f"Valkey {valkey.version} takes {each}.")
+        lines += ["", f"Valkey {valkey.version} takes {each}."]
     return lines
 
 
@@ -205,25 +145,15 @@ def starts(results: Results) -> list[str]:
     ]
 
 
-def profile(results: Results) -> list[str]:
-    """Where the worker's CPU time goes."""
-    return profile_lines(results.profile)
-
-
 SECTIONS: dict[str, Callable[[Results], list[str]]] = {
-    "What was to be reached": targets,
     "Throughput": throughput,
-    "What bounds the worker": bounds,
     "Latency": latency,
     "Offered load": offered,
     "One process and two": processes,
     "Larger stores": stores,
-    "Redis' scripts in larger stores": store_parts,
     "Memory in Redis": memory,
-    "What an item's bytes are": memory_parts,
     "Memory of the worker": soak,
     "Start": starts,
-    "Where the worker's time goes": profile,
 }
 
 

@@ -12,16 +12,12 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from bench.contestants import LIMIT, PEERS, WORKER
 from bench.latency import Latency
 from bench.memory import InValkey, Memory
-from bench.profiling import Profile
 from bench.servers import Servers
 from bench.soak import Sample
 from bench.store_size import StoreCost
 from bench.throughput import Throughput
-
-__all__ = ["Machine", "Plan", "Results", "look_at_machine"]
 
 LIBRARIES = (
     "kmworker", "amqp", "kombu", "redis", "hiredis", "pydantic", "cryptography",
@@ -48,7 +44,6 @@ class Plan:
     """Of each store in each round."""
     valkey_items: int = 100_000
     volume_snapshots: tuple[int, ...] = (0, 100_000)
-    profile_events: int = 20_000
     soak_events: int = 0
     starts: int = 5
     backlog_share: float = 1.0
@@ -87,7 +82,6 @@ class Results:
     memory: list[Memory] = field(default_factory=list)
     valkey: InValkey | None = None
     starts_s: list[float] = field(default_factory=list)
-    profile: Profile = field(default_factory=Profile)
     soak: list[Sample] = field(default_factory=list)
 
     def events_per_s(self, name: str) -> float:
@@ -105,27 +99,6 @@ class Results:
     def p99_ms(self, name: str) -> float:
         """Return the median over the rounds, of 99th percentiles."""
         return median(turn.p99_ms for turn in self.latency[name])
-
-    @property
-    def best_peer(self) -> str:
-        """The peer that handles most events in a second."""
-        return max((peer.name for peer in PEERS), key=self.events_per_s)
-
-    @property
-    def over_best_peer(self) -> float:
-        """How many times the best peer's throughput the worker's is."""
-        return self.events_per_s(WORKER.name) / self.events_per_s(self.best_peer)
-
-    @property
-    def over_best_process(self) -> float:
-        """How many times what one process of the best peer handles the worker handles."""
-        best = max(self.events_per_s(peer.name) / peer.processes for peer in PEERS)
-        return self.events_per_s(WORKER.name) / best
-
-    @property
-    def of_limit(self) -> float:
-        """What part of the limit's throughput the worker's is."""
-        return self.events_per_s(WORKER.name) / self.events_per_s(LIMIT.name)
 
     @property
     def is_preliminary(self) -> bool:

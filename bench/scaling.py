@@ -12,8 +12,6 @@ from bench.store_size import Items
 from bench.tables import table
 from bench.throughput import Throughput
 
-__all__ = ["Costs", "costs_of", "for_items", "for_rates", "write_scaling"]
-
 TEMPLATE = Template(Path(__file__).with_name("scaling.template.md").read_text())
 RATES_PER_S = (100, 1_000, 5_000, 20_000, 100_000)
 ITEMS = (10**6, 10**7, 10**8, 10**9)

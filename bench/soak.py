@@ -18,11 +18,9 @@ from bench.processes import cpu_s, pids_below, resident_mb
 from bench.servers import Servers, private_servers
 from bench.stage import Stage, on_stage, running
 
-__all__ = ["Sample", "measure"]
-
-PORTION = 500
+PAGE_SIZE = 500
 # As much as is published ahead of the worker: enough that it never waits.
-BACKLOG_MOST = 10_000
+MAX_BACKLOG = 10_000
 SAMPLES = 10
 PROJECTS = 100
 POLL_S = 0.02
@@ -60,9 +58,9 @@ def measure(servers: Servers, wanted: int) -> Iterator[Sample]:
 
 
 def _publish_some(stage: Stage, events: Iterator[LoadEvent], ahead: int) -> None:
-    portion = list(islice(events, PORTION)) if ahead < BACKLOG_MOST else []
-    if portion:
-        stage.publish(portion)
+    page = list(islice(events, PAGE_SIZE)) if ahead < MAX_BACKLOG else []
+    if page:
+        stage.publish(page)
     else:
         time.sleep(POLL_S)
 

@@ -13,29 +13,28 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from typing import Any, TypeVar
 
 from bench.contestants import Contestant
 from bench.events import LoadEvent
 from bench.processes import MachineTime, cpu_s, machine_time, pids_below
 from bench.servers import Servers
-from kmworker.bootstrap import open_store
-from kmworker.bus.link import Link
+from kmworker.bootstrap.worker import open_store
+from kmworker.bus.amqp.link import Link
 from kmworker.bus.publisher import Publisher
-from kmworker.bus.topology import QUORUM, Topology
 from kmworker.settings import Settings
-from tests.servers import process
-
-__all__ = ["Moment", "Running", "Stage", "on_stage", "rotated", "running"]
+from kmworker.wire.topology import QUORUM, Topology
+from tests.kit.servers import ADMIN, process
 
 T = TypeVar("T")
 
-PORTION = 500
+PAGE_SIZE = 500
 POLL_S = 0.02
 PATIENCE_S = 60.0
 STOP_S = 30.0
 CONFIRM_S = 120.0
-HEARD_MOST = 1_000
+MAX_HEARD = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,38 +57,61 @@ class Stage:
         self.namespace = f"bench{secrets.token_hex(3)}"
         self.topology = Topology(self.namespace)
         self.settings: Settings = servers.settings(self.namespace)
-        self.heard = f"{self.namespace}.heard"
+        self.heard = f"{self.namespace}.sub.heard"
         self.published = 0
-        self._link = Link(self.settings.broker, "bench")
+        self._link = Link(self.settings_of(ADMIN).broker, "bench")
+        self._subscriber = Link(self.settings_of("subscriber").broker, "bench subscriber")
         self._channel: Any = None
-        self._publisher = Publisher(Link(self.settings.broker, "bench load"), CONFIRM_S)
+        producer = Link(self.settings_of("producer").broker, "bench load")
+        self._publisher = Publisher(producer, CONFIRM_S)
 
     def open(self, *, keep_store: bool = False) -> None:
         """Declare what the contestant and its subscriber need, in an empty store or as it is."""
         if not keep_store:
             self.servers.client().flushall()
-        # An installation's store knows its keyring, whoever works on it.
-        open_store(self.settings, "bench").store.admit()
+        if not self.contestant.has_own_layout:
+            # An installation's store knows its keyring, whoever works on it.
+            open_store(self.settings, "bench").store.admit()
         self._link.open()
-        self._channel = channel = self._link.connection.channel()
-        topology, work = self.topology, self.topology.work
-        for exchange in (topology.events, topology.assignments):
-            channel.exchange_declare(exchange, "topic", durable=True, auto_delete=False)
-        arguments = {work: self.contestant.queue_arguments(work), self.heard: dict(QUORUM)}
-        for queue, wanted in arguments.items():
-            channel.queue_declare(queue, durable=True, auto_delete=False, arguments=wanted)
-        channel.queue_bind(work, topology.events, "#")
-        channel.queue_bind(self.heard, topology.assignments, "#")
+        self._channel = self._link.connection.channel()
+        self._declare_work()
+        self._subscribe(dict(QUORUM))
+
+    def settings_of(self, role: str) -> Settings:
+        """Return the settings of whoever has this account of the broker's."""
+        return self.servers.settings(self.namespace, broker=role)
+
+    def environment(self) -> dict[str, str]:
+        """Return the contestant's variables; the worker and the limit have a worker's accounts."""
+        if self.contestant.has_own_rights:
+            return self.servers.peers_environment(self.namespace)
+        return self.servers.environment(self.namespace)
+
+    def _declare_work(self) -> None:
+        """Declare the work queue as the contestant wants it; all other names are as shipped."""
+        work, wanted = self.topology.work, self.contestant.queue_arguments(self.topology.work)
+        if wanted != QUORUM:
+            self._channel.queue_delete(work)
+            self._channel.queue_declare(work, durable=True, auto_delete=False, arguments=wanted)
+            self._channel.queue_bind(work, self.topology.events, "#")
+
+    def _subscribe(self, arguments: dict[str, Any]) -> None:
+        """Have the subscriber declare and bind its queue."""
+        self._subscriber.open()
+        channel = self._subscriber.connection.channel()
+        channel.queue_declare(self.heard, durable=True, auto_delete=False, arguments=arguments)
+        channel.queue_bind(self.heard, self.topology.assignments, "key-assigned.#")
+        self._subscriber.close()
 
     def publish(self, events: Iterable[LoadEvent]) -> None:
         """Publish events, confirmed."""
         self._publisher.open()
         waiting = iter(events)
-        while portion := list(islice(waiting, PORTION)):
+        while page := list(islice(waiting, PAGE_SIZE)):
             encode = self.contestant.encode
-            routed = self._publisher.publish([encode(self.topology, event) for event in portion])
+            routed = self._publisher.publish([encode(self.topology, event) for event in page])
             assert all(routed), "an event found no queue"
-            self.published += len(portion)
+            self.published += len(page)
             # Heartbeats that nobody reads are taken for none.
         self._link.drain(0)
         self._link.tick()
@@ -103,9 +125,7 @@ class Stage:
     def hear_little(self) -> None:
         """Let the subscriber's queue keep the latest only: assignments are routed, none pile up."""
         self._channel.queue_delete(self.heard)
-        limits = QUORUM | {"x-max-length": HEARD_MOST}
-        self._channel.queue_declare(self.heard, durable=True, auto_delete=False, arguments=limits)
-        self._channel.queue_bind(self.heard, self.topology.assignments, "#")
+        self._subscribe(QUORUM | {"x-max-length": MAX_HEARD})
 
     def assigned(self) -> int:
         """Return how many assignments the broker holds."""
@@ -119,15 +139,9 @@ class Stage:
 
     def close(self) -> None:
         """Delete everything, what frameworks declared beside it included."""
-        topology, work = self.topology, self.topology.work
-        for queue in (work, self.heard, topology.dead, topology.anchor):
-            self._channel.queue_delete(queue)
-        for queue in self.contestant.leaves_behind(work):
-            self._channel.queue_delete(queue)
-        for exchange in (topology.events, topology.assignments, topology.dead, topology.anchor):
-            self._channel.exchange_delete(exchange)
         self._publisher.close()
         self._link.close()
+        self.servers.broker.forget(self.namespace)
 
 
 class Running:
@@ -135,17 +149,19 @@ class Running:
 
     def __init__(self, stage: Stage, number: int = 1) -> None:
         self.stage = stage
-        self._processes = [
-            self._spawn(index) for index in range(number * stage.contestant.instances)
-        ]
+        contestant = stage.contestant
+        # Once for all: a peer's account gets another password each time.
+        self._environment = os.environ | stage.environment()
+        self._environment |= {"BENCH_QUEUE": stage.topology.work, **contestant.environment}
+        self._processes = [self._spawn(index) for index in range(number * contestant.instances)]
 
     def _spawn(self, index: int) -> "subprocess.Popen[bytes]":
-        stage, contestant = self.stage, self.stage.contestant
-        environment = os.environ | stage.servers.environment(stage.namespace)
-        environment |= {"BENCH_QUEUE": stage.topology.work, **contestant.environment}
-        self.log_path = stage.servers.folder / f"{stage.namespace}-{index}.log"
-        command = [part.replace("{}", str(index)) for part in contestant.command]
-        return process.spawn(command, environment=environment, log_path=self.log_path)
+        command = [part.replace("{}", str(index)) for part in self.stage.contestant.command]
+        return process.spawn(command, environment=self._environment, log_path=self.log_path(index))
+
+    def log_path(self, index: int = 0) -> Path:
+        """Return where one of the processes logs, by default the first."""
+        return self.stage.servers.folder / f"{self.stage.namespace}-{index}.log"
 
     @property
     def pid(self) -> int:
@@ -166,11 +182,10 @@ class Running:
 
     def check(self) -> None:
         """Stop the measurement if a process has ended."""
-        for started in self._processes:
+        for index, started in enumerate(self._processes):
             if started.poll() is not None:
-                raise RuntimeError(
-                    f"{self.stage.contestant.name} has ended:\n{self.log_path.read_text()[-4000:]}"
-                )
+                log = self.log_path(index).read_text()
+                raise RuntimeError(f"{self.stage.contestant.name} has ended:\n{log[-4000:]}")
 
     def await_assigned(self, number: int, within_s: float = PATIENCE_S) -> bool:
         """Wait until so many assignments are there; say whether they are."""

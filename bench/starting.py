@@ -7,8 +7,6 @@ from bench.events import collections
 from bench.servers import Servers
 from bench.stage import Running, on_stage
 
-__all__ = ["measure"]
-
 POLL_S = 0.002
 
 

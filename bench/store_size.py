@@ -9,7 +9,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from tempfile import mkdtemp
@@ -21,19 +21,13 @@ from bench.filling import FILL_BLOCK, fill
 from bench.memory import InValkey, Memory, memory_of, on_valkey, used
 from bench.servers import STORE_OPTIONS, Servers
 from bench.stage import Moment, Running, Stage, on_stage, rotated
-from bench.store_profile import Clock, by_part, clock
 from bench.throughput import PROJECTS, rate_over, warm
-from tests.servers import redis_store
-
-__all__ = [
-    "SLICE_S", "Items", "SizedStore", "Snapshots", "StoreCost", "in_valkey", "one_round", "ratios",
-    "sized_stores",
-]  # fmt: skip
+from tests.kit.servers import redis_store
 
 FILLED = "there"
 VOLUME = "large"
 # A turn leaves its items in the store: up to this size it is filled again before the next.
-REFILLED_MOST = 100_000
+MAX_REFILLED = 100_000
 SLICE_S = 0.25
 SETTLED_S = 0.05
 Progress = Callable[[int], None]
@@ -47,8 +41,6 @@ class StoreCost:
     worker_us: float
     """CPU time, user and system, for one event; as is the next."""
     store_us: float
-    by_part: dict[str, float] = field(default_factory=dict)
-    """What scripts take of Redis' time, by its own clock; in microseconds."""
 
     @property
     def together_us(self) -> float:
@@ -137,7 +129,7 @@ class SizedStore:
 
     def refill(self) -> None:
         """Fill it again, if what turns have left in it would count."""
-        if self.number <= REFILLED_MOST:
+        if self.number <= MAX_REFILLED:
             with on_stage(self.servers, self.worker) as stage:
                 self._fill(stage)
 
@@ -209,11 +201,10 @@ class _Turn:
         self._store = store
         self._run = run
         self._spans: list[tuple[Moment, Moment]] = []
-        self._clocks: list[tuple[Clock, Clock]] = []
 
     def slice(self) -> None:
         """Let its worker run for a moment."""
-        clock_before, first = clock(self._store.servers), self._run.moment()
+        first = self._run.moment()
         self._run.go_on()
         began = time.monotonic()
         time.sleep(SLICE_S)
@@ -222,7 +213,6 @@ class _Turn:
         # Until what the worker has sent is stored and counted.
         time.sleep(SETTLED_S)
         self._spans.append((first, replace(self._run.moment(), at_s=first.at_s + seconds)))
-        self._clocks.append((clock_before, clock(self._store.servers)))
 
     @property
     def has_handled_all(self) -> bool:
@@ -233,13 +223,8 @@ class _Turn:
     def cost(self) -> StoreCost:
         """Return what an event has cost."""
         turn = rate_over(self._spans)
-        events = sum(last.done - first.done for first, last in self._spans)
-        return StoreCost(
-            turn.events_per_s,
-            turn.cpu_us,
-            1e6 * turn.busy["redis"] / turn.events_per_s,
-            by_part(self._clocks, events),
-        )
+        store_us = 1e6 * turn.busy["redis"] / turn.events_per_s
+        return StoreCost(turn.events_per_s, turn.cpu_us, store_us)
 
 
 def ratios(costs: Mapping[str, Sequence[StoreCost]]) -> dict[str, float]:

@@ -2,8 +2,6 @@
 
 from collections.abc import Sequence
 
-__all__ = ["table"]
-
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """Return the lines of a table; all columns but the first are numbers, to the right."""

@@ -10,8 +10,6 @@ from bench.events import collections
 from bench.servers import Servers
 from bench.stage import Moment, Running, Stage, on_stage, running
 
-__all__ = ["Throughput", "measure", "rate_over", "warm"]
-
 PROJECTS = 10
 """Tenants whose events these are."""
 WARM_S = 1.0
@@ -58,7 +56,7 @@ def warm(stage: Stage, number: int = 1) -> Iterator[Running]:
     """Run a contestant that has a backlog, from a second after its first assignment."""
     with running(stage, number) as run:
         if not run.await_assigned(1):
-            raise RuntimeError(f"{stage.contestant.name} handles nothing; see {run.log_path}")
+            raise RuntimeError(f"{stage.contestant.name} handles nothing; see {run.log_path()}")
         time.sleep(WARM_S)
         yield run
 

@@ -2,10 +2,15 @@
 
 import math
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Final, Protocol
 
-__all__ = ["Clock", "Every", "SystemClock", "rfc3339"]
+__all__ = ["Clock", "Every", "StoreClock", "SystemClock", "rfc3339"]
+
+
+# Seconds, for an answer that says what time it is.
+SLOW_S: Final = 1.0
 
 
 class Clock(Protocol):
@@ -40,6 +45,45 @@ class SystemClock:
         time.sleep(seconds)
 
 
+class StoreClock:
+    """The store's time of day, kept going by this machine's monotonic clock.
+
+    Deadlines are set by one worker and met by another, so they go by a clock that all share.
+    Before the first `agree` it is this machine's own. Its error is at most half the time that
+    the answer took, and what two clocks drift apart until the next one.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._offset_s: float | None = None
+
+    def now(self) -> float:
+        """Return Unix seconds, as the store has them."""
+        if self._offset_s is None:
+            return self._clock.now()
+        return self._clock.monotonic() + self._offset_s
+
+    def monotonic(self) -> float:
+        """Return seconds that never go back, for durations."""
+        return self._clock.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        """Let time pass; a signal handler may end it early."""
+        self._clock.sleep(seconds)
+
+    def agree(self, ask: Callable[[], float]) -> float:
+        """Go by the store's time from now on; return how far this machine's is ahead of it.
+
+        An answer that took long says little: only the first is taken then.
+        """
+        before = self._clock.monotonic()
+        theirs = ask()
+        after = self._clock.monotonic()
+        if self._offset_s is None or after - before < SLOW_S:
+            self._offset_s = theirs - (before + after) / 2
+        return self._clock.now() - self.now()
+
+
 class Every:
     """Says when something is to be done again: at once, and then at times of its own.
 
@@ -58,7 +102,7 @@ class Every:
         self._due_at = -math.inf
 
     def is_due(self) -> bool:
-        """Say whether it is time; the next time is a later one then."""
+        """Return whether it is time; the next time is a later one then."""
         now = self._clock.monotonic()
         if now < self._due_at:
             return False

@@ -4,27 +4,35 @@
 
     KMWorkerError
     ├── TransientError        wait and try again: the event stays with the broker
-    │   ├── BrokerUnavailable     no connection, no confirm in time, a nack
+    │   ├── BrokerUnavailable     no connection, no confirm in time
+    │   │   └── PublishRefused        it ended the connection over what was published
     │   ├── StoreUnavailable      no connection, read-only, out of memory or disk
-    │   ├── UnknownKek            a record is under a KEK this keyring lacks
-    │   └── WaitingRoomFull       no room for another event without its source
+    │   └── UnknownKek            a record is under a KEK this keyring lacks
     ├── PermanentError        dead-letter: no retry can help
+    ├── ScriptFailed          a fault of ours: tried again, at last dead-lettered
+    ├── Unsendable            what stands beside a message cannot be written
+    ├── NotCounted            this user may not look at a queue
     └── SetupError            refuse to run: a person must change something first
 """
 
 from enum import StrEnum
+from traceback import walk_tb
 
 __all__ = [
     "BrokerUnavailable",
     "KMWorkerError",
+    "NotCounted",
     "NotFound",
     "PermanentError",
+    "PublishRefused",
     "Reason",
+    "ScriptFailed",
     "SetupError",
     "StoreUnavailable",
     "TransientError",
     "UnknownKek",
-    "WaitingRoomFull",
+    "Unsendable",
+    "told",
 ]
 
 
@@ -35,7 +43,9 @@ class Reason(StrEnum):
     UNSUPPORTED_TYPE = "unsupported-type"
     CONFLICT = "conflict"
     SOURCE_MISSING = "source-missing"
+    NO_ROOM = "no-room"
     SOURCE_UNUSABLE = "source-unusable"
+    NOT_ALLOWED = "not-allowed"
     POLICY_DENIED = "policy-denied"
     INTEGRITY = "integrity"
     INTERNAL = "internal"
@@ -53,6 +63,14 @@ class BrokerUnavailable(TransientError):
     """The broker cannot be reached, or did not confirm in time."""
 
 
+class PublishRefused(BrokerUnavailable):
+    """The broker ended the connection or channel over what was published on it.
+
+    Once is an outage like any other: an internal error may pass. The same again is a fault of
+    ours, which no waiting repairs.
+    """
+
+
 class StoreUnavailable(TransientError):
     """The store cannot be reached, or refuses to write."""
 
@@ -60,12 +78,20 @@ class StoreUnavailable(TransientError):
 class UnknownKek(TransientError):
     """A record is under a KEK that this keyring does not hold.
 
-    Never a dead letter: the record is most likely good and the keyring old.
+    Never a dead letter: the record is most likely good and the keyring old. One under a KEK that
+    the store's keyring lacks, too, is forged (`kmworker.store.records`).
+
+    Attributes:
+        kek_id: which KEK that is.
     """
 
+    def __init__(self, message: str, kek_id: str = "") -> None:
+        super().__init__(message)
+        self.kek_id = kek_id
 
-class WaitingRoomFull(TransientError):
-    """A project has ``waiting.max`` events without a source; taking more is unsafe."""
+
+class NotCounted(KMWorkerError):
+    """The broker tells this user nothing of its queues; all else works."""
 
 
 class PermanentError(KMWorkerError):
@@ -80,6 +106,14 @@ class PermanentError(KMWorkerError):
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
         self.detail = detail
+
+
+class ScriptFailed(KMWorkerError):
+    """One of our scripts ended with a fault in the store, as any other code of ours may."""
+
+
+class Unsendable(KMWorkerError):
+    """A message's properties do not fit what this broker takes; nothing was sent."""
 
 
 class SetupError(KMWorkerError):
@@ -104,3 +138,23 @@ class NotFound(KMWorkerError):
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
         self.hint = hint
+
+
+def told(error: Exception) -> str:
+    """Return what may be logged of an error: its text, if it is ours, or else where it was raised.
+
+    Another's text may quote what it was about: an event, a record, key material.
+    """
+    if isinstance(error, PermanentError):
+        return error.detail
+    if isinstance(error, KMWorkerError):
+        return str(error)
+    places = [
+        (frame.f_code.co_filename, line, frame.f_code.co_qualname)
+        for frame, line in walk_tb(error.__traceback__)
+    ]
+    ours = [place for place in places if "/kmworker/" in place[0]]
+    # The last of ours, and what it called.
+    raised = dict.fromkeys((*ours[-1:], *places[-1:]))
+    said = (f"{'/'.join(file.split('/')[-2:])}:{line} in {name}" for file, line, name in raised)
+    return f"{type(error).__name__} at {', '.join(said)}"

@@ -4,30 +4,29 @@ Each port promises effects, so that every implementation can be held to the same
 words by the same tests.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from enum import Enum
-from typing import Protocol
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
 
+from kmworker.domain.message import Confirm, Delivery, Original, Outgoing
+from kmworker.domain.model import Item, Place, ScopeRecord, State
+from kmworker.domain.plan import Committed, Entry, Write
+from kmworker.domain.values import value
 from kmworker.errors import Reason
-from kmworker.message import Delivery, Original, Outgoing
-from kmworker.model import Assignment, Item, Place, ScopeRecord, State
-from kmworker.plan import Entry, Write
-from kmworker.tally import QueueCounts, Report
-from kmworker.values import value
 
 __all__ = [
+    "Answered",
     "Bus",
-    "Commits",
-    "Committed",
-    "Confirms",
+    "Custody",
+    "Due",
     "Keep",
-    "Known",
-    "Outcome",
+    "Pending",
+    "QueueCounts",
+    "Report",
     "Reports",
     "Store",
     "Swept",
     "Taken",
-    "Vault",
 ]
 
 
@@ -35,26 +34,67 @@ Keep = Callable[[Callable[[list[bytes]], bytes]], None]
 """`Bus.anchor`."""
 
 
-class Confirms(Protocol):
-    """The confirms of what was sent, some of which may be still to come."""
+@dataclass(frozen=True, slots=True)
+class QueueCounts:
+    """Messages ready in the work and dead queues, and the work queue's consumers."""
 
-    def have_come(self) -> bool:
-        """Say whether calling this waits for nothing; a loss, or being late, is an end, too."""
+    work: int
+    dead: int
+    consumers: int
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What has happened since the last report."""
+
+    worker_id: str
+    seen_at: float
+    """Unix seconds."""
+    fields: Mapping[str, str | int | float]
+    """Of the worker's hash; none if it stays as it is."""
+    feed: list[dict[str, str]]
+    minute: Mapping[str, str | int | float] | None
+    """Once a minute: that minute's numbers."""
+    queues: QueueCounts | None
+
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Pending(Protocol[T_co]):
+    """An answer that is still to come: what was begun is sent, and nobody waits for it yet."""
+
+    def done(self) -> bool:
+        """Return whether `result` waits for nothing; a loss, or being late, is an end, too."""
         ...
 
-    def __call__(self) -> list[bool]:
-        """Wait for all of them; say of each message whether any queue was bound for it.
-
-        Returning means that the broker has every routed message on disk.
-        """
+    def result(self) -> T_co:
+        """Wait for the answer. To be taken once."""
         ...
+
+
+@value
+class Answered(Generic[T]):
+    """A `Pending` that nothing is to be waited for."""
+
+    answer: T
+
+    def done(self) -> bool:
+        """Return that it is."""
+        return True
+
+    def result(self) -> T:
+        """Return the answer."""
+        return self.answer
 
 
 class Bus(Protocol):
     """A broker with acknowledgements and publisher confirms.
 
     Every method raises `BrokerUnavailable` when the connection is lost or a confirm
-    does not come in time; after that only `open` and `close` may be called.
+    does not come in time; after that only `open` and `close` may be called. It is
+    `PublishRefused` where the broker ended it over what was published.
     """
 
     generation: int
@@ -72,20 +112,43 @@ class Bus(Protocol):
         """
         ...
 
-    def send(self, messages: Sequence[Outgoing]) -> Confirms:
-        """Publish all without waiting.
+    def send(self, messages: Sequence[Outgoing]) -> Pending[list[Confirm]]:
+        """Publish all without waiting; the answer is what the broker says of each message.
 
         Others may be sent meanwhile. What was sent before a loss raises when it is waited
         for, also after another `open`.
+
+        Raises:
+            Unsendable: one of them cannot be written; none was sent.
+        """
+        ...
+
+    def renew(self) -> None:
+        """Publish on a new channel from now on, unless confirms are still to come.
+
+        A broker may go on refusing on a channel what had no room once: RabbitMQ's does not hear of
+        it when the policy is lifted that limited a queue.
         """
         ...
 
     def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
-        """Settle these; those of an older generation are passed over."""
+        """Settle these; those of an older generation are skipped."""
+        ...
+
+    def put_aside(self, deliveries: Sequence[Delivery]) -> None:
+        """Keep these unacknowledged for as long as it takes, and let nothing wait for them.
+
+        Those of an older generation are skipped. Only so few that what else may be at hand
+        is many more.
+        """
         ...
 
     def counts(self) -> QueueCounts:
-        """Look at the queues."""
+        """Look at the queues.
+
+        Raises:
+            NotCounted: this user may not.
+        """
         ...
 
     def anchor(self, choose: Callable[[list[bytes]], bytes]) -> None:
@@ -105,31 +168,6 @@ class Bus(Protocol):
         ...
 
 
-class Outcome(Enum):
-    """What became of a write."""
-
-    WRITTEN = "written"
-    EXISTS = "exists"
-    """The item was assigned before; the stored record is returned."""
-    STALE = "stale"
-    """What the decision rested on has changed: look up and plan again."""
-    ORPHAN = "orphan"
-    """The item's scope is there without the item."""
-    PARKED = "parked"
-    FULL = "full"
-    """`waiting.max` events wait in this project."""
-
-
-@value
-class Committed:
-    """The result of a write: for an assigned item, what is stored, whoever wrote it."""
-
-    outcome: Outcome
-    assignment: Assignment | None = None
-    data: bytes = b""
-    has_waiting: bool = False
-
-
 @value
 class Taken:
     """A waiting event, or what is wrong with it."""
@@ -137,7 +175,16 @@ class Taken:
     entry: Entry
     original: Original
     problem: str = ""
-    """Why its record cannot be trusted; then ``original`` is the record itself."""
+    """Why its record cannot be trusted; then ``original`` is the record itself, or its digest."""
+
+
+@value
+class Due:
+    """A project in whose waiting room there is something to do."""
+
+    project: str
+    since: float
+    """Its place in the index, which changes with whatever is to be done there from now on."""
 
 
 @value
@@ -150,12 +197,6 @@ class Swept:
     """Sources that are there, while events still wait for them."""
     after: str
     """Where to go on; empty at the end."""
-
-
-Known = Callable[[], dict[Item, State]]
-"""Waits for what the store knows of the items that were asked for."""
-Commits = Callable[[], list[Committed]]
-"""Waits for what became of what was written."""
 
 
 class Store(Protocol):
@@ -172,9 +213,13 @@ class Store(Protocol):
         Returns the CloudEvents source that its announcements carry.
 
         Raises:
-            SetupError: it is not durable, its records belong to another keyring, or it
-                counts fewer commits than this worker remembers.
+            SetupError: it is not durable, its records belong to another keyring or are of
+                another layout, or it counts fewer commits than this worker remembers.
         """
+        ...
+
+    def layout_is_newer(self) -> bool:
+        """Return whether a later release has changed the layout of what was admitted."""
         ...
 
     def commits(self) -> int:
@@ -185,23 +230,19 @@ class Store(Protocol):
         """Compare the store with a number of commits that was kept elsewhere.
 
         Raises:
-            SetupError: it counts fewer: it went back in time.
+            SetupError: it counts fewer: it was rolled back.
         """
         ...
 
-    def look_up(self, items: Iterable[Item]) -> dict[Item, State]:
-        """Return what is known of each item."""
-        ...
+    def look_up(self, items: Iterable[Item]) -> Pending[dict[Item, State]]:
+        """Ask what is known of each item.
 
-    def ask(self, items: Iterable[Item]) -> Known:
-        """Begin `look_up` without waiting; calling what is returned is the rest of it.
-
-        Whatever was asked or written before this is done before it, answers are taken in any
-        order, and errors may come at either end.
+        Here and in `commit`: whatever was asked or written before this is done before it, answers
+        are taken in any order, and errors may come at either end.
         """
         ...
 
-    def commit(self, writes: Sequence[Write]) -> list[Committed]:
+    def commit(self, writes: Sequence[Write]) -> Pending[list[Committed]]:
         """Write all that can be written; a result for each, in order.
 
         An item gets a record if and only if it has none. Asking again is safe.
@@ -209,10 +250,6 @@ class Store(Protocol):
         Raises:
             SetupError: the store has forgotten earlier commits; these must not be announced.
         """
-        ...
-
-    def write(self, writes: Sequence[Write]) -> Commits:
-        """Begin `commit`, as `ask` does `look_up`."""
         ...
 
     def take(self, sources: Sequence[Item], limit: int) -> list[list[Taken] | Exception]:
@@ -235,20 +272,43 @@ class Store(Protocol):
         """Find due and orphaned entries, marking as expired what is due and sourceless."""
         ...
 
+    def due(self, limit: int) -> list[Due]:
+        """Return projects with something to do in their waiting rooms, the longest due first.
+
+        Whatever was parked or given to `mark_due` before is found, and what has come to
+        nothing is found once more.
+        """
+        ...
+
+    def look_again(self, looked_at: Sequence[tuple[Due, float | None]]) -> None:
+        """Let each project be found again: at its next deadline, or after so many seconds.
+
+        What was parked or marked since `due` found it is not put off.
+        """
+        ...
+
+    def review_crowds(self) -> None:
+        """Put right what is told of projects whose waiting events are near their bound."""
+        ...
+
+    def mark_due(self, projects: Iterable[str]) -> None:
+        """Let projects be found at once: events wait there for what has come."""
+        ...
+
     def count_dead(self, reasons: Sequence[Reason]) -> None:
         """Add to the running totals of dead letters by reason."""
         ...
 
-    def projects(self) -> list[str]:
-        """Return every project that has or had a record."""
-        ...
-
     def lease(self, work: str, holder: str, seconds: float) -> bool:
-        """Say whether ``holder`` may do ``work`` for the next seconds, alone."""
+        """Return whether ``holder`` may do ``work`` for the next seconds, alone."""
         ...
 
     def count_attempt(self, digest: str) -> int:
         """Count a try of a delivery that may have killed a worker before; return the count."""
+        ...
+
+    def uncount_attempt(self, digest: str) -> None:
+        """Take back one of these: that try was none."""
         ...
 
     def forget_attempts(self, digest: str) -> None:
@@ -259,16 +319,16 @@ class Store(Protocol):
 class Reports(Protocol):
     """What dashboards see of a worker; best effort, never in the way of an event."""
 
-    def write(self, report: Report) -> None:
+    def write(self, report: Report) -> Pending[None]:
         """Write what has happened since the last report."""
         ...
 
-    def begin(self, report: Report) -> Callable[[], None]:
-        """Begin `write`; calling what is returned is the rest of it."""
+    def count_if_due(self, now: float) -> None:
+        """Go on adding up all projects, by one small step; now: Unix seconds."""
         ...
 
 
-class Vault(Protocol):
+class Custody(Protocol):
     """The only place where key material is in the clear."""
 
     kek_id: str
@@ -277,7 +337,7 @@ class Vault(Protocol):
     def mint(self, project: str, scope: ScopeRecord) -> bytes:
         """Draw a DEK for the scope and return it wrapped under the active KEK.
 
-        ``scope.kek_id`` must be `kek_id`. The blob unwraps only for this project,
+        ``scope.kek_id`` must be `kek_id`. The blob unwraps only for this installation, project,
         scope-id, dek_id, cipher, key size and KEK.
         """
         ...
@@ -292,7 +352,7 @@ class Vault(Protocol):
         ...
 
     def seal(self, place: Place, body: bytes) -> bytes:
-        """Return the record ``body`` + ``,"seal":"v1.<kek_id>.<hex>"}``.
+        """Return the record ``body`` + ``,"seal":"v2.<kek_id>.<hex>"}``.
 
         ``body`` is a JSON object without its closing brace.
         """

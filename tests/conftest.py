@@ -16,14 +16,13 @@ from typing import TypeVar
 import pytest
 from hypothesis import settings
 
-from tests.servers import (
-    ForeignRabbitMQ,
-    ForeignStore,
+from tests.kit.servers import (
     MissingServerError,
     RabbitMQ,
     Server,
     Start,
     StoreServer,
+    embedded_store,
     redis_store,
     valkey_store,
 )
@@ -41,6 +40,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 S = TypeVar("S", bound=Server)
 
+SHARED: list[Server] = []
+"""Those that run for all tests."""
+
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say how many runs the simulator made, from which seed they were drawn, and if any failed."""
@@ -57,24 +59,37 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture(scope="session")
 def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreServer]:
-    """Redis, durable, shared by the whole run; or the store that the environment names."""
-    url = os.environ.get("KMWORKER_TEST_STORE_URL")
-    with _running(lambda: ForeignStore(url) if url else redis_store(_new(tmp_path_factory))) as it:
+    """Redis, with the shipped settings, shared by the whole run."""
+    with _shared(lambda: redis_store(_new(tmp_path_factory))) as it:
         yield it
 
 
 @pytest.fixture(scope="session")
 def valkey_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreServer]:
-    """Valkey, durable, shared by the whole run."""
-    with _running(lambda: valkey_store(_new(tmp_path_factory))) as it:
+    """Valkey, with the shipped settings, shared by the whole run."""
+    with _shared(lambda: valkey_store(_new(tmp_path_factory))) as it:
+        yield it
+
+
+@pytest.fixture(scope="session")
+def embedded_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoreServer]:
+    """Valkey as `kmworker up` has it, without accounts, for streams; shared by the whole run."""
+    with _shared(lambda: embedded_store(_new(tmp_path_factory))) as it:
         yield it
 
 
 @pytest.fixture(scope="session")
 def rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQ]:
-    """RabbitMQ, shared by the whole run; or the broker that the environment names."""
-    url = os.environ.get("KMWORKER_TEST_BROKER_URL")
-    with _running(lambda: ForeignRabbitMQ(url) if url else RabbitMQ(_new(tmp_path_factory))) as it:
+    """RabbitMQ, with the shipped settings, shared by the whole run."""
+    with _shared(lambda: RabbitMQ(_new(tmp_path_factory))) as it:
+        yield it
+
+
+@pytest.fixture(scope="session")
+def roomy_rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQ]:
+    """One that serves others, too, whose messages are larger than kmworker's."""
+    options = {"max_message_size": "134217728"}
+    with _shared(lambda: RabbitMQ(_new(tmp_path_factory), options)) as it:
         yield it
 
 
@@ -100,19 +115,38 @@ def start_rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start[R
 
 
 @pytest.fixture
-def namespace() -> str:
+def namespace() -> Iterator[str]:
     """Name the queues and exchanges of this test, in place of the setting's `kmworker`."""
-    return f"t{secrets.token_hex(4)}"
+    with _names() as it:
+        yield it
 
 
 @pytest.fixture
-def prefix() -> str:
+def prefix() -> Iterator[str]:
     """Name the keys of this test, in place of the setting's `km`."""
-    return f"t{secrets.token_hex(4)}"
+    with _names() as it:
+        yield it
 
 
 def _new(factory: pytest.TempPathFactory) -> Path:
     return factory.mktemp("server")
+
+
+@contextmanager
+def _names() -> Iterator[str]:
+    """Make up names; the shared servers forget in the end what has come to bear them."""
+    names = f"t{secrets.token_hex(4)}"
+    yield names
+    for server in SHARED:
+        server.forget(names)
+
+
+@contextmanager
+def _shared(prepare: Callable[[], S]) -> Iterator[S]:
+    with _running(prepare) as server:
+        SHARED.append(server)
+        yield server
+        SHARED.remove(server)
 
 
 @contextmanager

@@ -14,9 +14,9 @@ from typing import Any
 from celery import Celery
 from kombu.entity import Exchange, Queue
 
-from bench.job import Job
+from bench.job import Job, SourceMissingError
 from bench.peers import NOW, PREFETCH, QUEUE, SETTINGS
-from kmworker.bus.topology import Topology
+from kmworker.wire.topology import Topology
 
 app = Celery("assign", broker=str(SETTINGS.broker.url))
 app.conf.update(
@@ -48,7 +48,14 @@ def job() -> Job:
     return Job(SETTINGS, NOW)
 
 
-@app.task(name="assign")  # type: ignore[untyped-decorator]  # Celery is published without types
+# A process that falls behind has sources at hand that the other one's events need: those go
+# through the queue again, as Celery itself would count them as failed and done.
+@app.task(  # type: ignore[untyped-decorator]  # Celery is published without types
+    name="assign",
+    autoretry_for=(SourceMissingError,),
+    default_retry_delay=0,
+    max_retries=None,
+)
 def assign(event: dict[str, Any]) -> None:
     """Handle one event."""
     message = job().assign_document(event)

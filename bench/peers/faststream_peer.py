@@ -14,7 +14,7 @@ from faststream.rabbit import Channel, ExchangeType, RabbitBroker, RabbitExchang
 
 from bench.job import AsyncJob
 from bench.peers import NOW, PREFETCH, QUEUE, SETTINGS
-from kmworker.bus.topology import Topology
+from kmworker.wire.topology import Topology
 
 # More would only wait for each other: the store does one thing at a time.
 CONNECTIONS = 32

@@ -12,7 +12,7 @@ from kombu.mixins import ConsumerProducerMixin
 
 from bench.job import Job
 from bench.peers import NOW, PREFETCH, QUEUE, SETTINGS
-from kmworker.bus.topology import QUORUM
+from kmworker.wire.topology import QUORUM
 
 
 class Assigner(ConsumerProducerMixin):

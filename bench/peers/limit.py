@@ -13,23 +13,23 @@ from dataclasses import replace
 from types import FrameType
 
 from bench.events import EVENT_SOURCE, item_id, project_id
-from kmworker.announcement import announce, encode_data
-from kmworker.bootstrap import prefetch_for
+from kmworker.bootstrap.worker import prefetch_for
 from kmworker.bus.rabbit import RabbitBus
-from kmworker.bus.topology import Topology
-from kmworker.message import Delivery, Outgoing
-from kmworker.model import (
+from kmworker.domain.message import Confirm, Delivery, Outgoing
+from kmworker.domain.model import (
     Assignment,
     Cause,
     DataAction,
     Disposition,
     Encryption,
-    Held,
     Item,
     Kind,
+    Stored,
 )
-from kmworker.ports import Confirms
+from kmworker.ports import Pending
 from kmworker.settings import Settings, load_settings
+from kmworker.wire.assignments import announce, encode_data
+from kmworker.wire.topology import Topology
 
 CAUSE_ID = str(uuid.uuid4())
 
@@ -49,7 +49,7 @@ def main() -> None:
     bus.open()
     message = announcement(settings)
     echoes = "BENCH_ECHO" in os.environ
-    in_flight: deque[tuple[list[Delivery], Confirms]] = deque()
+    in_flight: deque[tuple[list[Delivery], Pending[list[Confirm]]]] = deque()
     while not stopped:
         deliveries = bus.receive(batch_max, 1.0)
         messages = [message] * len(deliveries)
@@ -57,9 +57,9 @@ def main() -> None:
             messages = [_naming(message, delivery) for delivery in deliveries]
         if deliveries:
             in_flight.append((deliveries, bus.send(messages)))
-        while in_flight and in_flight[0][1].have_come():
+        while in_flight and in_flight[0][1].done():
             handled, confirms = in_flight.popleft()
-            confirms()
+            confirms.result()
             bus.acknowledge(handled)
     bus.close()
 
@@ -82,7 +82,7 @@ def announcement(settings: Settings) -> Outgoing:
         cause=Cause(CAUSE_ID, EVENT_SOURCE, "snapshot-taken"),
         assigned_at=now,
     )
-    held = Held(assignment, None, None, encode_data(assignment))
+    held = Stored(assignment, encode_data(assignment))
     exchange = Topology(settings.broker.namespace).assignments
     return announce(held, settings.broker.source, exchange)
 

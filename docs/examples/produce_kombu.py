@@ -33,6 +33,7 @@ def publish(event: dict[str, object]) -> None:
             content_encoding="utf-8",
             delivery_mode="persistent",
             message_id=event["id"],
+            user_id=connection.userid,  # the broker compares it
             mandatory=True,
             retry=False,
         )

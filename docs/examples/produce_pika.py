@@ -6,6 +6,7 @@ import random
 import sys
 import time
 import uuid
+from urllib.parse import urlsplit
 
 import pika
 from pika.exceptions import AMQPConnectionError, NackError
@@ -31,6 +32,7 @@ def publish(event: dict[str, object]) -> None:
                 content_type="application/cloudevents+json",
                 delivery_mode=pika.DeliveryMode.Persistent.value,
                 message_id=str(event["id"]),
+                user_id=urlsplit(URL).username,  # the broker compares it
             ),
             mandatory=True,
         )

@@ -20,9 +20,6 @@ def on_refusal(channel: Any, method: Any, properties: Any, _body: bytes) -> None
 
 with pika.BlockingConnection(pika.URLParameters(URL)) as connection:
     channel = connection.channel()
-    channel.queue_declare(QUEUE, durable=True, arguments={"x-queue-type": "quorum"})
-    # <reason>.<event type>: `conflict.#` would be every contradiction, whatever the event.
-    channel.queue_bind(QUEUE, f"{NAMESPACE}.dead", "*.volume-created")
     channel.basic_qos(prefetch_count=100)
     channel.basic_consume(QUEUE, on_refusal)
     print("listening", flush=True)

@@ -16,6 +16,8 @@ def act(assignment: Assignment) -> None:
         print("  re-encrypt its data from", assignment.reencrypt_from, flush=True)
     elif assignment.data_action is DataAction.ENCRYPT:
         print("  encrypt the data that it copies", flush=True)
+    elif assignment.data_action is DataAction.DECRYPT:
+        print("  decrypt the data that it copies, from", assignment.reencrypt_from, flush=True)
 
 
 with Subscriber(

@@ -11,20 +11,21 @@ from typing import Any, Final
 
 import structlog
 
+from kmworker.bus.amqp.link import Link
+from kmworker.bus.declaring import ensure_anchor
 from kmworker.bus.inspection import Inspection
-from kmworker.bus.link import Link
-from kmworker.bus.topology import Topology
+from kmworker.domain.message import Confirm, Outgoing
 from kmworker.errors import BrokerUnavailable
-from kmworker.message import Outgoing
+from kmworker.wire.properties import PERSISTENT
+from kmworker.wire.topology import Topology
 
 __all__ = ["AnchorQueue"]
 
 log = structlog.get_logger()
 
-PERSISTENT: Final = 2
 LOOKS: Final = 3
 LOOK_AGAIN_S: Final = 0.03
-KEPT_MOST: Final = 100
+MAX_KEPT: Final = 100
 
 
 class AnchorQueue:
@@ -46,21 +47,21 @@ class AnchorQueue:
         """
         self._channel = None
         with self._link.call():
-            there = self._topology.ensure_anchor(self._link.connection)
-            if there and Inspection(self._link, self._topology).may_anchor():
+            ensure_anchor(self._link.connection, self._topology)
+            if Inspection(self._link, self._topology).may_anchor():
                 self._channel = self._link.connection.channel()
             else:
                 # Once for each connection: an operator may be giving the right just now.
                 log.warning(
                     "no anchor on the broker",
-                    detail="a worker that starts will not notice a store that went back in time",
+                    detail="a worker that starts will not notice a store that was rolled back",
                     hint=f"grant read and write on {self._topology.anchor}; see config/rabbitmq/",
                 )
 
     def swap(
         self,
         choose: Callable[[list[bytes]], bytes],
-        publish: Callable[[list[Outgoing]], list[bool]],
+        publish: Callable[[list[Outgoing]], list[Confirm]],
     ) -> None:
         """Replace what is kept by what ``choose`` makes of it.
 
@@ -71,18 +72,29 @@ class AnchorQueue:
             return
         kept = self._kept()
         try:
-            self._publish(choose([message.body for message in kept]), publish)
+            is_kept = self._publish(choose([message.body for message in kept]), publish)
         except BrokerUnavailable:
             # The other connection is gone, not this one: let others find what is kept.
             self._settle(kept, "basic_reject", requeue=True)
             raise
-        self._settle(kept, "basic_ack")
+        if is_kept:
+            self._settle(kept, "basic_ack")
+            return
+        # An older one is better than none; and no event waits for an anchor.
+        self._settle(kept, "basic_reject", requeue=True)
+        log.warning(
+            "the anchor is not replaced",
+            detail=f"the queue {self._topology.anchor} refused to store it",
+            hint="lift what a policy limits on it; see config/rabbitmq/",
+        )
 
-    def _publish(self, body: bytes, publish: Callable[[list[Outgoing]], list[bool]]) -> None:
+    def _publish(self, body: bytes, publish: Callable[[list[Outgoing]], list[Confirm]]) -> bool:
         name = self._topology.anchor
         properties = {"content_type": "application/json", "delivery_mode": PERSISTENT}
-        if not all(publish([Outgoing(name, name, body, properties)])):
+        (confirm,) = publish([Outgoing(name, name, body, properties)])
+        if confirm is Confirm.UNROUTED:
             raise BrokerUnavailable(f"no queue is bound to {name}")
+        return confirm is Confirm.STORED
 
     def _settle(self, kept: list[Any], method: str, **arguments: bool) -> None:
         with self._link.errors():
@@ -95,7 +107,7 @@ class AnchorQueue:
             if look:
                 self._sleep(LOOK_AGAIN_S)
             with self._link.call():
-                while len(kept) < KEPT_MOST:
+                while len(kept) < MAX_KEPT:
                     message = self._channel.basic_get(self._topology.anchor)
                     if message is None:
                         break

@@ -2,29 +2,30 @@
 
 Nothing is taken out of the queue before it is settled. On RabbitMQ what is shown is held
 unacknowledged and given back by the channel's end, however that comes about; streams hold
-nothing, since reading takes nothing away. A letter is made an event again in this order:
+nothing, since reading takes nothing away. A dead letter is made an event again in this order:
 published, confirmed, acknowledged. A crash in between repeats the event, which is harmless.
 """
 
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from functools import partial
 from time import monotonic, sleep
 from typing import Any, Final, NamedTuple, Protocol
 
-from kmworker.bus.frames import RawDelivery
-from kmworker.bus.link import Link, connect_amqp
+from amqp.exceptions import AccessRefused
+
+from kmworker.bus.amqp.frames import RawDelivery
+from kmworker.bus.amqp.link import Link
 from kmworker.bus.publisher import Publisher
-from kmworker.bus.topology import Topology
-from kmworker.errors import BrokerUnavailable
-from kmworker.message import Original, Outgoing
+from kmworker.domain.message import Original, Outgoing
+from kmworker.errors import BrokerUnavailable, SetupError
 from kmworker.settings import BrokerSettings
+from kmworker.wire.topology import Topology
 
-__all__ = ["DeadQueue", "Held", "RabbitDeadQueue"]
+__all__ = ["Browsed", "DeadQueue", "RabbitDeadQueue"]
 
-PORTION: Final = 100
-"""Letters at a time: with bodies of 64 KiB a few megabytes."""
+PAGE_SIZE: Final = 100
+"""Dead letters at a time: with bodies of 64 KiB a few megabytes."""
 # A quorum queue hands 2000 to one consumer at most; when one is full, another one goes on.
 # Fewer, because as many are read ahead: with bodies of 64 KiB 32 MiB.
 PREFETCH: Final = 500
@@ -34,8 +35,8 @@ GIVEN_BACK_WITHIN_S: Final = 5.0
 POLL_S: Final = 0.01
 
 
-class Held(NamedTuple):
-    """A letter that is looked at, and what its queue knows it by."""
+class Browsed(NamedTuple):
+    """A dead letter that is looked at, and what its queue knows it by."""
 
     original: Original
     handle: Any
@@ -52,18 +53,18 @@ class DeadQueue(Protocol):
     """The broker may be one that throws away what was given back often."""
 
     def open(self) -> int:
-        """Connect, and return how many letters there are to look at."""
+        """Connect, and return how many dead letters there are to look at."""
         ...
 
-    def look(self) -> Iterator[list[Held]]:
-        """Give the letters that were there when it was opened, in portions, each once."""
+    def browse(self) -> Iterator[list[Browsed]]:
+        """Give the dead letters that were there when it was opened, in pages, each once."""
         ...
 
-    def replay(self, letters: Sequence[tuple[Held, Outgoing]]) -> list[bool]:
+    def replay(self, dead_letters: Sequence[tuple[Browsed, Outgoing]]) -> list[bool]:
         """Publish, await all confirms, and settle what a queue took; say which that is."""
         ...
 
-    def discard(self, letters: Sequence[Held]) -> None:
+    def discard(self, dead_letters: Sequence[Browsed]) -> None:
         """Settle these."""
         ...
 
@@ -81,22 +82,18 @@ class RabbitDeadQueue:
 
     Consumers, and not `basic.get`, which takes fifteen times as long. Without a limit of
     deliveries a quorum queue puts what is given back at its end; so nobody may rely on the
-    letters' order, and how many to look at is settled at the beginning.
+    dead letters' order, and how many to look at is settled at the beginning.
     """
 
-    def __init__(self, settings: BrokerSettings, name: str) -> None:
+    def __init__(self, settings: BrokerSettings, name: str, user: str | None = None) -> None:
         self.others = 0
         self.may_drop = False
         self._topology = Topology(settings.namespace)
         self._patience_s = settings.confirm_timeout_s
-        self._link = Link(
-            settings,
-            name,
-            self._on_delivery,
-            # A letter has headers that its event had not, so it may be larger.
-            partial(connect_amqp, frame_share=1),
+        self._link = Link(settings, name, self._on_delivery)
+        self._publisher = Publisher(
+            Link(settings, f"{name} publisher"), settings.confirm_timeout_s, signs=True, user=user
         )
-        self._publisher = Publisher(Link(settings, f"{name} publisher"), settings.confirm_timeout_s)
         self._arrived: deque[RawDelivery] = deque()
         self._counting: Any = None
         self._channel: Any = None
@@ -104,6 +101,9 @@ class RabbitDeadQueue:
         self._unsettled: dict[int, None] = {}
         """Tags that came and were not acknowledged, in their order."""
         self._consumers = 0
+        self._credit = 0
+        """How many dead letters the consumers may hold."""
+        self._has_settled = False
         self._cancelled = False
 
     def open(self) -> int:
@@ -114,32 +114,37 @@ class RabbitDeadQueue:
         with self._link.call():
             self._counting = self._link.connection.channel()
             self._channel = self._link.connection.channel()
-            self._channel.basic_qos(0, PREFETCH, False)  # noqa: FBT003  # per consumer
         self._expected, self.others = self._count()
-        self._consume()
+        # Each is handed out once more by being sent: one tells whether the others may be.
+        self._consume(1 if self.may_drop else PREFETCH)
         return self._expected
 
-    def look(self) -> Iterator[list[Held]]:
-        """Give as many letters as there were, at most; each is held until the end."""
+    def browse(self) -> Iterator[list[Browsed]]:
+        """Give as many dead letters as there were, at most; each is held until the end."""
         left = self._expected
-        while left and (portion := self._next(min(left, PORTION))):
-            left -= len(portion)
-            yield portion
+        while left and (page := self._next(min(left, PAGE_SIZE))):
+            left -= len(page)
+            yield page
 
-    def replay(self, letters: Sequence[tuple[Held, Outgoing]]) -> list[bool]:
+    def replay(self, dead_letters: Sequence[tuple[Browsed, Outgoing]]) -> list[bool]:
         """Publish all, await all confirms, then acknowledge what was routed."""
         self._publisher.open()
         routed = self._publisher.publish(
-            [message for _held, message in letters], while_waiting=self._link.tick
+            [message for _browsed, message in dead_letters], while_waiting=self._link.tick
         )
         self.discard(
-            [held for (held, _), is_there in zip(letters, routed, strict=True) if is_there]
+            [
+                browsed
+                for (browsed, _), is_there in zip(dead_letters, routed, strict=True)
+                if is_there
+            ]
         )
         return routed
 
-    def discard(self, letters: Sequence[Held]) -> None:
+    def discard(self, dead_letters: Sequence[Browsed]) -> None:
         """Acknowledge these, with one multiple-ack as far as nothing below is to stay."""
-        done = {held.handle for held in letters}
+        self._has_settled = True
+        done = {browsed.handle for browsed in dead_letters}
         highest = 0
         for tag in self._unsettled:
             if tag not in done:
@@ -167,8 +172,8 @@ class RabbitDeadQueue:
         self._publisher.abandon()
         self._link.discard()
 
-    def _next(self, limit: int) -> list[Held]:
-        """Return the next letters; none if all have been handed out, to us or to others."""
+    def _next(self, limit: int) -> list[Browsed]:
+        """Return the next dead letters; none if all have been handed out, to us or to others."""
         # What takes long must not look dead: looking alone sends nothing.
         self._link.tick()
         self._publisher.tick()
@@ -186,36 +191,48 @@ class RabbitDeadQueue:
                 )
             ready, _consumers = self._count()
             if not ready and not self._arrived:
-                return []
+                # Handed out is not sent: what is large is read from disk first. One more consumer
+                # goes through the queue's log, so its answer comes behind all of it; but the
+                # broker's channel awaits that answer, and passes on what came meanwhile later.
+                self._consume()
+                with self._link.call():
+                    self._await_channel()
+                if not self._arrived:
+                    return []
             if monotonic() - heard_at > self._patience_s:
                 self._link.discard()
-                raise BrokerUnavailable(f"{self._topology.dead} has {ready} letters, sends none")
+                raise BrokerUnavailable(
+                    f"{self._topology.dead} has {ready} dead letters, sends none"
+                )
         while len(self._arrived) < limit and self._link.drain(0):
             pass
-        return [self._held(self._arrived.popleft()) for _ in range(min(limit, len(self._arrived)))]
+        return [
+            self._browsed(self._arrived.popleft()) for _ in range(min(limit, len(self._arrived)))
+        ]
 
     def _ask_for_more(self) -> None:
         # Full consumers get nothing until something is acknowledged, which may be never.
-        if len(self._unsettled) >= PREFETCH * self._consumers:
+        if len(self._unsettled) >= self._credit:
             self._consume()
 
-    def _consume(self) -> None:
+    def _consume(self, credit: int = PREFETCH) -> None:
         with self._link.call():
+            self._channel.basic_qos(0, credit, False)  # noqa: FBT003  # per consumer
             self._channel.basic_consume(self._topology.dead, on_cancel=self._on_cancel)
         self._consumers += 1
+        self._credit += credit
 
-    def _held(self, raw: RawDelivery) -> Held:
-        headers = raw.properties.get("application_headers") or {}
-        seen = headers.get("x-delivery-count") if raw.redelivered else None
-        return Held(
-            Original(raw.body, raw.routing_key, raw.properties),
+    def _browsed(self, raw: RawDelivery) -> Browsed:
+        return Browsed(
+            Original(raw.body, raw.routing_key, raw.properties, raw.dropped),
             raw.tag,
-            seen if isinstance(seen, int) else int(raw.redelivered),
+            raw.delivery_count,
         )
 
     def _give_back(self) -> None:
-        """End the channel, and see the letters back: whoever looks next is to find them."""
-        self._flush()
+        """End the channel, and see the dead letters back: whoever looks next is to find them."""
+        if self._has_settled:
+            self._flush()
         _ready, consumers = self._count()
         with self._link.call():
             self._channel.close()
@@ -232,8 +249,7 @@ class RabbitDeadQueue:
         for the first count; when the second is answered, the queue has that, too.
         """
         with self._link.call():
-            self._channel.basic_qos(0, 1, False)  # noqa: FBT003  # per consumer
-            self._consume()
+            self._consume(1)
             for _ in range(2):
                 self._channel.queue_declare(self._topology.dead, passive=True)
 
@@ -242,8 +258,14 @@ class RabbitDeadQueue:
         self._channel.basic_qos(0, PREFETCH, False)  # noqa: FBT003  # per consumer
 
     def _count(self) -> tuple[int, int]:
-        with self._link.call():
-            found = self._counting.queue_declare(self._topology.dead, passive=True)
+        try:
+            with self._link.call(but=AccessRefused):
+                found = self._counting.queue_declare(self._topology.dead, passive=True)
+        except AccessRefused as refused:
+            raise SetupError(
+                f"this user may not look at {self._topology.dead}: {refused.reply_text}",
+                "grant read on it; RabbitMQ 4.2.6 and 4.3.0 want configure, too: upgrade these",
+            ) from None
         return found.message_count, found.consumer_count
 
     def _on_delivery(self, raw: RawDelivery) -> None:

@@ -11,8 +11,10 @@ from typing import Any, Final
 from amqp import Message, spec
 from amqp.exceptions import AccessRefused, NotFound, PreconditionFailed
 
-from kmworker.bus.link import Link
-from kmworker.bus.topology import QUORUM, Topology
+from kmworker.bus.amqp.link import Link
+from kmworker.errors import NotCounted
+from kmworker.ports import QueueCounts
+from kmworker.wire.topology import QUORUM, Topology
 
 __all__ = ["Inspection"]
 
@@ -41,7 +43,39 @@ class Inspection:
     def server(self) -> str:
         """Return the broker's name and version."""
         properties: dict[str, Any] = self._link.connection.server_properties
-        return f"{properties.get('product', 'unknown')} {properties.get('version', '')}".strip()
+        return f"{properties.get('product', 'unknown')} {self.version()}".strip()
+
+    @property
+    def user(self) -> str:
+        """Return who asks, as the broker calls them."""
+        return self._link.user or "of this certificate"
+
+    def version(self) -> str:
+        """Return the broker's version; empty where it says none."""
+        return str(self._link.connection.server_properties.get("version", ""))
+
+    def counts(self) -> QueueCounts:
+        """Return what is ready in the work and dead queues, and who consumes.
+
+        Raises:
+            NotCounted: this user may not look, or a queue is not there.
+        """
+        found: dict[str, tuple[int, int]] = {}
+
+        def count(channel: Any, queue: str) -> None:
+            _name, messages, consumers = channel.queue_declare(queue, passive=True)
+            found[queue] = messages, consumers
+
+        for queue in self._queues():
+            answer = self._ask(count, queue)
+            if answer is _FORBIDDEN:
+                raise NotCounted(
+                    f"user {self.user} may not look at {queue}; the account worker may"
+                )
+            if answer is not _Answer.YES:
+                raise NotCounted(f"queue {queue} is {answer.value}")
+        (work, consumers), (dead, _subscribers) = (found[queue] for queue in self._queues())
+        return QueueCounts(work, dead, consumers)
 
     def missing_names(self) -> list[str]:
         """Return the exchanges and queues that are not there."""
@@ -71,7 +105,7 @@ class Inspection:
                 yield f"write {exchange}"
 
     def may_anchor(self) -> bool:
-        """Say whether the anchor is there, and this user may read and write it."""
+        """Return whether the anchor is there, and this user may read and write it."""
         name = self._topology.anchor
         answers = {self._ask(question, name) for question in (_consume_in_vain, _publish_in_vain)}
         return answers.isdisjoint({_FORBIDDEN, _MISSING})

@@ -2,23 +2,32 @@
 
 Confirms are matched by tag. What py-amqp offers waits for any confirm after each
 message, and after a timeout takes the late one for the next message's.
+
+What is published is measured before anything is written: a header frame cannot be split, and
+a broker ends the connection over one that is too large.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import takewhile
 from time import monotonic
-from typing import Any
+from typing import Any, Final
 
 from amqp import Message, spec
 
-from kmworker.bus.link import Link
-from kmworker.errors import BrokerUnavailable
-from kmworker.message import Outgoing
+from kmworker.bus.amqp.framing import FRAME_HEAD
+from kmworker.bus.amqp.link import BLOCKED, Link
+from kmworker.domain.message import Confirm, Outgoing
+from kmworker.errors import BrokerUnavailable, PublishRefused, Unsendable
 
 __all__ = ["Publisher", "Sent"]
 
 HEARTBEAT_CHECK_S = 1.0
+# What a header frame has beside the properties: its own head and end; class, weight and size.
+AROUND_PROPERTIES_BYTES: Final = FRAME_HEAD.size + 1 + 12
+# AMQP 0-9-1, 1.2: what a broker says of a message or frame that it cannot take. Not what it says
+# of rights and names (403, 404), which are an operator's, nor of its own end (320).
+OVER_A_PUBLICATION: Final = frozenset({311, 406, 501, 502, 503, 504, 505, 540, 541})
 
 
 @dataclass(slots=True, eq=False)
@@ -28,14 +37,14 @@ class Sent:
     messages: Sequence[Outgoing]
     deadline: float
     """Monotonic seconds, for all their confirms."""
-    routed: list[bool] = field(init=False)
+    confirms: list[Confirm] = field(init=False)
+    """Of each message, as far as they have come."""
     unconfirmed: int = 0
-    nacked: int = 0
     is_lost: bool = False
     """Their connection is gone: no confirm can come any more."""
 
     def __post_init__(self) -> None:
-        self.routed = [True] * len(self.messages)
+        self.confirms = [Confirm.STORED] * len(self.messages)
 
 
 class Publisher:
@@ -46,10 +55,24 @@ class Publisher:
         link: Link,
         confirm_timeout_s: float,
         monotonic: Callable[[], float] = monotonic,
+        *,
+        signs: bool = False,
+        user: str | None = None,
     ) -> None:
+        """Prepare to publish.
+
+        Args:
+            link: the connection.
+            confirm_timeout_s: for all confirms of what is sent together.
+            monotonic: the time.
+            signs: whether messages say who publishes them (`user_id`, which the broker compares).
+            user: who that is; None: the connection's user, if it can be known; empty: nobody.
+        """
         self._link = link
         self._confirm_timeout_s = confirm_timeout_s
         self._monotonic = monotonic
+        self._signs = signs
+        self._user = user
         self._channel: Any = None
         self._sequence = 0
         self._unconfirmed: dict[int, tuple[Sent, int]] = {}
@@ -57,7 +80,7 @@ class Publisher:
 
     @property
     def is_open(self) -> bool:
-        """Say whether it can publish."""
+        """Return whether it can publish."""
         return self._link.is_open
 
     def open(self) -> None:
@@ -65,6 +88,16 @@ class Publisher:
         if self._link.is_open:
             return
         self._link.open()
+        self._open_channel()
+
+    def renew(self) -> None:
+        """Go on on another channel, if no confirm is to come on this one."""
+        if self._link.is_open and not self._unconfirmed:
+            with self._link.call():
+                self._channel.close()
+            self._open_channel()
+
+    def _open_channel(self) -> None:
         with self._link.call():
             channel = self._link.connection.channel()
             channel.confirm_select()
@@ -82,45 +115,64 @@ class Publisher:
 
     @property
     def is_awaiting(self) -> bool:
-        """Say whether confirms are still to come."""
+        """Return whether confirms are still to come."""
         return bool(self._unconfirmed)
 
     def publish(
         self, messages: Sequence[Outgoing], while_waiting: Callable[[], None] = lambda: None
     ) -> list[bool]:
-        """Publish all and wait for every confirm: `send` and `confirmed` in one."""
-        return self.confirmed(self.send(messages), while_waiting)
+        """Publish all, wait for every confirm, and say of each whether a queue was bound for it.
+
+        Raises:
+            BrokerUnavailable: some are not stored.
+            Unsendable: as `send` does.
+        """
+        confirms = self.confirmed(self.send(messages), while_waiting)
+        refused = confirms.count(Confirm.REFUSED)
+        if refused:
+            raise BrokerUnavailable(
+                f"{messages[0].exchange}: a queue bound to it refused to store {refused} messages:"
+                " it is full, or its node is away"
+            )
+        return [confirm is Confirm.STORED for confirm in confirms]
 
     def send(self, messages: Sequence[Outgoing]) -> Sent:
         """Publish all, and wait for nothing.
 
         Raises:
             BrokerUnavailable: some may not have been published; the connection is gone.
+            Unsendable: one of them is too large for this broker's frames; none was published.
         """
-        contents = [_content(message) for message in messages]
+        if self._signs:
+            messages = self._signed(messages)
+        contents = [self._content(message) for message in messages]
         sent = Sent(messages, self._monotonic() + self._confirm_timeout_s)
         try:
             with self._link.errors(), self._link.connection.corked():
                 for index, content in enumerate(contents):
                     self._send(sent, index, content)
+        except BrokerUnavailable as error:
+            explained = self._explained(error)
+            self._lose()
+            raise explained from error.__cause__
         except BaseException:
             # What was sent of it, and what its confirms would be for, nobody can say.
             self._lose()
             raise
         return sent
 
-    def confirmed(self, sent: Sent, while_waiting: Callable[[], None] = lambda: None) -> list[bool]:
-        """Wait until the broker has confirmed all of them.
+    def confirmed(
+        self, sent: Sent, while_waiting: Callable[[], None] = lambda: None
+    ) -> list[Confirm]:
+        """Wait until the broker has confirmed or refused each of them.
 
         Args:
             sent: by `send`.
             while_waiting: called about once a second, to keep other connections alive.
 
-        Returns:
-            For each message, whether a queue was bound for it.
-
         Raises:
-            BrokerUnavailable: some were not confirmed; the connection is gone.
+            BrokerUnavailable: of some it has said neither; the connection is gone.
+            PublishRefused: it has ended the connection over them.
         """
         try:
             self._await_confirms(sent, while_waiting)
@@ -128,7 +180,7 @@ class Publisher:
             # Confirms that are still to come must not be taken for others'.
             self._lose()
             raise
-        return sent.routed
+        return sent.confirms
 
     def is_over(self, sent: Sent) -> bool:
         """Look whether `confirmed` would wait for nothing."""
@@ -138,7 +190,7 @@ class Publisher:
 
     def take_in(self) -> None:
         """Take the confirms that have come, and wait for none."""
-        self._link.drain(0)
+        self._drain(0)
 
     def tick(self) -> None:
         """Keep the idle connection alive and notice its end."""
@@ -153,6 +205,12 @@ class Publisher:
     def abandon(self) -> None:
         """Leave without a word, in the middle of whatever it was."""
         self._link.discard()
+
+    def _signed(self, messages: Sequence[Outgoing]) -> Sequence[Outgoing]:
+        user = self._link.user if self._user is None else self._user
+        if not user:
+            return messages
+        return [replace(it, properties={**it.properties, "user_id": user}) for it in messages]
 
     def _send(self, sent: Sent, index: int, content: Outgoing | Message) -> None:
         message = sent.messages[index]
@@ -175,16 +233,39 @@ class Publisher:
                 check_at = now + HEARTBEAT_CHECK_S
                 while_waiting()
                 self._link.tick()
-            self._link.drain(max(min(sent.deadline, check_at) - now, 0.0))
+            self._drain(max(min(sent.deadline, check_at) - now, 0.0))
         if sent.unconfirmed and not sent.is_lost:
+            why = f": {BLOCKED}" if self._link.is_blocked else ""
             raise BrokerUnavailable(
                 f"{sent.unconfirmed} messages were not confirmed"
-                f" within {self._confirm_timeout_s:g} s"
+                f" within {self._confirm_timeout_s:g} s{why}"
             )
         if sent.is_lost:
             raise BrokerUnavailable("the connection was lost before all confirms had come")
-        if sent.nacked:
-            raise BrokerUnavailable(f"the broker refused to store {sent.nacked} messages")
+
+    def _drain(self, timeout_s: float) -> None:
+        try:
+            self._link.drain(timeout_s)
+        except BrokerUnavailable as error:
+            raise self._explained(error) from error.__cause__
+
+    def _explained(self, error: BrokerUnavailable) -> BrokerUnavailable:
+        """Tell an end over what was published from any other."""
+        code = getattr(error.__cause__, "code", None)
+        if self._unconfirmed and code in OVER_A_PUBLICATION:
+            return PublishRefused(str(error))
+        return error
+
+    def _content(self, message: Outgoing) -> Outgoing | Message:
+        if "application_headers" not in message.properties:
+            return message
+        content = Message(message.body, **message.properties)
+        # What cannot be encoded shows here, and is not taken for a lost connection.
+        size = len(content._serialize_properties())  # noqa: SLF001
+        most = self._link.connection.frame_max - AROUND_PROPERTIES_BYTES if self.is_open else size
+        if size > most:
+            raise Unsendable(f"properties of {size} bytes, and this broker takes {most}")
+        return content
 
     def _lose(self) -> None:
         """Drop the connection, and with it every confirm that is still to come."""
@@ -200,17 +281,17 @@ class Publisher:
         self._confirmed(tag, multiple=multiple)
 
     def _on_nack(self, tag: int, multiple: bool) -> None:  # noqa: FBT001  # py-amqp's call
-        for sent in self._confirmed(tag, multiple=multiple):
-            sent.nacked += 1
+        for sent, index in self._confirmed(tag, multiple=multiple):
+            sent.confirms[index] = Confirm.REFUSED
 
-    def _confirmed(self, tag: int, *, multiple: bool) -> list[Sent]:
-        """Take confirms off the list; return what each was sent with."""
+    def _confirmed(self, tag: int, *, multiple: bool) -> list[tuple[Sent, int]]:
+        """Take confirms off the list; return what each was sent with, and which one it is."""
         tags = [tag] if tag in self._unconfirmed else []
         if multiple:
             # They were sent in order, so they stand in order.
             tags = list(takewhile(lambda it: it <= tag, self._unconfirmed))
-        found = [self._unconfirmed.pop(it)[0] for it in tags]
-        for sent in found:
+        found = [self._unconfirmed.pop(it) for it in tags]
+        for sent, _index in found:
             sent.unconfirmed -= 1
         return found
 
@@ -219,18 +300,9 @@ class Publisher:
         message_id = message.properties.get("message_id")
         for sent, index in self._unconfirmed.values():
             it = sent.messages[index]
-            if sent.routed[index] and (
+            if sent.confirms[index] is Confirm.STORED and (
                 (it.exchange, it.routing_key, it.properties.get("message_id"))
                 == (exchange, key, message_id)
             ):
-                sent.routed[index] = False
+                sent.confirms[index] = Confirm.UNROUTED
                 return
-
-
-def _content(message: Outgoing) -> Outgoing | Message:
-    if "application_headers" not in message.properties:
-        return message
-    content = Message(message.body, **message.properties)
-    # What cannot be encoded shows here, and is not taken for a lost connection.
-    content._serialize_properties()  # noqa: SLF001
-    return content

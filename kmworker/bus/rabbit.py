@@ -6,28 +6,37 @@ published or acknowledged inside py-amqp's dispatch, where publishing would recu
 """
 
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+import structlog
 from amqp import spec
+from amqp.exceptions import AccessRefused
 
+from kmworker.bus.amqp.brokers import Brokers
+from kmworker.bus.amqp.frames import RawDelivery
+from kmworker.bus.amqp.link import Connect, Link, connect_amqp
+from kmworker.bus.amqp.transport import wait_for_any
 from kmworker.bus.anchor_queue import AnchorQueue
-from kmworker.bus.frames import RawDelivery
-from kmworker.bus.link import Connect, Link, connect_amqp
+from kmworker.bus.declaring import Declaring
+from kmworker.bus.intake import Intake
+from kmworker.bus.policies import limits_deliveries
 from kmworker.bus.publisher import Publisher, Sent
-from kmworker.bus.topology import Topology
-from kmworker.bus.transport import wait_for_any
-from kmworker.errors import BrokerUnavailable
-from kmworker.message import Delivery, Original, Outgoing
-from kmworker.ports import Confirms
+from kmworker.domain.message import Confirm, Delivery, Original, Outgoing
+from kmworker.errors import BrokerUnavailable, NotCounted
+from kmworker.ports import Pending, QueueCounts
 from kmworker.settings import BrokerSettings
-from kmworker.tally import QueueCounts
+from kmworker.settings.urls import redacted_url
+from kmworker.wire.topology import Topology
 
 __all__ = ["RabbitBus"]
 
+log = structlog.get_logger()
+
 # A signal's handler runs between waits, so no wait is longer than this.
 WAIT_SLICE_S: Final = 0.25
+# Nobody tells us that an exchange was deleted from which we publish nothing.
+NAMES_CHECKED_S: Final = 10.0
 
 
 class RabbitBus:
@@ -46,72 +55,74 @@ class RabbitBus:
     ) -> None:
         self.generation = 0
         self._topology = Topology(settings.namespace)
-        self._prefetch = prefetch
+        self._names = Declaring(self._topology)
+        self._names_due_at = 0.0
         self._monotonic = monotonic
         self._wait_for_any = wait_for_any
-        self._link = Link(settings, f"{name} consumer", self._on_delivery, connect)
+        brokers = Brokers(settings.addresses, _say_which)
+        self._link = Link(settings, f"{name} consumer", self._on_delivery, connect, brokers)
         self._publisher = Publisher(
-            Link(settings, f"{name} publisher", connect=connect),
+            Link(settings, f"{name} publisher", connect=connect, brokers=brokers),
             settings.confirm_timeout_s,
             monotonic,
         )
         self._anchor = AnchorQueue(self._link, self._topology, sleep)
-        self._arrived: deque[Delivery] = deque()
-        self._unacknowledged: dict[int, None] = {}
-        self._channel: Any = None
+        self._intake = Intake(self._link, self._topology.work, prefetch, monotonic)
         self._counting: Any = None
-        self._cancelled = False
+        self._may_count = True
+        # Who has given doctor the means asks doctor.
+        self._is_warned = settings.management_url is not None
 
     def open(self) -> None:
         """Connect what is not connected, ensure the topology, start consuming."""
         if not self._link.is_open:
             self._open_consumer()
+        elif not self._publisher.is_open:
+            # It is lost by publishing to an exchange that is gone, too.
+            self._check_names()
+            self._anchor.open()
         self._publisher.open()
 
     def receive(self, limit: int, timeout_s: float) -> list[Delivery]:
         """Take what has been delivered, at most ``limit``."""
-        if self._cancelled:
+        if self._intake.is_cancelled:
             self._link.discard()
             raise BrokerUnavailable(f"the broker cancelled the consumer of {self._topology.work}")
-        if not self._arrived:
+        self._intake.adjust()
+        if not self._intake.has_some:
             self._wait(min(timeout_s, WAIT_SLICE_S))
-        while len(self._arrived) < limit and self._link.drain(0):
+            self._intake.adjust()
+        while self._intake.fresh < limit and self._link.drain(0):
             pass
-        return [self._arrived.popleft() for _ in range(min(limit, len(self._arrived)))]
+        return self._intake.take(limit)
 
-    def send(self, messages: Sequence[Outgoing]) -> Confirms:
+    def send(self, messages: Sequence[Outgoing]) -> Pending[list[Confirm]]:
         """Publish all; what is returned waits for all confirms together."""
         return _Confirms(self._publisher, self._publisher.send(messages), self._tick_consumer)
 
+    def renew(self) -> None:
+        """Publish on a new channel from now on."""
+        self._publisher.renew()
+
     def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
         """Acknowledge with one multiple-ack as far as possible, the rest one by one."""
-        done = {
-            d.tag
-            for d in deliveries
-            if d.generation == self.generation and d.tag in self._unacknowledged
-        }
-        highest = 0
-        for tag in self._unacknowledged:
-            if tag not in done:
-                break
-            highest = tag
-        with self._link.errors():
-            if highest:
-                self._channel.basic_ack(highest, multiple=True)
-            for tag in done:
-                if tag > highest:
-                    self._channel.basic_ack(tag)
-                del self._unacknowledged[tag]
+        self._intake.acknowledge(self._tags(deliveries))
+
+    def put_aside(self, deliveries: Sequence[Delivery]) -> None:
+        """Keep these unacknowledged, and let nothing wait for them."""
+        self._intake.put_aside(self._tags(deliveries))
 
     def counts(self) -> QueueCounts:
-        """Look at the queues."""
+        """Look at the queues; now and then, also at all other names."""
+        if self._monotonic() >= self._names_due_at:
+            self._check_names()
         work, consumers = self._count(self._topology.work)
         dead, _subscribers = self._count(self._topology.dead)
         return QueueCounts(work, dead, consumers)
 
     def anchor(self, choose: Callable[[list[bytes]], bytes]) -> None:
         """Replace the anchor, on a broker that keeps one for us."""
-        self._anchor.swap(choose, lambda messages: self.send(messages)())
+        self._anchor.swap(choose, lambda messages: self.send(messages).result())
 
     def tick(self) -> None:
         """Keep idle connections alive."""
@@ -141,48 +152,68 @@ class RabbitBus:
 
     def _open_consumer(self) -> None:
         self._link.open()
-        self._topology_checked()
+        self._check_names()
         self._anchor.open()
         self.generation += 1
-        self._arrived.clear()
-        self._unacknowledged.clear()
-        self._cancelled = False
+        self._warn_of_limit()
         with self._link.call():
-            connection = self._link.connection
-            self._counting = connection.channel()
-            self._channel = connection.channel()
-            # Per consumer, which is what quorum queues know.
-            self._channel.basic_qos(0, self._prefetch, False)  # noqa: FBT003
-            self._channel.basic_consume(self._topology.work, on_cancel=self._on_cancel)
+            self._counting = self._link.connection.channel()
+        self._may_count = True
+        self._intake.open()
 
-    def _topology_checked(self) -> None:
+    def _warn_of_limit(self) -> None:
+        """Say once what a broker may do whose policies cannot be seen from here."""
+        version = str(self._link.connection.server_properties.get("version", ""))
+        if self._is_warned or not limits_deliveries(version):
+            return
+        self._is_warned = True
+        log.warning(
+            "this RabbitMQ may throw away what came back 20 times",
+            version=version,
+            unless="the policies of config/rabbitmq/definitions.json are set: kmworker doctor",
+        )
+
+    def _check_names(self) -> None:
+        self._names_due_at = self._monotonic() + NAMES_CHECKED_S
         with self._link.call():
             try:
-                self._topology.ensure(self._link.connection)
+                self._names.ensure(self._link.connection)
             except BrokerUnavailable:
                 self._link.discard()
                 raise
 
     def _on_delivery(self, raw: RawDelivery) -> None:
-        headers = raw.properties.get("application_headers") or {}
-        # Only on a redelivery is this the broker's word; before, a producer may have set it.
-        seen = headers.get("x-delivery-count") if raw.redelivered else None
-        self._unacknowledged[raw.tag] = None
-        self._arrived.append(
+        self._intake.arrived(
             Delivery(
-                original=Original(raw.body, raw.routing_key, raw.properties),
+                original=Original(raw.body, raw.routing_key, raw.properties, raw.dropped),
                 tag=raw.tag,
                 generation=self.generation,
                 received_at=self._monotonic(),
-                delivery_count=seen if isinstance(seen, int) else int(raw.redelivered),
+                delivery_count=raw.delivery_count,
             )
         )
 
-    def _on_cancel(self, _consumer_tag: str) -> None:
-        self._cancelled = True
+    def _tags(self, deliveries: Sequence[Delivery]) -> set[int]:
+        """Return the tags of those that are ours and unacknowledged."""
+        unacknowledged = self._intake.unacknowledged
+        return {
+            delivery.tag
+            for delivery in deliveries
+            if delivery.generation == self.generation and delivery.tag in unacknowledged
+        }
 
     def _count(self, queue: str) -> tuple[int, int]:
-        with self._link.call():
+        if not self._may_count:
+            raise NotCounted(f"this user may not look at {queue}")
+        try:
+            return self._asked(queue)
+        except AccessRefused as refused:
+            # Not again on this connection: a broker logs each refusal.
+            self._may_count = False
+            raise NotCounted(str(refused)) from None
+
+    def _asked(self, queue: str) -> tuple[int, int]:
+        with self._link.call(but=AccessRefused):
             self._counting.send_method(
                 spec.Queue.Declare, "BsbbbbbF", (0, queue, True, False, False, False, False, {})
             )
@@ -192,16 +223,20 @@ class RabbitBus:
             return messages, consumers
 
 
+def _say_which(url: str) -> None:
+    log.info("next broker", broker=redacted_url(url))
+
+
 class _Confirms:
-    """`kmworker.ports.Confirms`, of what was sent together."""
+    """A `Pending`, of what was sent together."""
 
     def __init__(self, publisher: Publisher, sent: Sent, while_waiting: Callable[[], None]) -> None:
         self._publisher = publisher
         self._sent = sent
         self._while_waiting = while_waiting
 
-    def have_come(self) -> bool:
+    def done(self) -> bool:
         return self._publisher.is_over(self._sent)
 
-    def __call__(self) -> list[bool]:
+    def result(self) -> list[Confirm]:
         return self._publisher.confirmed(self._sent, self._while_waiting)

@@ -1,13 +1,14 @@
-"""``kmworker accept``: go on with a store that went back in time."""
+"""``kmworker accept``: go on with a store that was rolled back."""
 
 from typing import Annotated
 
 import typer
 
-from kmworker.bootstrap import open_anchor, open_store
+from kmworker.bootstrap.worker import open_anchor, open_store
 from kmworker.cli.access import settings_of
-from kmworker.cli.output import line
 from kmworker.cli.program import examples, group
+from kmworker.cli.terminal.output import line, note
+from kmworker.crypto.hardening import harden_process
 
 __all__ = ["app"]
 
@@ -19,7 +20,7 @@ def accept(
     context: typer.Context,
     incident: Annotated[str, typer.Argument(help="Its name, as the workers' log has it.")],
 ) -> None:
-    """Go on with a store that went back in time.
+    """Go on with a store that was rolled back.
 
     Workers refuse a store that counts fewer commits than were made: restored from an old copy,
     say, or failed over to a replica that lagged. Its items whose assignments are lost get
@@ -28,7 +29,12 @@ def accept(
     docs/operations.md. It needs the worker's own configuration; end all workers first.
     """
     settings = settings_of(context)
+    harden_process()
     parts = open_store(settings, "accept")
     with open_anchor(settings, parts) as anchor:
-        parts.store.accept(incident, anchor.newest())
+        anchored = anchor.newest()
+        number = parts.store.accept(incident, anchored)
+        if anchored > number:
+            note(f"the anchor on the broker said {anchored}, which nobody can have counted")
+            anchor.replace(number)
     line(f"accepted incident {incident}: workers may start")

@@ -4,26 +4,44 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from time import time
 from typing import TYPE_CHECKING, Any, Final
 
 import typer
 
-from kmworker.bus.choice import Publishing, open_dead_queue, open_publisher
+from kmworker.bootstrap.brokers import Publishing, open_dead_queue, open_publisher
 from kmworker.bus.dead_queue import DeadQueue
-from kmworker.cli.output import note
 from kmworker.cli.program import Invocation
-from kmworker.errors import BrokerUnavailable, NotFound, SetupError
-from kmworker.logs import configure_logs
-from kmworker.settings import KeyringSettings, Settings, load_settings
+from kmworker.cli.terminal.logs import configure_logs
+from kmworker.cli.terminal.output import note
+from kmworker.errors import BrokerUnavailable, NotFound, SetupError, StoreUnavailable
+from kmworker.settings import (
+    FILE_VARIABLE,
+    SEARCHED,
+    KeyringSettings,
+    Settings,
+    load_settings,
+    working_folder,
+)
+from kmworker.settings.instance import running_instance
+from kmworker.store.admission import enter
 from kmworker.store.connection import connect
+from kmworker.store.inspection import Views
 from kmworker.store.names import Names
-from kmworker.store.views import Views
 
 if TYPE_CHECKING:
-    from kmworker.crypto import KeyringVault
+    from kmworker.crypto import Keyring, KeyringCustody
 
 __all__ = [
-    "dead_queue_of", "declared", "publisher_of", "settings_of", "vault_if_any", "vault_of",
+    "custody_if_any",
+    "custody_in",
+    "custody_of",
+    "dead_queue_of",
+    "declared",
+    "keyring_at",
+    "now_of",
+    "publisher_of",
+    "settings_of",
     "views_of",
 ]  # fmt: skip
 
@@ -41,19 +59,40 @@ def settings_of(context: typer.Context, *, wants_instance: bool = True) -> Setti
         SetupError: they are not as they should be.
     """
     invocation = context.find_object(Invocation) or Invocation()
+    invocation.command = _words_of(context)
+    invocation.parameters = context.params
     settings = load_settings(invocation.config)
     invocation.settings = settings
+    if invocation.config is None and FILE_VARIABLE not in os.environ:
+        _tell_found(settings)
     level = settings.log.level
     configure_logs("debug" if level == "debug" else "warning", settings.log.format)
     # What is configured wins, be it only one of the two.
-    if wants_instance and settings.broker.url is None and settings.store.url is None:
+    if wants_instance and not settings.broker.addresses and settings.store.url is None:
         return _of_instance(settings)
     return settings
 
 
-def _of_instance(settings: Settings) -> Settings:
-    from kmworker.embedded import running_instance  # noqa: PLC0415  # where nothing is configured
+def _words_of(context: typer.Context) -> str:
+    """Return what was called, without the program: that is named as it was started."""
+    words: list[str] = []
+    it: Any = context
+    while it.parent is not None:
+        words.insert(0, it.info_name)
+        it = it.parent
+    return " ".join(words)
 
+
+def _tell_found(settings: Settings) -> None:
+    """Name the file that depends on where a command is called: nobody else has named it."""
+    found = working_folder() / SEARCHED[0]
+    if settings.config_path == found:
+        note(f"settings from {found}")
+    elif os.path.exists(found):  # noqa: PTH110  # where nothing may be seen, nothing is there
+        note(f"not used: {found}: it, or its folder, may be written by others")
+
+
+def _of_instance(settings: Settings) -> Settings:
     instance = running_instance(os.environ)
     if instance is None:
         return settings
@@ -77,35 +116,73 @@ def views_of(settings: Settings) -> Views:
     return Views(connect(settings.store), Names(settings.store.prefix))
 
 
-def vault_of(settings: KeyringSettings) -> "KeyringVault":
-    """Open the keyring.
+def now_of(views: Views) -> float:
+    """Return the store's time, by which workers report; Unix seconds.
+
+    Ours where its user may not ask: whether the store is there at all, the next request says.
+    """
+    try:
+        return views.clock_s()
+    except StoreUnavailable:
+        return time()
+
+
+def keyring_at(path: Path) -> "Keyring":
+    """Load a keyring into a process whose memory nobody else can read, nor a core dump keep.
+
+    Raises:
+        SetupError: it cannot be used, or the system refuses to close the process.
+    """
+    from kmworker.crypto import Keyring  # noqa: PLC0415  # few commands need keys
+    from kmworker.crypto.hardening import harden_process  # noqa: PLC0415  # as above
+
+    harden_process()
+    return Keyring.load(path)
+
+
+def custody_of(settings: KeyringSettings) -> "KeyringCustody":
+    """Open the keyring, for no installation yet.
 
     Raises:
         SetupError: it cannot be used.
     """
-    from kmworker.crypto import Keyring, KeyringVault  # noqa: PLC0415  # few commands need keys
+    from kmworker.crypto import KeyringCustody  # noqa: PLC0415  # few commands need keys
 
-    return KeyringVault(Keyring.load(settings.path))
+    return KeyringCustody(keyring_at(settings.path))
 
 
-def vault_if_any(settings: KeyringSettings) -> "KeyringVault | None":
-    """Open the keyring if this user has one that can be read."""
+def custody_in(settings: Settings, views: Views) -> "KeyringCustody":
+    """Open the keyring for the installation whose store this is.
+
+    Raises:
+        NotFound: no worker has used the store yet.
+        SetupError: the keyring cannot be used, or the store's records are not of it.
+    """
+    custody = custody_of(settings.keyring)
+    enter(custody, views)
+    return custody
+
+
+def custody_if_any(settings: Settings, views: Views) -> "KeyringCustody | None":
+    """Open the keyring as `custody_in` does, if this user has one that can be read."""
     try:
-        return vault_of(settings)
-    except SetupError:
+        return custody_in(settings, views)
+    except (NotFound, SetupError):
         return None
 
 
 @contextmanager
-def publisher_of(settings: Settings, name: str) -> Iterator[Publishing]:
-    """Connect to the broker for publishing.
+def publisher_of(
+    settings: Settings, name: str, *, signs: bool = False, user: str | None = None
+) -> Iterator[Publishing]:
+    """Connect to the broker for publishing; `open_publisher` says what is signed.
 
     Raises:
         SetupError: no broker is configured.
         BrokerUnavailable: it is not there, or refuses us.
         NotFound: it is there, but no worker ever was.
     """
-    publisher = open_publisher(settings.broker, f"kmworker {name}")
+    publisher = open_publisher(settings.broker, f"kmworker {name}", signs=signs, user=user)
     try:
         with declared():
             publisher.open()
@@ -115,7 +192,7 @@ def publisher_of(settings: Settings, name: str) -> Iterator[Publishing]:
 
 
 @contextmanager
-def dead_queue_of(settings: Settings) -> Iterator[tuple[DeadQueue, int]]:
+def dead_queue_of(settings: Settings, user: str | None = None) -> Iterator[tuple[DeadQueue, int]]:
     """Connect to the dead letters; gives how many there are, too.
 
     Raises:
@@ -123,7 +200,7 @@ def dead_queue_of(settings: Settings) -> Iterator[tuple[DeadQueue, int]]:
         BrokerUnavailable: it is not there, or refuses us.
         NotFound: it is there, but no worker ever was.
     """
-    queue = open_dead_queue(settings.broker, "kmworker dead")
+    queue = open_dead_queue(settings.broker, "kmworker dead", user)
     try:
         with declared():
             yield queue, queue.open()

@@ -1,33 +1,46 @@
 """``kmworker announce``: saying stored assignments again.
 
 What is said is what was stored, and each record's seal is checked first: subscribers act
-on announcements, so a record that someone has altered is passed over and complained of.
+on announcements, so a record that someone has altered is skipped and complained of.
+Projects are taken in the order of their names, so that one who is stopped can go on.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Annotated
+from shlex import quote
+from typing import Annotated, Final
 
 import typer
 
-from kmworker.announcement import announce as announcement_of
-from kmworker.bus.choice import Publishing
-from kmworker.bus.topology import Topology
-from kmworker.cli.access import publisher_of, settings_of, vault_of, views_of
-from kmworker.cli.output import complain, line, plural, print_json, progress
+from kmworker.bootstrap.brokers import Publishing
+from kmworker.cli.access import custody_in, publisher_of, settings_of, views_of
+from kmworker.cli.moments import assigned_s, moment_option
 from kmworker.cli.program import Ending, examples, group, misused
-from kmworker.errors import NotFound, PermanentError
-from kmworker.message import Outgoing
-from kmworker.model import Held, Item, Kind
+from kmworker.cli.terminal.output import (
+    complain,
+    confirmed,
+    line,
+    note,
+    plural,
+    print_json,
+    progress,
+)
+from kmworker.domain.message import Outgoing
+from kmworker.domain.model import Item, Kind, Stored
+from kmworker.errors import KMWorkerError, NotFound, PermanentError, UnknownKek
+from kmworker.settings import Settings
+from kmworker.store.inspection import Views, pages
 from kmworker.store.records import RecordCodec
-from kmworker.store.views import Views, portions
-from kmworker.store.views_lineage import is_item_ref
+from kmworker.store.views.lineage import is_item_ref, item_data
+from kmworker.store.views.lists import Named, count_in, records_in
+from kmworker.wire.assignments import announce as announcement_of
+from kmworker.wire.topology import Topology
 
 __all__ = ["app"]
 
 app = group()
-Named = tuple[str, bytes]
-"""An item ref and the item's record."""
+
+PROJECTS_AT_ONCE: Final = 100
 
 
 @dataclass(slots=True)
@@ -37,8 +50,6 @@ class Told:
     announced: int = 0
     unrouted: int = 0
     """Of these, how many no queue was bound for."""
-    without_key: int = 0
-    """Items that are not encrypted: there is nothing to announce."""
     broken: int = 0
     """Records that fail authentication."""
 
@@ -47,98 +58,183 @@ class Told:
     epilog=examples(
         "kmworker announce --project p1",
         "kmworker announce --project p1 volume:v1 snapshot:s1",
+        "kmworker announce --since 2026-11-23T16:00:00Z",
+        "kmworker announce --yes",
     )
 )
-def announce(
+def announce(  # noqa: PLR0913  # its options
     context: typer.Context,
     refs: Annotated[
         list[str] | None, typer.Argument(metavar="REF", help="Items, instead of all of them.")
     ] = None,
     *,
-    project: Annotated[str, typer.Option("--project", metavar="P", help="The items' project.")],
+    project: Annotated[
+        str | None, typer.Option("--project", metavar="P", help="Only of this project.")
+    ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option("--since", metavar="TIME", help="Only made since: 2h, 7d or RFC 3339."),
+    ] = None,
+    first: Annotated[
+        str | None,
+        typer.Option("--from", metavar="P", help="Go on from this project, by name."),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="All projects' without asking.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the numbers as JSON.")] = False,
 ) -> None:
     """Publish stored assignments again: same ids, same bytes.
 
     For subscribers that are new or were restored; all others drop the repeats by their ids.
+    Without --project it is all projects', after a question. If that is stopped, it says from
+    which project to go on. --since goes by assigned_at, the store's time.
     """
-    wrong = next((ref for ref in refs or [] if not is_item_ref(ref)), None)
-    if wrong is not None:
-        misused(f"{wrong} is no item ref: they are like volume:1111")
+    _check(refs, project, since, first)
+    since_s = moment_option("--since", since)
     settings = settings_of(context)
     views = views_of(settings)
-    total, portions_of_them = _chosen(views, project, refs)
+    chosen = _chosen(views, project, refs, first)
     announcing = Announcing(
-        codec=RecordCodec(vault_of(settings.keyring)),
-        project=project,
-        source=_remembered_source(views),
+        codec=RecordCodec(custody_in(settings, views)),
+        since_s=since_s,
+        source=views.keyring()["source"],
         exchange=Topology(settings.broker.namespace).assignments,
     )
-    with publisher_of(settings, "announce") as publisher, progress("announcing", total) as advance:
-        for portion in portions_of_them:
-            announcing.say(publisher, portion)
-            advance(len(portion))
+    if project is None and not (yes or confirmed(chosen.question(since), "--yes")):
+        note("nothing was announced")
+        return
+    try:
+        _announce_all(settings, views, chosen, announcing)
+    except (KeyboardInterrupt, KMWorkerError):
+        _say_where_it_stopped(chosen, announcing.told)
+        raise
     _print(announcing.told, as_json=as_json)
     if announcing.told.broken:
         raise typer.Exit(Ending.FAILED)
 
 
+def _announce_all(
+    settings: Settings, views: Views, chosen: "Chosen", announcing: "Announcing"
+) -> None:
+    with (
+        publisher_of(settings, "announce") as publisher,
+        progress("announcing", chosen.total) as advance,
+    ):
+        for page in chosen.pages(views):
+            announcing.say(publisher, page)
+            advance(len(page))
+
+
+def _say_where_it_stopped(chosen: "Chosen", told: Told) -> None:
+    if told.announced and len(chosen.projects) > 1:
+        so_far = plural(told.announced, "assignment")
+        complain(f"stopped after {so_far}", f"go on with: --from {quote(chosen.reached)}")
+
+
+def _check(
+    refs: Sequence[str] | None, project: str | None, since: str | None, first: str | None
+) -> None:
+    wrong = next((ref for ref in refs or [] if not is_item_ref(ref)), None)
+    if wrong is not None:
+        misused(f"{wrong} is no item ref: they are like volume:1111")
+    if refs and project is None:
+        misused("name the items' project with --project")
+    if refs and since is not None:
+        misused("name items or --since, not both")
+    if first is not None and project is not None:
+        misused("--from is for all projects: leave out --project")
+
+
 def _chosen(
-    views: Views, project: str, refs: Sequence[str] | None
-) -> tuple[int, Iterable[list[Named]]]:
-    """Return how many items are to be announced, and them."""
-    if not refs:
-        total = views.count(project, "items")
-        if not total:
-            hint = "kmworker show finds the project of an item"
-            raise NotFound(f"project {project} has no items", hint)
-        return total, views.all_records(project, "items")
+    views: Views, project: str | None, refs: Sequence[str] | None, first: str | None
+) -> "Chosen":
+    if project is not None and refs:
+        named = _named(views, project, refs)
+        return Chosen([project], len(named), named)
+    projects = [project] if project is not None else sorted(views.projects())
+    projects = [name for name in projects if first is None or name >= first]
+    total = count_in(views, projects, "items")
+    if project is not None and not total:
+        hint = "kmworker show finds the project of an item"
+        raise NotFound(f"project {project} has no items", hint)
+    if not total:
+        where = "" if first is None else f" from {first} on"
+        raise NotFound(f"no project{where} has items", "kmworker list projects shows them")
+    return Chosen(projects, total)
+
+
+def _named(views: Views, project: str, refs: Sequence[str]) -> list[Named]:
     records = dict(zip(refs, views.records(project, "items", refs), strict=True))
-    named = [(ref, record) for ref, record in records.items() if record is not None]
-    if len(named) < len(records):
-        missing = ", ".join(ref for ref, record in records.items() if record is None)
+    missing = ", ".join(ref for ref, record in records.items() if record is None)
+    if missing:
         raise NotFound(f"not in project {project}: {missing}", "nothing was announced")
-    return len(named), portions(named)
+    return [Named(project, ref, record) for ref, record in records.items() if record is not None]
 
 
-def _remembered_source(views: Views) -> str:
-    """Return the source that this store's announcements carry, whatever the setting says."""
-    source = views.keyring().get("source")
-    if source is None:
-        raise NotFound("no worker has used this store yet", "check store.url and store.prefix")
-    return source
+@dataclass(slots=True)
+class Chosen:
+    """What is to be announced."""
+
+    projects: Sequence[str]
+    """By name."""
+    total: int
+    """How many items they have."""
+    named: Sequence[Named] = ()
+    """Single items, instead of all of these projects."""
+    reached: str = ""
+    """All that is in the projects before this one has been given."""
+
+    def question(self, since: str | None) -> str:
+        """Return what a person is asked before everybody's assignments are announced."""
+        of_them = f"{plural(self.total, 'item')} in {plural(len(self.projects), 'project')}"
+        which = "all" if since is None else f"what was assigned since {since}"
+        return f"announce {which} of {of_them}?"
+
+    def pages(self, views: Views) -> Iterator[Sequence[Named]]:
+        """Give the items."""
+        if self.named:
+            yield from pages(self.named)
+            return
+        for projects in pages(self.projects, PROJECTS_AT_ONCE):
+            self.reached = projects[0]
+            yield from records_in(views, projects, "items")
 
 
 class Announcing:
-    """Announces a project's items, portion by portion, and counts."""
+    """Announces items, page by page, and counts."""
 
-    def __init__(self, *, codec: RecordCodec, project: str, source: str, exchange: str) -> None:
+    def __init__(
+        self, *, codec: RecordCodec, since_s: float | None, source: str, exchange: str
+    ) -> None:
         self.told = Told()
         self._codec = codec
-        self._project = project
+        self._since_s = since_s
         self._source = source
         self._exchange = exchange
 
-    def say(self, publisher: Publishing, portion: Sequence[Named]) -> None:
+    def say(self, publisher: Publishing, page: Iterable[Named]) -> None:
         """Announce these; returns when the broker has confirmed them."""
-        messages = [message for named in portion if (message := self._message(*named)) is not None]
-        routed = publisher.publish(messages)
+        wanted = filter(self._is_meant, page)
+        messages = [message for named in wanted if (message := self._message(named)) is not None]
+        routed = publisher.publish(messages) if messages else []
         self.told.announced += len(routed)
         self.told.unrouted += routed.count(False)
 
-    def _message(self, ref: str, record: bytes) -> Outgoing | None:
-        kind, _colon, identifier = ref.partition(":")
+    def _is_meant(self, named: Named) -> bool:
+        # What does not say when it was made is announced, or complained of.
+        at = None if self._since_s is None else assigned_s(item_data(named.raw))
+        return self._since_s is None or at is None or at >= self._since_s
+
+    def _message(self, named: Named) -> Outgoing | None:
+        kind, _colon, identifier = named.field.partition(":")
         try:
-            item = Item(self._project, Kind(kind), identifier)
-            assignment, data = self._codec.read_item(item, record)
-        except (PermanentError, ValueError) as broken:
-            complain(f"not announced: {ref}: {broken}")
+            item = Item(named.project, Kind(kind), identifier)
+            assignment, data = self._codec.read_item(item, named.raw)
+        # Of the KEKs that the store's keyring has, ours lacks none: another's record is forged.
+        except (PermanentError, UnknownKek, ValueError) as broken:
+            complain(f"not announced: {named.field} of project {named.project}: {broken}")
             self.told.broken += 1
             return None
-        if assignment.key_id is None:
-            self.told.without_key += 1
-            return None
-        return announcement_of(Held(assignment, None, None, data), self._source, self._exchange)
+        return announcement_of(Stored(assignment, data), self._source, self._exchange)
 
 
 def _print(told: Told, *, as_json: bool) -> None:
@@ -148,10 +244,8 @@ def _print(told: Told, *, as_json: bool) -> None:
     line(f"announced {plural(told.announced, 'assignment')}")
     if told.unrouted:
         line(f"no queue is bound for {told.unrouted:,} of them")
-    if told.without_key:
-        line(f"{plural(told.without_key, 'item')} without a key passed over")
     if told.broken:
         complain(
-            f"{plural(told.broken, 'record')} failed authentication and passed over",
+            f"{plural(told.broken, 'record')} failed authentication, skipped",
             "find out who wrote to the store; kmworker verify checks all of it",
         )

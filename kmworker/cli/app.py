@@ -8,6 +8,7 @@ import typer
 
 from kmworker import __version__
 from kmworker.cli.program import Ending, Invocation, Program, examples
+from kmworker.cli.terminal.surroundings import settle
 
 __all__ = ["app", "main"]
 
@@ -24,14 +25,16 @@ class KMWorker(Program):
         "announce": "Publish stored assignments again: same ids, same bytes.",
         "status": "Show totals, queues, workers, dead letters and waiting events.",
         "show": "Show an item, key-id or key scope, with its lineage.",
+        "list": "List projects, items or keys, in no order, as they are found.",
         "explain": "Say what the policy would decide for an event, and why.",
         "dead": "Look at dead letters, replay or discard them.",
         "waiting": "Look at events that wait for their source, or let them expire.",
         "key": "Handle DEKs, for key operators.",
         "verify": "Check the whole store: records, seals, wrapped DEKs, indexes and counters.",
         "doctor": "Check broker, store, keyring and policy, and change nothing.",
-        "health": "Say whether a worker on this host makes progress or is idle.",
-        "accept": "Go on with a store that went back in time.",
+        "health": "Return whether a worker on this host makes progress or is idle.",
+        "accept": "Go on with a store that was rolled back.",
+        "migrate": "Carry a store over to this release's layout.",
         "keyring": "Make and look at the keyring of KEKs.",
         "schemas": "Print or write the JSON Schemas and the AsyncAPI document.",
     }
@@ -80,4 +83,5 @@ def kmworker(
 
 def main() -> None:
     """Run the program and exit with its code."""
+    settle()
     app(prog_name="kmworker")

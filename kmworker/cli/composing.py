@@ -10,16 +10,16 @@ import typer
 
 from kmworker.cli.program import misused
 from kmworker.clock import rfc3339
-from kmworker.events import EVENT_TYPES, UNKNOWN_TYPE, Event, Unreadable, parse
-from kmworker.ids import random_id
-from kmworker.message import Outgoing
+from kmworker.domain.event import EVENT_TYPES, UNKNOWN_TYPE, Event, Unreadable
+from kmworker.domain.message import Outgoing
+from kmworker.wire.events.reading import parse
+from kmworker.wire.ids import random_id
+from kmworker.wire.properties import CLOUD_EVENT, PERSISTENT
 
 __all__ = ["SOURCE", "Draft", "Words", "composed", "drafts_of", "event_types", "read_drafts"]
 
 SOURCE: Final = "/kmworker/cli"
 STANDARD_INPUT: Final = "-"
-CONTENT_TYPE: Final = "application/cloudevents+json"
-PERSISTENT: Final = 2
 MAX_ROUTING_KEY_BYTES: Final = 255
 # What --set may set of the event itself; every other name is one of its data.
 ATTRIBUTES: Final = ("id", "time")
@@ -41,12 +41,12 @@ class Draft(NamedTuple):
 
     def read(self) -> Event | Unreadable:
         """Read it as a worker will."""
-        return parse(self.body, CONTENT_TYPE, self.event_type)
+        return parse(self.body, CLOUD_EVENT, self.event_type)
 
     def message(self, exchange: str) -> Outgoing:
         """Return the message to publish; its routing key is the event's type."""
         properties = {
-            "content_type": CONTENT_TYPE,
+            "content_type": CLOUD_EVENT,
             "delivery_mode": PERSISTENT,
             "message_id": self.event_id,
             "type": self.event_type,
@@ -94,11 +94,15 @@ def composed(words: Words) -> Draft:
     }
     for setting in words.settings:
         _set(document, setting)
-    return _draft("the event", json.dumps(document, ensure_ascii=False).encode())
+    # Escaped: an argument that is not UTF-8 is then refused in words, like any other.
+    return _draft("the event", json.dumps(document).encode())
 
 
 def read_drafts(content: bytes) -> Iterator[Draft]:
-    """Read one event a line, or a single JSON document over any number of lines."""
+    """Read one event a line, or a single JSON document over any number of lines.
+
+    An array counts as one, so that it is refused as what it is.
+    """
     if _is_one_document(content):
         yield _draft("the event", content.strip())
         return
@@ -118,7 +122,7 @@ def _content(file: str) -> bytes:
 
 def _is_one_document(content: bytes) -> bool:
     try:
-        return isinstance(json.loads(content), dict)
+        return isinstance(json.loads(content), dict | list)
     except (ValueError, RecursionError):
         return False
 
@@ -130,11 +134,15 @@ def _draft(where: str, body: bytes) -> Draft:
     except (ValueError, RecursionError):
         parsed = None
     fields = parsed if isinstance(parsed, dict) else {}
-    event_id, event_type = str(fields.get("id", "")), str(fields.get("type", ""))
-    if not event_type or len(event_type.encode(errors="replace")) > MAX_ROUTING_KEY_BYTES:
+    event_id, event_type = (_encodable(fields.get(name, "")) for name in ("id", "type"))
+    if not event_type or len(event_type.encode()) > MAX_ROUTING_KEY_BYTES:
         event_type = UNKNOWN_TYPE
     # Returned messages are told apart by this, so it is never empty, and fits its property.
     return Draft(where, body, event_id[:MAX_ROUTING_KEY_BYTES] or random_id(), event_type)
+
+
+def _encodable(value: object) -> str:
+    return str(value).encode(errors="replace").decode()
 
 
 def _set(document: dict[str, Any], setting: str) -> None:

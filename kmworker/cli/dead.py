@@ -1,69 +1,57 @@
 """``kmworker dead``: dead letters in the hands of a person.
 
-Looking takes nothing away. A letter leaves the queue when the broker has confirmed its
+Looking takes nothing away. A dead letter leaves the queue when the broker has confirmed its
 event's replay, or when it is discarded; so every command here can be stopped at any moment.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Annotated, Final
 
 import typer
 
-from kmworker.bus.topology import Topology
 from kmworker.cli.access import dead_queue_of, settings_of
-from kmworker.cli.dead_search import Search
-from kmworker.cli.dead_settling import Discarding, Replaying, Settling
-from kmworker.cli.dead_shown import by_reason, oldest, print_letter, print_table, summary, whole
-from kmworker.cli.moments import moment_option
-from kmworker.cli.output import complain, confirmed, line, note, plural, print_json
-from kmworker.cli.program import Ending, examples, group, misused
-from kmworker.errors import NotFound, Reason
-from kmworker.letters import Fingerprint, Letter, Selection
-from kmworker.message import Original
+from kmworker.cli.dead_letters.options import (
+    AllOption,
+    AnywayOption,
+    BeforeOption,
+    DryRunOption,
+    Ids,
+    JsonOption,
+    LimitOption,
+    ReasonOption,
+    SinceOption,
+    TypeOption,
+    chosen,
+    selection,
+)
+from kmworker.cli.dead_letters.search import Search
+from kmworker.cli.dead_letters.settling import Discarding, Replaying, Settling
+from kmworker.cli.dead_letters.shown import (
+    by_reason,
+    oldest,
+    print_dead_letter,
+    print_table,
+    summary,
+    whole,
+)
+from kmworker.cli.heard import UserOption, refuse_vain_replay
+from kmworker.cli.program import Ending, examples, group
+from kmworker.cli.terminal.output import complain, confirmed, line, note, plural, print_json
+from kmworker.domain.message import Original
+from kmworker.errors import NotFound
 from kmworker.settings import Settings
+from kmworker.wire.dead_letters.reading import DeadLetter, Fingerprint, Selection
+from kmworker.wire.topology import Topology
 
 __all__ = ["app"]
 
 app = group()
 
-SHOWN_MOST: Final = 1000
-WHOLE_MOST: Final = 100
-
-Ids = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="[ID]…",
-        help="Message ids, or at least their first 12 characters, or event ids.",
-    ),
-]
-ReasonOption = Annotated[
-    Reason | None,
-    typer.Option("--reason", metavar="REASON", help=f"Only of this one: {', '.join(Reason)}."),
-]
-TypeOption = Annotated[
-    str | None, typer.Option("--type", metavar="TYPE", help="Only of this event type.")
-]
-SinceOption = Annotated[
-    str | None,
-    typer.Option(
-        "--since", metavar="WHEN", help="Dead since: 2026-11-23T16:00:00Z, or 2h for two hours ago."
-    ),
-]
-BeforeOption = Annotated[
-    str | None,
-    typer.Option(
-        "--before", metavar="WHEN", help="Dead before: the same. Ages are in s, min, h or d."
-    ),
-]
-AllOption = Annotated[bool, typer.Option("--all", help="All letters there are.")]
-LimitOption = Annotated[
-    int | None, typer.Option("--limit", min=1, metavar="N", help="At most so many.")
-]
-DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Change nothing; say what would.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+MAX_SHOWN: Final = 1000
+MAX_WHOLE: Final = 100
 
 
 @app.callback()
@@ -89,7 +77,8 @@ def list_(  # noqa: PLR0913  # its options
     before: BeforeOption = None,
     limit: Annotated[
         int, typer.Option("--limit", min=1, metavar="N", help="The oldest, at most so many.")
-    ] = SHOWN_MOST,
+    ] = MAX_SHOWN,
+    anyway: AnywayOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """List dead letters, the oldest first.
@@ -97,17 +86,17 @@ def list_(  # noqa: PLR0913  # its options
     All of them stay in the queue. While they are looked at, nobody else sees them, and the
     queue's count is lower by as many.
     """
-    search = Search(_selection(ids, reason, event_type, since, before))
-    found: list[Letter] = []
+    search = Search(selection(ids, reason, event_type, since, before), anyway=anyway)
+    found: list[DeadLetter] = []
     matching = 0
     with dead_queue_of(settings_of(context)) as (queue, total):
-        for portion in search.through(queue, total):
-            matching += len(portion)
+        for page in search.through(queue, total):
+            matching += len(page)
             # Nothing is shown of the bodies, which may be as large as all the queue.
-            found += [replace(letter, original=Original(b"", "", {})) for _, letter in portion]
+            found += [replace(dead, original=Original(b"", "", {})) for _, dead in page]
             found = oldest(found, limit)
     if as_json:
-        print_json([summary(letter) for letter in found])
+        print_json([summary(dead) for dead in found])
     elif found:
         print_table(found)
     if matching > len(found):
@@ -132,20 +121,21 @@ def show(
         ),
     ],
     *,
+    anyway: AnywayOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Show dead letters with the events that they hold, as these were sent."""
-    search = Search(Selection(ids=ids), limit=WHOLE_MOST)
+    search = Search(Selection(ids=ids), MAX_WHOLE, anyway)
     with dead_queue_of(settings_of(context)) as (queue, total):
-        found = [letter for chosen in search.through(queue, total) for _, letter in chosen]
+        found = [dead for chosen in search.through(queue, total) for _, dead in chosen]
     if as_json:
-        print_json([whole(letter) for letter in found])
+        print_json([whole(dead) for dead in found])
     else:
-        for number, letter in enumerate(found):
+        for number, dead in enumerate(found):
             line("" if number else f"{plural(len(found), 'dead letter')}")
-            print_letter(letter)
+            print_dead_letter(dead)
     if search.is_cut:
-        note(f"only {WHOLE_MOST} are shown")
+        note(f"only {MAX_WHOLE} are shown")
         return
     _end_if_missing(search)
 
@@ -167,22 +157,27 @@ def replay(  # noqa: PLR0913  # its options
     before: BeforeOption = None,
     everything: AllOption = False,
     limit: LimitOption = None,
+    user: UserOption = None,
     dry_run: DryRunOption = False,
+    anyway: AnywayOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Publish the events of dead letters again, as they were sent.
 
-    A letter leaves the queue once the broker has confirmed its event. Whoever stops this in
+    A dead letter leaves the queue once the broker has confirmed its event. Whoever stops this in
     between, with Ctrl-C or otherwise, loses nothing; an event may then come twice, which
-    changes nothing. An event that dies again has a new letter, which goes on counting attempts.
+    changes nothing. An event that dies again has a new dead letter, which goes on counting
+    attempts.
+    Where the policy lists producers, it is for those with replay = true.
     """
-    selection = _chosen(_selection(ids, reason, event_type, since, before), everything=everything)
+    meant = chosen(selection(ids, reason, event_type, since, before), everything=everything)
     settings = settings_of(context)
-    search = Search(selection, limit)
+    search = Search(meant, limit, anyway)
     replaying = Replaying(Topology(settings.broker.namespace).events, dry_run=dry_run)
-    with dead_queue_of(settings) as (queue, total), _told_if_stopped(replaying):
-        for portion in search.through(queue, total):
-            replaying.settle(queue, portion)
+    refuse_vain_replay(settings, user)
+    with dead_queue_of(settings, user) as (queue, total), _told_if_stopped(replaying):
+        for page in search.through(queue, total):
+            replaying.settle(queue, page)
     _end(replaying, search, as_json=as_json)
 
 
@@ -205,22 +200,23 @@ def discard(  # noqa: PLR0913  # its options
     limit: LimitOption = None,
     dry_run: DryRunOption = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    anyway: AnywayOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Throw dead letters away, for good.
 
-    Asks first if it is more than one. A broker does not confirm this; a letter that comes
+    Asks first if it is more than one. A broker does not confirm this; a dead letter that comes
     back can be discarded again.
     """
-    selection = _chosen(_selection(ids, reason, event_type, since, before), everything=everything)
+    meant = chosen(selection(ids, reason, event_type, since, before), everything=everything)
     settings = settings_of(context)
-    search = Search(selection, limit)
+    search = Search(meant, limit, anyway)
     discarding = Discarding(dry_run=dry_run)
     if not (dry_run or yes):
-        search.only = _agreed(settings, Search(selection, limit))
+        search.only = _agreed(settings, Search(meant, limit, anyway))
     with dead_queue_of(settings) as (queue, total), _told_if_stopped(discarding):
-        for portion in search.through(queue, total):
-            discarding.settle(queue, portion)
+        for page in search.through(queue, total):
+            discarding.settle(queue, page)
     _end(discarding, search, as_json=as_json)
 
 
@@ -229,40 +225,13 @@ def _agreed(settings: Settings, search: Search) -> Counter[Fingerprint]:
     reasons: Counter[str] = Counter()
     found: Counter[Fingerprint] = Counter()
     with dead_queue_of(settings) as (queue, total):
-        for portion in search.through(queue, total):
-            reasons.update(letter.reason for _, letter in portion)
-            found.update(letter.fingerprint for _, letter in portion)
+        for page in search.through(queue, total):
+            reasons.update(dead.reason for _, dead in page)
+            found.update(dead.fingerprint for _, dead in page)
     if found.total() > 1 and not confirmed(f"discard {by_reason(reasons)}?", "--yes"):
         note("nothing was discarded")
         raise typer.Exit(Ending.FAILED)
     return found
-
-
-def _selection(
-    ids: Sequence[str] | None,
-    reason: Reason | None,
-    event_type: str | None,
-    since: str | None,
-    before: str | None,
-) -> Selection:
-    return Selection(
-        ids=tuple(ids or ()),
-        reason=None if reason is None else reason.value,
-        event_type=event_type,
-        since_s=moment_option("--since", since),
-        before_s=moment_option("--before", before),
-    )
-
-
-def _chosen(selection: Selection, *, everything: bool) -> Selection:
-    """Refuse to take nothing for everything."""
-    if selection.is_everything != everything:
-        misused(
-            "--all, and something that leaves letters out"
-            if everything
-            else "name letters, say which by an option, or --all"
-        )
-    return selection
 
 
 @contextmanager

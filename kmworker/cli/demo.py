@@ -15,29 +15,37 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
-from kmworker.bus.choice import open_publisher, open_subscriber
-from kmworker.bus.subscriber import Subscriber
-from kmworker.bus.topology import Topology
+from kmworker.bootstrap.brokers import Subscriber, open_publisher, open_subscriber
+from kmworker.cli.access import keyring_at
 from kmworker.cli.family import Seals, family_tree
-from kmworker.cli.output import console, line, note
 from kmworker.cli.program import examples, group
-from kmworker.crypto import Keyring, KeyringVault
+from kmworker.cli.terminal.output import console, line, note
+from kmworker.crypto import Keyring, KeyringCustody
+from kmworker.crypto.hardening import harden_process
+from kmworker.domain.message import Original, Outgoing
+from kmworker.embedded.sample import SAMPLE, SOURCE, SampleEvent
+from kmworker.embedded.supervisor import Supervisor
 from kmworker.errors import BrokerUnavailable
-from kmworker.ids import random_id
-from kmworker.message import Original, Outgoing
-from kmworker.sample import SAMPLE, SOURCE, SampleEvent
 from kmworker.settings import BrokerSettings, StoreSettings
+from kmworker.store.admission import enter
 from kmworker.store.connection import connect
+from kmworker.store.inspection import Views
 from kmworker.store.names import Names
-from kmworker.store.views import Views
-from kmworker.store.views_lineage import family_of
-from kmworker.supervise import Supervisor
+from kmworker.store.views.lineage import family_of
+from kmworker.wire.ids import random_id
+from kmworker.wire.properties import CLOUD_EVENT, PERSISTENT
+from kmworker.wire.topology import Topology
 
 __all__ = ["app"]
 
 DEADLINE_S: Final = 30.0
 QUIET_S: Final = 0.3
 POLL_S: Final = 0.05
+WORDS: Final = (
+    ("create", "a new key under a new key-id"),
+    ("reuse", "the source's key-id: one key for both"),
+    ("clone", "the source's key under a key-id of its own; nothing is re-encrypted"),
+)
 NEXT: Final = """\
 next, the same kept running until Ctrl-C:
   {kmworker} up
@@ -55,6 +63,7 @@ def demo() -> None:
 
     A server, a keyring and a worker are started in a scratch folder and removed at the end.
     """
+    harden_process()
     with TemporaryDirectory(prefix="kmworker-demo-") as folder, _running(Path(folder)) as up:
         url = up.server.url
         broker = BrokerSettings(url=url)
@@ -65,9 +74,9 @@ def demo() -> None:
             assignments.open()
             dead.open()
             _send(broker, topology)
-            letters = _print_as_they_come(assignments, dead)
+            dead_letters = _print_as_they_come(assignments, dead)
         _print_lineage(url, up.server.keyring_path)
-        _print_rest(url, letters)
+        _print_rest(url, dead_letters)
     for text in NEXT.format(kmworker=_called()).splitlines():
         line(text)
 
@@ -104,6 +113,12 @@ def _send(broker: BrokerSettings, topology: Topology) -> None:
     messages: list[Outgoing] = []
     for event in SAMPLE:
         messages.append(messages[-1] if event.repeats else _message(event, topology))
+    for name, meaning in WORDS:
+        line(f"  {name:7} {meaning}")
+    line("")
+    line(f"publishing {len(messages)} events:")
+    for event in SAMPLE:
+        line(f"  {event.type:14}  {event.item:23}  {event.says}")
     publisher = open_publisher(broker, "demo")
     with closing(publisher):
         publisher.open()
@@ -113,7 +128,8 @@ def _send(broker: BrokerSettings, topology: Topology) -> None:
                 raise BrokerUnavailable("the worker did not start")
             time.sleep(POLL_S)
         publisher.publish(messages[1:])
-    line(f"published {len(messages)} events; assignments as they arrive:")
+    line("")
+    line("assignments as they arrive, with the rule that decided:")
 
 
 def _message(event: SampleEvent, topology: Topology) -> Outgoing:
@@ -125,13 +141,13 @@ def _message(event: SampleEvent, topology: Topology) -> Outgoing:
         "data": event.data,
     }
     body = json.dumps(document).encode() if event.body is None else event.body
-    properties = {"content_type": "application/cloudevents+json", "delivery_mode": 2}
+    properties = {"content_type": CLOUD_EVENT, "delivery_mode": PERSISTENT}
     return Outgoing(topology.events, event.type, body, properties)
 
 
 def _print_as_they_come(assignments: Subscriber, dead: Subscriber) -> list[Original]:
     """Print until nothing comes any more; return the dead letters."""
-    letters: list[Original] = []
+    dead_letters: list[Original] = []
     deadline = time.monotonic() + DEADLINE_S
     quiet_since = time.monotonic()
     seen: set[str] = set()
@@ -141,50 +157,53 @@ def _print_as_they_come(assignments: Subscriber, dead: Subscriber) -> list[Origi
             announced = json.loads(original.body)
             _tell(announced["data"], again=announced["id"] in seen)
             seen.add(announced["id"])
-        letters += dead.receive(0)
+        dead_letters += dead.receive(0)
         if arrived:
             quiet_since = time.monotonic()
-        elif seen and letters and time.monotonic() - quiet_since > QUIET_S:
-            return letters
+        elif seen and dead_letters and time.monotonic() - quiet_since > QUIET_S:
+            return dead_letters
     raise BrokerUnavailable("the sample was not answered in time")
 
 
 def _tell(data: dict[str, Any], *, again: bool) -> None:
     item = f"{data['item']['kind']}:{data['item']['id']}"
-    told = f"  {item:20} {data['disposition']:7} {data['key_id'][:8]}  {data['rule']}"
+    key_id = "-" if data["key_id"] is None else data["key_id"][:8]
+    told = f"  {item:24} {data['disposition']:7} {key_id:8}  {data['rule']}"
     line(f"{told}  (again)" if again else told)
     if data["data_action"] != "none":
         # On a line of its own: beside the rule it would not fit into 80 columns.
-        line(f"{'':23}the storage has to {data['data_action']} the data it copies")
+        line(f"{'':27}the storage has to {data['data_action']} the data it copies")
 
 
 def _print_lineage(url: str, keyring: Path) -> None:
     store = StoreSettings(url=url)
     views = Views(connect(store), Names(store.prefix))
-    seals = Seals(KeyringVault(Keyring.load(keyring)))
+    custody = KeyringCustody(keyring_at(keyring))
+    enter(custody, views)
+    seals = Seals(custody)
     line("")
     line("lineage by key scope:")
     screen = console()
     for project in sorted(views.projects()):
-        scopes = [name for portion in views.all_records(project, "scopes") for name, _ in portion]
+        scopes = [name for page in views.all_records(project, "scopes") for name, _ in page]
         for scope_id in sorted(scopes):
             title = f"project {project}, scope {scope_id[:8]}"
             tree = family_tree(title, project, family_of(views, project, scope_id), seals)
             screen.print(tree)
 
 
-def _print_rest(url: str, letters: Sequence[Original]) -> None:
+def _print_rest(url: str, dead_letters: Sequence[Original]) -> None:
     store = StoreSettings(url=url)
     views = Views(connect(store), Names(store.prefix))
     line("")
     line("waiting for its source:")
     for project in sorted(views.projects()):
-        for portion in views.all_records(project, "waiting"):
-            for _entry, raw in portion:
+        for page in views.all_records(project, "waiting"):
+            for _entry, raw in page:
                 waiting = json.loads(raw)
                 line(f"  {waiting['item']}  waits for {waiting['source']}")
     line("dead letters:")
-    for letter in letters:
-        headers = letter.properties["application_headers"]
+    for dead in dead_letters:
+        headers = dead.properties["application_headers"]
         line(f"  {headers['x-kmworker-reason']}: {headers['x-kmworker-detail']}")
     line("")

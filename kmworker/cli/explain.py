@@ -8,10 +8,22 @@ from typing import Annotated, Any, Final
 import typer
 from rich.table import Table
 
-from kmworker.bootstrap import open_store, read_policy
+from kmworker.bootstrap.worker import open_store, read_policy
 from kmworker.cli.access import settings_of
 from kmworker.cli.composing import Draft, Words, drafts_of, event_types
-from kmworker.cli.explaining import (
+from kmworker.cli.program import Ending, examples, group, misused
+from kmworker.cli.terminal.output import (
+    column_table,
+    complain,
+    display,
+    grid,
+    line,
+    note,
+    print_json,
+)
+from kmworker.crypto.hardening import harden_process
+from kmworker.domain.event import Event, Unreadable
+from kmworker.domain.explain import (
     GUARDS,
     Assumption,
     Explanation,
@@ -19,15 +31,18 @@ from kmworker.cli.explaining import (
     explain_events,
     items_to_look_up,
 )
-from kmworker.cli.output import column_table, complain, display, grid, line, note, print_json
-from kmworker.cli.program import Ending, examples, group, misused
-from kmworker.events import Event, Unreadable
-from kmworker.model import Encryption, Item, KeyState, State
-from kmworker.policy import ANY, Policy, Rule
+from kmworker.domain.model import Encryption, Item, KeyState, State
+from kmworker.domain.policy import Policy, Refused, Rule
+from kmworker.domain.policy_tables import ANY
+from kmworker.errors import NotFound
+from kmworker.settings import Settings
+from kmworker.store.admission import enter
+from kmworker.store.inspection import Views
 
 __all__ = ["app"]
 
 UNENCRYPTED: Final = "none"
+LEFT_OPEN: Final = "a volume type that no default encryption names is not encrypted"
 app = group()
 
 
@@ -85,6 +100,10 @@ def explain(  # noqa: PLR0913  # its options
     source_state: Annotated[
         SourceState | None, typer.Option(help="Assume this of the source, or of its key.")
     ] = None,
+    user: Annotated[
+        str | None,
+        typer.Option("--user", metavar="U", help="Assume that this user of the broker sends it."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Say what the policy would decide for an event, and why.
@@ -99,30 +118,48 @@ def explain(  # noqa: PLR0913  # its options
     if file is None and not any(words):
         _print_policy(policy, as_json=as_json)
         return
-    events = _events(drafts_of(words, file))
+    events, unreadable = _events(drafts_of(words, file))
     if source_encryption is None and source_state is None and configured.store.url is not None:
-        known: Mapping[Item, State] = open_store(configured, "explain").store.look_up(
-            items_to_look_up(events)
-        )
+        known = _known(configured, events)
     else:
         known = _assumed(events, policy, source_encryption, source_state)
-    explanations = list(explain_events(events, known, policy))
+    if policy.producer and user is None:
+        note("assuming a producer that may send it: --user asks for one")
+    explanations = list(explain_events(events, known, policy, user))
     if as_json:
         print_json([_json(explanation) for explanation in explanations])
-        return
-    for explanation in explanations:
-        display(grid(_lines(explanation)))
+    else:
+        for explanation in explanations:
+            display(grid(_lines(explanation)))
+    if unreadable:
+        raise typer.Exit(Ending.FAILED)
 
 
-def _events(drafts: Sequence[Draft]) -> list[Event]:
-    events = []
+def _events(drafts: Sequence[Draft]) -> tuple[list[Event], int]:
+    """Return what can be read, and how many cannot, of which each is told."""
+    events, unreadable = [], 0
     for draft in drafts:
         read = draft.read()
         if isinstance(read, Unreadable):
             complain(f"{draft.where}: {read.reason}: {read.detail}", "it would be a dead letter")
-            raise typer.Exit(Ending.FAILED)
-        events.append(read)
-    return events
+            unreadable += 1
+        else:
+            events.append(read)
+    if not events and unreadable:
+        raise typer.Exit(Ending.FAILED)
+    return events, unreadable
+
+
+def _known(settings: Settings, events: Sequence[Event]) -> Mapping[Item, State]:
+    """Look up what the store knows of items and sources."""
+    harden_process()
+    parts = open_store(settings, "explain")
+    try:
+        enter(parts.custody, Views(parts.client, parts.names))
+    except NotFound:
+        # Before the first worker it knows nothing.
+        return {}
+    return parts.store.look_up(items_to_look_up(events)).result()
 
 
 def _assumed(
@@ -137,11 +174,19 @@ def _assumed(
     given = None if encryption is None else _encryption(encryption, policy)
 
     def assumption(source: Item) -> Assumption:
-        default = policy.default_for(source.kind.value, None)
-        return Assumption(default if encryption is None else given, key_state)
+        return Assumption(given if encryption else _default(source, policy), key_state)
 
     sources = items_to_look_up(events) - {event.item for event in events}
     return {source: assume(source, assumption(source)) for source in sources}
+
+
+def _default(source: Item, policy: Policy) -> Encryption | None:
+    default = policy.default_for(source.kind.value, None)
+    if isinstance(default, Refused):
+        # Some event has named one, then; the policy lists its first choice first.
+        first = policy.cipher[0]
+        return Encryption(first.name, first.key_bits[0])
+    return default
 
 
 def _encryption(text: str, policy: Policy) -> Encryption | None:
@@ -194,13 +239,15 @@ def _print_policy(policy: Policy, *, as_json: bool) -> None:
         line(f"{title}:")
         display(table)
         line("")
+    if policy.leaves_unencrypted:
+        note(LEFT_OPEN)
 
 
 def _policy_tables(policy: Policy) -> Iterator[tuple[str, Table]]:
     yield "guards, which stand above the rules", grid(GUARDS.items())
     yield (
         "rules, of which the first that matches decides",
-        column_table(("rule", "then", "wish", "for"), map(_rule, policy.rule)),
+        column_table(("rule", "then", "requested", "for"), map(_rule, policy.rule)),
     )
     yield (
         "ciphers, the default key size first",
@@ -217,17 +264,31 @@ def _policy_tables(policy: Policy) -> Iterator[tuple[str, Table]]:
         "default encryptions, of which the first that matches is taken",
         column_table(("kind", "volume type", "cipher", "key bits"), defaults),
     )
+    if policy.producer:
+        yield "producers, beside whom nobody is heard", _producers(policy)
+    yield (
+        "unencrypted copies of encrypted data",
+        grid([("decrypted_copies", policy.decrypted_copies.value)]),
+    )
+
+
+def _producers(policy: Policy) -> Table:
+    rows = (
+        (it.user, " ".join(it.projects), " ".join(it.types), "may" if it.replay else "")
+        for it in policy.producer
+    )
+    return column_table(("user", "projects", "types", "replay"), rows)
 
 
 def _rule(rule: Rule) -> tuple[str, ...]:
     conditions = [
         f", {name} {' '.join(globs)}"
-        for name in ("project", "volume_type", "cipher", "transport")
+        for name in ("project", "volume_type", "cipher", "transport", "disposition")
         if (globs := getattr(rule, name)) != ANY
     ]
     return (
         rule.name,
         rule.then.value,
-        "heard" if rule.honour_wish else "",
+        "allowed" if rule.allow_requested else "",
         f"{' '.join(rule.event)}, source {' '.join(rule.source)}{''.join(conditions)}",
     )

@@ -10,30 +10,30 @@ from typing import Any, Final
 
 from rich.tree import Tree
 
-from kmworker.cli.output import visible
+from kmworker.cli.terminal.output import visible
 from kmworker.errors import PermanentError, UnknownKek
-from kmworker.ports import Vault
-from kmworker.store.views_lineage import Derived, Family, Member, Record
+from kmworker.ports import Custody
+from kmworker.store.views.lineage import Derived, Family, Member, Record
 
 __all__ = ["Seals", "family_json", "family_tree"]
 
-DEPTH_MAX: Final = 30
+MAX_DEPTH: Final = 30
 
 
 class Seals:
     """Looks at seals with the keyring, if there is one."""
 
-    def __init__(self, vault: Vault | None) -> None:
-        self._vault = vault
+    def __init__(self, custody: Custody | None) -> None:
+        self._custody = custody
 
     def of(self, record: Record | None) -> str:
         """Return ``ok``, ``BROKEN``, ``unknown`` or, of what is not there, ``missing``."""
         if record is None:
             return "missing"
-        if self._vault is None:
+        if self._custody is None:
             return "unknown"
         try:
-            self._vault.check_seal(record.place, record.raw)
+            self._custody.check_seal(record.place, record.raw)
         except UnknownKek:
             return "unknown"
         except PermanentError:
@@ -83,7 +83,7 @@ def family_tree(title: str, project: str, family: Family, seals: Seals) -> Tree:
             for leaf in derived.pop(member.ref, ()):
                 node.add(visible(f"scope {leaf.scope_id} of {leaf.root}, own DEK"))
             # No terminal is wide enough for more: deeper ones stand beside their source.
-            below = (node, depth + 1) if depth < DEPTH_MAX else (branch, depth)
+            below = (node, depth + 1) if depth < MAX_DEPTH else (branch, depth)
             queue.extend((below[0], child, below[1]) for child in children[member.ref])
     for leaf in (leaf for leaves in derived.values() for leaf in leaves):
         tree.add(visible(f"scope {leaf.scope_id} of {leaf.root}, own DEK"))

@@ -1,19 +1,28 @@
 """``kmworker health``: for process supervisors."""
 
-import platform
-from collections.abc import Iterator
-from dataclasses import dataclass
-from time import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from typing import Annotated
 
 import typer
 
-from kmworker.cli.access import settings_of, views_of
-from kmworker.cli.liveness import STUCK_AFTER_S, Verdict, is_running, judge
-from kmworker.cli.output import complain, line, print_json
+from kmworker.cli.access import now_of, settings_of, views_of
+from kmworker.cli.crowding import crowded
+from kmworker.cli.liveness import STUCK_AFTER_S, Verdict, judge, runs_here
 from kmworker.cli.program import Ending, examples, group
-from kmworker.store.views import Views
-from kmworker.store.views_status import read_workers
+from kmworker.cli.terminal.output import complain, line, note, print_json
+from kmworker.store.crowds import Crowd
+from kmworker.store.inspection import Views
+from kmworker.store.made_anew import DELETE_HINT, WrongType, wrong_types
+from kmworker.store.views.status import (
+    UNREADABLE,
+    Incident,
+    WorkerSeen,
+    read_crowds,
+    read_incident,
+    read_workers,
+)
+from kmworker.worker.incarnation import incarnation
 
 __all__ = ["app"]
 
@@ -48,28 +57,85 @@ def health(
     ] = STUCK_AFTER_S,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Say whether a worker on this host makes progress or is idle.
+    """Return whether a worker on this host makes progress or is idle.
 
     The exit code is 0 while one does, 1 while none does, and 3 if the store does not answer.
-    A worker that waits for a broker that is away is well: it goes on by itself.
+    A worker that waits for a broker that is away is well: it goes on by itself. While an
+    incident stands (see kmworker accept), no worker starts, however often it is tried: it is
+    named on standard error, and leaves the exit code alone. So is a key in whose place somebody
+    has put something else. Where that is what workers report in, it cannot be told whether one
+    makes progress: the exit code is 0 then, because a restart would help nothing, and "ok" is
+    null. A process that --pid names and that is not there is told all the same: 1.
     """
-    findings = list(_findings(views_of(settings_of(context)), pid, stuck_after))
-    is_well = any(finding.verdict.is_well for finding in findings)
+    views = views_of(settings_of(context))
+    now, wrong = now_of(views), wrong_types(views.client, views.names)
+    seen, crowds = _read(views, wrong, now)
+    findings, incident = list(_findings(seen or (), now, pid, stuck_after)), read_incident(views)
+    is_well = None if not findings and _is_untold(seen, pid) else _is_any_well(findings)
     if as_json:
-        print_json({"ok": is_well, "workers": [_shown(it) for it in findings]})
+        print_json({
+            "ok": is_well,
+            "incident": None if incident is None else asdict(incident),
+            "wrong_types": [asdict(it) for it in wrong],
+            "workers": None if seen is None else [_shown(it) for it in findings],
+            "near_bound": None if crowds is None else [asdict(crowd) for crowd in crowds],
+        })  # fmt: skip
     else:
         for found in findings:
             line(f"{found.verdict:<9}{found.worker}  {found.detail}")
-    if not findings:
+    if crowds:
+        note(f"waiting events near their bound: {crowded(crowds)}")
+    _complain_of_keys(wrong, seen or ())
+    _complain(findings, incident, pid, is_told=is_well is not None)
+    raise typer.Exit(Ending.FAILED if is_well is False else Ending.DONE)
+
+
+def _read(
+    views: Views, wrong: Sequence[WrongType], now: float
+) -> tuple[list[WorkerSeen] | None, list[Crowd] | None]:
+    """Return the workers, and the projects near a bound; None where the key has another type."""
+    spoilt, names = {it.key for it in wrong}, views.names
+    return (
+        None if names.top("workers") in spoilt else read_workers(views, now),
+        None if names.top("crowded") in spoilt else read_crowds(views),
+    )
+
+
+def _is_untold(seen: Sequence[WorkerSeen] | None, pid: int | None) -> bool:
+    """Return whether a worker that nothing is seen of may be here all the same."""
+    if seen is not None and all(it.state != UNREADABLE for it in seen):
+        return False
+    return pid is None or bool(incarnation(pid))
+
+
+def _is_any_well(findings: Iterable[Finding]) -> bool:
+    return any(finding.verdict.is_well for finding in findings)
+
+
+def _complain_of_keys(wrong: Iterable[WrongType], seen: Iterable[WorkerSeen]) -> None:
+    for said in [*map(str, wrong), *(it.last_error for it in seen if it.state == UNREADABLE)]:
+        complain(said, DELETE_HINT)
+
+
+def _complain(
+    findings: Sequence[Finding], incident: Incident | None, pid: int | None, *, is_told: bool
+) -> None:
+    if not is_told:
+        note("it cannot be told whether a worker makes progress: what they report is not readable")
+    elif not findings:
         which = "worker" if pid is None else f"worker with pid {pid}"
-        complain(f"no {which} runs on this host", "start one with kmworker worker")
-    raise typer.Exit(Ending.DONE if is_well else Ending.FAILED)
+        # Starting one would help nothing while an incident stands.
+        hint = "start one with kmworker worker" if incident is None else ""
+        complain(f"no {which} runs on this host", hint)
+    if incident is not None:
+        complain(incident.detail, incident.hint)
 
 
-def _findings(views: Views, pid: int | None, stuck_after_s: float) -> Iterator[Finding]:
-    now, host = time(), platform.node()
-    for worker in read_workers(views, now):
-        if worker.host != host or pid not in {None, worker.pid} or not is_running(worker.pid):
+def _findings(
+    seen: Iterable[WorkerSeen], now: float, pid: int | None, stuck_after_s: float
+) -> Iterator[Finding]:
+    for worker in seen:
+        if pid not in {None, worker.pid} or not runs_here(worker):
             continue
         verdict, detail = judge(worker, now, stuck_after_s)
         if verdict is not Verdict.STOPPED:

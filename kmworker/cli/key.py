@@ -5,11 +5,10 @@ from typing import Annotated
 
 import typer
 
-from kmworker.cli.access import settings_of, vault_of, views_of
-from kmworker.cli.output import line, plural
+from kmworker.cli.access import custody_in, settings_of, views_of
 from kmworker.cli.program import examples, group
+from kmworker.cli.terminal.output import line, plural
 from kmworker.crypto.export import export_dek
-from kmworker.crypto.process import harden_process
 from kmworker.errors import SetupError
 from kmworker.store.export import read_wrapped
 
@@ -49,9 +48,9 @@ def export(
     if output == "-" or path.exists() or path.is_symlink():
         problem = "a DEK is not written to standard output" if output == "-" else "already exists"
         raise SetupError(f"--output {output}: {problem}", "name a file that is not there yet")
-    harden_process()
     settings = settings_of(context)
-    vault = vault_of(settings.keyring)
-    wrapped = read_wrapped(views_of(settings), vault, project, key_id)
-    size_bytes = export_dek(vault, project, wrapped.scope, wrapped.blob, path)
+    views = views_of(settings)
+    custody = custody_in(settings, views)
+    wrapped = read_wrapped(views, custody, project, key_id)
+    size_bytes = export_dek(custody, project, wrapped.scope, wrapped.blob, path)
     line(f"wrote {plural(size_bytes, 'byte')} of key-id {key_id} to {path}")

@@ -6,10 +6,11 @@ from typing import Annotated
 
 import typer
 
-from kmworker.cli.access import settings_of
-from kmworker.cli.output import column_table, display, line, note, print_json
+from kmworker.cli.access import keyring_at, settings_of
 from kmworker.cli.program import examples, group
+from kmworker.cli.terminal.output import column_table, display, line, note, print_json
 from kmworker.crypto import Keyring
+from kmworker.crypto.hardening import harden_process
 
 __all__ = ["app"]
 
@@ -37,6 +38,7 @@ def init(context: typer.Context, *, path: PathOption = None) -> None:
     """
     # Not that of a running instance: it has one.
     chosen = path or settings_of(context, wants_instance=False).keyring.path
+    harden_process()
     made = Keyring.generate(chosen)
     line(made.active)
     note(f"made {chosen}: back it up, apart from the store")
@@ -51,7 +53,7 @@ def status(
 ) -> None:
     """Show the fingerprints of the keyring's KEKs, never the KEKs."""
     chosen = path or settings_of(context).keyring.path
-    found = Keyring.load(chosen)
+    found = keyring_at(chosen)
     mode = f"{stat.S_IMODE(chosen.stat().st_mode):04o}"
     keks = [
         {"kek_id": kek_id, "created_at": kek.created_at, "active": kek_id == found.active}

@@ -1,19 +1,21 @@
 """Whether a worker lives: by its progress, not by an open socket."""
 
+from collections.abc import Iterable
 from enum import StrEnum
-from pathlib import Path
 from typing import Final
 
-from kmworker.store.views_status import WorkerSeen
-from kmworker.tally import STOPPED, WAITING
+from kmworker.store.views.status import WorkerSeen
+from kmworker.worker.incarnation import incarnation, is_of_here
+from kmworker.worker.tally import STOPPED, WAITING
+from kmworker.worker.timekeeping import SKEW_S
 
-__all__ = ["STUCK_AFTER_S", "Verdict", "is_running", "judge"]
+__all__ = ["STUCK_AFTER_S", "Verdict", "judge", "runs_here", "troubles_of"]
 
 # Longer than every wait of a worker's: the longest is for confirms, `broker.confirm_timeout_s`.
 STUCK_AFTER_S: Final = 60.0
 # These are away, not the worker; it goes on when they are back.
 AWAY: Final = ("BrokerUnavailable", "StoreUnavailable")
-PROC: Final = Path("/proc")
+MAX_TROUBLES: Final = 5
 
 
 class Verdict(StrEnum):
@@ -28,7 +30,7 @@ class Verdict(StrEnum):
 
     @property
     def is_well(self) -> bool:
-        """Say whether a supervisor has nothing to do."""
+        """Return whether a supervisor has nothing to do."""
         return self in {Verdict.WORKING, Verdict.IDLE, Verdict.WAITING}
 
 
@@ -56,9 +58,27 @@ def judge(worker: WorkerSeen, now: float, stuck_after_s: float) -> tuple[Verdict
     return Verdict.STUCK, f"it has had events at hand for {busy_s:.0f} s and finishes none{why}"
 
 
-def is_running(pid: int, proc: Path = PROC) -> bool:
-    """Say whether a process of this host is a worker: the number may be another's by now."""
-    try:
-        return b"kmworker" in (proc / str(pid) / "cmdline").read_bytes()
-    except OSError:
-        return False
+def troubles_of(workers: Iterable[WorkerSeen]) -> list[str]:
+    """Return what keeps live workers from some of their work, and whose clock is wrong."""
+    live = [worker for worker in workers if worker.is_live]
+    # Most of them meet the same one, and each says how much of it is its own.
+    met = sorted({worker.trouble for worker in live} - {""})[:MAX_TROUBLES]
+    skewed = [it for it in live if abs(it.clock_ahead_s) >= SKEW_S]
+    return met + [_skew(it) for it in skewed[:MAX_TROUBLES]]
+
+
+def _skew(worker: WorkerSeen) -> str:
+    ahead_s = worker.clock_ahead_s
+    which = "ahead of" if ahead_s > 0 else "behind"
+    return f"the clock of {worker.host} is {abs(ahead_s):,.0f} s {which} the store's"
+
+
+def runs_here(worker: WorkerSeen) -> bool | None:
+    """Return whether a worker's very process runs on this host; None: not to be seen from here.
+
+    Its number and the host's name are no proof: a predecessor had them, too, and neighbours in
+    other containers may.
+    """
+    if not is_of_here(worker.incarnation):
+        return None
+    return incarnation(worker.pid) == worker.incarnation

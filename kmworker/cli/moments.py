@@ -1,13 +1,14 @@
 """Times as people type them: a moment, or how long ago it was."""
 
 import re
+from collections.abc import Mapping
 from time import time
-from typing import Final
+from typing import Any, Final
 
 from kmworker.cli.program import misused
-from kmworker.letters import moment_s
+from kmworker.wire.dead_letters.reading import moment_s
 
-__all__ = ["age_option", "moment_option"]
+__all__ = ["age_option", "assigned_s", "moment_option"]
 
 AGE: Final = re.compile(r"(\d{1,9}(?:\.\d{1,3})?) ?(s|min|h|d)")
 UNITS_S: Final = {"s": 1, "min": 60, "h": 3600, "d": 86_400}
@@ -33,6 +34,11 @@ def age_option(name: str, text: str | None) -> float | None:
     if age_s is None:
         misused(f"{name} {text}: not an age like {WANTED}")
     return age_s
+
+
+def assigned_s(data: Mapping[str, Any]) -> float | None:
+    """Return when an item was assigned, in Unix seconds; None if its record does not say."""
+    return moment_s(str(data.get("assigned_at")))
 
 
 def _age_s(text: str) -> float | None:

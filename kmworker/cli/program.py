@@ -4,14 +4,16 @@ Importing what all commands need takes most of a second. So the program knows on
 names until one is called, and `kmworker --help` answers at once.
 """
 
+import errno
 import gc
 import os
 import re
+import signal
 import sys
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from importlib import import_module
 from pathlib import Path
@@ -21,7 +23,9 @@ import typer
 import typer.main
 from typer.core import TyperCommand, TyperGroup
 
-from kmworker.cli.output import complain
+from kmworker.cli.accounts import named_in_help, user_in
+from kmworker.cli.refusals import as_refused
+from kmworker.cli.terminal.output import complain
 from kmworker.errors import (
     KMWorkerError,
     NotFound,
@@ -34,11 +38,22 @@ from kmworker.errors import (
 if TYPE_CHECKING:
     from kmworker.settings import Settings
 
-__all__ = ["Ending", "Invocation", "Program", "examples", "group", "importing", "misused"]
+__all__ = [
+    "Ending",
+    "Invocation",
+    "Program",
+    "examples",
+    "group",
+    "importing",
+    "misused",
+    "on_hangup",
+]
 
 LEVEL_VARIABLE: Final = "KMWORKER_LOG__LEVEL"
 # Both of typer's foundations, click and its own copy of it, have this between them.
 UsageError: Final[Any] = typer.BadParameter.__base__
+# What a disk answers that has no room for what is printed to it.
+FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 # How they suggest what was perhaps meant, at the end of a message.
 SUGGESTION: Final = re.compile(r"\s*\(?(?:Did you mean|Possible options?:) (.+?)[?)]*$")
 
@@ -67,13 +82,24 @@ class Invocation:
     config: Path | None = None
     settings: "Settings | None" = None
     """Once they are loaded."""
+    command: str = ""
+    """Its words, without the program's name; known with the settings, as are its parameters."""
+    parameters: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def is_debugging(self) -> bool:
-        """Say whether tracebacks are wanted."""
+        """Return whether tracebacks are wanted."""
         if self.settings is not None:
             return self.settings.log.level == "debug"
         return os.environ.get(LEVEL_VARIABLE, "").lower() == "debug"
+
+    @property
+    def users(self) -> Mapping[str, str]:
+        """Return as whom the store and the broker are asked, as far as URLs say it."""
+        if self.settings is None:
+            return {}
+        brokers = self.settings.broker.addresses or ("",)
+        return {"store": user_in(self.settings.store.url), "broker": user_in(brokers[0])}
 
 
 @contextmanager
@@ -84,6 +110,12 @@ def importing() -> Iterator[None]:
         yield
     finally:
         gc.enable()
+
+
+def on_hangup(stop: Callable[[], None]) -> None:
+    """Call this when the terminal goes, unless whoever started us had that ignored (nohup)."""
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, lambda _number, _frame: stop())
 
 
 def group() -> typer.Typer:
@@ -118,7 +150,11 @@ class Program(TyperGroup):
             return TyperCommand(cmd_name, help=self.purposes[cmd_name])
         with importing():
             module = import_module(f"kmworker.cli.{cmd_name}")
-        return typer.main.get_command(module.app)
+        command: Any = typer.main.get_command(module.app)
+        for name, it in getattr(command, "commands", {"": command}).items():
+            accounts = named_in_help(f"{cmd_name} {name}".strip())
+            it.epilog = f"{accounts}\n\n{it.epilog}"
+        return command
 
     def shell_complete(self, ctx: Any, incomplete: str) -> Any:  # noqa: ANN401  # as above
         """Complete the commands' names, too, without importing them."""
@@ -168,16 +204,22 @@ class Program(TyperGroup):
             _hush()
             raise typer.Exit(Ending.UNHEARD) from None
         except KMWorkerError as error:
-            raise typer.Exit(_end(error)) from None
+            raise typer.Exit(_end(error, ctx.obj)) from None
         except UsageError as error:
             raise typer.Exit(_end_wrong_usage(error, ctx)) from None
         except (typer.Exit, typer.Abort):
             raise
         except Exception as error:  # noqa: BLE001  # the last to be asked
+            if isinstance(error, OSError) and error.errno in FULL:
+                complain(f"cannot write: {error.strerror}", "the output, if any, is not complete")
+                _hush()
+                raise typer.Exit(Ending.FAILED) from None
             raise typer.Exit(_end_fault(error, ctx.obj)) from None
 
 
-def _end(error: KMWorkerError) -> Ending:
+def _end(error: KMWorkerError, it: object) -> Ending:
+    it = it if isinstance(it, Invocation) else Invocation()
+    error = as_refused(error, it.command, it.parameters, it.users) or error
     complain(str(error), _hint(error))
     # Nothing is away: this keyring cannot read that record.
     if isinstance(error, SetupError | UnknownKek):
@@ -203,7 +245,8 @@ def misused(what: str) -> NoReturn:
 
 
 def _end_wrong_usage(error: Any, context: Any) -> Ending:  # noqa: ANN401  # click's or typer's own
-    text = error.format_message()
+    # Whoever validates says so before our own words.
+    text = error.format_message().replace("Value error, ", "", 1)
     near = SUGGESTION.search(text)
     hint = f"did you mean {near[1]}?" if near else f"see {_command_path(error, context)} --help"
     complain(_lowered(text if near is None else text[: near.start()]), hint)
@@ -228,7 +271,7 @@ def _end_fault(error: Exception, invocation: object) -> Ending:
         traceback.print_exception(error)
     # Its text may quote anything; with the traceback someone has asked for it.
     complain(
-        f"a fault of the program: {type(error).__name__}",
+        f"internal error: {type(error).__name__}",
         "please report it with the traceback above"
         if debugging
         else f"run it again with {LEVEL_VARIABLE}=debug for the traceback",

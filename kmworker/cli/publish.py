@@ -9,14 +9,15 @@ from typing import Annotated, Final
 
 import typer
 
-from kmworker.bus.choice import Publishing
-from kmworker.bus.topology import Topology
+from kmworker.bootstrap.brokers import Publishing
 from kmworker.cli.access import publisher_of, settings_of
 from kmworker.cli.composing import SOURCE, Draft, Words, drafts_of, event_types
-from kmworker.cli.output import complain, line, note, one_json, plural, progress
+from kmworker.cli.heard import UserOption
 from kmworker.cli.program import Ending, examples, group
-from kmworker.events import Unreadable
-from kmworker.store.views import portions
+from kmworker.cli.terminal.output import complain, line, note, one_json, plural, progress
+from kmworker.domain.event import Unreadable
+from kmworker.store.inspection import pages
+from kmworker.wire.topology import Topology
 
 __all__ = ["app"]
 
@@ -52,7 +53,6 @@ def publish(  # noqa: PLR0913  # its options
     settings: Annotated[
         list[str] | None,
         typer.Option(
-            "--settings",
             "--set",
             metavar="A.B=VALUE",
             help="A field of data; JSON if it reads as JSON, ids are text.",
@@ -73,6 +73,7 @@ def publish(  # noqa: PLR0913  # its options
         str | None,
         typer.Option("--source", metavar="S", help=f"The event's source, instead of {SOURCE}."),
     ] = None,
+    user: UserOption = None,
     no_check: Annotated[
         bool, typer.Option("--no-check", help="Publish even what a worker would refuse.")
     ] = False,
@@ -93,7 +94,7 @@ def publish(  # noqa: PLR0913  # its options
         return
     configured = settings_of(context)
     topology = Topology(configured.broker.namespace)
-    with publisher_of(configured, "publish") as publisher:
+    with publisher_of(configured, "publish", signs=True, user=user) as publisher:
         unrouted = _publish_all(publisher, topology.events, drafts, as_json=as_json)
     if unrouted:
         complain(
@@ -122,7 +123,7 @@ def _publish_all(
     confirmed = unrouted = 0
     try:
         with progress("publishing", len(drafts)) as advance:
-            for batch in portions(drafts, BATCH):
+            for batch in pages(drafts, BATCH):
                 routed = publisher.publish([draft.message(exchange) for draft in batch])
                 confirmed += len(batch)
                 unrouted += routed.count(False)

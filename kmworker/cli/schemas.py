@@ -5,10 +5,10 @@ from typing import Annotated
 
 import typer
 
-from kmworker.cli.output import line, note
 from kmworker.cli.program import examples, group
+from kmworker.cli.terminal.output import line, note
 from kmworker.errors import SetupError
-from kmworker.schemas import texts, write_schemas
+from kmworker.wire.schemas import texts, write_schemas
 
 __all__ = ["app"]
 

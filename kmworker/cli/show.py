@@ -5,18 +5,20 @@ has to see it.
 """
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
-from kmworker.cli.access import settings_of, vault_if_any, views_of
+from kmworker.cli.access import custody_if_any, settings_of, views_of
 from kmworker.cli.family import Seals, family_json, family_tree
-from kmworker.cli.output import display, grid, line, plural, print_json
 from kmworker.cli.program import examples, group
+from kmworker.cli.terminal.output import display, grid, line, plural, print_json
+from kmworker.domain.model import Place
 from kmworker.errors import NotFound
-from kmworker.model import Place
-from kmworker.store.views_lineage import (
+from kmworker.store.inspection import Views
+from kmworker.store.views.lineage import (
     Family,
     Found,
     Record,
@@ -29,6 +31,8 @@ from kmworker.store.views_lineage import (
 __all__ = ["app"]
 
 app = group()
+
+ID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
 @app.command(
@@ -56,26 +60,44 @@ def show(
     settings = settings_of(context)
     views = views_of(settings)
     projects: Iterable[str] = views.projects() if project is None else [project]
-    place = _the_one(find(views, name, projects), name, project)
+    place = _the_one(views, find(views, name, projects), name, project)
     found = look_at(views, place)
     scope_id = _scope_id(found)
     family = family_of(views, found.project, scope_id) if scope_id else None
-    seals = Seals(vault_if_any(settings.keyring))
+    seals = Seals(custody_if_any(settings, views))
     if as_json:
         print_json(_document(found, family, seals))
     else:
         _print(found, family, seals)
 
 
-def _the_one(places: Sequence[Place], name: str, project: str | None) -> Place:
+def _the_one(views: Views, places: Sequence[Place], name: str, project: str | None) -> Place:
     if not places:
-        where = "" if project is None else f" in project {project}"
-        what = "item" if is_item_ref(name) else "key-id or scope-id"
-        raise NotFound(f"no {what} {name}{where}", "items are named like volume:1111")
+        raise _missing(views, name, project)
     if len(places) > 1:
         projects = ", ".join(sorted({place.project for place in places}))
         raise NotFound(f"{name} is in several projects: {projects}", "choose one with --project")
     return places[0]
+
+
+def _missing(views: Views, name: str, project: str | None) -> NotFound:
+    """Say what was looked for, and where else it may be."""
+    is_ref = is_item_ref(name)
+    if not is_ref and not ID.fullmatch(name):
+        hint = "items are named like volume:1111, keys and scopes by the UUIDs in assignments"
+        return NotFound(f"{name} is no item ref, key-id or scope-id", hint)
+    what = name if is_ref else f"key-id or scope-id {name}"
+    if project is None:
+        return NotFound(f"no {what} in any project", _whereabouts(is_ref=is_ref))
+    if not views.has_project(project):
+        return NotFound(f"no project {project}", "kmworker list projects shows those there are")
+    return NotFound(f"no {what} in project {project}", "without --project all are searched")
+
+
+def _whereabouts(*, is_ref: bool) -> str:
+    if is_ref:
+        return "if it was announced: kmworker waiting list, or kmworker dead list"
+    return "kmworker list keys shows those there are"
 
 
 def _scope_id(found: Found) -> str:

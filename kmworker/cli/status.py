@@ -1,19 +1,25 @@
 """``kmworker status``: what dashboards see, for a terminal."""
 
-from collections.abc import Iterator
-from dataclasses import asdict
-from time import time
-from typing import Annotated
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
+from typing import Annotated, Final
 
 import typer
 
-from kmworker.cli.access import settings_of, views_of
-from kmworker.cli.output import ago, column_table, display, grid, line, plural, print_json
+from kmworker.bootstrap.brokers import count_queues
+from kmworker.cli.access import now_of, settings_of, views_of
+from kmworker.cli.crowding import crowded
+from kmworker.cli.liveness import troubles_of
 from kmworker.cli.program import examples, group
-from kmworker.store.views_status import OldestWaiting, Rate, Status, WorkerSeen, read_status
+from kmworker.cli.terminal.output import ago, column_table, display, grid, line, plural, print_json
+from kmworker.errors import KMWorkerError
+from kmworker.settings import Settings
+from kmworker.store.made_anew import DELETE_HINT
+from kmworker.store.views.status import OldestWaiting, Rate, Status, WorkerSeen, read_status
 
 __all__ = ["app"]
 
+UNREAD: Final = "not to be read: its key has another type"
 app = group()
 
 
@@ -27,11 +33,15 @@ def status(
 ) -> None:
     """Show totals, queues, workers, dead letters and waiting events.
 
-    All of it is in the store, written by the workers: the broker is not asked. A worker is live
-    if it was seen within the last 15 seconds.
+    All of it is in the store, written by the workers. The queues are asked of the broker, if one
+    is configured and lets this user look; else they are what a worker counted last. A worker is
+    live if it was seen within the last 15 seconds. A key in whose place somebody has put something
+    else is named, with what to do; what it held is null in JSON, and all else is shown.
     """
-    now = time()
-    found = read_status(views_of(settings_of(context)), now)
+    settings = settings_of(context)
+    views = views_of(settings)
+    now = now_of(views)
+    found = _asked(read_status(views, now), settings, now)
     if as_json:
         print_json(asdict(found))
         return
@@ -41,39 +51,89 @@ def status(
         display(column_table(WORKER_COLUMNS, (_worker(it, now) for it in found.workers)))
 
 
+def _asked(found: Status, settings: Settings, now: float) -> Status:
+    """Put in what the broker says of its queues, if it does."""
+    if settings.broker.url is None:
+        return found
+    try:
+        counts = count_queues(settings.broker)
+    except KMWorkerError as error:
+        return replace(found, broker_trouble=str(error))
+    return replace(found, queues=asdict(counts), queues_seen_at=now, queues_asked=True)
+
+
 WORKER_COLUMNS = ("worker", "", "seen", "started", "last batch", "last error")
 
 
 def _lines(found: Status, now: float) -> Iterator[tuple[str, str]]:
+    if found.incident is not None:
+        yield "incident", found.incident.detail.removeprefix("incident ")
+        yield "", f"hint: {found.incident.hint}"
+    for wrong in found.wrong_types:
+        yield "wrong type", str(wrong)
+        yield "", f"hint: {DELETE_HINT}"
     totals = found.totals
-    if not found.totals_computed_at:
+    if totals is None:
+        yield "totals", UNREAD
+    elif not found.totals_computed_at:
         yield "totals", "none yet: no worker has counted"
     else:
         counted = f"(counted {ago(found.totals_computed_at, now)})"
         yield "records", f"{_numbers(totals, 'items', 'keys', 'scopes')}  {counted}"
         yield "items by", _numbers(totals, "create", "clone", "reuse", "none")
     yield "queues", _queues(found, now)
-    dead = ", ".join(f"{reason} {number:,}" for reason, number in sorted(found.dead.items()))
-    yield "dead letters", dead or "none"
+    if found.broker_trouble:
+        yield "broker", f"not asked: {found.broker_trouble}"
+    yield "dead letters", _dead(found.dead)
     yield "waiting", _waiting(found.waiting, found.oldest_waiting)
-    yield "rate", _rate(found.rate)
-    live = sum(worker.is_live for worker in found.workers)
-    yield "workers", f"{live:,} live" + (f" of {len(found.workers):,} seen today" if live else "")
+    if found.near_bound:
+        yield "near bound", crowded(found.near_bound)
+    is_rate_read = not any(it.key.endswith(":minutes") for it in found.wrong_types)
+    yield "rate", _rate(found.rate) if is_rate_read else UNREAD
+    yield "workers", _live(found.workers)
+    for trouble in troubles_of(found.workers or ()):
+        yield "trouble", trouble
 
 
 def _numbers(counts: dict[str, int], *names: str) -> str:
     return ", ".join(f"{name} {counts.get(name, 0):,}" for name in names)
 
 
+def _dead(dead: dict[str, int] | None) -> str:
+    if dead is None:
+        return UNREAD
+    return ", ".join(f"{reason} {number:,}" for reason, number in sorted(dead.items())) or "none"
+
+
+def _live(workers: Sequence[WorkerSeen] | None) -> str:
+    if workers is None:
+        return UNREAD
+    live = sum(worker.is_live for worker in workers)
+    return f"{live:,} live" + (f" of {len(workers):,} seen today" if live else "")
+
+
 def _queues(found: Status, now: float) -> str:
+    if found.queues is None:
+        return UNREAD
     if not found.queues_seen_at:
         return "not counted yet"
     consumers = plural(found.queues.get("consumers", 0), "consumer")
     ready = f"work {found.queues.get('work', 0):,}, dead {found.queues.get('dead', 0):,} ready"
-    return f"{ready}, {consumers}  (counted {ago(found.queues_seen_at, now)})"
+    return f"{ready}, {consumers}  ({_as_of(found, now)})"
 
 
-def _waiting(number: int, oldest: OldestWaiting | None) -> str:
+def _as_of(found: Status, now: float) -> str:
+    """Say how far counts are to be believed."""
+    if found.queues_asked:
+        return "as the broker says"
+    if found.workers is None or any(worker.is_live for worker in found.workers):
+        return f"counted {ago(found.queues_seen_at, now)}"
+    return f"as of {ago(found.queues_seen_at, now)}; no worker is alive"
+
+
+def _waiting(number: int | None, oldest: OldestWaiting | None) -> str:
+    if number is None:
+        return UNREAD
     if oldest is None:
         return plural(number, "event")
     return (

@@ -7,10 +7,11 @@ from typing import Annotated
 
 import typer
 
-from kmworker.cli.output import note
-from kmworker.cli.program import Invocation, examples, group
+from kmworker.cli.program import Invocation, examples, group, on_hangup
+from kmworker.cli.terminal.output import complain, note
 from kmworker.crypto import Keyring
-from kmworker.supervise import Supervisor, default_data_dir
+from kmworker.crypto.hardening import harden_process
+from kmworker.embedded.supervisor import Supervisor, default_data_dir
 
 __all__ = ["app"]
 
@@ -35,8 +36,10 @@ def up(
 
     The data folder holds everything, the keyring included; without --data-dir it is
     $XDG_DATA_HOME/kmworker or ~/.local/share/kmworker. Nothing that was accepted is lost,
-    however this ends. Other commands of this user find it by themselves.
+    however this ends. Other commands of this user find it by themselves. There is no AMQP
+    in it: programs use `kmworker publish --file -` and `kmworker watch --json`.
     """
+    harden_process()
     invocation = context.find_object(Invocation) or Invocation()
     supervisor = Supervisor(
         data_dir or default_data_dir(os.environ),
@@ -46,9 +49,13 @@ def up(
     )
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: supervisor.stop_soon())
+    on_hangup(supervisor.stop_soon)
     try:
         supervisor.start()
         note(f"up in {supervisor.server.data_dir}; Ctrl-C ends it")
-        supervisor.run()
+        with supervisor.announced() as trouble:
+            if trouble:
+                complain(trouble, "set XDG_RUNTIME_DIR to a folder of this user's")
+            supervisor.run()
     finally:
         supervisor.stop()

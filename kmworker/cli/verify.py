@@ -12,16 +12,15 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from kmworker.audit.findings import ADVICE, NOT_YET, REPAIRABLE, Finding
-from kmworker.cli.access import settings_of, vault_of, views_of
-from kmworker.cli.output import line, note, one_json, plural, progress
+from kmworker.cli.access import custody_of, settings_of, views_of
 from kmworker.cli.program import Ending, Invocation, examples, group, misused
+from kmworker.cli.terminal.output import line, note, one_json, plural, progress
 from kmworker.clock import SystemClock
-from kmworker.crypto.process import harden_process
 from kmworker.errors import StoreUnavailable
-from kmworker.store.audit.audit import Audit
-from kmworker.store.audit.mending import Mender
-from kmworker.store.audit.position import Position
+from kmworker.verify.repair import Repairer
+from kmworker.verify.rules.findings import ADVICE, NOT_YET, REPAIRABLE, Finding
+from kmworker.verify.scan.position import Position
+from kmworker.verify.scan.verification import Audit
 
 __all__ = ["app"]
 
@@ -34,7 +33,7 @@ class Report:
     """What has been found so far, as it is told."""
 
     as_json: bool
-    mender: Mender | None
+    repairer: Repairer | None
     looked_at: int = 0
     found: int = 0
     repaired: int = 0
@@ -47,7 +46,9 @@ class Report:
 
     def tell(self, findings: list[Finding]) -> None:
         """Print findings, having put right what is to be put right."""
-        repaired = self.mender.mend(findings) if self.mender is not None and findings else set()
+        repaired = (
+            self.repairer.repair(findings) if self.repairer is not None and findings else set()
+        )
         self.found += len(findings)
         self.repaired += len(repaired)
         for finding in findings:
@@ -76,7 +77,7 @@ class Report:
         if not self.found:
             return "nothing is wrong"
         findings = plural(self.found, "finding")
-        return f"{findings}, {self.repaired:,} repaired" if self.mender is not None else findings
+        return f"{findings}, {self.repaired:,} repaired" if self.repairer is not None else findings
 
     def _sentence(self, finding: Finding, *, is_repaired: bool) -> str:
         project, key, name = finding.place
@@ -86,9 +87,9 @@ class Report:
     def _advice(self, finding: Finding, is_repaired: bool) -> str:  # noqa: FBT001  # one caller
         if is_repaired:
             return "repaired"
-        if self.mender is not None and finding.mend is not None:
+        if self.repairer is not None and finding.repair is not None:
             return "not repaired, it changed meanwhile: run it again"
-        if finding.mend is None and finding.problem in REPAIRABLE:
+        if finding.repair is None and finding.problem in REPAIRABLE:
             return NOT_YET
         return ADVICE[finding.problem]
 
@@ -101,7 +102,7 @@ class Report:
             "field": name or None,
             "says": finding.says,
             "advice": self._advice(finding, is_repaired),
-            "repairable": finding.mend is not None,
+            "repairable": finding.repair is not None,
             "repaired": is_repaired,
         }
 
@@ -140,18 +141,17 @@ def verify(
     lineage, holders, stats, projects, and the waiting room's indexes.
     """
     position = _position(start, project)
-    harden_process()
     settings = settings_of(context)
     views = views_of(settings)
     audit = Audit(
         views.client,
         views.names,
-        vault_of(settings.keyring),
+        custody_of(settings.keyring),
         clock=SystemClock(),
         waits_s=settings.waiting.deadline_s,
         project=project,
     )
-    report = Report(as_json, Mender(views.client, views.names) if repair else None)
+    report = Report(as_json, Repairer(views.client, views.names) if repair else None)
     _begin(audit, position)
     with _resumable(audit, report, _again(context, project, repair=repair, as_json=as_json)):
         for looked_at, findings in _with_progress(audit):

@@ -10,7 +10,8 @@ import typer
 
 from kmworker.cli.access import settings_of, views_of
 from kmworker.cli.moments import age_option
-from kmworker.cli.output import (
+from kmworker.cli.program import examples, group, misused
+from kmworker.cli.terminal.output import (
     column_table,
     display,
     line,
@@ -20,18 +21,17 @@ from kmworker.cli.output import (
     progress,
     to_the_second,
 )
-from kmworker.cli.program import examples, group, misused
 from kmworker.errors import NotFound
-from kmworker.letters import moment_s
-from kmworker.store.views import Views, portions
-from kmworker.store.views_lineage import is_item_ref
+from kmworker.store.inspection import Views, pages
+from kmworker.store.views.lineage import is_item_ref
 from kmworker.store.waiting_room import Expired, WaitingEvent, WaitingRoom
+from kmworker.wire.dead_letters.reading import moment_s
 
 __all__ = ["app"]
 
 app = group()
 
-SHOWN_MOST: Final = 1000
+MAX_SHOWN: Final = 1000
 COLUMNS: Final = ("project", "item", "waits for", "since", "until", "attempts")
 
 SourceOption = Annotated[
@@ -55,7 +55,7 @@ class Wanted:
     """Unix seconds. An event without a time has never waited long enough."""
 
     def matches(self, event: WaitingEvent) -> bool:
-        """Say whether an event is meant."""
+        """Return whether an event is meant."""
         if self.items and event.item not in self.items:
             return False
         if self.source is not None and event.source != self.source:
@@ -93,7 +93,7 @@ def list_(  # noqa: PLR0913  # its options
     older_than: OlderOption = None,
     limit: Annotated[
         int, typer.Option("--limit", min=1, metavar="N", help="The oldest, at most so many.")
-    ] = SHOWN_MOST,
+    ] = MAX_SHOWN,
     as_json: JsonOption = False,
 ) -> None:
     """List events whose source is not there yet, the oldest first.
@@ -102,9 +102,8 @@ def list_(  # noqa: PLR0913  # its options
     """
     views = views_of(settings_of(context))
     wanted = _wanted(views, refs, source, older_than)
-    projects = views.projects() if project is None else iter([project])
     matching: Counter[str] = Counter()
-    events = _counted(_matching(views, projects, wanted), wanted, matching)
+    events = _counted(_matching(views, project, wanted), wanted, matching)
     oldest = nsmallest(limit, events, key=_by_deadline)
     if as_json:
         print_json([asdict(event) for event in oldest])
@@ -148,7 +147,9 @@ def expire(  # noqa: PLR0913  # its options
         misused("name items, --source or --older-than")
     views = views_of(settings_of(context))
     wanted = _wanted(views, refs, source, older_than)
-    found = {it.entry: it.item for it in _matching(views, iter([project]), wanted)}
+    found = {it.entry: it.item for it in _matching(views, project, wanted)}
+    if not found and not views.has_project(project):
+        raise NotFound(f"no project {project}", "kmworker list projects shows those there are")
     _refuse_missing(wanted, found.values(), "nothing was expired")
     done: Counter[Expired] = Counter()
     if not dry_run:
@@ -168,9 +169,9 @@ def expire(  # noqa: PLR0913  # its options
 def _expire(views: Views, project: str, entries: list[str]) -> Counter[Expired]:
     room, done = WaitingRoom(views), Counter[Expired]()
     with progress("expiring", len(entries)) as advance:
-        for portion in portions(entries):
-            done.update(room.expire(project, portion, views.clock_s()))
-            advance(len(portion))
+        for page in pages(entries):
+            done.update(room.expire(project, page, views.clock_s()))
+            advance(len(page))
     return done
 
 
@@ -195,11 +196,10 @@ def _wanted(
     )
 
 
-def _matching(views: Views, projects: Iterator[str], wanted: Wanted) -> Iterator[WaitingEvent]:
+def _matching(views: Views, project: str | None, wanted: Wanted) -> Iterator[WaitingEvent]:
     room = WaitingRoom(views)
-    for project in projects:
-        for events in room.events(project):
-            yield from filter(wanted.matches, events)
+    for events in room.all_events() if project is None else room.events(project):
+        yield from filter(wanted.matches, events)
 
 
 def _counted(

@@ -12,14 +12,13 @@ from typing import Annotated, Any, Final
 import typer
 from pydantic import TypeAdapter, ValidationError
 
-from kmworker.announcement import ASSIGNED_TYPE
-from kmworker.bus.choice import open_subscriber
-from kmworker.bus.subscriber import Subscriber
-from kmworker.bus.topology import Topology
+from kmworker.bootstrap.brokers import Subscriber, open_subscriber
 from kmworker.cli.access import declared, settings_of
-from kmworker.cli.output import line, note, one_json
 from kmworker.cli.program import examples, group, misused
-from kmworker.events.wire import ProjectId
+from kmworker.cli.terminal.output import line, note, one_json
+from kmworker.wire.assignments import ASSIGNED_TYPE
+from kmworker.wire.fields import ProjectId
+from kmworker.wire.topology import Topology
 
 __all__ = ["app"]
 
@@ -49,8 +48,9 @@ def watch(
 ) -> None:
     """Print assignments as they are announced, until Ctrl-C.
 
-    One line each: time, project, item, disposition, key-id and the rule that decided. Says on
-    standard error when it has begun to listen. Ctrl-C is its normal end: exit code 0.
+    One line each: time, project, item, disposition, key-id (- where there is none) and the
+    rule that decided. Says on standard error when it has begun to listen. Ctrl-C is its normal
+    end: exit code 0.
     """
     pattern = _pattern(project)
     settings = settings_of(context)
@@ -86,7 +86,7 @@ def _documents(subscriber: Subscriber) -> Iterator[dict[str, Any]]:
         for message in subscriber.receive(WAIT_S):
             document = _parsed(message.body)
             if document is None:
-                note("passed over a message that is no announcement")
+                note("skipped a message that is no announcement")
             else:
                 yield document
 
@@ -110,4 +110,4 @@ def _told(document: dict[str, Any]) -> str:
         document.get("time"), data.get("project_id"), ref, data.get("disposition"),
         data.get("key_id"), data.get("rule"),
     )  # fmt: skip
-    return "  ".join(str(part) for part in parts)
+    return "  ".join("-" if part is None else str(part) for part in parts)

@@ -15,9 +15,10 @@ docs/subscribing.md.
 """
 
 from kmworker.client.assignment import Assignment
-from kmworker.client.events import ReplicaAdded, SnapshotTaken, VolumeCreated
 from kmworker.client.producer import Producer, Unrouted
 from kmworker.client.subscriber import Subscriber
+from kmworker.domain.event import UNENCRYPTED, RequestedEncryption
+from kmworker.domain.model import Cause, DataAction, Disposition, Encryption, Item, Kind, Transport
 from kmworker.errors import (
     BrokerUnavailable,
     KMWorkerError,
@@ -26,8 +27,9 @@ from kmworker.errors import (
     SetupError,
     TransientError,
 )
-from kmworker.events import UNENCRYPTED, RequestedEncryption
-from kmworker.model import Cause, DataAction, Disposition, Encryption, Item, Kind, Transport
+from kmworker.wire.events.replica_added import ReplicaAdded
+from kmworker.wire.events.snapshot_taken import SnapshotTaken
+from kmworker.wire.events.volume_created import VolumeCreated
 
 __all__ = [
     "UNENCRYPTED",

@@ -4,30 +4,34 @@ Publishing an event twice is harmless, since its effect is exactly once per item
 a confirm is missing, the event is simply published again, with the same id.
 """
 
+import logging
 from collections.abc import Iterator, Sequence
 from time import monotonic, sleep
 from types import TracebackType
 from typing import Final, Self
 
-from kmworker.bus.link import Link
+from kmworker.bus.amqp.link import Link
 from kmworker.bus.publisher import Publisher
-from kmworker.bus.topology import Topology
 from kmworker.client.connecting import (
     NOT_FOUND,
     Backoff,
     broker_settings,
     check_refusal,
     reply_code,
+    with_advice,
 )
-from kmworker.client.events import LifecycleEvent
+from kmworker.domain.event import Unreadable
+from kmworker.domain.message import Outgoing
 from kmworker.errors import BrokerUnavailable, PermanentError, TransientError
-from kmworker.events import Unreadable, parse
-from kmworker.message import Outgoing
+from kmworker.wire.events.lifecycle import LifecycleEvent
+from kmworker.wire.events.reading import parse
+from kmworker.wire.properties import CLOUD_EVENT, PERSISTENT
+from kmworker.wire.topology import Topology
 
 __all__ = ["Producer", "Unrouted"]
 
-CONTENT_TYPE: Final = "application/cloudevents+json"
-PERSISTENT: Final = 2
+log = logging.getLogger("kmworker.client")
+
 # So many wait for their confirms together; more would only fill buffers.
 IN_FLIGHT: Final = 500
 
@@ -41,19 +45,23 @@ class Producer:
 
     def __init__(
         self,
-        url: str,
+        url: str | Sequence[str],
         *,
         event_source: str,
         namespace: str = "kmworker",
         patience_s: float = 60.0,
+        user: str | None = None,
     ) -> None:
         """Prepare to publish; the connection is made when there is something to say.
 
         Args:
-            url: the broker, e.g. ``amqp://user:password@host:5672/vhost``.
+            url: the broker, e.g. ``amqp://user:password@host:5672/vhost``; or several nodes of
+                one cluster, tried in turn.
             event_source: who is speaking, the CloudEvents ``source``, e.g. ``/cinder/blk01``.
             namespace: the workers' setting ``broker.namespace``.
             patience_s: for so long, `publish` begins another try when one has failed.
+            user: what the broker calls you (`user_id`), where that is not the URL's user: with a
+                certificate alone, or a token. Empty: nothing is said of it.
 
         Raises:
             SetupError: the URL or the namespace is none.
@@ -63,7 +71,7 @@ class Producer:
         self._exchange = Topology(namespace).events
         self._patience_s = patience_s
         link = Link(settings, f"kmworker.client {event_source}")
-        self._publisher = Publisher(link, settings.confirm_timeout_s)
+        self._publisher = Publisher(link, settings.confirm_timeout_s, signs=True, user=user)
 
     def __enter__(self) -> Self:
         return self
@@ -98,11 +106,11 @@ class Producer:
 
     def _message(self, event: LifecycleEvent) -> Outgoing:
         body = event.body(self._event_source)
-        read = parse(body, CONTENT_TYPE, event.type)
+        read = parse(body, CLOUD_EVENT, event.type)
         if isinstance(read, Unreadable):
             raise PermanentError(read.reason, read.detail)
         properties = {
-            "content_type": CONTENT_TYPE,
+            "content_type": CLOUD_EVENT,
             "delivery_mode": PERSISTENT,
             "message_id": event.id,
             "type": event.type,
@@ -112,14 +120,20 @@ class Producer:
     def _publish_patiently(self, messages: Sequence[Outgoing]) -> None:
         give_up_at = monotonic() + self._patience_s
         backoff = Backoff()
+        warned = ""
         while True:
             try:
                 return self._publish(messages)
-            except BrokerUnavailable as error:
-                self._check(error)
+            except BrokerUnavailable as lost:
+                self._check(lost)
+                error = with_advice(lost)
                 wait_s = backoff.next_s()
                 if monotonic() + wait_s > give_up_at:
-                    raise
+                    raise error from lost.__cause__
+            if str(error) != warned:
+                # Whoever waits for us should know for what.
+                warned = str(error)
+                log.warning("trying again for %.0f s: %s", give_up_at - monotonic(), error)
             sleep(wait_s)
 
     def _publish(self, messages: Sequence[Outgoing]) -> None:

@@ -13,9 +13,8 @@ from time import monotonic, sleep
 from types import TracebackType
 from typing import Any, Final, Self
 
-from kmworker.bus.frames import RawDelivery
-from kmworker.bus.link import Link
-from kmworker.bus.topology import QUORUM, Topology
+from kmworker.bus.amqp.frames import RawDelivery
+from kmworker.bus.amqp.link import Link
 from kmworker.client.assignment import Assignment, read_assignment
 from kmworker.client.connecting import (
     NOT_FOUND,
@@ -23,9 +22,11 @@ from kmworker.client.connecting import (
     broker_settings,
     check_refusal,
     reply_code,
+    with_advice,
 )
 from kmworker.client.seen import Seen
 from kmworker.errors import BrokerUnavailable
+from kmworker.wire.topology import QUORUM, Topology
 
 __all__ = ["EVERY_ASSIGNMENT", "Subscriber"]
 
@@ -46,7 +47,7 @@ class Subscriber:
 
     def __init__(  # noqa: PLR0913  # two are needed, the others have defaults that suit
         self,
-        url: str,
+        url: str | Sequence[str],
         *,
         queue: str,
         bindings: Sequence[str] = (EVERY_ASSIGNMENT,),
@@ -57,7 +58,8 @@ class Subscriber:
         """Prepare to subscribe.
 
         Args:
-            url: the broker, e.g. ``amqp://user:password@host:5672/vhost``.
+            url: the broker, e.g. ``amqp://user:password@host:5672/vhost``; or several nodes of
+                one cluster, tried in turn.
             queue: the subscriber's own, e.g. ``kmworker.sub.cinder``; processes that name
                 the same queue share its assignments between them.
             bindings: patterns of ``key-assigned.<item kind>.<project>``. They are added to
@@ -156,7 +158,7 @@ class Subscriber:
                 check_refusal(error)
                 self._link.discard()
                 wait_s = self._backoff.next_s()
-                log.warning("trying again in %.1f s: %s", wait_s, error)
+                log.warning("trying again in %.1f s: %s", wait_s, with_advice(error))
                 self._pause(wait_s)
             else:
                 self._backoff.reset()

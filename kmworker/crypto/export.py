@@ -1,4 +1,4 @@
-"""A DEK out of the vault and into a file: the one way that a person can take.
+"""A DEK out of the custody and into a file: the one way that a person can take.
 
 The file is made as the keyring's is: new, for its owner alone, through no symbolic link,
 on disk with its name, or not there at all.
@@ -10,26 +10,26 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from kmworker.crypto import keyfile
-from kmworker.crypto.vault import KeyringVault
+from kmworker.crypto.custody import KeyringCustody
+from kmworker.domain.model import ScopeRecord
 from kmworker.errors import SetupError
-from kmworker.model import ScopeRecord
 
 __all__ = ["export_dek"]
 
 
 def export_dek(
-    vault: KeyringVault, project: str, scope: ScopeRecord, blob: bytes, path: Path
+    custody: KeyringCustody, project: str, scope: ScopeRecord, blob: bytes, path: Path
 ) -> int:
     """Write the scope's DEK to a new file and return how many bytes that were.
 
     Raises:
         SetupError: something is at ``path`` already, or the file cannot be written; then
             nothing of the DEK is left there.
-        UnknownKek, PermanentError: as `KeyringVault.unwrap` does.
+        UnknownKek, PermanentError: as `KeyringCustody.unwrap` does.
     """
     # The DEK never gets a name: no frame of ours shows it to a crash reporter.
     with _uninterrupted():
-        problem = keyfile.create(path, vault.unwrap(project, scope, blob))
+        problem = keyfile.create(path, custody.unwrap(project, scope, blob))
     if problem is not None:
         raise SetupError(f"{path}: {problem}", "name a new file in a directory of your own")
     return scope.encryption.key_bits // 8

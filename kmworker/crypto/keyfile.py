@@ -1,7 +1,7 @@
-"""The keyring's file: made once, readable by its owner alone.
+"""The keyring's file: made once for its owner alone, or handed over by root.
 
 Whoever reads this file and the store reads every DEK; whoever replaces it chooses the
-KEK for DEKs to come. So nothing here follows a symbolic link, and what is judged is
+KEK for DEKs to come. So only links of root's or ours lead to it, and what is judged is
 the open file, which cannot be exchanged between the check and the read.
 
 Nothing is raised while a frame holds the file's content: crash reporters collect the
@@ -14,11 +14,12 @@ import os
 import stat
 from pathlib import Path
 
+from kmworker.crypto.following import StrangersLinkError, open_for_reading
 from kmworker.errors import SetupError
 
 __all__ = ["create", "read"]
 
-FILE_BYTES_MAX = 65_536
+MAX_FILE_BYTES = 65_536
 """Some 400 KEKs. A device or log file named by mistake is not read to its end."""
 
 MODE = 0o600
@@ -51,11 +52,12 @@ def create(path: Path, content: bytes) -> str | None:
 
 
 def read(path: Path) -> bytes:
-    """Return the content of a file that only its owner can read.
+    """Return the content of a file that nobody but us and whom root chose can read.
 
     Raises:
         SetupError: it is missing, not a regular file, too large, owned by someone other
-            than this user or root, or group or others have any permission on it.
+            than this user or root, or behind a link of someone else's; others have any
+            permission on it, or a group more than root may have given it.
     """
     descriptor = _open(path)
     try:
@@ -63,7 +65,7 @@ def read(path: Path) -> bytes:
         if refusal is not None:
             raise _error(path, *refusal)
         with os.fdopen(descriptor, "rb", closefd=False) as file:
-            return file.read(FILE_BYTES_MAX)
+            return file.read(MAX_FILE_BYTES)
     finally:
         os.close(descriptor)
 
@@ -88,10 +90,11 @@ def _sync_directory(directory: Path) -> None:
 
 
 def _open(path: Path) -> int:
-    # O_NONBLOCK: opening a FIFO would otherwise hang until somebody writes to it.
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
     try:
-        return os.open(path, flags)
+        return open_for_reading(path)
+    except StrangersLinkError as link:
+        problem = f"a symbolic link on the way to it belongs to another user: {link}"
+        raise _error(path, problem, "set keyring.path to the file itself") from None
     except OSError as error:
         raise _error(path, *_unopened(error)) from None
 
@@ -102,9 +105,11 @@ def _error(path: Path, problem: str, hint: str) -> SetupError:
 
 def _unopened(error: OSError) -> tuple[str, str]:
     if error.errno == errno.ENOENT:
-        return "no such file", "create one with: kmworker keyring init"
+        # Made anew beside a store with records, it would open none of them.
+        hint = "restore it from its backup; for a new store alone, make one: kmworker keyring init"
+        return "no such file", hint
     if error.errno == errno.ELOOP:
-        return "is a symbolic link", "set keyring.path to the file itself"
+        return "a symbolic link that cannot be followed", "set keyring.path to the file itself"
     return str(error.strerror), "check keyring.path and the permissions along it"
 
 
@@ -114,12 +119,26 @@ def _refusal(status: os.stat_result) -> tuple[str, str] | None:
     # The owner can change the file at any time: another user's file is another user's KEK.
     if status.st_uid not in {os.geteuid(), 0}:
         return "belongs to another user", "chown it to the user that runs the worker"
-    # With a POSIX ACL the group bits show its mask, so rights granted there count too.
-    if status.st_mode & OTHERS:
-        return (
-            "open to group or others",
-            "chmod 600 it; if others may have read it, replace its KEKs",
+    if _is_open(status):
+        hint = (
+            "chmod 600 it, or hand it over with mode 0400 (docs/operations.md, Keyrings); "
+            "if others may have read it, replace its KEKs"
         )
-    if status.st_size >= FILE_BYTES_MAX:
+        return "open to group or others", hint
+    if status.st_size >= MAX_FILE_BYTES:
         return "too large for a keyring", "set keyring.path to the keyring file"
     return None
+
+
+def _is_open(status: os.stat_result) -> bool:
+    """Return whether more may be done with a file than its owner meant, as far as modes tell.
+
+    A file of our own has rights for a group by carelessness: we could take them away. One of
+    root's has them because a platform gives secrets to unprivileged users so: Kubernetes by
+    fsGroup, systemd by an ACL, whose mask then stands in the group's bits. Root may read our
+    memory anyway and chose whom it gives the file to; a group that is neither root's nor ours
+    was not chosen for us. Writing is never part of handing over.
+    """
+    if status.st_uid != 0 or status.st_gid not in {0, os.getegid(), *os.getgroups()}:
+        return bool(status.st_mode & OTHERS)
+    return bool(status.st_mode & (OTHERS & ~stat.S_IRGRP))

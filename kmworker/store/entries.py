@@ -6,9 +6,9 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from kmworker.clock import Clock
+from kmworker.domain.model import Item
+from kmworker.domain.plan import Entry
 from kmworker.errors import UnknownKek
-from kmworker.model import Item
-from kmworker.plan import Entry
 from kmworker.ports import Swept, Taken
 from kmworker.store.names import Names
 from kmworker.store.records import RecordCodec, item_at
@@ -19,6 +19,7 @@ __all__ = ["Entries"]
 TAKE_KEYS: Final = ("waiting", "waiting:sources", "parked", "expired")
 REMOVE_KEYS: Final = (
     "waiting", "waiting:deadlines", "waiting:sources", "parked", "expired", "stats",
+    "waiting:shares",
 )  # fmt: skip
 RELEASE_KEYS: Final = ("waiting",)
 SWEEP_KEYS: Final = (
@@ -87,7 +88,7 @@ class Entries:
             (script, self._names.all_of(project, *keys), argv)
             for script, keys, project, argv in calls
         ]
-        return self._scripts.run(named)[0] if named else []
+        return self._scripts.run(named) if named else []
 
     @contextmanager
     def _no_try_without_kek(

@@ -5,11 +5,11 @@ Nothing here unwraps it. That is done where key material belongs, straight into 
 
 from typing import NamedTuple
 
+from kmworker.domain.model import KeyRecord, KeyState, ScopeRecord
 from kmworker.errors import NotFound, PermanentError, Reason
-from kmworker.model import KeyRecord, KeyState, ScopeRecord
-from kmworker.ports import Vault
-from kmworker.store.records import RecordCodec
-from kmworker.store.views import Views
+from kmworker.ports import Custody
+from kmworker.store.inspection import Views
+from kmworker.store.records import RecordCodec, refuse_other_dek
 
 __all__ = ["WrappedDek", "read_wrapped"]
 
@@ -22,15 +22,16 @@ class WrappedDek(NamedTuple):
     blob: bytes
 
 
-def read_wrapped(views: Views, vault: Vault, project: str, key_id: str) -> WrappedDek:
+def read_wrapped(views: Views, custody: Custody, project: str, key_id: str) -> WrappedDek:
     """Read a key-id's wrapped DEK, with the records that say whose it is.
 
     Raises:
         NotFound: there is no such key-id, or its key is destroyed.
-        PermanentError: with `Reason.INTEGRITY`: a record fails authentication or is missing.
+        PermanentError: with `Reason.INTEGRITY`: a record fails authentication, is missing,
+            or is of another DEK.
         UnknownKek: a record is under a KEK that the keyring lacks.
     """
-    codec = RecordCodec(vault)
+    codec = RecordCodec(custody)
     (raw_key,) = views.records(project, "keys", [key_id])
     if raw_key is None:
         raise NotFound(f"no key-id {key_id} in project {project}", "kmworker show finds key-ids")
@@ -44,4 +45,6 @@ def read_wrapped(views: Views, vault: Vault, project: str, key_id: str) -> Wrapp
         raise PermanentError(
             Reason.INTEGRITY, f"the {lost} of key-id {key_id} is missing from the store"
         )
-    return WrappedDek(key, codec.read_scope(project, key.scope_id, raw_scope), blob)
+    scope = codec.read_scope(project, key.scope_id, raw_scope)
+    refuse_other_dek(key, scope)
+    return WrappedDek(key, scope, blob)

@@ -5,17 +5,15 @@ bytes before it: what is checked is what was stored, not what a parser made of i
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
 from pydantic_core import from_json, to_json
 
-from kmworker.announcement import KINDS, decode_data, encode_data
-from kmworker.errors import PermanentError, Reason
-from kmworker.message import Original
-from kmworker.model import (
+from kmworker.domain.message import Original, within_bounds
+from kmworker.domain.model import (
     Assignment,
     Broken,
     Encryption,
@@ -28,13 +26,15 @@ from kmworker.model import (
     ScopeRecord,
     State,
 )
-from kmworker.plan import AssignWrite, Entry, ParkWrite
-from kmworker.ports import Taken, Vault
-from kmworker.properties import pack, unpack
+from kmworker.domain.plan import AssignWrite, Entry, ParkWrite
+from kmworker.errors import PermanentError, Reason, UnknownKek
+from kmworker.ports import Custody, Taken
+from kmworker.wire.assignments import KINDS, decode_data, encode_data
+from kmworker.wire.properties import bounded, pack, unpack
 
 __all__ = [
     "RecordCodec", "encode_write", "expected_state", "item_at", "item_in", "key_in", "original_in",
-    "scope_in",
+    "refuse_other_dek", "scope_in",
 ]  # fmt: skip
 
 RECORD_VERSION = 1
@@ -46,20 +46,30 @@ ITEM_TAIL = b',"state":"active"'
 class RecordCodec:
     """Encodes, seals, checks and decodes the records of the Redis contract."""
 
-    def __init__(self, vault: Vault) -> None:
-        self._vault = vault
+    def __init__(
+        self, custody: Custody, is_registered: Callable[[str], bool] | None = None
+    ) -> None:
+        """Take what the records rest on.
+
+        Args:
+            custody: whose seals they bear.
+            is_registered: whether the store's keyring has this KEK; None: nobody asks.
+        """
+        self._custody = custody
+        self._is_registered = is_registered
 
     def item(self, assignment: Assignment) -> tuple[bytes, bytes]:
         """Return the item's sealed record and the announcement's data inside it."""
         data = encode_data(assignment)
         item = assignment.item
         place = Place(item.project, "items", item.ref)
-        return self._vault.seal(place, ITEM_HEAD + data + ITEM_TAIL), data
+        return self._custody.seal(place, ITEM_HEAD + data + ITEM_TAIL), data
 
     def key(self, project: str, key: KeyRecord) -> bytes:
         """Return the key-id's sealed record."""
         body = {
             "scope_id": key.scope_id,
+            "dek_id": key.dek_id,
             "state": key.state._value_,
             "cloned_from": key.cloned_from,
             "created_at": key.created_at,
@@ -82,10 +92,15 @@ class RecordCodec:
 
     def parked(self, write: ParkWrite) -> bytes:
         """Return the waiting event's sealed record."""
+        properties = write.original.properties
+        # Without headers there is nothing that could be large.
+        if "application_headers" in properties:
+            properties = bounded(properties)
         body = {
             "source": write.source.ref,
+            "project": write.item.project,
             "routing_key": write.original.routing_key,
-            "properties": pack(write.original.properties),
+            "properties": pack(properties),
             "body": write.original.body.decode(),
         }
         return self._seal(Place(write.source.project, "parked", write.name), body)
@@ -106,7 +121,7 @@ class RecordCodec:
             PermanentError: with `Reason.INTEGRITY`.
             UnknownKek: its KEK is not in the keyring.
         """
-        body = self._vault.check_seal(Place(item.project, "items", item.ref), record)
+        body = self._custody.check_seal(Place(item.project, "items", item.ref), record)
         return item_in(item, body)
 
     def read_key(self, project: str, key_id: str, record: bytes) -> KeyRecord:
@@ -133,6 +148,8 @@ class RecordCodec:
             pair = self._key_and_scope(assignment, key, scope, has_dek)
         except PermanentError as broken:
             return Broken(broken.detail)
+        except UnknownKek as unknown:
+            return Broken(self.forgery(unknown))
         return Held(assignment, *pair, data, bool(has_waiting))
 
     def _key_and_scope(
@@ -149,6 +166,7 @@ class RecordCodec:
             assignment.encryption,
         ):
             raise _contradiction(f"the records of {item.ref} contradict each other")
+        refuse_other_dek(key_record, scope_record)
         return key_record, scope_record
 
     def taken(self, source: Item, found: list[Any]) -> Taken:
@@ -165,8 +183,11 @@ class RecordCodec:
         try:
             return Taken(entry, self.read_parked(source.project, entry.name, record))
         except PermanentError as broken:
-            # The record itself goes to the dead letters, so that nothing is thrown away.
-            return Taken(entry, Original(record, "", {}), broken.detail)
+            problem = broken.detail
+        except UnknownKek as unknown:
+            problem = self.forgery(unknown)
+        # The record itself goes to the dead letters, if it is no larger than these may be.
+        return Taken(entry, within_bounds(Original(record, "", {})), problem)
 
     def due(self, project: str, found: list[Any]) -> Taken:
         """Turn one part of a `sweep.lua` reply into a waiting event; raises as `taken` does."""
@@ -178,11 +199,25 @@ class RecordCodec:
         entry = replace(taken.entry, source=item_at(project, shown or source))
         return replace(taken, entry=entry)
 
+    def forgery(self, unknown: UnknownKek) -> str:
+        """Return what is to be said of a record under a KEK that nobody has.
+
+        A worker registers its KEKs before it writes anything, and is admitted only if it has all
+        that are registered: what is under another was not written by one. Were it waited for like
+        an old keyring, one forged record would stop all workers for everybody.
+
+        Raises:
+            UnknownKek: the store's keyring has it: ours is old.
+        """
+        if self._is_registered is None or self._is_registered(unknown.kek_id):
+            raise unknown
+        return f"{unknown}, nor in the store's: it is forged"
+
     def _seal(self, place: Place, body: dict[str, Any]) -> bytes:
-        return self._vault.seal(place, to_json(body)[:-1])
+        return self._custody.seal(place, to_json(body)[:-1])
 
     def _open(self, place: Place, record: bytes) -> dict[str, Any]:
-        fields: dict[str, Any] = from_json(self._vault.check_seal(place, record) + b"}")
+        fields: dict[str, Any] = from_json(self._custody.check_seal(place, record) + b"}")
         return fields
 
 
@@ -208,6 +243,7 @@ def key_in(key_id: str, fields: Mapping[str, Any]) -> KeyRecord:
     return KeyRecord(
         key_id=key_id,
         scope_id=fields["scope_id"],
+        dek_id=fields["dek_id"],
         state=KEY_STATES[fields["state"]],
         cloned_from=fields["cloned_from"],
         created_at=fields["created_at"],
@@ -227,12 +263,27 @@ def scope_in(scope_id: str, fields: Mapping[str, Any]) -> ScopeRecord:
     )
 
 
+def refuse_other_dek(key: KeyRecord, scope: ScopeRecord) -> None:
+    """Refuse a key-id whose DEK is not the one that its scope has now.
+
+    A scope-id follows from the root item. Whoever deletes a scope, lets it be minted anew and
+    puts the old key-id back has authentic records that name each other, and another DEK.
+
+    Raises:
+        PermanentError: with `Reason.INTEGRITY`.
+    """
+    if key.dek_id != scope.dek_id:
+        raise _contradiction(f"key-id {key.key_id} is of another DEK than scope {scope.scope_id}")
+
+
 def original_in(fields: Mapping[str, Any]) -> Original:
     """Return the event in a parked record's fields, as its producer sent it."""
     return Original(fields["body"].encode(), fields["routing_key"], unpack(fields["properties"]))
 
 
-def encode_write(codec: RecordCodec, vault: Vault, write: AssignWrite) -> tuple[list[Any], bytes]:
+def encode_write(
+    codec: RecordCodec, custody: Custody, write: AssignWrite
+) -> tuple[list[Any], bytes]:
     """Return the arguments of an assignment for `commit.lua`, and its data."""
     assignment = write.assignment
     project = assignment.item.project
@@ -246,7 +297,7 @@ def encode_write(codec: RecordCodec, vault: Vault, write: AssignWrite) -> tuple[
         assignment.key_id or "",
         b"" if write.key is None else codec.key(project, write.key),
         b"" if write.scope is None else codec.scope(project, write.scope),
-        b"" if write.scope is None else vault.mint(project, write.scope),
+        b"" if write.scope is None else custody.mint(project, write.scope),
         "" if write.source is None else write.source.assignment.item.ref,
         "" if write.source is None else expected_state(write.source),
     ], data

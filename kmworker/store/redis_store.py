@@ -4,7 +4,6 @@ Each project's share is one script, all shares one pipeline. What is returned fr
 `commit` is on disk (`appendfsync always` syncs before it replies).
 """
 
-import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
@@ -12,16 +11,22 @@ from typing import Final
 from redis.exceptions import RedisError
 
 from kmworker.clock import Clock
+from kmworker.domain.model import Item, State
+from kmworker.domain.plan import Committed, Entry, Write
 from kmworker.errors import NotFound, Reason
-from kmworker.model import Item, State
-from kmworker.plan import Entry, Write
-from kmworker.ports import Commits, Committed, Known, Swept, Taken, Vault
+from kmworker.ports import Answered, Custody, Due, Pending, Swept, Taken
+from kmworker.settings import WaitingSettings
+from kmworker.store import leases
 from kmworker.store.admission import Admission
+from kmworker.store.commits import MAX_BELIEVED, read_commits
 from kmworker.store.connection import Client, is_no_number, store_errors
+from kmworker.store.crowds import Crowds
+from kmworker.store.due import DueIndex
 from kmworker.store.entries import Entries
 from kmworker.store.names import Names
+from kmworker.store.pipe import Then
 from kmworker.store.records import RecordCodec
-from kmworker.store.scripts import Ending, Scripts
+from kmworker.store.scripts import Answers, Scripts
 from kmworker.store.writes import Writes
 
 __all__ = ["RedisStore"]
@@ -37,42 +42,47 @@ class RedisStore:
     def __init__(  # noqa: PLR0913  # its parts; one place builds it
         self,
         client: Client,
-        vault: Vault,
+        custody: Custody,
         *,
         names: Names,
         admission: Admission,
         clock: Clock,
-        waiting_max: int,
-        waiting_deadline_s: float,
+        waiting: WaitingSettings,
     ) -> None:
         self._client = client
-        self._codec = RecordCodec(vault)
+        self._codec = RecordCodec(custody, admission.is_registered)
         self._names = names
         self._admission = admission
         self._history = admission.history
         self._scripts = Scripts(client)
         self._entries = Entries(self._scripts, names, self._codec, clock)
+        self._crowds = Crowds(client, names)
+        self._due = DueIndex(client, names, self._scripts, clock)
         self._writes = Writes(
             client,
-            vault,
+            custody,
             names=names,
             codec=self._codec,
             scripts=self._scripts,
             history=self._history,
+            due=self._due,
+            crowds=self._crowds,
             clock=clock,
-            waiting_max=waiting_max,
-            waiting_deadline_s=waiting_deadline_s,
+            waiting=waiting,
         )
 
     def admit(self) -> str:
         """Check that this store may be used; see `Admission.admit`."""
-        source = self._admission.admit()
-        # After a reconnection it may be another server: project names are written again.
-        self._writes.forget_projects()
-        return source
+        return self._admission.admit()
+
+    def layout_is_newer(self) -> bool:
+        """Return whether a later release has changed the layout of what was admitted."""
+        return self._admission.is_newer
 
     def commits(self) -> int:
-        """Return the newest number of commits known to be on disk."""
+        """Count what is written and not counted yet; return the newest number on disk."""
+        with store_errors():
+            self._history.add()
         return self._history.number
 
     def refuse_if_behind(self, anchored: int) -> None:
@@ -80,28 +90,34 @@ class RedisStore:
         with store_errors():
             self._history.refuse_if_behind(anchored)
 
-    def accept(self, incident: str, at_least: int) -> None:
-        """Let this store be used although it went back in time.
+    def accept(self, incident: str, at_least: int) -> int:
+        """Let this store be used although it was rolled back.
 
         Args:
             incident: its name, which whoever decides this has read.
             at_least: the newest number of commits that was kept elsewhere.
 
+        Returns:
+            The number of commits from which on counting goes: more than any that was seen, but
+            for one that can only be forged.
+
         Raises:
             NotFound: there is no such incident.
         """
         key = self._names.top("commits")
-        (accepted,), _none = self._scripts.run([("accept", [key], [incident, at_least])])
-        if not accepted:
+        with store_errors():
+            found = read_commits(self._client, self._names)
+        left = found.sum - found.forgiven
+        seen = at_least if at_least <= MAX_BELIEVED else 0
+        argv = [incident, seen, left, MAX_BELIEVED]
+        (number,) = self._scripts.run([("accept", [key], argv)])
+        if not number:
             hint = "a worker that refuses the store names it; kmworker doctor does, too"
             raise NotFound(f"the store has no incident {incident}", hint)
+        return int(number)
 
-    def look_up(self, items: Iterable[Item]) -> dict[Item, State]:
-        """Return what is known of each item, in one round trip."""
-        return self.ask(items)()
-
-    def ask(self, items: Iterable[Item]) -> Known:
-        """Begin `look_up`; what is returned is the rest of it."""
+    def look_up(self, items: Iterable[Item]) -> Pending[dict[Item, State]]:
+        """Ask what is known of each item, in one round trip."""
         shares: defaultdict[str, list[Item]] = defaultdict(list)
         for item in items:
             shares[item.project].append(item)
@@ -110,26 +126,22 @@ class RedisStore:
             for project, share in shares.items()
         ]
         if not calls:
-            return dict
-        ending = self._scripts.start(calls)
-        return lambda: self._known(shares, ending)
+            return Answered({})
+        answers = self._scripts.start(calls)
+        return Then(answers, lambda: self._known(shares, answers.result()))
 
-    def _known(self, shares: Mapping[str, Sequence[Item]], ending: Ending) -> dict[Item, State]:
-        replies, _none = ending()
+    def _known(self, shares: Mapping[str, Sequence[Item]], answers: Answers) -> dict[Item, State]:
+        answers.raise_error()
         known: dict[Item, State] = {}
-        for share, reply in zip(shares.values(), replies, strict=True):
+        for share, reply in zip(shares.values(), answers.calls, strict=True):
             for index, item in enumerate(share):
                 at = index * FIELDS_PER_ITEM
                 known[item] = self._codec.state(item, reply[at : at + FIELDS_PER_ITEM])
         return known
 
-    def commit(self, writes: Sequence[Write]) -> list[Committed]:
+    def commit(self, writes: Sequence[Write]) -> Pending[list[Committed]]:
         """Write all, in one round trip; a result for each write, in order."""
-        return self.write(writes)()
-
-    def write(self, writes: Sequence[Write]) -> Commits:
-        """Begin `commit`; what is returned is the rest of it."""
-        return self._writes.begin(writes)
+        return self._writes.commit(writes)
 
     def take(self, sources: Sequence[Item], limit: int) -> list[list[Taken] | Exception]:
         """Take events that wait for each of ``sources``; each try is on disk as an attempt."""
@@ -147,6 +159,12 @@ class RedisStore:
         """Find due and orphaned entries of a project, marking what is past its deadline."""
         return self._entries.sweep(project, limit, after)
 
+    def time_s(self) -> float:
+        """Return the store's time, Unix seconds."""
+        with store_errors():
+            seconds, microseconds = self._client.time()
+        return float(seconds) + float(microseconds) / 1e6
+
     def count_dead(self, reasons: Sequence[Reason]) -> None:
         """Add to the running totals of dead letters by reason."""
         with store_errors():
@@ -154,23 +172,32 @@ class RedisStore:
             for reason, number in Counter(reasons).items():
                 pipeline.hincrby(self._names.top("dead"), reason.value, number)
             for reply in pipeline.execute(raise_on_error=False):
-                # A total that someone put text into stops no dead letter.
-                if isinstance(reply, RedisError) and not is_no_number(reply):
+                # A total that someone wrote over stops no dead letter, and repeats none.
+                if isinstance(reply, RedisError) and not (
+                    is_no_number(reply) or "WRONGTYPE" in str(reply)
+                ):
                     raise reply
 
-    def projects(self) -> list[str]:
-        """Return every project that has or had a record."""
-        with store_errors():
-            return [name.decode() for name in self._client.sscan_iter(self._names.top("projects"))]
+    def due(self, limit: int) -> list[Due]:
+        """Return projects with something to do in their waiting rooms, the longest due first."""
+        return self._due.due(limit)
+
+    def look_again(self, looked_at: Sequence[tuple[Due, float | None]]) -> None:
+        """Let each project be found again: at its next deadline, or after so many seconds."""
+        self._due.look_again(looked_at)
+
+    def review_crowds(self) -> None:
+        """Put right what is told of projects near their bound."""
+        self._crowds.review()
+
+    def mark_due(self, projects: Iterable[str]) -> None:
+        """Let projects be found at once: events wait there for what has come."""
+        self._due.mark(projects)
 
     def lease(self, work: str, holder: str, seconds: float) -> bool:
-        """Say whether ``holder`` may do ``work`` for the next seconds, alone."""
+        """Return whether ``holder`` may do ``work`` for the next seconds, alone."""
         with store_errors():
-            return bool(
-                self._client.set(
-                    self._names.lease(work), holder, nx=True, px=math.ceil(seconds * 1000)
-                )
-            )
+            return leases.take(self._client, self._names.lease(work), holder, seconds)
 
     def count_attempt(self, digest: str) -> int:
         """Count, on disk, a try of a delivery that may have killed its worker before."""
@@ -187,6 +214,20 @@ class RedisStore:
                 self._client.hset(key, digest, 1)
                 return 1
             return int(attempts)
+
+    def uncount_attempt(self, digest: str) -> None:
+        """Take back one try that was counted."""
+        key = self._names.top("attempts")
+        with store_errors():
+            try:
+                left = self._client.hincrby(key, digest, -1)
+            except RedisError as error:
+                # Counted anew, from one, at its next try.
+                if not is_no_number(error):
+                    raise
+                left = 0
+            if left <= 0:
+                self._client.hdel(key, digest)
 
     def forget_attempts(self, digest: str) -> None:
         """The delivery did not kill this worker."""

@@ -1,4 +1,4 @@
-"""The Lua scripts beside this file, called by digest.
+"""The Lua scripts in the folder beside this file, called by digest.
 
 The client library's own script objects ask the server for each digest before every
 pipeline. We send EVALSHA at once, and the scripts themselves (EVAL) where the server does
@@ -6,30 +6,51 @@ not know them, which is after its restart, a failover or SCRIPT FLUSH.
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
 from importlib import resources
 from typing import Any, Final
 
 from redis.exceptions import NoScriptError, RedisError
 
 from kmworker.errors import TransientError
-from kmworker.redis_client import Client
-from kmworker.redis_pipe import Command, Replies
+from kmworker.ports import Pending
+from kmworker.store.client import Client
 from kmworker.store.connection import store_errors, translate
+from kmworker.store.pipe import Command, Replies, Then
 
-__all__ = ["Ahead", "Call", "Ending", "Scripts"]
+__all__ = ["Ahead", "Answers", "Call", "Scripts"]
 
-READING: Final = ("lookup",)
+READING: Final = ("lookup", "rights")
 WRITING: Final = (
-    "commit", "take", "remove", "release", "sweep", "register", "accept", "mend", "expire",
+    "commit", "take", "remove", "release", "sweep", "layout", "carry", "accept", "repair",
+    "expire", "reindex",
 )  # fmt: skip
 
 Call = tuple[str, Sequence[str], Sequence[Any]]
 """A script's name, its KEYS and its ARGV."""
 Ahead = tuple[Sequence[Call], Replies]
 """Calls that are sent, and the replies that are to come."""
-Ending = Callable[[], tuple[list[Any], list[Any]]]
-"""Waits for the replies that `Scripts.run` returns."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What a server says to calls and commands that were sent together. Any may be an error."""
+
+    calls: list[Any]
+    once: list[Any]
+    then: list[Any]
+
+    def raise_error(self) -> None:
+        """Raise the first error that a call has ended with, if one has.
+
+        Raises:
+            StoreUnavailable, PermanentError: see `translate`.
+        """
+        for reply in self.calls:
+            if isinstance(reply, RedisError):
+                raise translate(reply, of_project=True)
 
 
 class Scripts:
@@ -37,33 +58,26 @@ class Scripts:
 
     def __init__(self, client: Client) -> None:
         self._pipe = client.pipe
-        folder = resources.files("kmworker.store")
-        guard = folder.joinpath("guard.lua").read_bytes()
-        self._texts = {
-            name: (guard if name in WRITING else b"") + folder.joinpath(f"{name}.lua").read_bytes()
-            for name in READING + WRITING
-        }
-        # Redis names a script by this digest; nothing secret rests on it.
-        self._digests = {
-            name: hashlib.sha1(text, usedforsecurity=False).hexdigest()
-            for name, text in self._texts.items()
-        }
+        texts, digests = _scripts()
+        self._texts, self._digests = dict(texts), dict(digests)
 
-    def run(
-        self, calls: Sequence[Call], then: Sequence[Command] = ()
-    ) -> tuple[list[Any], list[Any]]:
-        """Run the calls in order and ``then`` plain commands, in one round trip: `start` and wait.
+    def both_ways(self, name: str) -> Iterator[tuple[str, str | bytes]]:
+        """Give each command by which a script is called, and what it names the script by."""
+        yield "EVALSHA", self._digests[name]
+        yield "EVAL", self._texts[name]
+
+    def run(self, calls: Sequence[Call]) -> list[Any]:
+        """Run the calls in order, in one round trip, and return their replies.
 
         Each script is atomic, the pipeline is not: after an error some calls may have
         had their effect.
 
-        Returns:
-            The calls' replies, and those of the commands: these may be errors.
-
         Raises:
             StoreUnavailable, PermanentError: see `translate`.
         """
-        return self.start(calls, then)()
+        answers = self.start(calls).result()
+        answers.raise_error()
+        return answers.calls
 
     def run_each(self, calls: Sequence[Call]) -> list[Any]:
         """Run calls that have nothing to do with each other, in one round trip.
@@ -74,44 +88,45 @@ class Scripts:
         Raises:
             StoreUnavailable: see `translate`.
         """
-        sent = [(calls, self._send("EVALSHA", self._digests, calls, ()))]
-        replies, _none = self._replies(sent, ())
-        found = [translate(it) if isinstance(it, RedisError) else it for it in replies]
+        replies = self.start(calls).result().calls
+        found = [
+            translate(it, of_project=True) if isinstance(it, RedisError) else it for it in replies
+        ]
         for reply in found:
             if isinstance(reply, TransientError):
                 raise reply
         return found
 
-    def send(self, calls: Sequence[Call], then: Sequence[Command] = ()) -> Ahead:
-        """Send calls ahead of those that `start` is to be given with them.
-
-        What ``then`` replies is passed over: `start` brings commands of its own.
-        """
-        return calls, self._send("EVALSHA", self._digests, calls, then)
+    def send(self, calls: Sequence[Call]) -> Ahead:
+        """Send calls ahead of those that `start` is to be given with them."""
+        return calls, self._send("EVALSHA", self._digests, calls, ())
 
     def start(
         self,
         calls: Sequence[Call],
         then: Sequence[Command] = (),
+        *,
+        once: Sequence[Command] = (),
         ahead: Sequence[Ahead] = (),
-    ) -> Ending:
-        """Begin what `run` does; what is returned waits for its end, and may raise the rest."""
-        sent = [*ahead, (calls, self._send("EVALSHA", self._digests, calls, then))]
-        return lambda: self._end(sent, then)
+    ) -> Pending[Answers]:
+        """Run the calls in order, and plain commands behind them, in one round trip.
 
-    def _end(self, sent: Sequence[Ahead], then: Sequence[Command]) -> tuple[list[Any], list[Any]]:
-        replies, following = self._replies(sent, then)
-        for reply in replies:
-            if isinstance(reply, RedisError):
-                raise translate(reply)
-        return replies, following
+        To wait for the answers raises `StoreUnavailable` if they will not come.
 
-    def _replies(
-        self, sent: Sequence[Ahead], then: Sequence[Command]
-    ) -> tuple[list[Any], list[Any]]:
-        """Wait for all replies, errors among them; scripts that are unknown are sent again."""
+        Args:
+            calls: to be sent once more where the server does not know their script.
+            then: sent once more, too, so that these are behind all calls.
+            once: never sent once more.
+            ahead: what `send` has sent before.
+        """
+        sent = [*ahead, (calls, self._send("EVALSHA", self._digests, calls, [*once, *then]))]
+        return Then(sent[-1][1], lambda: self._answers(sent, then, len(once)))
+
+    def _answers(self, sent: Sequence[Ahead], then: Sequence[Command], number_once: int) -> Answers:
+        """Wait for all replies; scripts that are unknown are sent again."""
         calls = [call for some, _replies in sent for call in some]
         replies, following = _received(sent)
+        once, following = following[:number_once], following[number_once:]
         unknown = [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
         if unknown:
             # Not SCRIPT LOAD and EVALSHA again: the scripts may be flushed in between. And the
@@ -121,7 +136,7 @@ class Scripts:
             again, following = _received([(calls_again, sent_again)])
             for i, reply in zip(unknown, again, strict=True):
                 replies[i] = reply
-        return replies, following
+        return Answers(replies, once, following)
 
     def _send(
         self,
@@ -141,7 +156,22 @@ def _received(sent: Iterable[Ahead]) -> tuple[list[Any], list[Any]]:
     following: list[Any] = []
     with store_errors():
         for calls, to_come in sent:
-            found = to_come()
+            found = to_come.result()
             replies += found[: len(calls)]
             following = found[len(calls) :]
     return replies, following
+
+
+@cache
+def _scripts() -> tuple[Mapping[str, bytes], Mapping[str, str]]:
+    """Return each script's text and its digest, by which Redis names it: no secret rests on it."""
+    folder = resources.files("kmworker.store").joinpath("lua")
+    guard = folder.joinpath("guard.lua").read_bytes()
+    texts = {
+        name: (guard if name in WRITING else b"") + folder.joinpath(f"{name}.lua").read_bytes()
+        for name in READING + WRITING
+    }
+    digests = {
+        name: hashlib.sha1(text, usedforsecurity=False).hexdigest() for name, text in texts.items()
+    }
+    return texts, digests

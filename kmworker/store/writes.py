@@ -5,31 +5,40 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from redis.exceptions import RedisError
+
 from kmworker.clock import Clock, rfc3339
-from kmworker.errors import PermanentError
-from kmworker.plan import AssignWrite, ParkWrite, Write
-from kmworker.ports import Commits, Committed, Outcome, Vault
+from kmworker.domain.model import Item
+from kmworker.domain.plan import AssignWrite, Committed, ParkWrite, Write, WriteStatus
+from kmworker.errors import PermanentError, UnknownKek
+from kmworker.ports import Answered, Custody, Pending
+from kmworker.settings import WaitingSettings
 from kmworker.store.connection import Client, store_errors
-from kmworker.store.history import History
+from kmworker.store.crowds import Crowds
+from kmworker.store.due import DueIndex
 from kmworker.store.names import Names
+from kmworker.store.pipe import Then
 from kmworker.store.records import RecordCodec, encode_write
-from kmworker.store.scripts import Ahead, Call, Ending, Scripts
+from kmworker.store.rollback import History, Made
+from kmworker.store.scripts import Ahead, Answers, Call, Scripts
 
 __all__ = ["Writes"]
 
 COMMIT_KEYS: Final = (
     "items", "keys", "scopes", "deks", "lineage", "holders", "stats",
-    "waiting", "waiting:deadlines", "waiting:sources", "parked",
+    "waiting", "waiting:deadlines", "waiting:sources", "parked", "waiting:shares", "commits",
 )  # fmt: skip
 # About where sealing a half of them begins to take longer than syncing once more.
 WORTH_HALVING: Final = 64
+# Replies to `History.looking`, before those to what marks projects as due.
+LOOKING: Final = 2
 CODES: Final = (
-    Outcome.WRITTEN,
-    Outcome.EXISTS,
-    Outcome.STALE,
-    Outcome.ORPHAN,
-    Outcome.PARKED,
-    Outcome.FULL,
+    WriteStatus.WRITTEN,
+    WriteStatus.EXISTS,
+    WriteStatus.STALE,
+    WriteStatus.ORPHAN,
+    WriteStatus.PARKED,
+    WriteStatus.FULL,
 )
 
 
@@ -43,39 +52,36 @@ class Writes:
     def __init__(  # noqa: PLR0913  # its parts; one place builds it
         self,
         client: Client,
-        vault: Vault,
+        custody: Custody,
         *,
         names: Names,
         codec: RecordCodec,
         scripts: Scripts,
         history: History,
+        due: DueIndex,
+        crowds: Crowds,
         clock: Clock,
-        waiting_max: int,
-        waiting_deadline_s: float,
+        waiting: WaitingSettings,
     ) -> None:
         self._client = client
-        self._vault = vault
+        self._custody = custody
         self._codec = codec
         self._names = names
         self._scripts = scripts
         self._history = history
+        self._due = due
+        self._crowds = crowds
         self._clock = clock
-        self._waiting_max = waiting_max
-        self._waiting_deadline_s = waiting_deadline_s
-        self._known_projects: set[str] = set()
+        self._waiting = waiting
         self.worth_halving = WORTH_HALVING
 
-    def forget_projects(self) -> None:
-        """Write the name of each project again, with the next write to it."""
-        self._known_projects.clear()
-
-    def begin(self, writes: Sequence[Write]) -> Commits:
-        """Begin `Store.commit`; what is returned is the rest of it."""
+    def commit(self, writes: Sequence[Write]) -> Pending[list[Committed]]:
+        """Send all writes; a result for each, in order."""
         shares: defaultdict[str, list[int]] = defaultdict(list)
         for index, write in enumerate(writes):
             shares[_project_of(write)].append(index)
         if not shares:
-            return list
+            return Answered([])
         self._register(shares)
         data: dict[int, bytes] = {}
         calls: list[Call] = []
@@ -85,11 +91,16 @@ class Writes:
             calls.append(self._commit_call(project, writes, indexes, data))
             left -= len(indexes)
             if not ahead and len(writes) >= self.worth_halving and 0 < left <= len(writes) / 2:
-                # Redis writes these while the rest is sealed. Counted for themselves: if this
-                # ends before the rest is sent, they are there and found, not written again.
-                ahead, calls = [self._scripts.send(calls, self._history.counting())], []
-        ending = self._scripts.start(calls, self._history.counting(), ahead)
-        return lambda: self._committed_all(writes, shares, data, ending)
+                # Redis writes these while the rest is sealed. If this ends before the rest is
+                # sent, they are there and found, not written again.
+                ahead, calls = [self._scripts.send(calls)], []
+        # Behind what is parked: whatever is acknowledged is in the index.
+        parking = {write.source.project for write in writes if isinstance(write, ParkWrite)}
+        marking = self._due.marking(sorted(parking), self._waiting.deadline_s)
+        history = self._history
+        then = [*history.looking(), *marking]
+        answers = self._scripts.start(calls, then, once=history.adding(), ahead=ahead)
+        return Then(answers, lambda: self._committed_all(writes, shares, data, answers.result()))
 
     def _commit_call(
         self,
@@ -99,11 +110,11 @@ class Writes:
         data: dict[int, bytes],
     ) -> Call:
         """Return the call that writes a project's share, and add each item's data to ``data``."""
-        argv: list[Any] = [self._waiting_max]
+        argv: list[Any] = [self._waiting.max_bytes]
         for index in indexes:
             write = writes[index]
             if isinstance(write, AssignWrite):
-                arguments, data[index] = encode_write(self._codec, self._vault, write)
+                arguments, data[index] = encode_write(self._codec, self._custody, write)
             else:
                 arguments = self._park_arguments(write)
             argv += arguments
@@ -114,30 +125,34 @@ class Writes:
         writes: Sequence[Write],
         shares: Mapping[str, Sequence[int]],
         data: Mapping[int, bytes],
-        ending: Ending,
+        answers: Answers,
     ) -> list[Committed]:
-        replies, counts = ending()
+        replies = dict(zip(shares, answers.calls, strict=True))
         with store_errors():
-            self._history.counted(counts)
-        results: list[Committed] = [Committed(Outcome.STALE)] * len(writes)
-        for indexes, reply in zip(shares.values(), replies, strict=True):
-            for index, answer in zip(indexes, reply, strict=True):
+            # Also if one of them is an error: the others are written.
+            self._history.made(_made(replies), answers.once, answers.then[:LOOKING])
+        answers.raise_error()
+        self._due.marked(answers.then[LOOKING:])
+        results: list[Committed] = [Committed(WriteStatus.STALE)] * len(writes)
+        for project, (outcomes, _number, _has_written) in replies.items():
+            for index, answer in zip(shares[project], outcomes, strict=True):
                 results[index] = self._committed(writes[index], answer, data.get(index, b""))
+        self._crowds.note(_crowds(writes, shares, replies))
         return results
 
     def _register(self, projects: Iterable[str]) -> None:
         """Write the names of projects that this worker has not seen before."""
-        new = [project for project in projects if project not in self._known_projects]
+        new = self._history.unlisted(projects)
         if new:
             # A round trip of its own, once a project: were it refused in one pipeline with
             # the records (full, not permitted, wrong type), those would be written without it.
             with store_errors():
                 self._client.sadd(self._names.top("projects"), *new)
-            self._known_projects.update(new)
+            self._history.listed(new)
 
     def _park_arguments(self, write: ParkWrite) -> list[Any]:
         since = self._clock.now()
-        deadline = since + self._waiting_deadline_s
+        deadline = since + self._waiting.deadline_s
         waiting = {
             "item": write.item.ref,
             "source": write.source.ref,
@@ -152,25 +167,76 @@ class Writes:
             self._codec.parked(write),
             json.dumps(waiting, separators=(",", ":")),
             f"{deadline:.3f}",
+            write.item.project,
+            self._waiting.foreign_max if _is_foreign(write) else self._waiting.max,
         ]
 
     def _committed(self, write: Write, answer: list[Any], data: bytes) -> Committed:
         code, record, waits = answer
         outcome = CODES[code]
         if not isinstance(write, AssignWrite):
-            return Committed(outcome)
+            if outcome is not WriteStatus.FULL:
+                return Committed(outcome)
+            return Committed(outcome, detail=self._no_room(write, record.partition(b" ")[0]))
         item = write.assignment.item
-        if outcome is Outcome.EXISTS:
-            try:
-                assignment, data = self._codec.read_item(item, record)
-            except PermanentError:
-                # Look it up: the decision says what becomes of a broken record.
-                return Committed(Outcome.STALE)
-            return Committed(outcome, assignment, data, bool(waits))
-        if outcome is not Outcome.WRITTEN:
+        if outcome is WriteStatus.EXISTS:
+            return self._existing(item, record, waits)
+        if outcome is not WriteStatus.WRITTEN:
             # Never the plan's assignment: what is not stored must not be announced.
             return Committed(outcome)
         return Committed(outcome, write.assignment, data, bool(waits))
+
+    def _existing(self, item: Item, record: bytes, waits: int) -> Committed:
+        try:
+            assignment, data = self._codec.read_item(item, record)
+        except PermanentError:
+            pass
+        except UnknownKek as unknown:
+            self._codec.forgery(unknown)
+        else:
+            return Committed(WriteStatus.EXISTS, assignment, data, bool(waits))
+        # Look it up: the decision says what becomes of a broken record.
+        return Committed(WriteStatus.STALE)
+
+    def _no_room(self, write: ParkWrite, bound: bytes) -> str:
+        """Say whose events wait for whose items, and at which bound they are."""
+        waiting, project = self._waiting, write.item.project
+        which = "their sources"
+        if _is_foreign(write):
+            which = f"items of project {write.source.project}"
+        if bound == b"bytes":
+            said = f"of project {project} that wait for {which} have {waiting.max_bytes:,} bytes"
+            return f"the events {said} (waiting.max_bytes)"
+        most, name = waiting.max, "max"
+        if _is_foreign(write):
+            most, name = waiting.foreign_max, "foreign_max"
+        return f"{most:,} events of project {project} wait for {which} (waiting.{name})"
+
+
+def _crowds(
+    writes: Sequence[Write], shares: Mapping[str, Sequence[int]], replies: Mapping[str, Any]
+) -> dict[str, bytes]:
+    """Return whose events are near their bound, as the last write of each has seen it."""
+    found: dict[str, bytes] = {}
+    for project, (outcomes, *_counted) in replies.items():
+        for index, (_code, record, _waits) in zip(shares[project], outcomes, strict=True):
+            write = writes[index]
+            if isinstance(write, ParkWrite) and record:
+                crowd = record[record.index(b"{") :]
+                found[f"{write.item.project} {write.source.project}"] = crowd
+    return found
+
+
+def _is_foreign(write: ParkWrite) -> bool:
+    return write.item.project != write.source.project
+
+
+def _made(replies: Mapping[str, Any]) -> list[Made]:
+    return [
+        Made(project, reply[1], bool(reply[2]))
+        for project, reply in replies.items()
+        if not isinstance(reply, RedisError)
+    ]
 
 
 def _project_of(write: Write) -> str:

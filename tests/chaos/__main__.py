@@ -20,13 +20,14 @@ from tempfile import TemporaryDirectory
 from typing import Final
 
 from tests.chaos.account import Account
-from tests.chaos.faults import FAULTS, Fault
-from tests.chaos.ground import Servers, ground
+from tests.chaos.fault import Fault
+from tests.chaos.faults import FAULTS
+from tests.chaos.ground import ROOM, Servers, ground
 from tests.chaos.leg import Leg, Round
-from tests.integration.outside.history import Shape, compose
-from tests.servers import locate
+from tests.kit.outside.history import Shape, compose
+from tests.kit.servers import locate
 
-KINDS: Final = ("rabbitmq", "streams", "rabbitmq")
+KINDS: Final = ("rabbitmq", "streams", "valkey")
 ROUNDS: Final = 8
 PAIR_SHARE: Final = 0.3
 SHAPE: Final = Shape(
@@ -41,7 +42,9 @@ def main() -> None:
     # However this is ended, servers and mounts are to go with it.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
-    _say(f"seed {given.seed}, {given.minutes:g} minutes")
+    kinds = _kinds(given.only)
+    minutes = given.minutes if given.minutes is not None else 0.0 if given.only else 10.0
+    _say(f"seed {given.seed}, {minutes:g} minutes")
     account = Account()
     began = time.monotonic()
     legs = 0
@@ -50,35 +53,43 @@ def main() -> None:
         closing(Servers(Path(folder))) as servers,
     ):
         decks: dict[str, Iterator[Fault]] = {}
-        while time.monotonic() < began + 60 * given.minutes:
-            kind = KINDS[legs % len(KINDS)]
+        while not legs or time.monotonic() < began + 60 * minutes:
+            kind = kinds[legs % len(kinds)]
             legs += 1
             draw = Random(f"{given.seed} {legs}")
             _say(f"leg {legs}, {kind}")
-            deck = decks.setdefault(kind, _deck(kind, Random(f"{given.seed} {kind}")))
-            history, rounds = compose(draw.randrange(2**32), SHAPE), _rounds(deck, draw)
+            deck = decks.setdefault(kind, _deck(kind, given.only, Random(f"{given.seed} {kind}")))
+            history, rounds = compose(draw.randrange(2**32), SHAPE), _rounds(deck, draw, given.only)
             into = Path(folder) / f"leg{legs}"
             into.mkdir()
-            with ground(servers, into, streams=kind == "streams", draw=draw) as it:
+            with ground(servers, into, kind=kind, draw=draw, room=ROOM) as it:
                 leg = Leg(it, history, rounds, draw, account, kind, hasty=False, say=_say)
                 leg.run(keys=True)
-        minutes = (time.monotonic() - began) / 60
-        _say(
-            f"\n{datetime.now(UTC):%Y-%m-%d}, seed {given.seed}, {minutes:.0f} minutes, {legs} legs"
-        )
+        took = (time.monotonic() - began) / 60
+        _say(f"\n{datetime.now(UTC):%Y-%m-%d}, seed {given.seed}, {took:.0f} minutes, {legs} legs")
         _say(f"({', '.join(_versions(servers))}):\n")
         _say("\n".join([*account.lines(), account.summary()]))
 
 
-def _deck(kind: str, draw: Random) -> Iterator[Fault]:
-    """Deal all faults that this kind of installation can have, again and again."""
+def _kinds(only: list[str] | None) -> tuple[str, ...]:
+    """Return the kinds of installation that can have all these faults."""
+    if any(FAULTS[name].needs_broker for name in only or ()):
+        return tuple(kind for kind in KINDS if kind != "streams")
+    return KINDS
+
+
+def _deck(kind: str, only: list[str] | None, draw: Random) -> Iterator[Fault]:
+    """Deal all faults that this kind of installation can have, or those given, again and again."""
+    chosen = [FAULTS[name] for name in only or FAULTS]
     while True:
-        faults = [it for it in FAULTS.values() if kind == "rabbitmq" or not it.needs_broker]
+        faults = [it for it in chosen if kind != "streams" or not it.needs_broker]
         draw.shuffle(faults)
         yield from faults
 
 
-def _rounds(deck: Iterator[Fault], draw: Random) -> list[Round]:
+def _rounds(deck: Iterator[Fault], draw: Random, only: list[str] | None) -> list[Round]:
+    if only:
+        return [[next(deck)] for _ in only]
     rounds: list[Round] = []
     for _ in range(ROUNDS):
         faults = [next(deck)]
@@ -93,9 +104,20 @@ def _rounds(deck: Iterator[Fault], draw: Random) -> list[Round]:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
+    width = max(map(len, FAULTS)) + 2
+    faults = "\n".join(f"  {name:<{width}}{fault.says}" for name, fault in FAULTS.items())
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.chaos",
+        description=__doc__,
+        epilog=f"faults and parties:\n{faults}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--seed", type=int, default=secrets.randbelow(10**6))
-    parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--minutes", type=float, help="default: 10, or with --party one leg")
+    parser.add_argument(
+        "--party", "--fault", dest="only", metavar="NAME", action="append", choices=FAULTS,
+        help="play this one and no other; may be given several times",
+    )  # fmt: skip
     return parser.parse_args()
 
 

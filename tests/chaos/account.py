@@ -6,9 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from tests.chaos.faults import FAULTS, Fault
+from tests.chaos.fault import Fault
+from tests.chaos.faults import FAULTS
 
-TITLES: Final = {"rabbitmq": "RabbitMQ and Redis", "streams": "streams in Valkey"}
+TITLES: Final = {
+    "rabbitmq": "RabbitMQ and Redis",
+    "streams": "streams in Valkey",
+    "valkey": "RabbitMQ and Valkey",
+}
 
 
 @dataclass(slots=True)
@@ -20,6 +25,10 @@ class Account:
         default_factory=lambda: defaultdict(list)
     )
     """From a fault's lifting to progress, by installation and fault."""
+    waits_s: defaultdict[tuple[str, str], list[tuple[float, float]]] = field(
+        default_factory=lambda: defaultdict(list)
+    )
+    """What whoever was honest saw beside it: the longest time without a key, and the p99."""
     cpu_share: float = 0.0
     """The most that a worker used of one processor while a server was away."""
     events: Counter[str] = field(default_factory=Counter)
@@ -29,9 +38,12 @@ class Account:
         for kind in sorted({kind for kind, _ in self.inflicted}):
             yield f"| {TITLES[kind]} | inflicted | lost | progress after, median | worst |"
             yield "|---|---|---|---|---|"
-            for name, fault in FAULTS.items():
-                if self.inflicted[kind, name]:
-                    yield self._row(kind, fault)
+            shown = [it for it in FAULTS.values() if self.inflicted[kind, it.name]]
+            yield from (self._row(kind, fault) for fault in shown if fault.stops_all)
+            yield ""
+            yield f"| {TITLES[kind]}, beside | times | lost | longest without a key | p99 |"
+            yield "|---|---|---|---|---|"
+            yield from (self._row_beside(kind, fault) for fault in shown if not fault.stops_all)
             yield ""
 
     def summary(self) -> str:
@@ -47,4 +59,10 @@ class Account:
         times = self.times_s[kind, fault.name]
         shown = [f"{statistics.median(times):.1f} s", f"{max(times):.1f} s"] if times else ["", ""]
         cells = [fault.says, str(self.inflicted[kind, fault.name]), "nothing", *shown]
+        return f"| {' | '.join(cells)} |"
+
+    def _row_beside(self, kind: str, fault: Fault) -> str:
+        waits = self.waits_s[kind, fault.name]
+        worst = [f"{max(it):.1f} s" for it in zip(*waits, strict=True)] or ["", ""]
+        cells = [fault.says, str(self.inflicted[kind, fault.name]), "nothing", *worst]
         return f"| {' | '.join(cells)} |"

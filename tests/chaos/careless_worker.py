@@ -6,11 +6,11 @@ What a check of "nothing is lost" must find out.
 import os
 import signal
 
-from kmworker.bootstrap import build_worker
+from kmworker.bootstrap.worker import build_worker
 from kmworker.bus.rabbit import RabbitBus
-from kmworker.message import Delivery
-from kmworker.path import Step
+from kmworker.domain.message import Delivery
 from kmworker.settings import load_settings
+from kmworker.worker.stages import Milestone
 
 
 def main() -> None:
@@ -25,12 +25,12 @@ def main() -> None:
             bus.counts()
         return deliveries
 
-    def on_step(step: Step) -> None:
-        if step is Step.COMMIT:
+    def on_milestone(step: Milestone) -> None:
+        if step is Milestone.COMMIT:
             os.kill(os.getpid(), signal.SIGKILL)
 
     RabbitBus.receive = careless  # type: ignore[method-assign,assignment]
-    build_worker(load_settings(None, os.environ), on_step).run()
+    build_worker(load_settings(None, os.environ), on_milestone).run()
 
 
 if __name__ == "__main__":

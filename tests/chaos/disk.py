@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Protocol
 
-from tests.servers import Server
+from tests.kit.servers import Server
 
 ROOMY: Final = "1g"
 # The store goes on writing while the disk shrinks.

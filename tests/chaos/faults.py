@@ -6,45 +6,25 @@ worker's next batch, so that its neighbours do not answer for it.
 """
 
 import signal
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from random import Random
 from typing import Any, Final
 
 import redis
 
+from tests.chaos.fault import Fault, Lift
 from tests.chaos.ground import Ground
-from tests.integration.outside.polling import until
-from tests.servers import FAIR, Proxy, Weather
+from tests.chaos.replicas import promote_replica
+from tests.chaos.surroundings import PARTIES, SURROUNDINGS
+from tests.kit.polling import until
+from tests.kit.servers import FAIR, Proxy, Weather
 
 PATIENCE_S: Final = 300.0
+WRITING_S: Final = (0.1, 0.5)
 SLICE_BYTES: Final = 48
 CUT_WITHIN_BYTES: Final = 4_000
-
-Lift = Callable[[], int | None]
-"""Undoes a fault; returns the process whose own progress is to be awaited, or None: anybody's."""
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """One thing that goes wrong."""
-
-    name: str
-    says: str
-    """What is done, for the table."""
-    on: str
-    """What it is done to: two faults at once are on different things."""
-    inflict: Callable[[Ground, Random], Lift]
-    lasts_s: tuple[float, float] = (0.0, 0.0)
-    """From the shortest, for a quick run, to the longest."""
-    is_away: bool = False
-    """Workers lack a server meanwhile, and must wait for it without haste."""
-    needs_broker: bool = False
-    """It is RabbitMQ's own."""
-    stops_all: bool = True
-    """No worker gets on while it lasts."""
-    spans_rounds: bool = False
-    """Others come and go while it lasts."""
+UNKNOWN: Final = b"-upstream failure\r\n"
 
 
 # --- workers ------------------------------------------------------------------------
@@ -86,6 +66,30 @@ def _pause_one(ground: Ground, draw: Random) -> Lift:
 def _kill_store(ground: Ground, draw: Random) -> Lift:
     ground.store.kill()
     return ground.store.start
+
+
+def _end_store(ground: Ground, draw: Random) -> Lift:
+    ground.store.stop()
+    return ground.store.start
+
+
+def rewrite(ground: Ground) -> None:
+    """Have the append-only file written anew."""
+
+    def is_done() -> bool:
+        found = _command(ground, "INFO", "persistence")
+        is_pending = found["aof_rewrite_in_progress"] or found["aof_rewrite_scheduled"]
+        return not is_pending and found["aof_last_bgrewrite_status"] == "ok"
+
+    _command(ground, "BGREWRITEAOF")
+    until(is_done, "the append-only file is rewritten", within_s=PATIENCE_S)
+
+
+def _rewrite_and_kill(ground: Ground, draw: Random) -> Lift:
+    rewrite(ground)
+    # Something is written behind what was rewritten, and is read otherwise.
+    time.sleep(draw.uniform(*WRITING_S))
+    return _kill_store(ground, draw)
 
 
 def _fill_memory(ground: Ground, draw: Random) -> Lift:
@@ -132,7 +136,7 @@ def _flush_scripts(ground: Ground, draw: Random) -> Lift:
 
 
 def _command(ground: Ground, *words: object) -> Any:
-    with redis.Redis.from_url(ground.store.url) as client:
+    with ground.store.admin() as client:
         return client.execute_command(*words)
 
 
@@ -247,6 +251,12 @@ FAULTS: Final = {
               _pause_one, (12, 20), stops_all=False, spans_rounds=True),
         Fault("store-killed", "SIGKILL of the store, started again", "store",
               _kill_store, (1, 10), is_away=True),
+        Fault("store-terminated", "SIGTERM of the store, started again", "store",
+              _end_store, (1, 5), is_away=True),
+        Fault("store-rewritten", "SIGKILL of the store after a rewrite of its file, started again",
+              "store", _rewrite_and_kill, (1, 5), is_away=True),
+        Fault("replica-promoted", "a replica of the store takes over its address", "store",
+              promote_replica, needs_broker=True),
         Fault("store-out-of-memory", "the store is out of memory (noeviction)", "store",
               _fill_memory, (1, 10)),
         Fault("store-refuses-writes", "the store refuses writes (MISCONF, a snapshot failed)",
@@ -255,6 +265,9 @@ FAULTS: Final = {
               _fill_disk, (1, 5)),
         Fault("scripts-flushed", "SCRIPT FLUSH", "store", _flush_scripts),
         *_on_line("store", lambda ground: ground.store_line),
+        Fault("store-unknown-error", "a proxy answers in the store's place: “upstream failure”",
+              "store line", _weather(lambda ground: ground.store_line, Weather(answer=UNKNOWN)),
+              (2, 10), is_away=True),
         Fault("broker-killed", "SIGKILL of RabbitMQ, started again", "broker",
               _kill_broker, (0, 5), is_away=True, needs_broker=True),
         Fault("broker-closes-connections", "rabbitmqctl close_all_connections", "broker",
@@ -262,5 +275,7 @@ FAULTS: Final = {
         Fault("broker-memory-alarm", "RabbitMQ blocks publishers (memory alarm)", "broker",
               _alarm, (1, 20), needs_broker=True),
         *_on_line("broker", lambda ground: ground.broker_line),
+        *SURROUNDINGS,
+        *PARTIES,
     ]
 }  # fmt: skip

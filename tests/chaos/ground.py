@@ -1,7 +1,7 @@
 """The servers, lines and workers that faults are inflicted on."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -10,18 +10,28 @@ from random import Random
 from secrets import token_hex
 from typing import Final
 
-from tests.chaos.amqp_end import AmqpEnd
 from tests.chaos.disk import Disk, disk_at
-from tests.chaos.end import End
 from tests.chaos.streams_end import StreamsEnd
-from tests.integration.outside.polling import until
-from tests.integration.outside.reader import Reader
-from tests.integration.outside.worker import Site, Worker
-from tests.servers import Proxy, RabbitMQ, StoreServer, redis_store, valkey_store
+from tests.kit.outside.reader import Reader
+from tests.kit.outside.worker import Site, Worker
+from tests.kit.parties.amqp_end import AmqpEnd
+from tests.kit.parties.end import End
+from tests.kit.parties.party import Party
+from tests.kit.polling import until
+from tests.kit.servers import (
+    ADMIN,
+    Proxy,
+    RabbitMQ,
+    StoreServer,
+    Through,
+    embedded_store,
+    redis_store,
+    valkey_store,
+)
 
 WORKERS: Final = 3
-# Nobody's source is late because of a fault.
-DEADLINE_S: Final = 86_400
+# Nobody's source is late because of a fault. It is the shipped one, and less than a clock may err.
+DEADLINE_S: Final = 3_600
 SETTINGS: Final = {
     # The least there is, so that its absence shows while a test can wait for it.
     "KMWORKER_BROKER__HEARTBEAT_S": "5",
@@ -30,6 +40,14 @@ SETTINGS: Final = {
     # Small batches are many: a fault then finds workers at every step.
     "KMWORKER_WORKER__BATCH_MAX": "32",
 }
+
+STORES: Final = {"rabbitmq": redis_store, "valkey": valkey_store, "streams": embedded_store}
+
+
+# Of waiting events; parties are as large as this makes them.
+ROOM: Final = 6_000
+HASTY_ROOM: Final = 600
+FOREIGN_SHARE: Final = 4
 
 
 @dataclass(slots=True)
@@ -55,20 +73,20 @@ class Servers:
             self._broker.start()
         return self._broker
 
-    def redis(self) -> tuple[StoreServer, Disk]:
-        return self._store("redis", redis_store)
+    def store_for(self, kind: str) -> tuple[StoreServer, Disk]:
+        """Return the store of this kind of installation."""
+        if kind not in self._stores:
+            self.replace_store(kind)
+        return self._stores[kind]
 
-    def valkey(self) -> tuple[StoreServer, Disk]:
-        return self._store("valkey", valkey_store)
-
-    def _store(self, name: str, prepare: Callable[[Path], StoreServer]) -> tuple[StoreServer, Disk]:
-        if name not in self._stores:
-            folder = self._new(name)
-            disk = self._stack.enter_context(disk_at(folder))
-            store = self._stack.enter_context(closing(prepare(folder)))
-            store.start()
-            self._stores[name] = store, disk
-        return self._stores[name]
+    def replace_store(self, kind: str) -> tuple[StoreServer, Disk]:
+        """Return a new one, which is that of this kind from now on."""
+        folder = self._new(kind)
+        disk = self._stack.enter_context(disk_at(folder))
+        store = self._stack.enter_context(closing(STORES[kind](folder)))
+        store.start()
+        self._stores[kind] = store, disk
+        return store, disk
 
     def _new(self, name: str) -> Path:
         folder = self.folder / f"{name}-{token_hex(2)}"
@@ -80,6 +98,8 @@ class Servers:
 class Ground:
     """One installation: workers that reach broker and store through a line each."""
 
+    servers: Servers
+    kind: str
     site: Site
     end: End
     broker: RabbitMQ | None
@@ -88,21 +108,60 @@ class Ground:
     disk: Disk
     broker_line: Proxy
     store_line: Proxy
+    room: int
+    """How many events of a project may wait."""
     workers: list[Worker] = field(default_factory=list)
     paused: list[Worker] = field(default_factory=list)
+    parties: list[Party] = field(default_factory=list)
+    """Those who have said something."""
+
+    @property
+    def namespace(self) -> str:
+        return self.site.namespace
+
+    @property
+    def prefix(self) -> str:
+        return self.site.prefix
+
+    @property
+    def victim(self) -> str:
+        """The project of somebody honest who goes on all the while."""
+        return f"steady-{self.site.namespace}"
+
+    @property
+    def foreign_room(self) -> int:
+        return self.room // FOREIGN_SHARE
 
     @property
     def reader(self) -> Reader:
         """Look into the store as dashboards do, past the line."""
-        return Reader.of(self.store.url, self.site.prefix)
+        prefix = self.site.prefix
+        return Reader.of(
+            self.store.url_of("dashboard", prefix), self.store.url_of(ADMIN, prefix), prefix
+        )
+
+    def take_over(self, store: StoreServer, disk: Disk, *, keeping: bool = False) -> None:
+        """Put another store in the place of this one; open connections are kept if told so."""
+        # Accounts are not replicated: whoever runs a replica gives it the same file.
+        store.url_of("worker", self.site.prefix)
+        self.store, self.disk = store, disk
+        self.store_line.redirect(store.port, keeping=keeping)
+
+    def contents(self) -> dict[str, list[bytes]]:
+        """Return all that is in the store and meant to stay, whatever order it is kept in."""
+        return {
+            key: sorted(content.split(b"\n"))
+            for key, content in self.reader.everything("*")
+            if ":lease:" not in key
+        }
 
     def awake(self) -> list[Worker]:
         """Return the workers that are not stopped for the moment."""
         return [worker for worker in self.workers if worker not in self.paused]
 
-    def add_worker(self) -> Worker:
-        """Start a worker and do not wait for it."""
-        worker = Worker(self.site)
+    def add_worker(self, command: Sequence[str] = ()) -> Worker:
+        """Start a worker, or another program as one, and do not wait for it."""
+        worker = Worker(self.site, command)
         self.workers.append(worker)
         return worker
 
@@ -133,25 +192,37 @@ def _cpu_s(pid: int) -> float:
 
 
 @contextmanager
-def ground(servers: Servers, folder: Path, *, streams: bool, draw: Random) -> Iterator[Ground]:
-    """Set up an installation with its workers; they are gone afterwards."""
-    store, disk = servers.valkey() if streams else servers.redis()
-    broker = None if streams else servers.broker()
+def ground(
+    servers: Servers, folder: Path, *, kind: str, draw: Random, room: int = HASTY_ROOM
+) -> Iterator[Ground]:
+    """Set up an installation with its workers; they are gone afterwards.
+
+    Its kind is `rabbitmq` (with Redis), `valkey` (RabbitMQ with Valkey), or `streams` (in the
+    Valkey of the embedded mode, which has no accounts).
+    """
+    store, disk = servers.store_for(kind)
+    broker = None if kind == "streams" else servers.broker()
     name = f"chaos{token_hex(4)}"
     with ExitStack() as stack:
         store_line = stack.enter_context(closing(Proxy(store.port, Random(draw.random()))))
         to_broker = store.port if broker is None else broker.port
         broker_line = stack.enter_context(closing(Proxy(to_broker, Random(draw.random()))))
-        store_url = f"redis://127.0.0.1:{store_line.port}/0"
-        broker_url = (
-            f"redis://127.0.0.1:{broker_line.port}/0"
-            if broker is None
-            else f"amqp://guest:guest@127.0.0.1:{broker_line.port}/%2F"
+        site = Site(
+            folder,
+            Through(broker or store, broker_line.port),
+            Through(store, store_line.port),
+            name,
+            name,
+            DEADLINE_S,
+            SETTINGS | _room_settings(room),
         )
-        site = Site(folder, broker_url, store_url, name, name, DEADLINE_S, SETTINGS)
         site.run("keyring", "init")
-        end: End = StreamsEnd(store.url, name) if broker is None else AmqpEnd(broker.url, name)
-        it = Ground(site, end, broker, store, disk, broker_line, store_line)
+        end: End
+        if broker is None:
+            end = StreamsEnd(partial(store.url_of, names=name), name)
+        else:
+            end = AmqpEnd(partial(broker.url_of, names=name), name)
+        it = Ground(servers, kind, site, end, broker, store, disk, broker_line, store_line, room)
         stack.callback(_kill_all, it)
         try:
             yield _opened(it, stack)
@@ -162,6 +233,13 @@ def ground(servers: Servers, folder: Path, *, streams: bool, draw: Random) -> It
             for worker in it.workers:
                 error.add_note(f"{worker.log.name}:\n{worker.tail()}")
             raise
+
+
+def _room_settings(room: int) -> dict[str, str]:
+    return {
+        "KMWORKER_WAITING__MAX": str(room),
+        "KMWORKER_WAITING__FOREIGN_MAX": str(room // FOREIGN_SHARE),
+    }
 
 
 def _opened(it: Ground, stack: ExitStack) -> Ground:
@@ -182,8 +260,9 @@ def _clear(it: Ground) -> None:
     """Leave nothing behind for the next installation to carry along."""
     _kill_all(it)
     it.end.close()
-    it.end.remove()
-    it.reader.forget()
+    for server in (it.broker, it.store):
+        if server is not None:
+            server.forget(it.site.prefix)
 
 
 def _kill_all(it: Ground) -> None:

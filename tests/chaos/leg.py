@@ -6,18 +6,20 @@ and what is awaited is awaited for minutes.
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Final
 
 from tests.chaos.account import Account
-from tests.chaos.faults import FAULTS, Fault, Lift
+from tests.chaos.fault import Fault, Lift
+from tests.chaos.faults import FAULTS, rewrite
 from tests.chaos.ground import WORKERS, Ground
-from tests.integration.outside.check import Scene
-from tests.integration.outside.history import History, Sent
-from tests.integration.outside.polling import none_of, until_none
-from tests.integration.outside.worker import stop_together
-from tests.servers import Proxy
+from tests.kit.outside.check import Scene
+from tests.kit.outside.history import History, Sent
+from tests.kit.outside.worker import stop_together
+from tests.kit.parties.steady import Steady
+from tests.kit.polling import none_of, until_none
+from tests.kit.servers import Proxy
 
 PATIENCE_S: Final = 300.0
 POLL_S: Final = 0.02
@@ -35,6 +37,9 @@ ATTEMPTS: Final = 20
 ATTEMPTS_PER_S: Final = 5
 # What was at hand is finished by then.
 CPU_SEEN_AFTER_S: Final = 5.0
+# In each window of so many seconds somebody honest gets a key, unless a fault stops everything.
+WINDOW_S: Final = 15.0
+P99: Final = 0.99
 
 # After which all is soon as it was.
 SHORT: Final = (
@@ -84,27 +89,34 @@ class Leg:
     """Let each fault last as short as it may."""
     say: Callable[[str], None] = lambda _: None
     _told: int = 0
+    _steady: Steady = field(init=False)
     _inflicted: list[_Inflicted] = field(default_factory=list)
 
     def run(self, *, keys: bool) -> None:
         """Tell the history through all rounds, let it settle, and check everything."""
+        self._steady = self.ground.end.steady(self.ground.victim)
+        self._steady.start()
         told = self.history.patient
         share = len(told.first) * 3 // (4 * len(self.rounds))
         for faults in self.rounds:
             self._round(faults, share)
         self._await_progress(self._lift(to_the_end=True))
         self._tell(len(told.first))
-        self._settle(self._scene(told.opening.patient))
+        self._steady.close()
+        self._settle(told.opening)
         # What is told last has one right answer only now: repeats, contradictions.
         self._later(told)
+        self._settle(told)
         scene = self._scene(told)
-        self._settle(scene)
-        self.account.events[self.kind] += self.ground.end.producer.confirmed
+        self.account.events[self.kind] += len(scene.history.sent)
         self._check(scene, keys=keys)
 
     def _scene(self, told: History) -> Scene:
-        end = self.ground.end
-        return Scene(self.ground.site, end, self.ground.reader, told, exactly=False)
+        """Return what there is to check: everything that anybody has said."""
+        end, parties = self.ground.end, self.ground.parties
+        others = [*self._steady.said, *(sent for it in parties for sent in it.outcome(end))]
+        everything = told.beside(others).patient
+        return Scene(self.ground.site, end, self.ground.reader, everything, exactly=False)
 
     def _tell(self, count: int) -> None:
         part = self.history.first[self._told : self._told + count]
@@ -114,6 +126,7 @@ class Leg:
 
     def _round(self, faults: Round, share: int) -> None:
         """Inflict the faults one after the other, lift each in its time, await progress."""
+        began = time.time()
         self._tell(share // 3)
         time.sleep(self.draw.uniform(*HEAD_START_S))
         for index, fault in enumerate(faults):
@@ -121,9 +134,22 @@ class Leg:
                 time.sleep(self.draw.uniform(*STAGGER_S))
             self._inflict(fault)
             self._tell(share // (3 * len(faults)))
+        in_force = [it.fault for it in self._inflicted]
         lifted = list(self._lift())
         self._tell(share - 2 * (share // 3))
         self._await_progress(lifted)
+        if not any(fault.stops_all for fault in in_force):
+            self._check_steadiness(began, in_force)
+
+    def _check_steadiness(self, began: float, in_force: Iterable[Fault]) -> None:
+        """Whoever is honest gets one key after the other, whatever others do meanwhile."""
+        seen = self._steady.between(began, time.time())
+        longest_s, p99_s = seen.longest_s, seen.took(P99)
+        names = " and ".join(fault.name for fault in in_force)
+        self.say(f"  {names}: the honest waited {longest_s:.1f} s at most, p99 {p99_s:.1f} s")
+        assert longest_s <= WINDOW_S, f"{names}: no honest volume had a key for {longest_s:.1f} s"
+        for fault in in_force:
+            self.account.waits_s[self.kind, fault.name].append((longest_s, p99_s))
 
     def _line(self, fault: Fault) -> Proxy:
         ground = self.ground
@@ -149,7 +175,8 @@ class Leg:
 
     def _lift(self, *, to_the_end: bool = False) -> Iterator[_Lifted]:
         """Lift each fault in its time; one that spans rounds only when that has come."""
-        for it in sorted(self._inflicted, key=lambda inflicted: inflicted.until):
+        # Parties last: they go on to their end, which another fault may put off.
+        for it in sorted(self._inflicted, key=lambda it: (it.fault.is_party, it.until)):
             if it.fault.spans_rounds and it.until > time.monotonic() and not to_the_end:
                 continue
             time.sleep(max(it.until - time.monotonic(), 0))
@@ -217,19 +244,22 @@ class Leg:
             self.ground.end.publish(sent.message)
         list(self._lift())
 
-    def _settle(self, scene: Scene) -> None:
-        until_none(lambda: self._unsettled(scene), within_s=PATIENCE_S, between=scene.client.pump)
+    def _settle(self, told: History) -> None:
+        pump = self.ground.end.pump
+        until_none(lambda: self._unsettled(told), within_s=PATIENCE_S, between=pump)
 
-    def _unsettled(self, scene: Scene) -> Iterator[str]:
+    def _unsettled(self, told: History) -> Iterator[str]:
         none_of(self.ground.ended())
         if self.ground.end.producer.is_done:
-            yield from scene.unsettled()
+            yield from self._scene(told).unsettled()
         else:
             yield "not all events are confirmed"
 
     def _check(self, scene: Scene, *, keys: bool) -> None:
         workers = self.ground.workers
         none_of(scene.announcement_problems())
+        for party in self.ground.parties:
+            none_of(party.problems(scene.client))
         if keys:
             scene.check_keys(self.draw)
         until_none(
@@ -239,3 +269,17 @@ class Leg:
         )
         stop_together(workers)
         scene.check_at_rest()
+        self._check_restarts(scene)
+
+    def _check_restarts(self, scene: Scene) -> None:
+        """Hold the store to what it has at rest: it has it after each of its ends, to the byte."""
+        ground = self.ground
+        before = ground.contents()
+        for name, end in (("SIGTERM", ground.store.stop), ("SIGKILL", ground.store.kill)):
+            end()
+            ground.store.start()
+            after = ground.contents()
+            lost = [key for key, value in before.items() if after.get(key) != value]
+            assert not lost, f"after {name}, {len(lost)} of {len(before)} keys differ: {lost[:3]}"
+            rewrite(ground)
+        none_of(replace(scene, reader=ground.reader).store_problems())

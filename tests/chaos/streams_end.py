@@ -4,25 +4,26 @@ Their layout is no promise to anybody, so this end speaks through the product's 
 and knows that a queue is a stream. All that is checked afterwards is the contract.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
 from pika.spec import BasicProperties
 from redis.exceptions import RedisError
 
-from kmworker.bus.route import Router, read_entry
-from kmworker.bus.topology import EVERYTHING, Topology
+from kmworker.domain.message import Original, Outgoing
+from kmworker.embedded.route import Router, read_entry
 from kmworker.errors import BrokerUnavailable
-from kmworker.message import Original, Outgoing
-from kmworker.redis_client import Client, connect_to
-from tests.chaos.end import EXCHANGES, End
-from tests.chaos.heard import Lost
-from tests.integration.outside.client import Delivery
-from tests.integration.outside.words import Message
+from kmworker.store.client import Client, connect_to
+from kmworker.wire.topology import EVERYTHING, Topology
+from tests.kit.outside.client import Delivery
+from tests.kit.outside.words import Message
+from tests.kit.parties.end import EXCHANGES, End
+from tests.kit.parties.heard import Lost
 
 TIMEOUT_S: Final = 5.0
 LISTEN_MS: Final = 100
-READ_MOST: Final = 500
+MAX_READ: Final = 500
 
 
 @dataclass(slots=True)
@@ -49,7 +50,7 @@ class StreamLine:
             return
         redis: Any = self.client
         try:
-            found = redis.xread(self.end.positions, count=READ_MOST, block=LISTEN_MS) or []
+            found = redis.xread(self.end.positions, count=MAX_READ, block=LISTEN_MS) or []
         except RedisError as error:
             raise Lost from error
         for stream, entries in found:
@@ -70,23 +71,17 @@ class StreamLine:
 class StreamsEnd(End):
     """All that the outside does with the streams."""
 
-    def __init__(self, url: str, namespace: str) -> None:
-        super().__init__(url, namespace)
+    def __init__(self, url_of: Callable[[str], str], namespace: str) -> None:
+        super().__init__(url_of, namespace)
         self.positions: dict[str, bytes | str] = {self._queue(it): "0" for it in EXCHANGES}
         """The last entry that was read of each queue."""
 
     def ready(self, queue: str) -> int:
         """How many messages are in one of the product's queues, with a worker or not."""
-        with connect_to(self.url, TIMEOUT_S) as client:
+        with connect_to(self.url_of("producer"), TIMEOUT_S) as client:
             length = client.xlen(f"{self.namespace}.{queue}")
             assert isinstance(length, int)
             return length
-
-    def remove(self) -> None:
-        with connect_to(self.url, TIMEOUT_S) as client:
-            for pattern in (f"{self.namespace}.*", f"outside.{self.namespace}.*"):
-                for key in client.scan_iter(match=pattern, count=500):
-                    client.delete(key)
 
     def take(self, stream: str, entry: bytes, original: Original) -> None:
         delivery = Delivery(original.body, original.routing_key, _as_pika(original.properties))
@@ -97,16 +92,18 @@ class StreamsEnd(End):
         self.positions[stream] = entry
 
     def _bind(self) -> None:
-        with connect_to(self.url, TIMEOUT_S) as client:
+        with connect_to(self.url_of("producer"), TIMEOUT_S) as client:
             for exchange in EXCHANGES:
                 name = f"{self.namespace}.{exchange}"
                 Router(client).bind(name, EVERYTHING, self._queue(exchange), alive_s=None)
 
     def _line(self) -> StreamLine:
-        return StreamLine(connect_to(self.url, TIMEOUT_S), Topology(self.namespace))
+        return StreamLine(connect_to(self.url_of("producer"), TIMEOUT_S), Topology(self.namespace))
 
     def _listening_line(self) -> StreamLine:
-        return StreamLine(connect_to(self.url, TIMEOUT_S), Topology(self.namespace), self)
+        return StreamLine(
+            connect_to(self.url_of("producer"), TIMEOUT_S), Topology(self.namespace), self
+        )
 
 
 def _properties_of(message: Message) -> dict[str, Any]:

@@ -15,8 +15,8 @@ from tests.chaos.account import Account
 from tests.chaos.faults import FAULTS
 from tests.chaos.ground import Servers, ground
 from tests.chaos.leg import Leg
-from tests.integration.outside.history import Shape, compose
-from tests.integration.outside.stage import reproducible, seeds
+from tests.kit.outside.history import Shape, compose
+from tests.kit.outside.stage import reproducible, seeds
 
 SHAPE: Final = Shape(
     grown=700,
@@ -41,7 +41,27 @@ STORE: Final = [
     ["store-disk-full"],
     ["scripts-flushed"],
 ]
+RESTARTS: Final = [
+    ["store-terminated"],
+    ["store-rewritten"],
+    ["worker-killed", "replica-promoted"],
+    ["store-killed"],
+]
+PARTIES: Final = [
+    ["flood"],
+    ["foreign-flood", "poison"],
+    ["hot-source"],
+    ["many-projects", "large-bodies"],
+    ["full-subscriber", "unread-replies"],
+    ["catch-all-policy", "worker-ahead"],
+    ["dead-letters-full"],
+    ["primary-hands-over"],
+    ["exchange-deleted"],
+]
 CASES: Final = {
+    "rabbitmq-parties": PARTIES,
+    "rabbitmq-restarts": RESTARTS,
+    "valkey-restarts": RESTARTS,
     "rabbitmq-servers": [
         *STORE,
         ["worker-killed", "broker-killed"],
@@ -50,7 +70,7 @@ CASES: Final = {
         ["workers-killed"],
     ],
     "rabbitmq-lines": LINES,
-    "streams": [*STORE, *LINES, ["worker-killed"]],
+    "streams": [*STORE, *LINES, ["store-unknown-error"], ["worker-killed"]],
 }
 
 
@@ -70,7 +90,7 @@ def test_nothing_is_lost_and_nothing_doubled(
     account = Account()
     with (
         reproducible(seed),
-        ground(chaos_servers, tmp_path, streams=kind == "streams", draw=draw) as it,
+        ground(chaos_servers, tmp_path, kind=kind, draw=draw) as it,
     ):
         leg = Leg(it, compose(draw.randrange(2**32), SHAPE), rounds, draw, account, kind)
         leg.run(keys=case == "rabbitmq-lines")

@@ -11,15 +11,15 @@ from typing import Any
 
 import pytest
 
-from tests.integration.outside.check import Scene
-from tests.integration.outside.client import Delivery, connected
-from tests.integration.outside.history import history
-from tests.integration.outside.lineage import Grower
-from tests.integration.outside.polling import until, until_none
-from tests.integration.outside.stage import scene, send
-from tests.integration.outside.words import Ask, Event, Item
-from tests.integration.outside.worker import Site, stop_all, working
-from tests.servers import RabbitMQ, StoreServer
+from tests.kit.outside.check import Scene
+from tests.kit.outside.client import Delivery
+from tests.kit.outside.history import history
+from tests.kit.outside.lineage import Grower
+from tests.kit.outside.stage import scene, send
+from tests.kit.outside.words import Ask, Event, Item
+from tests.kit.outside.worker import Site, stop_all, working
+from tests.kit.polling import until, until_none
+from tests.kit.servers import RabbitMQ, StoreServer
 
 PROJECT = "checked"
 VOLUME = Item(PROJECT, "volume", "v")
@@ -30,13 +30,10 @@ PATIENCE_S = 60.0
 @pytest.fixture
 def site(
     rabbitmq: RabbitMQ, redis_server: StoreServer, namespace: str, prefix: str, tmp_path: Path
-) -> Iterator[Site]:
-    it = Site(tmp_path, rabbitmq.url, redis_server.url, namespace, prefix)
-    it.run("keyring", "init")
-    yield it
-    with connected(it.broker_url, it.namespace) as client:
-        client.remove_topology()
-    it.reader.forget()
+) -> Site:
+    it = Site(tmp_path, rabbitmq, redis_server, namespace, prefix)
+    it.lay_keyring()
+    return it
 
 
 def events() -> list[Event]:
@@ -115,7 +112,7 @@ def _shorten(store: Any, key: str) -> None:
 
 def test_whatever_a_store_forgets_is_found(site: Site) -> None:
     with settled(site) as played:
-        store: Any = site.reader.connection
+        store: Any = site.reader.admin
         keys = [key for key in store.scan_iter(f"{site.prefix}*") if b"worker" not in key]
         before = {key: store.dump(key) for key in keys}
         unseen = []

@@ -7,8 +7,8 @@ import pytest
 import redis
 
 from tests.chaos.disk import LimitedFiles, MountedDisk, disk_at
-from tests.integration.polling import until
-from tests.servers import redis_store
+from tests.kit.polling import until
+from tests.kit.servers import StoreServer, redis_store
 
 VALUE = b"x" * 4096
 
@@ -24,19 +24,19 @@ def test_a_full_disk_ends_a_store_and_what_it_confirmed_is_there_afterwards(
         assert type(disk) is kind
         store.start()
         disk.fill(store)
-        confirmed = _written_until_it_ends(store.url)
+        confirmed = _written_until_it_ends(store)
         until(lambda: not store.running, "the store ends")
         assert "Exiting" in store.log_path.read_text()
         disk.relieve()
         store.start()
-        with redis.Redis.from_url(store.url) as client:
+        with store.admin() as client:
             assert client.dbsize() in {confirmed, confirmed + 1}
 
 
-def _written_until_it_ends(url: str) -> int:
+def _written_until_it_ends(store: StoreServer) -> int:
     """Write as long as it goes well; return how many writes were confirmed."""
     number = 0
-    with redis.Redis.from_url(url) as client:
+    with store.admin() as client:
         try:
             while True:
                 client.set(f"k{number}", VALUE)

@@ -8,7 +8,7 @@ from threading import Thread
 
 import pytest
 
-from tests.servers import FAIR, Proxy, Weather
+from tests.kit.servers import FAIR, Proxy, Weather
 
 WAIT_S = 30.0
 
@@ -143,6 +143,24 @@ def test_a_connection_is_reset_within_the_bytes_given_and_not_before_one_has_pas
         with connected(proxy) as one:
             one.sendall(b"0123456789")
             assert len(received(one)) <= 10
+
+
+def test_an_answer_in_the_servers_place_comes_once_for_each_command_and_to_nobody_later(
+    proxy: Proxy,
+) -> None:
+    command = b"*1\r\n$4\r\nPING\r\n"
+    with connected(proxy) as one:
+        assert b"".join(said(one, command)) == command
+        proxy.change(Weather(answer=b"-away\r\n"))
+        one.sendall(command * 3)
+        assert one.recv(21, socket.MSG_WAITALL) == b"-away\r\n" * 3
+        with connected(proxy) as other:
+            other.sendall(command)
+            assert other.recv(7, socket.MSG_WAITALL) == b"-away\r\n"
+        # The server may have more to say to what came before.
+        proxy.change(FAIR)
+        with pytest.raises(ConnectionResetError):
+            one.recv(1)
 
 
 def test_a_server_that_is_away_is_away_behind_the_proxy_too() -> None:

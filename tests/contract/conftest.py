@@ -10,12 +10,12 @@ from contextlib import ExitStack
 import pytest
 import redis
 
-from kmworker.crypto import Keyring, KeyringVault
+from kmworker.crypto import Keyring, KeyringCustody
 from kmworker.store.redis_store import RedisStore
-from tests.contract.backends import Backend, FakeBackend, ServerBackend
-from tests.contract.builders import Drafts
-from tests.contract.stand import Stand, StandOn
-from tests.servers import Start, StoreServer
+from tests.kit.servers import Start, StoreServer
+from tests.kit.store.backends import Backend, FakeBackend, ServerBackend
+from tests.kit.store.builders import Drafts
+from tests.kit.store.stand import INSTALLATION, Stand, StandOn
 
 
 @pytest.fixture(params=["fakeredis", "redis", "valkey"])
@@ -23,15 +23,14 @@ def backend(request: pytest.FixtureRequest) -> Backend:
     if request.param == "fakeredis":
         return FakeBackend()
     server: StoreServer = request.getfixturevalue(f"{request.param}_server")
-    return ServerBackend(server.url)
+    return ServerBackend(server)
 
 
 @pytest.fixture
-def stand(backend: Backend, prefix: str, vault: KeyringVault) -> Iterator[Stand]:
+def stand(backend: Backend, prefix: str, custody: KeyringCustody) -> Iterator[Stand]:
     with ExitStack() as stack:
-        stand = Stand(backend, prefix, vault, stack)
+        stand = Stand(backend, prefix, custody, stack)
         yield stand
-        stand.clear()
 
 
 @pytest.fixture
@@ -51,11 +50,11 @@ def start(request: pytest.FixtureRequest) -> Start[StoreServer]:
 
 
 @pytest.fixture
-def stand_on(prefix: str, vault: KeyringVault) -> Iterator[StandOn]:
+def stand_on(prefix: str, custody: KeyringCustody) -> Iterator[StandOn]:
     """Build a stand on a server of the test's own."""
     with ExitStack() as stack:
         yield lambda server, timeout_s=10.0: Stand(
-            ServerBackend(server.url, timeout_s), prefix, vault, stack
+            ServerBackend(server, timeout_s), prefix, custody, stack
         )
 
 
@@ -74,22 +73,23 @@ def other_keyring(tmp_path_factory: pytest.TempPathFactory) -> Keyring:
 
 
 @pytest.fixture(scope="session")
-def vault(keyring: Keyring) -> KeyringVault:
-    return KeyringVault(keyring)
+def custody(keyring: Keyring) -> KeyringCustody:
+    return KeyringCustody(keyring, INSTALLATION)
 
 
 @pytest.fixture(scope="session")
-def other_vault(other_keyring: Keyring) -> KeyringVault:
-    """A vault of another installation."""
-    return KeyringVault(other_keyring)
+def other_custody(other_keyring: Keyring) -> KeyringCustody:
+    """A custody with another keyring."""
+    return KeyringCustody(other_keyring, INSTALLATION)
 
 
 @pytest.fixture(scope="session")
-def newer_vault(keyring: Keyring, other_keyring: Keyring) -> KeyringVault:
-    """The vault after a rotation: another KEK is active, the first is still there."""
-    return KeyringVault(Keyring(other_keyring.active, {**keyring.keks, **other_keyring.keks}))
+def newer_custody(keyring: Keyring, other_keyring: Keyring) -> KeyringCustody:
+    """The custody after a rotation: another KEK is active, the first is still there."""
+    both = Keyring(other_keyring.active, {**keyring.keks, **other_keyring.keks})
+    return KeyringCustody(both, INSTALLATION)
 
 
 @pytest.fixture(scope="session")
-def draft(vault: KeyringVault) -> Drafts:
-    return Drafts(vault.kek_id)
+def draft(custody: KeyringCustody) -> Drafts:
+    return Drafts(custody.kek_id)

@@ -6,12 +6,10 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
-from kmworker.bootstrap import build_worker
+from kmworker.bootstrap.worker import build_worker
 from kmworker.crypto import Keyring
 from kmworker.settings import BrokerSettings, KeyringSettings, Settings, StoreSettings
-from kmworker.worker import Worker
-
-__all__ = ["running", "settings_for"]
+from kmworker.worker.loop import Worker
 
 STOP_S = 60.0
 

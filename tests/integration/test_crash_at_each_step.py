@@ -6,17 +6,16 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from kmworker.path import Step
-from tests.integration.outside.client import Client
-from tests.integration.outside.words import Message
-from tests.integration.outside.worker import Site, Worker
-from tests.integration.polling import until
-from tests.servers import RabbitMQ, StoreServer
+from kmworker.worker.stages import Milestone
+from tests.kit.outside.client import Client
+from tests.kit.outside.wire import said
+from tests.kit.outside.words import Message
+from tests.kit.outside.worker import Site, Worker
+from tests.kit.polling import until
 
 PROJECT = "acme"
 WANTED = {
@@ -30,11 +29,7 @@ WANTED = {
 
 
 def event(number: int, event_type: str, **data: Any) -> Message:
-    body = {
-        "specversion": "1.0", "id": f"e{number}", "source": "/test", "type": event_type,
-        "data": {"project_id": PROJECT, **data},
-    }  # fmt: skip
-    return Message(json.dumps(body).encode(), event_type)
+    return said(event_type, f"e{number}", PROJECT, **data)
 
 
 def history() -> list[Message]:
@@ -60,26 +55,6 @@ def partition() -> dict[str, str]:
 
 
 @contextmanager
-def site_of(
-    folder: Path, rabbitmq: RabbitMQ, store: StoreServer, names: tuple[str, str]
-) -> Iterator[Site]:
-    site = Site(folder, rabbitmq.url, store.url, *names)
-    site.run("keyring", "init")
-    try:
-        yield site
-    finally:
-        site.reader.forget()
-
-
-@pytest.fixture
-def site(
-    tmp_path: Path, rabbitmq: RabbitMQ, redis_server: StoreServer, namespace: str, prefix: str
-) -> Iterator[Site]:
-    with site_of(tmp_path, rabbitmq, redis_server, (namespace, prefix)) as site:
-        yield site
-
-
-@contextmanager
 def working(site: Site) -> Iterator[Worker]:
     """Run a worker until the block ends; it must then end in good order."""
     worker = Worker(site)
@@ -92,14 +67,14 @@ def working(site: Site) -> Iterator[Worker]:
         worker.process.kill()
 
 
-def end_after(site: Site, step: Step) -> int:
+def end_after(site: Site, step: Milestone) -> int:
     """Run the worker that ends itself; return how it ended."""
     command = [sys.executable, "-m", "tests.integration.stopping_worker", step.value]
     return subprocess.run(command, env=site.environment(), timeout=60, check=False).returncode
 
 
 def is_at_rest(client: Client, site: Site) -> bool:
-    """Say whether everything is answered and nothing is left in a queue or waiting."""
+    """Return whether everything is answered and nothing is left in a queue or waiting."""
     client.pump()
     answered = {subject.partition("/")[2] for subject in client.announced()} >= WANTED.keys()
     return (
@@ -110,10 +85,10 @@ def is_at_rest(client: Client, site: Site) -> bool:
     )
 
 
-@pytest.mark.parametrize("step", list(Step))
-def test_a_worker_killed_after_a_step_leaves_the_contracts_records(site: Site, step: Step) -> None:
-    with working(site):
-        pass  # declares the names
+@pytest.mark.parametrize("step", list(Milestone))
+def test_a_worker_killed_after_a_step_leaves_the_contracts_records(
+    site: Site, step: Milestone
+) -> None:
     with site.client() as client:
         for message in history():
             client.publish(message)

@@ -8,7 +8,7 @@ from typing import Final
 
 import pytest
 
-from kmworker.sample import SAMPLE
+from kmworker.embedded.sample import SAMPLE
 from tests.integration.cli.terminal import COLUMNS, STYLE, Terminal
 
 README: Final = Path(__file__).parents[2] / "README.md"
@@ -31,7 +31,7 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 
 def test_the_demonstration_shows_each_disposition_and_what_went_wrong(shown: list[str]) -> None:
-    assert f"published {len(SAMPLE)} events; assignments as they arrive:" in shown
+    assert f"publishing {len(SAMPLE)} events:" in shown
     told = [found.groups() for line in shown if (found := DECISION.fullmatch(line))]
     assert {item: (disposition, rule) for item, disposition, rule, _ in told} == {
         "volume:db": ("create", "blank-volumes-get-a-key"),
@@ -42,16 +42,24 @@ def test_the_demonstration_shows_each_disposition_and_what_went_wrong(shown: lis
         "replica:db@nyc": ("reuse", "replicas-share-the-key-id"),
         "replica:mon@nyc": ("reuse", "replicas-share-the-key-id"),
         "replica:db@oslo": ("create", "reencrypted-replicas-get-a-key"),
-        "partition:4711": ("create", "partitions-get-a-key"),
-        "replica:4711@obj-1": ("reuse", "partition-replicas-share-the-key-id"),
-        "replica:4711@obj-2": ("reuse", "partition-replicas-share-the-key-id"),
-        "replica:4711@obj-3": ("reuse", "partition-replicas-share-the-key-id"),
+        "partition:0/18/4711": ("create", "partitions-get-a-key"),
+        "replica:0/18/4711@obj-1": ("reuse", "partition-replicas-share-the-key-id"),
+        "replica:0/18/4711@obj-2": ("reuse", "partition-replicas-share-the-key-id"),
+        "replica:0/18/4711@obj-3": ("reuse", "partition-replicas-share-the-key-id"),
         "volume:db-lent": ("create", "guard:cross-project"),
     }
     # The event that was sent twice, and no other.
     assert [item for item, *_, again in told if again] == ["snapshot:tue"]
     assert "  snapshot:lost  waits for volume:unknown" in shown
     assert "  malformed: the body is not JSON" in shown
+
+
+def test_it_says_what_is_published_and_what_the_words_mean(shown: list[str]) -> None:
+    for event in SAMPLE:
+        assert f"  {event.type:14}  {event.item:23}  {event.says}" in shown
+    told = "\n".join(shown)
+    for disposition in ("create", "reuse", "clone"):
+        assert f"  {disposition:7} " in told.partition("publishing")[0]
 
 
 def test_it_fits_into_a_terminal(shown: list[str]) -> None:

@@ -2,28 +2,15 @@
 
 import json
 import os
-import shutil
 import signal
-from pathlib import Path
+import time
 
-import pytest
-import redis
-
-from kmworker.crypto import Keyring
-from tests.integration.outside.client import Client
-from tests.integration.outside.words import Message
-from tests.integration.outside.worker import Site, Worker, started
-from tests.integration.polling import until
-from tests.servers import RabbitMQ, StoreServer
-
-
-@pytest.fixture
-def site(
-    tmp_path: Path, rabbitmq: RabbitMQ, redis_server: StoreServer, namespace: str, prefix: str
-) -> Site:
-    site = Site(tmp_path, rabbitmq.url, redis_server.url, namespace, prefix)
-    site.run("keyring", "init")
-    return site
+from kmworker.store.made_anew import MADE_ANEW
+from tests.kit.outside.client import Client
+from tests.kit.outside.wire import said
+from tests.kit.outside.worker import Site, Worker, started
+from tests.kit.polling import until
+from tests.kit.servers import StoreServer
 
 
 def verdict(site: Site, worker: Worker) -> tuple[int, str]:
@@ -37,14 +24,6 @@ def verdict(site: Site, worker: Worker) -> tuple[int, str]:
 def is_announced(client: Client) -> bool:
     client.pump()
     return bool(client.announced())
-
-
-def event(name: str, **data: object) -> Message:
-    body = {
-        "specversion": "1.0", "id": f"e-{name}", "source": "/test", "type": "volume-created",
-        "data": {"project_id": "acme", "volume_id": name, **data},
-    }  # fmt: skip
-    return Message(json.dumps(body).encode(), "volume-created")
 
 
 def test_an_idle_worker_is_well_one_that_hangs_is_not_and_one_that_has_ended_is_none(
@@ -62,35 +41,54 @@ def test_an_idle_worker_is_well_one_that_hangs_is_not_and_one_that_has_ended_is_
         assert verdict(site, worker) == (1, "none")
     finally:
         worker.kill()
-        site.reader.forget()
 
 
-def test_a_worker_that_takes_events_and_finishes_none_is_stuck(
-    site: Site, tmp_path: Path, redis_server: StoreServer
+def test_a_dead_predecessor_with_the_same_number_is_not_taken_for_a_worker(
+    site: Site, redis_server: StoreServer
 ) -> None:
-    # Its source is under a KEK that this worker's keyring lacks: it may neither decide nor bury.
-    old = tmp_path / "old"
-    shutil.copy(site.keyring, old)
-    newer = Keyring.generate(tmp_path / "newer")
-    both = json.loads(old.read_text())
-    both["keks"] |= json.loads((tmp_path / "newer").read_text())["keks"]
-    site.keyring.write_text(json.dumps(both | {"active": newer.active}))
+    first = started(site)
+    ((dead, _fields),) = site.reader.workers().items()
+    first.kill()
+    second = started(site)
+    try:
+        # As in a container, where each is process 1 of a host of the same name.
+        raw = redis_server.admin()
+        raw.hset(f"{site.prefix}:worker:{dead}", "pid", second.process.pid)
+        os.kill(second.process.pid, signal.SIGSTOP)
+        until(lambda: verdict(site, second) == (1, "stuck"), "it is seen to hang")
+        raw.hset(f"{site.prefix}:worker:{dead}", "seen_at", time.time())
+        raw.zadd(f"{site.prefix}:workers", {dead: time.time()})
+        assert verdict(site, second) == (1, "stuck")
+        found = json.loads(site.run("health", "--json", exit_code=None).stdout)["workers"]
+        assert dead not in {it["worker"] for it in found}
+    finally:
+        second.kill()
+
+
+def test_a_worker_that_serves_is_not_restarted_over_keys_of_another_type(
+    site: Site, redis_server: StoreServer
+) -> None:
+    raw = redis_server.admin()
+    keys = [f"{site.prefix}:{key}" for key in MADE_ANEW]
     worker = started(site)
     try:
+        for key in keys:
+            raw.delete(key)
+            raw.set(key, b"\xff" + b"9" * 5000)
+        assert verdict(site, worker)[0] == 0
+        told = site.run("health").stderr
+        shown = site.run("status").stdout
+        looked_at = json.loads(site.run("doctor", "--json", exit_code=None).stdout)["checks"]
+        (reports,) = (it for it in looked_at if it["check"] == "reports")
+        for key in keys:
+            assert f"{key} is a string, and should be a " in told
+            assert f"{key} is a string, and should be a " in shown
+            assert f"{key} is a string, and should be a " in reports["detail"]
         with site.client() as client:
-            client.publish(event("v"))
-            until(lambda: is_announced(client), "the source is announced")
-        worker.stop()
-        shutil.copy(old, site.keyring)
-        raw = redis.Redis.from_url(redis_server.url)
-        # As if that KEK had never been entered there: else the worker would not start.
-        raw.hdel(f"{site.prefix}:keyring", f"check:{newer.active}")
-        worker = started(site)
-        with site.client() as client:
-            client.publish(event("w", source={"kind": "volume", "id": "v"}))
-            until(lambda: verdict(site, worker) == (1, "stuck"), "it is seen to be stuck")
-            client.pump()
-            assert client.letters == []
+            client.publish(said("volume-created", "e-v", "acme", volume_id="v"))
+            until(lambda: is_announced(client), "the worker goes on")
+        # What they are told to do.
+        raw.delete(*keys)
+        until(lambda: verdict(site, worker) == (0, "idle"), "it is seen to be well")
     finally:
         worker.kill()
-        site.reader.forget()

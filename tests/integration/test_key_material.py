@@ -1,4 +1,4 @@
-"""No DEK is ever seen outside the vault, whatever a run leaves behind."""
+"""No DEK is ever seen outside the custody, whatever a run leaves behind."""
 
 import base64
 from collections.abc import Iterator
@@ -6,20 +6,19 @@ from pathlib import Path
 
 import pytest
 
-from kmworker.crypto import Keyring, KeyringVault
+from kmworker.crypto import Keyring, KeyringCustody
 from kmworker.store.records import RecordCodec
-from tests.integration.outside.client import Client
-from tests.integration.outside.worker import Site
-from tests.integration.polling import until
 from tests.integration.test_crash_at_each_step import (
     PROJECT,
     WANTED,
     history,
     is_at_rest,
-    site_of,
     working,
 )
-from tests.servers import RabbitMQ, Start, StoreServer
+from tests.kit.outside.client import Client
+from tests.kit.outside.worker import Site
+from tests.kit.polling import until
+from tests.kit.servers import RabbitMQ, Start, StoreServer
 
 
 @pytest.fixture
@@ -30,20 +29,24 @@ def store(start_redis: Start[StoreServer]) -> StoreServer:
 @pytest.fixture
 def site(
     tmp_path: Path, rabbitmq: RabbitMQ, store: StoreServer, namespace: str, prefix: str
-) -> Iterator[Site]:
-    with site_of(tmp_path, rabbitmq, store, (namespace, prefix)) as site:
-        site.settings["KMWORKER_LOG__LEVEL"] = "debug"
-        yield site
+) -> Site:
+    settings = {"KMWORKER_LOG__LEVEL": "debug"}
+    site = Site(tmp_path, rabbitmq, store, namespace, prefix, settings=settings)
+    site.lay_keyring()
+    return site
 
 
 def deks(site: Site) -> list[bytes]:
     """Unwrap every DEK there is."""
-    vault = KeyringVault(Keyring.load(site.keyring))
-    codec = RecordCodec(vault)
+    installation = site.reader.fields("layout")["installation"]
+    custody = KeyringCustody(Keyring.load(site.keyring), installation)
+    codec = RecordCodec(custody)
     blobs = site.reader.secret(PROJECT, "deks")
     scopes = site.reader.table(PROJECT, "scopes")
     return [
-        vault.unwrap(PROJECT, codec.read_scope(PROJECT, scope_id, scopes[scope_id].encode()), blob)
+        custody.unwrap(
+            PROJECT, codec.read_scope(PROJECT, scope_id, scopes[scope_id].encode()), blob
+        )
         for scope_id, blob in blobs.items()
     ]
 

@@ -5,12 +5,12 @@ from urllib.parse import urlencode
 
 import pytest
 
-from kmworker.errors import StoreUnavailable
+from kmworker.errors import SetupError, StoreUnavailable
 from kmworker.settings import StoreSettings
 from kmworker.store.connection import connect, store_errors
-from tests.servers import Start, StoreServer
-from tests.servers.certificates import Authority, Certificate
-from tests.servers.ports import free_port
+from tests.kit.servers import Start, StoreServer
+from tests.kit.servers.certificates import Authority, Certificate
+from tests.kit.servers.ports import free_port
 
 
 class Site:
@@ -21,7 +21,7 @@ class Site:
         self.port = free_port()
         self.certificate = self.authority.issue("worker")
         server = self.authority.issue("server", "localhost", "127.0.0.1")
-        start(
+        self.store = start(
             {
                 "tls-port": str(self.port),
                 "tls-ca-cert-file": str(self.authority.path),
@@ -35,7 +35,8 @@ class Site:
         files = {} if ca is None else {"ssl_ca_certs": ca}
         if certificate is not None:
             files |= {"ssl_certfile": certificate.path, "ssl_keyfile": certificate.key_path}
-        url = f"rediss://{host}:{self.port}/0?{urlencode(files)}"
+        login = self.store.url_of("worker").partition("://")[2].partition("@")[0]
+        url = f"rediss://{login}@{host}:{self.port}/0?{urlencode(files)}"
         with connect(StoreSettings(url=url)) as client, store_errors():
             return bool(client.ping())
 
@@ -59,10 +60,14 @@ def test_a_store_that_does_not_prove_who_it_is_is_an_outage_that_says_so(
         ("localhost", other, "certificate verify failed"),
         # Another way to write 127.0.0.1, so the same store answers.
         ("127.1", ours, "Hostname mismatch"),
-        ("localhost", tmp_path / "gone.pem", "No such file"),
     ):
         with pytest.raises(StoreUnavailable, match=words):
             site.asked(host, ca, site.certificate)
+
+
+def test_a_file_that_cannot_be_used_is_no_outage(site: Site, tmp_path: Path) -> None:
+    with pytest.raises(SetupError, match=r"gone\.pem: No such file"):
+        site.asked("localhost", tmp_path / "gone.pem", site.certificate)
 
 
 def test_a_store_that_wants_a_certificate_gets_the_one_that_is_named(site: Site) -> None:

@@ -15,16 +15,15 @@ from pathlib import Path
 
 import pytest
 
-from kmworker.bus.choice import open_publisher, open_subscriber
-from kmworker.bus.subscriber import Subscriber
-from kmworker.bus.topology import Topology
-from kmworker.embedded import running_instance
+from kmworker.bootstrap.brokers import Subscriber, open_publisher, open_subscriber
+from kmworker.domain.message import Outgoing
 from kmworker.errors import BrokerUnavailable, StoreUnavailable
-from kmworker.message import Outgoing
 from kmworker.settings import BrokerSettings, StoreSettings
+from kmworker.settings.instance import running_instance
 from kmworker.store.connection import connect
+from kmworker.store.inspection import Views
 from kmworker.store.names import Names
-from kmworker.store.views import Views
+from kmworker.wire.topology import Topology
 
 KILLS = 50
 DEADLINE_S = 60.0
@@ -76,9 +75,9 @@ def up(tmp_path: Path) -> Iterator[Up]:
         it.end(signal.SIGTERM)
 
 
-def until(condition: Callable[[], object]) -> bool:
+def until(condition: Callable[[], object], within_s: float = DEADLINE_S) -> bool:
     """Wait for a condition."""
-    deadline = time.monotonic() + DEADLINE_S
+    deadline = time.monotonic() + within_s
     while not condition():
         if time.monotonic() > deadline:
             return False
@@ -89,8 +88,7 @@ def until(condition: Callable[[], object]) -> bool:
 def event(number: int, padding: int = 0) -> Outgoing:
     """Return the event number so and so: a volume, its snapshot, a volume from that."""
     volume, kind = divmod(number, 3)
-    # A field that nobody knows is nobody's business, and takes up room all the same.
-    data: dict[str, object] = {"project_id": f"p{volume % 3}", "padding": "x" * padding}
+    data: dict[str, object] = {"project_id": f"p{volume % 3}"}
     if kind == 1:
         data |= {"snapshot_id": f"s{volume}", "volume_id": f"v{volume}"}
     else:
@@ -100,7 +98,8 @@ def event(number: int, padding: int = 0) -> Outgoing:
     event_type = "snapshot-taken" if kind == 1 else "volume-created"
     body = {
         "specversion": "1.0", "id": f"e{number}", "source": "/test", "type": event_type,
-        "data": data,
+        # An attribute that nobody knows is nobody's business, and takes up room all the same.
+        "padding": "x" * padding, "data": data,
     }  # fmt: skip
     properties = {"content_type": "application/json", "delivery_mode": 2}
     return Outgoing(Topology("kmworker").events, event_type, json.dumps(body).encode(), properties)
@@ -122,8 +121,8 @@ def records(url: str) -> dict[tuple[str, str], dict[str, object]]:
     views = Views(connect(StoreSettings(url=url)), Names("km"))
     found = {}
     for project in views.projects():
-        for portion in views.all_records(project, "items"):
-            for ref, raw in portion:
+        for page in views.all_records(project, "items"):
+            for ref, raw in page:
                 found[project, ref] = json.loads(raw)["data"]
     return found
 
@@ -177,7 +176,7 @@ def ref(data: dict[str, str]) -> str:
 
 
 def _settled(up: Up, wanted: set[tuple[str, str]]) -> bool:
-    """Say whether exactly these items have a record, and each key-id its own scope's key."""
+    """Return whether exactly these items have a record, and each key-id its own scope's key."""
     try:
         found = records(up.url())
     except StoreUnavailable:
@@ -191,7 +190,7 @@ def _published(up: Up, events: list[Outgoing]) -> bool:
 
 
 def _all_announced(up: Up, subscriber: Subscriber, seen: dict[str, bytes]) -> bool:
-    """Say whether each record's key-id was announced, and no other key-id for its item."""
+    """Return whether each record's key-id was announced, and no other key-id for its item."""
     announced(subscriber, seen)
     told: dict[tuple[str, str], set[str]] = {}
     for body in seen.values():
@@ -211,6 +210,49 @@ def test_other_commands_find_it_and_say_so(up: Up) -> None:
     )  # fmt: skip
     assert json.loads(shown.stdout)["project"] == "p0"
     assert f"using kmworker up in {up.data_dir}" in shown.stderr.decode()
+
+
+def test_a_program_that_needs_amqp_is_told_at_once_what_to_use_here(up: Up) -> None:
+    up.start()
+    program = Path(__file__).parents[2] / "docs" / "examples" / "produce_client.py"
+    environ = {
+        **up.environ,
+        "BROKER_URL": "amqp://127.0.0.1:1/%2F",
+        "PYTHONPATH": str(Path(__file__).parents[2]),
+    }
+    said = up.data_dir / "said"
+    with said.open("wb") as log:
+        command = [sys.executable, str(program), "p1", "v1"]
+        producer = subprocess.Popen(command, env=environ, stderr=log)
+    try:
+        # Long before its patience of a minute is over.
+        assert until(lambda: "kmworker up runs here, but it has no AMQP" in said.read_text(), 30)
+        assert producer.poll() is None
+    finally:
+        producer.kill()
+        producer.wait()
+
+
+def test_programs_talk_to_it_through_pipes(up: Up) -> None:
+    up.start()
+    watch = [sys.executable, "-m", "kmworker", "watch", "--json", "--count", "2"]
+    listener = subprocess.Popen(
+        watch, env=up.environ, cwd=up.data_dir, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert listener.stderr is not None
+    assert any(b"listening" in line for line in listener.stderr)
+    lines = [
+        {**json.loads(event(number).body), "data": {"project_id": "p", "volume_id": f"v{number}"}}
+        for number in (0, 3)
+    ]
+    subprocess.run(
+        [sys.executable, "-m", "kmworker", "publish", "--file", "-"],
+        input="".join(f"{json.dumps(line)}\n" for line in lines).encode(),
+        env=up.environ, cwd=up.data_dir, capture_output=True, check=True,
+    )  # fmt: skip
+    out, _ = listener.communicate(timeout=DEADLINE_S)
+    heard = [json.loads(line)["data"]["item"]["id"] for line in out.splitlines()]
+    assert sorted(heard) == ["v0", "v3"]
 
 
 def test_a_second_one_on_the_folder_is_refused_at_once(up: Up) -> None:

@@ -1,1 +1,1 @@
-"""A worker's whole world in memory, where everything that can go wrong can be told to."""
+"""Histories played in the simulator: every crash, every pair, every mutant."""

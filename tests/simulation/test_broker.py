@@ -10,15 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kmworker.bus.rabbit import RabbitBus
+from kmworker.domain.message import Confirm, Delivery, Outgoing
 from kmworker.errors import BrokerUnavailable
-from kmworker.message import Delivery, Outgoing
 from kmworker.settings import BrokerSettings
-from tests.simulation.broker import Broker
-from tests.simulation.clock import SettableClock
-from tests.simulation.host import Host
-from tests.simulation.manner import AwkwardManner
-from tests.simulation.steps import Crash, Fault
-from tests.simulation.troubles import Links, Troubles
+from tests.kit.simulator.broker import Broker
+from tests.kit.simulator.clock import SettableClock
+from tests.kit.simulator.host import Host
+from tests.kit.simulator.manner import AwkwardManner
+from tests.kit.simulator.steps import Crash, Fault
+from tests.kit.simulator.troubles import Links, Troubles
 
 SETTINGS = BrokerSettings(url="amqp://simulated//", confirm_timeout_s=30.0, heartbeat_s=15)
 
@@ -97,12 +97,12 @@ def test_what_is_written_and_not_read_arrives_or_is_lost(
 ) -> None:
     stand = Stand()
     stand.produce(b"e")
-    stand.bus.send([stand.announcement(b"x")])()
+    stand.bus.send([stand.announcement(b"x")]).result()
     stand.bus.acknowledge(taken(stand.bus))
     # Two writes, and the next step is the end: of the second, or of a third.
     stand.host.steps.plan(fault, 0 if fault is Fault.CRASH_AFTER else 1)
     with pytest.raises(Crash):
-        stand.bus.send([stand.announcement(b"y"), stand.announcement(b"z")])()
+        stand.bus.send([stand.announcement(b"y"), stand.announcement(b"z")]).result()
     assert stand.stored() == stored
     assert stand.ready() == ready
 
@@ -110,10 +110,11 @@ def test_what_is_written_and_not_read_arrives_or_is_lost(
 @given(st.integers(0, 1_000), st.integers(1, 8))
 def test_however_awkward_every_message_is_confirmed_once(seed: int, number: int) -> None:
     stand = Stand(manner=AwkwardManner(seed))
+    stand.broker.declare_exchange("kmworker.nowhere")
     bodies = [b"%d" % index for index in range(number)]
     unrouted = Outgoing("kmworker.nowhere", "key", b"", {"message_id": "0"})
-    routed = stand.bus.send([*map(stand.announcement, bodies), unrouted])()
-    assert routed == [True] * number + [False]
+    confirms = stand.bus.send([*map(stand.announcement, bodies), unrouted]).result()
+    assert confirms == [Confirm.STORED] * number + [Confirm.UNROUTED]
     assert stand.stored() == bodies
     confirmed = [effect.body for effect in stand.broker.journal if effect.kind == "confirmed"]
     assert sorted(confirmed) == sorted([*bodies, b""])
@@ -122,8 +123,8 @@ def test_however_awkward_every_message_is_confirmed_once(seed: int, number: int)
 def test_a_refused_message_is_not_stored_and_the_publisher_is_told() -> None:
     stand = Stand()
     stand.broker.refuse_next()
-    with pytest.raises(BrokerUnavailable, match="refused to store 1"):
-        stand.bus.send([stand.announcement(b"x"), stand.announcement(b"y")])()
+    confirms = stand.bus.send([stand.announcement(b"x"), stand.announcement(b"y")]).result()
+    assert confirms == [Confirm.REFUSED, Confirm.STORED]
     assert stand.stored() == [b"y"]
 
 
@@ -132,7 +133,7 @@ def test_a_confirm_that_never_comes_is_waited_for_as_long_as_the_setting_says() 
     stand.host.steps.plan(Fault.SILENCE)
     before = stand.clock.monotonic()
     with pytest.raises(BrokerUnavailable, match="not confirmed within 30 s"):
-        stand.bus.send([stand.announcement(b"x")])()
+        stand.bus.send([stand.announcement(b"x")]).result()
     assert stand.clock.monotonic() - before == pytest.approx(30.0)
     assert stand.stored() == [b"x"]
 
@@ -143,7 +144,7 @@ def test_behind_an_alarm_publishing_waits_and_acknowledgements_get_through() -> 
     deliveries = taken(stand.bus)
     stand.broker.raise_alarm(seconds=100.0)
     with pytest.raises(BrokerUnavailable, match="not confirmed"):
-        stand.bus.send([stand.announcement(b"x")])()
+        stand.bus.send([stand.announcement(b"x")]).result()
     stand.bus.acknowledge(deliveries)
     assert stand.broker.is_settled
     assert not stand.stored()
@@ -163,7 +164,34 @@ def test_a_cancelled_consumer_is_an_error_and_a_new_one_gets_everything() -> Non
     with pytest.raises(BrokerUnavailable, match="cancelled"):
         taken(stand.bus)
     stand.bus.open()
-    assert {it.original.body for it in taken(stand.bus)} == {b"a", b"b"}
+    bodies = set()
+    for _ in range(2):
+        deliveries = taken(stand.bus)
+        bodies |= {it.original.body for it in deliveries}
+        stand.bus.acknowledge(deliveries)
+    assert bodies == {b"a", b"b"}
+
+
+def test_publishing_to_an_exchange_that_is_gone_ends_the_connection_and_it_is_declared_again() -> (
+    None
+):
+    stand = Stand()
+    stand.broker.delete_exchange(stand.broker.topology.assignments)
+    sent = stand.bus.send([stand.announcement(b"x")])
+    with pytest.raises(BrokerUnavailable, match="no exchange"):
+        sent.result()
+    stand.bus.open()
+    assert stand.broker.has_exchange(stand.broker.topology.assignments)
+
+
+def test_what_a_cancelled_consumer_had_does_not_count_against_the_next() -> None:
+    stand = Stand(prefetch=3)
+    stand.produce(*(b"%d" % number for number in range(9)))
+    assert len(taken(stand.bus)) == 3
+    stand.bus._intake._cancel()
+    stand.bus._intake._consume(4)
+    stand.bus._intake._width = 4
+    assert len(taken(stand.bus)) == 4
 
 
 def test_an_unknown_tag_ends_the_channel_and_hands_back_what_it_had() -> None:
@@ -171,7 +199,7 @@ def test_an_unknown_tag_ends_the_channel_and_hands_back_what_it_had() -> None:
     stand.produce(b"a", b"b")
     deliveries = taken(stand.bus)
     stand.bus.acknowledge(deliveries[:1])
-    stand.bus._channel.basic_ack(deliveries[0].tag)
+    stand.bus._intake._channel.basic_ack(deliveries[0].tag)
     with pytest.raises(BrokerUnavailable, match="unknown delivery tag 1"):
         taken(stand.bus)
     assert stand.broker.protocol_errors == ["unknown delivery tag 1"]
@@ -207,4 +235,17 @@ def test_a_lost_link_is_noticed_when_it_is_used() -> None:
     stand.host.cut(Links.PUBLISHER)
     assert not taken(stand.bus)
     with pytest.raises(BrokerUnavailable):
-        stand.bus.send([stand.announcement(b"x")])()
+        stand.bus.send([stand.announcement(b"x")]).result()
+
+
+def test_what_came_back_too_often_is_thrown_away() -> None:
+    stand = Stand()
+    stand.broker.work.delivery_limit = 2
+    stand.produce(b"one")
+    counts = []
+    for _ in range(3):
+        counts += [it.delivery_count for it in stand.bus.receive(1, 0.0)]
+        stand.host.cut()
+        stand.host, stand.bus = stand.start()
+    assert counts == [0, 1, 2]
+    assert stand.ready() == []

@@ -7,13 +7,19 @@ from typing import Final
 
 import pytest
 
-from tests.simulation import mutants
-from tests.simulation.baton import Preempting
-from tests.simulation.explore import Case, others, quietly, singles
-from tests.simulation.invariants import Invariant, Violation
+from tests.kit.simulator import mutants, mutants_of_manners
+from tests.kit.simulator.baton import Preempting
+from tests.kit.simulator.explore import Case, others, quietly, singles
+from tests.kit.simulator.invariants import Invariant, Violation
 
 CHAIN: Final = "a chain of five in reverse"
 EARLY: Final = "a snapshot before its volume"
+ELSEWHERE: Final = "a record of another installation"
+FLOOD: Final = "a flood that waits for another project's volumes"
+FULL: Final = "a full waiting room"
+NO_ROOM: Final = "no room for dead letters"
+PRODUCERS: Final = "producers that may not say everything"
+UNREADABLE: Final = "two projects, and what nobody can read"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,75 +65,80 @@ def _mutant(plant: mutants.Plant, runs: Runs, history: str, *caught_by: Invarian
 
 
 MUTANTS: Final = (
-    _mutant(
-        mutants.acknowledge_before_commit,
-        struck,
-        EARLY,
-        Invariant.ACKNOWLEDGED_LAST,
-        Invariant.ACCOUNTED,
-    ),
+    _mutant(mutants.acknowledge_before_commit, struck, EARLY, Invariant.ACKNOWLEDGED_LAST,
+        Invariant.ACCOUNTED),
     _mutant(mutants.announce_before_commit, plain, "create", Invariant.STORED_FIRST),
     _mutant(mutants.acknowledge_before_confirm, plain, "create", Invariant.ACKNOWLEDGED_LAST),
     _mutant(mutants.take_a_nack_for_a_confirm, refused, "create", Invariant.ACKNOWLEDGED_LAST),
-    _mutant(
-        mutants.match_a_confirm_to_the_wrong_messages,
-        awkward,
-        "duplicates",
-        Invariant.ACKNOWLEDGED_LAST,
-    ),
-    _mutant(mutants.remove_a_waiting_event_when_it_is_taken, plain, EARLY, Invariant.KEPT_WAITING),
-    _mutant(
-        mutants.mint_over_an_orphaned_scope,
-        plain,
-        "a record that someone deleted",
-        Invariant.ONE_KEY,
-        Invariant.IMMUTABLE,
-    ),
-    _mutant(
-        mutants.mint_over_an_existing_item,
-        raced,
-        "duplicates",
-        Invariant.ONE_KEY,
-        Invariant.IMMUTABLE,
-    ),
+    _mutant(mutants.acknowledge_what_had_no_room, refused, "create",
+        Invariant.ACKNOWLEDGED_LAST),
+    _mutant(mutants.acknowledge_what_had_no_room, refused, UNREADABLE,
+        Invariant.ACKNOWLEDGED_LAST),
+    _mutant(mutants.forget_a_dead_letter_that_had_no_room, refused, UNREADABLE,
+        Invariant.AT_REST),
+    _mutant(mutants.put_nothing_aside, struck, NO_ROOM, Invariant.GOES_ON),
+    _mutant(mutants.match_a_confirm_to_the_wrong_messages, awkward, "duplicates",
+        Invariant.ACKNOWLEDGED_LAST),
+    _mutant(mutants.remove_a_waiting_event_when_it_is_taken, plain, EARLY,
+        Invariant.KEPT_WAITING),
+    _mutant(mutants.mint_over_an_orphaned_scope, plain, "a record that someone deleted",
+        Invariant.ONE_KEY, Invariant.IMMUTABLE),
+    _mutant(mutants.mint_over_an_existing_item, raced, "duplicates", Invariant.ONE_KEY,
+        Invariant.IMMUTABLE),
     _mutant(mutants.mint_where_the_source_is_absent, plain, EARLY, Invariant.EXPECTED),
-    _mutant(
-        mutants.drop_dead_letters,
-        plain,
-        "two projects, and what nobody can read",
-        Invariant.ACKNOWLEDGED_LAST,
-        Invariant.ACCOUNTED,
-    ),
-    _mutant(
-        mutants.forget_channel_generations,
-        struck,
-        "an event that raises amid good ones",
-        Invariant.ACKNOWLEDGED_LAST,
-    ),
+    _mutant(mutants.drop_dead_letters, plain, "two projects, and what nobody can read",
+        Invariant.ACKNOWLEDGED_LAST, Invariant.ACCOUNTED),
+    _mutant(mutants.forget_channel_generations, struck, "an event that raises amid good ones",
+        Invariant.ACKNOWLEDGED_LAST),
     _mutant(mutants.acknowledge_twice, plain, "create", Invariant.PROTOCOL),
-    _mutant(
-        mutants.acknowledge_up_to_the_last,
-        plain,
-        "an event that raises amid good ones",
-        Invariant.ACKNOWLEDGED_LAST,
-    ),
-    _mutant(
-        mutants.announce_the_plan, raced, "duplicates", Invariant.ONE_KEY, Invariant.STORED_FIRST
-    ),
+    _mutant(mutants.acknowledge_up_to_the_last, plain, "an event that raises amid good ones",
+        Invariant.ACKNOWLEDGED_LAST),
+    _mutant(mutants.announce_the_plan, raced, "duplicates", Invariant.ONE_KEY,
+        Invariant.STORED_FIRST),
     _mutant(mutants.announce_with_a_number, plain, "duplicates", Invariant.SAME_BYTES),
     _mutant(mutants.announce_no_partition, plain, "partition replicas", Invariant.ANNOUNCED),
     _mutant(mutants.clone_without_a_key_id, plain, CHAIN, Invariant.SCOPES),
     _mutant(mutants.count_no_holders, plain, "create", Invariant.COUNTED),
+    _mutant(mutants.count_no_parking, plain, EARLY, Invariant.NUMBERED),
+    _mutant(mutants.count_commits_that_write_nothing, raced, "duplicates", Invariant.NUMBERED),
+    _mutant(mutants.count_a_batch_before_it_is_seen_to_be_written, plain, "duplicates",
+        Invariant.NUMBERED),
+    _mutant(mutants.count_commits_twice_where_scripts_are_sent_again, refused,
+        "three batches at once, of two projects", Invariant.NUMBERED),
     _mutant(mutants.leave_an_index_behind, plain, EARLY, Invariant.COUNTED),
+    _mutant(mutants.index_nothing_that_is_parked, plain, "a source that is too late",
+        Invariant.EXPECTED),
+    _mutant(mutants.leave_to_chance_who_takes_what_waits, struck, EARLY, Invariant.AT_REST),
+    _mutant(mutants.count_no_shares, plain, EARLY, Invariant.COUNTED),
+    _mutant(mutants.refuse_where_there_is_room, plain, FLOOD, Invariant.EXPECTED,
+        Invariant.JUSTIFIED),
     _mutant(mutants.refuse_events_when_the_store_is_away, struck, EARLY, Invariant.JUSTIFIED),
     _mutant(mutants.sweep_only_what_is_due, struck, EARLY, Invariant.AT_REST),
-    _mutant(
-        mutants.assign_what_was_marked_expired,
-        struck,
-        "a source that comes as its event expires",
-        Invariant.JUSTIFIED,
-    ),
-)
+    _mutant(mutants.assign_what_was_marked_expired, struck,
+        "a source that comes as its event expires", Invariant.JUSTIFIED),
+    _mutant(mutants_of_manners.go_by_ones_own_clock, plain,
+        "workers whose clocks are hours apart", Invariant.JUSTIFIED),
+    _mutant(mutants_of_manners.seal_for_any_installation, plain, ELSEWHERE, Invariant.EXPECTED,
+        Invariant.STORED_FIRST),
+    _mutant(mutants_of_manners.compare_no_commits, plain, "a project whose records are gone",
+        Invariant.ONE_KEY, Invariant.EXPECTED),
+    _mutant(mutants_of_manners.keep_the_connection, refused, "create", Invariant.AT_REST),
+    _mutant(mutants_of_manners.blame_an_event_for_what_the_store_says, refused, "create",
+        Invariant.JUSTIFIED),
+    _mutant(mutants_of_manners.begin_with_all_that_may_be_at_hand, plain,
+        "events that kill, where what came back often is thrown away", Invariant.ACCOUNTED),
+    _mutant(mutants_of_manners.take_a_refused_message_for_an_outage, plain,
+        "a letter that ends the connection", Invariant.AT_REST),
+    _mutant(mutants_of_manners.stop_for_a_full_room, plain, FULL, Invariant.AT_REST),
+    _mutant(mutants_of_manners.count_strangers_as_ones_own, plain, FLOOD, Invariant.EXPECTED),
+    _mutant(mutants_of_manners.leave_crowds_listed, plain, FLOOD, Invariant.COUNTED),
+    _mutant(mutants_of_manners.hear_anyone, plain, PRODUCERS, Invariant.EXPECTED),
+    _mutant(mutants_of_manners.take_no_user_for_granted, plain, PRODUCERS, Invariant.JUSTIFIED),
+    _mutant(mutants_of_manners.ask_for_the_user_after_waiting, plain, PRODUCERS,
+        Invariant.EXPECTED),
+    _mutant(mutants_of_manners.forget_the_user_of_what_waits, plain, PRODUCERS,
+        Invariant.JUSTIFIED),
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda it: it.plant.__name__.replace("_", " "))

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kmworker.clock import Every
-from tests.simulation.clock import SettableClock
+from tests.kit.simulator.clock import SettableClock
 
 
 def times(every: Every, clock: SettableClock, steps: list[float]) -> list[float]:

@@ -9,21 +9,20 @@ from contextlib import ExitStack
 from typing import Protocol
 
 import pytest
-import redis
 
-from kmworker.bus.choice import Publishing, open_bus, open_publisher, open_subscriber
+from kmworker.bootstrap.brokers import Publishing, open_bus, open_publisher, open_subscriber
 from kmworker.bus.rabbit import RabbitBus
-from kmworker.bus.streams import StreamBus
-from kmworker.bus.topology import Topology
-from kmworker.message import Delivery, Original, Outgoing
+from kmworker.domain.message import Delivery, Original, Outgoing
+from kmworker.embedded.streams import StreamBus
 from kmworker.ports import Bus
 from kmworker.settings import BrokerSettings
-from tests.servers import RabbitMQ, StoreServer
-from tests.simulation.broker import Broker
-from tests.simulation.clock import SettableClock
-from tests.simulation.host import Host
-from tests.simulation.manner import AwkwardManner
-from tests.simulation.troubles import Troubles
+from kmworker.wire.topology import Topology
+from tests.kit.servers import RabbitMQ, StoreServer
+from tests.kit.simulator.broker import Broker
+from tests.kit.simulator.clock import SettableClock
+from tests.kit.simulator.host import Host
+from tests.kit.simulator.manner import AwkwardManner
+from tests.kit.simulator.troubles import Troubles
 
 DEADLINE_S = 30.0
 
@@ -51,15 +50,19 @@ class Stage(Protocol):
 
 
 class ServerStage:
-    """RabbitMQ, or streams in Valkey."""
+    """RabbitMQ, or streams in Valkey; each acts with its own account."""
 
-    def __init__(self, url: str, namespace: str, stack: ExitStack) -> None:
+    def __init__(self, url_of: Callable[[str], str], namespace: str, stack: ExitStack) -> None:
+        def settings(role: str) -> BrokerSettings:
+            return BrokerSettings(url=url_of(role), namespace=namespace)
+
         self.topology = Topology(namespace)
-        self._settings = BrokerSettings(url=url, namespace=namespace)
+        self._settings = settings("worker")
+        self._producers = settings("producer")
         self._stack = stack
         self._number = 0
         self._producer: Publishing | None = None
-        self._dead = open_subscriber(self._settings, self.topology.dead, ["#"])
+        self._dead = open_subscriber(settings("operator"), self.topology.dead, ["#"])
 
     def bus(self, prefetch: int = 100) -> Bus:
         self._number += 1
@@ -73,7 +76,7 @@ class ServerStage:
 
     def produce(self, messages: Sequence[Outgoing]) -> None:
         if self._producer is None:
-            self._producer = open_publisher(self._settings, "producer")
+            self._producer = open_publisher(self._producers, "producer")
             self._producer.open()
             self._stack.callback(self._producer.close)
         assert all(self._producer.publish(messages))
@@ -137,13 +140,11 @@ def stage(request: pytest.FixtureRequest, namespace: str) -> Iterator[Stage]:
     with ExitStack() as stack:
         if request.param.startswith("rabbitmq"):
             broker: RabbitMQ = request.getfixturevalue("rabbitmq")
-            url = broker.url if request.param == "rabbitmq" else broker.tls_url()
-            yield ServerStage(url, namespace, stack)
+            url_of = broker.url_of if request.param == "rabbitmq" else broker.tls_url_of
+            yield ServerStage(lambda role: url_of(role, namespace), namespace, stack)
             return
-        server: StoreServer = request.getfixturevalue("valkey_server")
-        yield ServerStage(server.url, namespace, stack)
-        stack.close()
-        _forget(server.url, namespace)
+        server: StoreServer = request.getfixturevalue("embedded_server")
+        yield ServerStage(server.url_of, namespace, stack)
 
 
 def until(receive: Callable[[], list[Original]], number: int) -> list[Original]:
@@ -164,8 +165,17 @@ def taken(bus: Bus, number: int) -> list[Delivery]:
     return found
 
 
+def settled(bus: Bus, number: int) -> list[Delivery]:
+    """Receive as much and settle it as it comes: what came back may be held until then."""
+    found: list[Delivery] = []
+    for _ in range(number):
+        found += (deliveries := taken(bus, 1))
+        bus.acknowledge(deliveries)
+    return found
+
+
 def nothing_more(bus: Bus) -> bool:
-    """Say whether nothing is delivered, however often one looks."""
+    """Return whether nothing is delivered, however often one looks."""
     return not any(bus.receive(100, 0.1) for _ in range(3))
 
 
@@ -173,9 +183,3 @@ def _end(bus: Bus) -> None:
     bus.close()
     if isinstance(bus, StreamBus):
         bus._client.close()
-
-
-def _forget(url: str, namespace: str) -> None:
-    with redis.Redis.from_url(url) as client:
-        for key in client.scan_iter(f"{namespace}.*"):
-            client.delete(key)

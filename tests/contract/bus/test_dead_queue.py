@@ -2,27 +2,26 @@
 
 import socket
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from typing import Any, Protocol
 
 import amqp
 import pytest
-import redis
 
-from kmworker.bus.choice import Publishing, open_bus, open_dead_queue, open_publisher
-from kmworker.bus.dead_queue import PORTION, PREFETCH, DeadQueue, Held, RabbitDeadQueue
-from kmworker.bus.topology import QUORUM, Topology
+from kmworker.bootstrap.brokers import Publishing, open_bus, open_dead_queue, open_publisher
+from kmworker.bus.dead_queue import PAGE_SIZE, PREFETCH, Browsed, DeadQueue, RabbitDeadQueue
 from kmworker.cli.access import declared
+from kmworker.domain.message import Original, Outgoing
 from kmworker.errors import BrokerUnavailable, NotFound
-from kmworker.message import Original, Outgoing
 from kmworker.settings import BrokerSettings
-from tests.integration.outside.polling import until
-from tests.servers import RabbitMQ, StoreServer
+from kmworker.wire.topology import Topology
+from tests.kit.polling import until
+from tests.kit.servers import RabbitMQ, StoreServer
 
 
 class Raw(Protocol):
-    """The broker as anybody but us sees it."""
+    """The broker as its administrator sees it."""
 
     def ready(self, queue: str) -> int:
         """Count what nobody holds."""
@@ -36,15 +35,14 @@ class Raw(Protocol):
         """Put in what no worker wrote."""
         ...
 
-    def forget(self) -> None:
-        """Delete everything."""
+    def close(self) -> None:
+        """Leave."""
         ...
 
 
 class RawRabbit:
-    def __init__(self, server: RabbitMQ, topology: Topology) -> None:
-        self._topology = topology
-        self._connection = amqp.Connection(f"127.0.0.1:{server.port}")
+    def __init__(self, server: RabbitMQ, namespace: str) -> None:
+        self._connection = server.admin(namespace)
         self._connection.connect()
         self.channel: Any = self._connection.channel()
 
@@ -59,19 +57,13 @@ class RawRabbit:
     def put(self, queue: str, body: bytes) -> None:
         self.channel.basic_publish(amqp.Message(body), "", queue)
 
-    def forget(self) -> None:
-        names = self._topology
-        for queue in (names.work, names.dead):
-            self.channel.queue_delete(queue)
-        for exchange in (names.events, names.assignments, names.dead):
-            self.channel.exchange_delete(exchange)
+    def close(self) -> None:
         self._connection.close()
 
 
 class RawStreams:
-    def __init__(self, server: StoreServer, topology: Topology) -> None:
-        self._topology = topology
-        self._client: Any = redis.Redis.from_url(server.url, protocol=2)
+    def __init__(self, server: StoreServer) -> None:
+        self._client: Any = server.admin()
 
     def ready(self, queue: str) -> int:
         count: int = self._client.xlen(queue)
@@ -85,29 +77,31 @@ class RawStreams:
     def put(self, queue: str, body: bytes) -> None:
         self._client.xadd(queue, {"body": body})
 
-    def forget(self) -> None:
-        for key in self._client.scan_iter(f"{self._topology.namespace}.*"):
-            self._client.delete(key)
+    def close(self) -> None:
         self._client.close()
 
 
 class Graveyard:
-    """A broker that a worker has declared, and its dead letters."""
+    """A broker with our names on it, and its dead letters: a worker's, for an operator."""
 
-    def __init__(self, settings: BrokerSettings, raw: Raw, stack: ExitStack) -> None:
-        self.topology = Topology(settings.namespace)
+    def __init__(self, url_of: Callable[[str], str], namespace: str, raw: Raw) -> None:
+        def settings(role: str) -> BrokerSettings:
+            return BrokerSettings(url=url_of(role), namespace=namespace, confirm_timeout_s=10)
+
+        self.topology = Topology(namespace)
         self.raw = raw
-        self._settings = settings
-        self._stack = stack
-        self._publisher: Publishing = open_publisher(settings, "tests")
+        self._workers = settings("worker")
+        self._operators = settings("operator")
+        self._stack = ExitStack()
+        self._publisher: Publishing = open_publisher(self._workers, "tests")
 
     def declare(self) -> None:
         """Do what a worker's start does."""
-        with closing(open_bus(self._settings, prefetch=1, name="tests")) as bus:
+        with closing(open_bus(self._workers, prefetch=1, name="tests")) as bus:
             bus.open()
 
     def bury(self, bodies: Sequence[str], **properties: object) -> None:
-        """Publish as many letters, and wait until the queue has them."""
+        """Publish as many dead letters, and wait until the queue has them."""
         before = self.raw.ready(self.topology.dead)
         self._publisher.open()
         self._publisher.publish(
@@ -119,7 +113,7 @@ class Graveyard:
         return self.raw.ready(self.topology.dead)
 
     def new_queue(self, **changes: str) -> DeadQueue:
-        queue = open_dead_queue(self._settings.model_copy(update=changes), "tests dead")
+        queue = open_dead_queue(self._operators.model_copy(update=changes), "tests dead")
         self._stack.callback(queue.close)
         return queue
 
@@ -127,54 +121,56 @@ class Graveyard:
         queue = self.new_queue()
         return queue, queue.open()
 
-    def event(self, held: Held, exchange: str | None = None) -> tuple[Held, Outgoing]:
-        return held, Outgoing(
+    def event(self, browsed: Browsed, exchange: str | None = None) -> tuple[Browsed, Outgoing]:
+        return browsed, Outgoing(
             exchange or self.topology.events,
-            "volume-created",
-            held.original.body,
-            {"message_id": held.original.body.decode(), "delivery_mode": 2},
+            # To the other exchange, an operator announces and nothing else.
+            "key-assigned.volume.p1" if exchange else "volume-created",
+            browsed.original.body,
+            {"message_id": browsed.original.body.decode(), "delivery_mode": 2},
         )
 
     def close(self) -> None:
+        self._stack.close()
         self._publisher.close()
-        self.raw.forget()
+        self.raw.close()
 
 
 @pytest.fixture(params=["rabbitmq", "streams"])
 def graveyard(request: pytest.FixtureRequest, namespace: str) -> Iterator[Graveyard]:
-    topology = Topology(namespace)
-    raw: Raw
+    def url_of(role: str) -> str:
+        return server.url_of(role, namespace)
+
+    server: RabbitMQ | StoreServer
     if request.param == "rabbitmq":
-        broker: RabbitMQ = request.getfixturevalue("rabbitmq")
-        url, raw = broker.url, RawRabbit(broker, topology)
+        server = broker = request.getfixturevalue("rabbitmq")
+        url_of("admin")
+        found = Graveyard(url_of, namespace, RawRabbit(broker, namespace))
     else:
-        server: StoreServer = request.getfixturevalue("valkey_server")
-        url, raw = server.url, RawStreams(server, topology)
-    settings = BrokerSettings(url=url, namespace=namespace, confirm_timeout_s=10)
-    with ExitStack() as stack:
-        graveyard = Graveyard(settings, raw, stack)
-        stack.callback(graveyard.close)
-        graveyard.declare()
-        yield graveyard
+        server = store = request.getfixturevalue("embedded_server")
+        found = Graveyard(url_of, namespace, RawStreams(store))
+    with closing(found):
+        found.declare()
+        yield found
 
 
 def numbered(count: int) -> list[str]:
-    return [f"letter-{number:05}" for number in range(count)]
+    return [f"dead letter-{number:05}" for number in range(count)]
 
 
-def looked_at(queue: DeadQueue) -> list[Held]:
-    return [held for portion in queue.look() for held in portion]
+def looked_at(queue: DeadQueue) -> list[Browsed]:
+    return [browsed for page in queue.browse() for browsed in page]
 
 
-def bodies(held: Sequence[Held]) -> list[str]:
-    return [it.original.body.decode() for it in held]
+def bodies(browsed: Sequence[Browsed]) -> list[str]:
+    return [it.original.body.decode() for it in browsed]
 
 
 def left(graveyard: Graveyard) -> list[str]:
     return sorted(body.decode() for body in graveyard.raw.take_all(graveyard.topology.dead))
 
 
-def test_looking_shows_each_letter_once_and_takes_none(graveyard: Graveyard) -> None:
+def test_looking_shows_each_dead_letter_once_and_takes_none(graveyard: Graveyard) -> None:
     names = numbered(PREFETCH + 7)
     graveyard.bury(names)
     for _ in range(2):
@@ -187,12 +183,12 @@ def test_looking_shows_each_letter_once_and_takes_none(graveyard: Graveyard) -> 
     assert left(graveyard) == names
 
 
-def test_a_letter_is_shown_with_its_properties(graveyard: Graveyard) -> None:
+def test_a_dead_letter_is_shown_with_its_properties(graveyard: Graveyard) -> None:
     headers = {"x-kmworker-reason": "conflict", "x-kmworker-attempts": 3}
     graveyard.bury(["one"], application_headers=headers, app_id="cinder")
     queue, _ = graveyard.queue()
-    (held,) = looked_at(queue)
-    assert held.original == Original(
+    (browsed,) = looked_at(queue)
+    assert browsed.original == Original(
         b"one", "a.b", {"application_headers": headers, "app_id": "cinder"}
     )
 
@@ -201,9 +197,9 @@ def test_what_somebody_else_put_there_is_shown_and_discarded(graveyard: Graveyar
     graveyard.raw.put(graveyard.topology.dead, b"odd")
     until(lambda: graveyard.ready() == 1, "it is there")
     queue, _ = graveyard.queue()
-    (held,) = looked_at(queue)
-    assert held.original.body == b"odd"
-    queue.discard([held])
+    (browsed,) = looked_at(queue)
+    assert browsed.original.body == b"odd"
+    queue.discard([browsed])
     queue.close()
     assert graveyard.ready() == 0
 
@@ -214,22 +210,22 @@ def test_what_is_discarded_is_gone_and_all_else_stays(graveyard: Graveyard, chos
     graveyard.bury(names)
     queue, _ = graveyard.queue()
     gone: list[str] = []
-    for portion in queue.look():
-        queue.discard(portion[chosen])
-        gone += bodies(portion[chosen])
+    for page in queue.browse():
+        queue.discard(page[chosen])
+        gone += bodies(page[chosen])
     queue.close()
     assert gone
     assert left(graveyard) == sorted(set(names) - set(gone))
 
 
-def test_what_is_replayed_is_an_event_and_no_letter_any_more(graveyard: Graveyard) -> None:
+def test_what_is_replayed_is_an_event_and_no_dead_letter_any_more(graveyard: Graveyard) -> None:
     names = numbered(250)
     graveyard.bury(names)
     queue, _ = graveyard.queue()
     replayed: list[str] = []
-    for portion in queue.look():
+    for page in queue.browse():
         # How many come together is the broker's to say.
-        chosen = portion[::2]
+        chosen = page[::2]
         assert queue.replay([graveyard.event(it) for it in chosen]) == [True] * len(chosen)
         replayed += bodies(chosen)
     queue.close()
@@ -239,7 +235,7 @@ def test_what_is_replayed_is_an_event_and_no_letter_any_more(graveyard: Graveyar
     assert sorted(events + left(graveyard)) == names
 
 
-def test_a_letter_whose_event_no_queue_takes_stays(graveyard: Graveyard) -> None:
+def test_a_dead_letter_whose_event_no_queue_takes_stays(graveyard: Graveyard) -> None:
     graveyard.bury(["a", "b"])
     queue, _ = graveyard.queue()
     (first, second) = looked_at(queue)
@@ -250,19 +246,19 @@ def test_a_letter_whose_event_no_queue_takes_stays(graveyard: Graveyard) -> None
     assert left(graveyard) == bodies([second])
 
 
-def test_letters_that_die_meanwhile_are_not_looked_at(graveyard: Graveyard) -> None:
+def test_dead_letters_that_die_meanwhile_are_not_looked_at(graveyard: Graveyard) -> None:
     """A replayed event that dies again would otherwise be replayed for ever."""
     names = numbered(150)
     graveyard.bury(names)
     queue, _ = graveyard.queue()
     seen: list[str] = []
-    for portion in queue.look():
+    for page in queue.browse():
         graveyard._publisher.publish(
             [Outgoing(graveyard.topology.dead, "a.b", f"again-{it}".encode(), {})
-             for it in bodies(portion)]
+             for it in bodies(page)]
         )  # fmt: skip
-        queue.discard(portion)
-        seen += bodies(portion)
+        queue.discard(page)
+        seen += bodies(page)
     queue.close()
     assert len(seen) == 150
     assert sorted([*seen, *left(graveyard)]) == sorted([*names, *(f"again-{it}" for it in names)])
@@ -278,11 +274,11 @@ def test_whoever_leaves_in_the_middle_leaves_all_behind(graveyard: Graveyard, en
     names = numbered(PREFETCH + 100)
     graveyard.bury(names)
     queue, _ = graveyard.queue()
-    looking = queue.look()
+    looking = queue.browse()
     next(looking)
-    held = next(looking)
-    queue.discard(held[:3])
-    settled = bodies(held[:3])
+    browsed = next(looking)
+    queue.discard(browsed[:3])
+    settled = bodies(browsed[:3])
     getattr(queue, end)()
     until(lambda: graveyard.ready() == len(names) - 3, "they are back")
     assert sorted([*settled, *left(graveyard)]) == names
@@ -292,16 +288,16 @@ def test_two_at_once_settle_nothing_twice_and_lose_nothing(graveyard: Graveyard)
     names = numbered(PREFETCH + 300)
     graveyard.bury(names)
     (one, _), (two, _) = graveyard.queue(), graveyard.queue()
-    looks = [(one, one.look()), (two, two.look())]
+    looks = [(one, one.browse()), (two, two.browse())]
     gone: Counter[str] = Counter()
     while looks:
         for queue, look in list(looks):
-            portion = next(look, None)
-            if portion is None:
+            page = next(look, None)
+            if page is None:
                 looks.remove((queue, look))
                 continue
             # Each takes what the other leaves: even numbers, odd numbers.
-            mine = [it for it in portion if int(it.original.body[-1:]) % 2 == (queue is one)]
+            mine = [it for it in page if int(it.original.body[-1:]) % 2 == (queue is one)]
             queue.discard(mine)
             gone.update(bodies(mine))
     one.close()
@@ -317,14 +313,14 @@ def test_names_that_no_worker_has_declared_are_missing(graveyard: Graveyard) -> 
 
 
 @pytest.mark.parametrize("graveyard", ["rabbitmq"], indirect=True)
-def test_a_connection_that_is_lost_before_the_acknowledgement_loses_no_letter(
+def test_a_connection_that_is_lost_before_the_acknowledgement_loses_no_dead_letter(
     graveyard: Graveyard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    names = numbered(PORTION + 20)
+    names = numbered(PAGE_SIZE + 20)
     graveyard.bury(names)
     queue, _ = graveyard.queue()
     assert isinstance(queue, RabbitDeadQueue)
-    look = queue.look()
+    look = queue.browse()
     publish = queue._publisher.publish
 
     def publish_and_cut(*arguments: Any, **options: Any) -> list[bool]:
@@ -335,7 +331,7 @@ def test_a_connection_that_is_lost_before_the_acknowledgement_loses_no_letter(
     monkeypatch.setattr(queue._publisher, "publish", publish_and_cut)
     first = next(look)
     with pytest.raises(BrokerUnavailable):
-        queue.replay([graveyard.event(held) for held in first])
+        queue.replay([graveyard.event(browsed) for browsed in first])
     until(lambda: graveyard.ready() == len(names), "all are back")
     # They are events, too, by now: to repeat one is harmless.
     events = [it.decode() for it in graveyard.raw.take_all(graveyard.topology.work)]
@@ -351,22 +347,19 @@ class Lone:
 
     def __init__(self, server: RabbitMQ, namespace: str, stack: ExitStack) -> None:
         self.name = Topology(namespace).dead
-        self._settings = BrokerSettings(url=server.url, namespace=namespace, confirm_timeout_s=2)
+        url = server.url_of("operator", namespace)
+        self._settings = BrokerSettings(url=url, namespace=namespace, confirm_timeout_s=2)
         self._stack = stack
-        connection = amqp.Connection(f"127.0.0.1:{server.port}")
+        connection = server.admin(namespace)
         connection.connect()
         stack.callback(connection.close)
         self.channel: Any = connection.channel()
-        self.channel.queue_declare(
-            self.name, durable=True, auto_delete=False, arguments=dict(QUORUM)
-        )
-        stack.callback(self.channel.queue_delete, self.name)
 
     def bury(self, count: int, **properties: Any) -> None:
         for number in range(count):
             message = amqp.Message(str(number).encode(), **properties)
             self.channel.basic_publish(message, "", self.name)
-        until(lambda: self._ready() >= count, "the letters are there")
+        until(lambda: self._ready() >= count, "the dead letters are there")
 
     def queue(self) -> RabbitDeadQueue:
         queue = RabbitDeadQueue(self._settings, "tests dead")
@@ -388,37 +381,46 @@ def test_another_consumer_is_seen_and_what_it_holds_is_not_waited_for(lone: Lone
     lone.bury(10)
     first, second = lone.queue(), lone.queue()
     assert first.open() == 10
-    next(first.look())
+    next(first.browse())
     assert (second.open(), second.others) == (0, 1)
     assert looked_at(second) == []
 
 
-def test_letters_that_others_take_meanwhile_are_not_waited_for(lone: Lone) -> None:
+def test_dead_letters_that_others_take_meanwhile_are_not_waited_for(lone: Lone) -> None:
     lone.bury(10)
     first, second = lone.queue(), lone.queue()
     assert first.open() == 10
-    next(first.look())
+    next(first.browse())
     # As if it had counted before the other came.
     second.open()
     second._expected = 10
     assert looked_at(second) == []
 
 
-def test_a_letter_with_headers_that_fill_half_a_frame_is_read_with_them(lone: Lone) -> None:
-    headers = {f"h{number}": "x" * 1000 for number in range(66)}
+def test_a_dead_letter_is_read_with_as_many_headers_as_a_worker_gives_it(lone: Lone) -> None:
+    headers = {f"h{number}": "x" * 1000 for number in range(16)}
     lone.bury(1, application_headers=headers)
     queue = lone.queue()
     queue.open()
-    (held,) = looked_at(queue)
-    assert held.original.properties["application_headers"] == headers
+    (browsed,) = looked_at(queue)
+    assert browsed.original.properties["application_headers"] == headers
 
 
-def test_it_is_told_how_often_a_letter_was_given_back(lone: Lone) -> None:
+def test_of_a_dead_letter_with_more_headers_some_are_read(lone: Lone) -> None:
+    headers = {f"h{number}": "x" * 1000 for number in range(100)}
+    lone.bury(1, application_headers=headers)
+    queue = lone.queue()
+    queue.open()
+    (browsed,) = looked_at(queue)
+    assert browsed.original.properties["application_headers"].items() >= {"h0": "x" * 1000}.items()
+
+
+def test_it_is_told_how_often_a_dead_letter_was_given_back(lone: Lone) -> None:
     lone.bury(1)
     for returned in range(3):
         queue = lone.queue()
         queue.open()
-        assert [held.returned for held in looked_at(queue)] == [returned]
+        assert [browsed.returned for browsed in looked_at(queue)] == [returned]
         queue.close()
 
 
@@ -426,7 +428,7 @@ def test_a_queue_that_goes_away_ends_the_looking(lone: Lone) -> None:
     lone.bury(PREFETCH + 1)
     queue = lone.queue()
     queue.open()
-    look = queue.look()
+    look = queue.browse()
     next(look)
     lone.channel.queue_delete(lone.name)
     with pytest.raises(BrokerUnavailable):
@@ -439,18 +441,38 @@ def test_a_queue_that_sends_nothing_is_not_waited_for_for_ever(
     lone.bury(1)
     queue = lone.queue()
     # As if its leader were elected over and over.
-    monkeypatch.setattr(queue, "_consume", lambda: None)
+    monkeypatch.setattr(queue, "_consume", lambda _credit=0: None)
     queue.open()
-    with pytest.raises(BrokerUnavailable, match="has 1 letters, sends none"):
+    with pytest.raises(BrokerUnavailable, match="has 1 dead letters, sends none"):
         looked_at(queue)
 
 
 @pytest.mark.parametrize(
     ("version", "may_drop"), [("3.13.7", False), ("4.0.5", True), ("4.3.3", True), ("", True)]
 )
-def test_a_broker_of_which_a_limit_is_known_may_drop_letters(
+def test_a_broker_of_which_a_limit_is_known_may_drop_dead_letters(
     lone: Lone, monkeypatch: pytest.MonkeyPatch, version: str, may_drop: bool
 ) -> None:
+    queue = of_version(lone, monkeypatch, version)
+    queue.open()
+    assert queue.may_drop is may_drop
+
+
+def test_where_dead_letters_may_be_dropped_one_is_handed_out_before_the_others(
+    lone: Lone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lone.bury(3)
+    queue = of_version(lone, monkeypatch, "4.0.5")
+    queue.open()
+    assert len(next(iter(queue.browse()))) == 1
+    queue.close()
+    again = lone.queue()
+    again.open()
+    assert sorted(browsed.returned for browsed in looked_at(again)) == [0, 0, 1]
+
+
+def of_version(lone: Lone, monkeypatch: pytest.MonkeyPatch, version: str) -> RabbitDeadQueue:
+    """Return the queue, on a broker that says that it is of this version."""
     queue = lone.queue()
     connect = queue._link.open
 
@@ -459,5 +481,4 @@ def test_a_broker_of_which_a_limit_is_known_may_drop_letters(
         queue._link.connection.server_properties["version"] = version
 
     monkeypatch.setattr(queue._link, "open", connect_to_version)
-    queue.open()
-    assert queue.may_drop is may_drop
+    return queue

@@ -11,9 +11,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from tests.contract.schemas.validating import Schema, schema_of
-
-EVENT_TYPES = ("volume-created", "snapshot-taken", "replica-added")
+from tests.kit.published_schemas import Schema, schema_of
 
 # Any text that has an encoding; where half a surrogate pair matters it is asked for.
 LETTERS = st.characters(codec="utf-8")
@@ -51,6 +49,8 @@ def from_schema(schema: Schema, path: str = "") -> st.SearchStrategy[Any]:
     """Values that a published schema accepts; times exist, as few random ones would."""
     if path == ".time":
         return st.none() | real_times()
+    if "volume_id" in schema.get("properties", {}) and "volume_id" not in schema["required"]:
+        return _with_one_source(schema, path)
     if "const" in schema:
         return st.just(schema["const"])
     if "enum" in schema:
@@ -59,15 +59,35 @@ def from_schema(schema: Schema, path: str = "") -> st.SearchStrategy[Any]:
     return st.one_of([_of_type(name, schema, path) for name in types])
 
 
+def _with_one_source(schema: Schema, path: str) -> st.SearchStrategy[Any]:
+    """A snapshot's data: it names its source by `volume_id` or `source`; the other may be null."""
+
+    def forced(name: str, other: str) -> Schema:
+        field = schema["properties"][name]
+        narrowed = field | {"type": [it for it in field["type"] if it != "null"]}
+        properties = schema["properties"] | {
+            name: narrowed,
+            other: {"type": "null"},
+        }
+        return schema | {"properties": properties, "required": [*schema["required"], name]}
+
+    named = ("volume_id", "source")
+    return st.one_of([_of_type("object", forced(*pair), path) for pair in (named, named[::-1])])
+
+
 def _of_type(name: str, schema: Schema, path: str) -> st.SearchStrategy[Any]:
     if name == "null":
         return st.none()
     if name == "integer":
         low, high = schema["minimum"], schema["maximum"]
-        return st.integers(low, high) | st.sampled_from([low, high])
+        # JSON Schema, too, takes 1.0 for a whole number.
+        floats = st.integers(low, min(high, 2**53)).map(float)
+        return st.integers(low, high) | st.sampled_from([low, high]) | floats
     if name == "string":
         return _texts(schema)
     assert name == "object"
+    if "properties" not in schema:
+        return st.dictionaries(NAMES, JSON_VALUES, max_size=3)
     fields = {
         key: from_schema(field, f"{path}.{key}") for key, field in schema["properties"].items()
     }
@@ -75,6 +95,8 @@ def _of_type(name: str, schema: Schema, path: str) -> st.SearchStrategy[Any]:
         {key: fields[key] for key in schema["required"]},
         optional={key: fields[key] for key in fields.keys() - set(schema["required"])},
     )
+    if schema.get("additionalProperties") is False:
+        return known
     unknown = st.dictionaries(NAMES.filter(lambda key: key not in fields), JSON_VALUES, max_size=2)
     return st.tuples(unknown, known).map(lambda both: both[0] | both[1])
 

@@ -3,26 +3,38 @@
 import copy
 from typing import Any
 
-from kmworker.schemas.examples import EVENTS
+from kmworker.domain.event import EVENT_TYPES
+from kmworker.wire.events.definitions import DEFINITIONS
+from tests.kit.published_schemas import schema_of
 
 # The examples, with every optional field filled in.
-FULL: dict[str, dict[str, Any]] = copy.deepcopy(EVENTS)
-FULL["snapshot-taken"]["time"] = "2026-11-23T16:00:00.5+01:00"
-FULL["snapshot-taken"]["data"] |= {"size_bytes": 1, "disposition": "reuse"}
-FULL["replica-added"]["time"] = None
-FULL["replica-added"]["data"] |= {
-    "size_bytes": 1,
-    "disposition": "reuse",
-    "encryption": {"cipher": "aes-xts-plain64", "key_bits": 256},
+FULL: dict[str, dict[str, Any]] = {
+    name: copy.deepcopy(it.example) for name, it in DEFINITIONS.items()
 }
+FILLED_IN: dict[str, Any] = {
+    "size_bytes": 1, "disposition": "reuse", "copy": "shared", "source": None,
+    "encryption": {"cipher": "aes-xts-plain64", "key_bits": 256},
+    "extra": {"ticket": 4711, "sorce": None},
+}  # fmt: skip
+for event_type, event in FULL.items():
+    event.setdefault("time", "2026-11-23T16:00:00.5+01:00")
+    absent = schema_of(event_type)["properties"]["data"]["properties"].keys() - event["data"].keys()
+    event["data"] |= {field: FILLED_IN[field] for field in absent}
+FULL["replica-added"]["time"] = None
 FULL["replica-added"]["data"]["source"]["project_id"] = "swift-eu1"
+# The same, of a replica.
+FULL_SNAPSHOT_OF_A_REPLICA = copy.deepcopy(FULL["snapshot-taken"])
+FULL_SNAPSHOT_OF_A_REPLICA["data"] |= {
+    "volume_id": None,
+    "source": {"kind": "replica", "id": "db@oslo", "project_id": None},
+}
 
 MISSING = object()
 ODD_LETTERS = [
     "\0", "\n", "\r", "\x1f", "\x7f", "\x80", "\x9f", "\xa0", "\u2028", "\u2029",
     "\ud800", "\udc00",
     "\ufeff", "\uffff", "😀", "é", "ß", "٣", " ", "~", "!", "/", ":", "@", "+", "_", ".", "-", ",",
-    "\\", '"', "{", "T", "Z",
+    "\\", '"', "{", "}", "|", "[", "]", "#", "%", "$", "*", "=", "<", "^", "`", "'", "T", "Z",
 ]  # fmt: skip
 TEXTS = (
     ["", "0", "a", "A", "Z9", "1.0", "1.00", "01", "true", "null", "-a", ".a", "_a"]
@@ -34,7 +46,7 @@ TEXTS = (
     + [letter * length for letter in "é😀 " for length in (127, 128, 129, 255, 256)]
     + ["volume", "snapshot", "replica", "partition", "image", "Volume", " volume", "volume "]
     + ["create", "clone", "reuse", "none", "deny", "block", "file", "reencrypt"]
-    + ["volume-created", "snapshot-taken", "replica-added", "key-assigned"]
+    + [*EVENT_TYPES, "key-assigned"]
 )
 TIMES = [
     "2026-11-23T16:00:00Z", "2026-11-23t16:00:00z", "2026-11-23 16:00:00Z", "2026-11-23T16:00:00",
@@ -61,8 +73,14 @@ OTHERS: list[object] = [
 VALUES: list[object] = [MISSING, *TEXTS, *TIMES, *NUMBERS, *OTHERS]
 
 
+def is_of_a_replica(event_type: str, path: tuple[str, ...]) -> bool:
+    """Whether a field is one that only a snapshot with a `source` has."""
+    return event_type == "snapshot-taken" and path[1:2] == ("source",) and len(path) > 2
+
+
 def changed(event_type: str, path: tuple[str, ...], value: object) -> dict[str, Any]:
-    event = copy.deepcopy(FULL[event_type])
+    whole = FULL_SNAPSHOT_OF_A_REPLICA if is_of_a_replica(event_type, path) else FULL[event_type]
+    event = copy.deepcopy(whole)
     target = event
     for name in path[:-1]:
         target = target[name]

@@ -7,27 +7,28 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from kmworker.announcement import announce, encode_data
 from kmworker.clock import rfc3339
-from kmworker.dead_letters import dead_letter
-from kmworker.decision import Refuse
-from kmworker.errors import Reason
-from kmworker.message import Original, Outgoing
-from kmworker.model import (
+from kmworker.domain.decision import Refuse
+from kmworker.domain.event import EVENT_TYPES
+from kmworker.domain.message import LEFT_OFF, Digest, Original, Outgoing
+from kmworker.domain.model import (
     Assignment,
     Cause,
     DataAction,
     Disposition,
     Encryption,
-    Held,
     Item,
     Kind,
+    Stored,
 )
-from kmworker.policy import MAX_DEK_BITS
-from kmworker.schemas import asyncapi
-from kmworker.schemas.examples import ASSIGNED
-from tests.contract.schemas.drawing import EVENT_TYPES, LETTERS, from_schema
-from tests.contract.schemas.validating import Schema, complaints, schema_of
+from kmworker.domain.policy import MAX_DEK_BITS
+from kmworker.errors import Reason
+from kmworker.wire.assignments import announce, encode_data
+from kmworker.wire.dead_letters.writing import dead_letter
+from kmworker.wire.schemas import asyncapi
+from kmworker.wire.schemas.examples import ASSIGNED
+from tests.contract.schemas.drawing import LETTERS, from_schema
+from tests.kit.published_schemas import Schema, complaints, schema_of
 
 INCOMING = schema_of("replica-added")["properties"]
 DATA = INCOMING["data"]["properties"]
@@ -48,12 +49,13 @@ def items(kinds: list[Kind]) -> st.SearchStrategy[Item]:
 ASSIGNMENTS = st.builds(
     Assignment,
     item=items([kind for kind in Kind if kind is not Kind.IMAGE]),
-    disposition=st.sampled_from([each for each in Disposition if each is not Disposition.NONE]),
-    key_id=UUIDS,
-    scope_id=UUIDS,
+    disposition=st.sampled_from(Disposition),
+    key_id=st.none() | UUIDS,
+    scope_id=st.none() | UUIDS,
     source=st.none() | items(list(Kind)),
     node=st.none() | from_schema(DATA["node"]),
-    encryption=st.builds(
+    encryption=st.none()
+    | st.builds(
         Encryption,
         from_schema(DATA["encryption"]["properties"]["cipher"]),
         st.integers(1, MAX_DEK_BITS // 8).map(lambda size_bytes: 8 * size_bytes),
@@ -83,7 +85,7 @@ LONGEST = Assignment(
 
 
 def sent(assignment: Assignment, source: str) -> dict[str, Any]:
-    held = Held(assignment, key=None, scope=None, data=encode_data(assignment))
+    held = Stored(assignment, encode_data(assignment))
     message: dict[str, Any] = json.loads(announce(held, source, "kmworker.assignments").body)
     return message
 
@@ -109,8 +111,8 @@ def assert_same_fields(schema: Schema, value: Any) -> None:
 
 
 WRONG = [
-    ("key_id", None), ("key_id", "id-1"), ("scope_id", None), ("disposition", "none"),
-    ("data_action", "copy"), ("encryption", None), ("project_id", ""), ("rule", ""),
+    ("key_id", ""), ("key_id", "id-1"), ("scope_id", "id-1"), ("disposition", "merge"),
+    ("data_action", "copy"), ("encryption", []), ("project_id", ""), ("rule", ""),
     ("item", {"kind": "image", "id": "a"}), ("assigned_at", "2026-11-23T16:00:00+01:00"),
     ("reencrypt_from", ""), ("source", {"kind": "volume", "id": "a"}), ("node", ""),
 ]  # fmt: skip
@@ -142,12 +144,24 @@ def dead(reason: Reason, detail: str, event_id: str, routing_key: str, attempts:
     )
 
 
+def test_a_dead_letter_of_what_is_too_large_has_valid_headers() -> None:
+    large = {"application_headers": {"x": "a" * 20_000}}
+    dead = dead_letter(
+        Original(b"", "volume-created", large, Digest("ab" * 32, 5_000_000)),
+        Refuse(Reason.MALFORMED, "d"), exchange="kmworker.dead", event_id="",
+        event_type="unknown", dead_at=rfc3339(0), attempts=1,
+    )  # fmt: skip
+    headers = dead.properties["application_headers"]
+    assert headers.keys() == headers_schema()["properties"].keys()
+    assert complaints(headers_schema(), headers) == []
+
+
 @given(st.sampled_from(Reason), TEXTS, TEXTS, TEXTS, st.integers(1, 100))
 def test_a_dead_letters_headers_are_valid(
     reason: Reason, detail: str, event_id: str, routing_key: str, attempts: int
 ) -> None:
-    letter = dead(reason, detail, event_id, routing_key, attempts)
-    headers = letter.properties["application_headers"]
+    message = dead(reason, detail, event_id, routing_key, attempts)
+    headers = message.properties["application_headers"]
     assert complaints(headers_schema(), headers) == []
 
 
@@ -156,5 +170,10 @@ def test_a_dead_letter_has_the_headers_of_its_schema_and_the_originals() -> None
         "application_headers"
     ]
     schema = headers_schema()
-    assert headers.keys() - {"tenant"} == schema["properties"].keys() == set(schema["required"])
+    assert headers.keys() - {"tenant"} == set(schema["required"])
+    assert schema["properties"].keys() - set(schema["required"]) == {
+        LEFT_OFF,
+        "x-kmworker-body-sha256",
+        "x-kmworker-body-bytes",
+    }
     assert all("description" in field for field in schema["properties"].values())

@@ -1,33 +1,49 @@
-"""RabbitMQ as a worker sees it, and as producers and operators do."""
+"""RabbitMQ as a worker sees it, and as an administrator does.
+
+What is published here no honest producer sends, so it is the administrator who publishes it;
+the bus itself has a worker's account.
+"""
 
 import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import amqp
 import pytest
 
-from kmworker.bus.link import Link
+from kmworker.bus.amqp.link import Link
 from kmworker.bus.rabbit import RabbitBus
-from kmworker.bus.topology import Topology
-from kmworker.message import Delivery
-from kmworker.settings import BrokerSettings
-from tests.servers import RabbitMQ
+from kmworker.domain.message import Delivery
+from kmworker.settings import BrokerSettings, Settings
+from kmworker.wire.topology import Topology
+from tests.integration.running import settings_for
+from tests.kit.servers import ADMIN, RabbitMQ, StoreServer
 
 PATIENCE_S = 60.0
 
 NewBus = Callable[..., RabbitBus]
 
 
+class Raw(amqp.Message):  # type: ignore[misc]  # published without types
+    """A message whose properties are encoded by hand."""
+
+    def __init__(self, body: bytes, encoded: bytes) -> None:
+        super().__init__(body)
+        self._encoded = encoded
+
+    def _serialize_properties(self) -> bytes:
+        return self._encoded
+
+
 class Producer:
-    """Publishes anything at all, and looks after queues, on a connection of its own."""
+    """The administrator: publishes anything at all, and looks after queues."""
 
     def __init__(self, broker: RabbitMQ, namespace: str) -> None:
-        self.connection: Any = amqp.Connection(
-            f"127.0.0.1:{broker.port}", confirm_publish=True, connect_timeout=PATIENCE_S
-        )
+        broker.url_of(ADMIN, namespace)
+        self.connection: Any = broker.admin(namespace, confirm_publish=True)
         self.connection.connect()
         self.channel: Any = self.connection.channel()
         self.topology = Topology(namespace)
@@ -47,13 +63,19 @@ class Producer:
         self.channel.queue_bind(queue, exchange, "#")
         return queue
 
-    def forget(self) -> None:
-        """Delete all names."""
-        names = self.topology
-        for queue in (names.work, names.dead):
-            self.channel.queue_delete(queue)
-        for exchange in (names.events, names.assignments, names.dead):
-            self.channel.exchange_delete(exchange)
+
+@pytest.fixture
+def settings(
+    rabbitmq: RabbitMQ, redis_server: StoreServer, namespace: str, prefix: str, tmp_path: Path
+) -> Settings:
+    """An installation on RabbitMQ and Redis."""
+    return settings_for(
+        tmp_path,
+        broker=rabbitmq.url_of("worker", namespace),
+        namespace=namespace,
+        store=redis_server.url_of("worker", prefix),
+        prefix=prefix,
+    )
 
 
 @pytest.fixture
@@ -64,20 +86,20 @@ def topology(namespace: str) -> Topology:
 
 @pytest.fixture
 def producer(rabbitmq: RabbitMQ, namespace: str) -> Iterator[Producer]:
-    """A producer, who leaves nothing behind."""
+    """An administrator who publishes."""
     found = Producer(rabbitmq, namespace)
     yield found
-    found.forget()
     found.connection.close()
 
 
 @pytest.fixture
 def new_bus(rabbitmq: RabbitMQ, namespace: str, producer: Producer) -> Iterator[NewBus]:
-    """Make a bus, not open yet; keywords are settings, but for prefetch and name."""
+    """Make a worker's bus, not open yet; keywords are settings, but for prefetch and name."""
     with ExitStack() as stack:
 
         def make(prefetch: int = 100, name: str = "bus", **settings: Any) -> RabbitBus:
-            given = {"url": rabbitmq.url, "namespace": namespace, **settings}
+            url = rabbitmq.url_of("worker", namespace)
+            given = {"url": url, "namespace": namespace, **settings}
             bus = RabbitBus(BrokerSettings(**given), prefetch=prefetch, name=name)
             stack.callback(bus.close)
             return bus

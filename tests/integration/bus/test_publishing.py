@@ -4,12 +4,21 @@ import time
 
 import pytest
 
+from kmworker.bus.amqp.link import BLOCKED
 from kmworker.bus.rabbit import RabbitBus
+from kmworker.domain.message import Confirm, Outgoing
 from kmworker.errors import BrokerUnavailable
-from kmworker.message import Outgoing
 from tests.integration.bus.conftest import NewBus, Producer, bodies, take
-from tests.integration.polling import until
-from tests.servers import RabbitMQ
+from tests.kit.polling import until
+from tests.kit.servers import ADMIN, RabbitMQ
+
+STORED, UNROUTED = Confirm.STORED, Confirm.UNROUTED
+
+
+@pytest.fixture(scope="session")
+def rabbitmq(roomy_rabbitmq: RabbitMQ) -> RabbitMQ:
+    """A broker that takes larger messages than the shipped settings let through."""
+    return roomy_rabbitmq
 
 
 def outgoing(bus: RabbitBus, number: int, exchange: str = "") -> Outgoing:
@@ -24,28 +33,31 @@ def test_hundreds_are_confirmed_together_and_each_knows_whether_it_was_routed(
 ) -> None:
     queue = producer.channel.queue_declare(exclusive=True).queue
     producer.channel.queue_bind(queue, producer.topology.assignments, "#.routed")
-    routed = bus.send([outgoing(bus, number) for number in range(400)])()
-    assert routed == [number % 3 != 0 for number in range(400)]
-    assert bus.send([outgoing(bus, 1)])() == [True]
+    confirms = bus.send([outgoing(bus, number) for number in range(400)]).result()
+    assert confirms == [STORED if number % 3 else UNROUTED for number in range(400)]
+    assert bus.send([outgoing(bus, 1)]).result() == [STORED]
 
 
 def test_large_messages_are_cut_into_frames(bus: RabbitBus, producer: Producer) -> None:
     queue = producer.subscribe(producer.topology.assignments)
     body = bytes(range(256)) * 2000
-    assert bus.send([Outgoing(producer.topology.assignments, "key", body, {})])() == [True]
+    assert bus.send([Outgoing(producer.topology.assignments, "key", body, {})]).result() == [STORED]
     assert producer.get(queue).body == body
 
 
 def test_an_exchange_that_is_gone_ends_the_connection_and_is_declared_again(
-    bus: RabbitBus, producer: Producer
+    new_bus: NewBus, producer: Producer, rabbitmq: RabbitMQ, namespace: str
 ) -> None:
+    # By a worker that may.
+    bus = new_bus(url=rabbitmq.url_of(ADMIN, namespace))
+    bus.open()
     producer.channel.exchange_delete(producer.topology.assignments)
     with pytest.raises(BrokerUnavailable):
-        bus.send([outgoing(bus, 1)])()
+        bus.send([outgoing(bus, 1)]).result()
     # Only the publishing connection was lost: a restart of both declares the names.
     bus.close()
     bus.open()
-    assert bus.send([outgoing(bus, 1)])() == [False]
+    assert bus.send([outgoing(bus, 1)]).result() == [UNROUTED]
 
 
 def test_a_broker_that_takes_nothing_in_still_takes_acknowledgements(
@@ -60,14 +72,14 @@ def test_a_broker_that_takes_nothing_in_still_takes_acknowledgements(
     try:
         # The alarm is raised within a moment.
         refusal = until(lambda: _refused(bus), "the broker takes nothing in")
-        assert "not confirmed within 1 s" in refusal
+        assert f"not confirmed within 1 s: {BLOCKED}" in refusal
         assert bus.generation == 1
         bus.acknowledge(deliveries)
         assert bus.counts().work == 0
     finally:
         rabbitmq.ctl("set_vm_memory_high_watermark", "0.4")
     bus.open()
-    assert bus.send([outgoing(bus, 1)])() == [False]
+    assert bus.send([outgoing(bus, 1)]).result() == [UNROUTED]
     assert bus.generation == 1
     bus.close()
     bus.open()
@@ -84,13 +96,13 @@ def test_heartbeats_keep_idle_connections_open(new_bus: NewBus, producer: Produc
         time.sleep(0.5)
     producer.publish(b"event")
     assert bodies(take(bus, 1)) == [b"event"]
-    assert bus.send([outgoing(bus, 1)])() == [False]
+    assert bus.send([outgoing(bus, 1)]).result() == [UNROUTED]
     assert bus.generation == 1
 
 
 def _refused(bus: RabbitBus) -> str:
     try:
-        bus.send([outgoing(bus, 1)])()
+        bus.send([outgoing(bus, 1)]).result()
     except BrokerUnavailable as error:
         return str(error)
     return ""
@@ -115,7 +127,7 @@ def test_a_consumer_is_looked_after_while_the_publisher_is_lost(
 
     def read() -> bool:
         bus.tick()
-        return bool(bus._arrived)
+        return bool(bus._intake.fresh)
 
     until(read, "it is read from the socket")
     assert bodies(bus.receive(1, 0.0)) == [b"event"]

@@ -6,16 +6,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-import redis
 
-from kmworker.bus.route import Router
-from kmworker.bus.streams import ALIVE_S, GROUP, StreamBus
-from kmworker.bus.topology import Topology
+from kmworker.domain.message import Delivery, Outgoing
+from kmworker.embedded.route import Router
+from kmworker.embedded.streams import ALIVE_S, GROUP, StreamBus
 from kmworker.errors import BrokerUnavailable
-from kmworker.message import Delivery, Outgoing
-from kmworker.redis_client import connect_to
-from tests.integration.polling import until
-from tests.servers import FAIR, Proxy, StoreServer, Weather
+from kmworker.store.client import connect_to
+from kmworker.wire.topology import Topology
+from tests.kit.polling import until
+from tests.kit.servers import FAIR, Proxy, StoreServer, Weather
 
 TIMEOUT_S = 5.0
 
@@ -46,14 +45,9 @@ class Stage:
 
 
 @pytest.fixture
-def stage(valkey_server: StoreServer, namespace: str) -> Iterator[Stage]:
-    with (
-        closing(Proxy(valkey_server.port)) as line,
-        redis.Redis.from_url(valkey_server.url) as direct,
-    ):
+def stage(embedded_server: StoreServer, namespace: str) -> Iterator[Stage]:
+    with closing(Proxy(embedded_server.port)) as line, embedded_server.admin() as direct:
         yield Stage(line, direct, Topology(namespace))
-        for key in direct.scan_iter(f"{namespace}.*"):
-            direct.delete(key)
 
 
 def taken(bus: StreamBus, number: int) -> list[Delivery]:

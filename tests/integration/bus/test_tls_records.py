@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from kmworker.bus import transport as transport_module
-from kmworker.bus.link import Link
-from kmworker.bus.tls import kombu_options
-from kmworker.bus.transport import BufferedConnection
+from kmworker.bus.amqp import transport as transport_module
+from kmworker.bus.amqp.link import Link
+from kmworker.bus.amqp.tls import kombu_options
+from kmworker.bus.amqp.transport import BufferedConnection
 from kmworker.errors import BrokerUnavailable
 from kmworker.settings import BrokerSettings
-from tests.servers.certificates import Authority, Certificate
+from tests.kit.servers.certificates import Authority, Certificate
 
 Frame = tuple[int, int, bytes]
 PATIENCE_S = 60.0

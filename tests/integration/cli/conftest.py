@@ -5,22 +5,19 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.outside.client import connected
-from tests.integration.outside.worker import Site, working
-from tests.servers import RabbitMQ, StoreServer
+from tests.kit.outside.worker import Site, working
+from tests.kit.servers import RabbitMQ, StoreServer
 
 
 @pytest.fixture
-def site(
+def bare_site(
     redis_server: StoreServer, rabbitmq: RabbitMQ, namespace: str, prefix: str, tmp_path: Path
-) -> Iterator[Site]:
-    """An installation with a keyring, of which no worker knows yet."""
-    new = Site(tmp_path, rabbitmq.url, redis_server.url, namespace, prefix)
-    new.run("keyring", "init")
-    yield new
-    with connected(new.broker_url, new.namespace) as client:
-        client.remove_topology()
-    new.reader.forget()
+) -> Site:
+    """The same on a broker that has the accounts, and none of the names yet."""
+    rabbitmq.define(namespace, names=False)
+    new = Site(tmp_path, rabbitmq, redis_server, namespace, prefix)
+    new.lay_keyring()
+    return new
 
 
 @pytest.fixture

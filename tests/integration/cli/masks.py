@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Final
 
 from tests.integration.cli.terminal import STYLE
-from tests.integration.outside.worker import Site
+from tests.kit.outside.worker import Site
 
 UUID: Final = r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b"
 KEK: Final = r"\b[0-9a-f]{16}\b"

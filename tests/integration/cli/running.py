@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import IO
 from uuid import uuid4
 
-from tests.integration.outside.polling import until
-from tests.integration.outside.worker import STOP_S, Site, program
+from tests.kit.outside.worker import STOP_S, Site, program
+from tests.kit.polling import until
 
 READ_BYTES = 65_536
 
@@ -56,7 +56,7 @@ def started(site: Site, *arguments: str) -> Iterator[Command]:
             stdin=subprocess.DEVNULL,
             stdout=to_out,
             stderr=to_err,
-            env=site.environment(),
+            env=site.environment(*arguments),
             cwd=site.folder,
         )
     try:
@@ -94,7 +94,12 @@ def _shown(
             stdin=theirs,
             stdout=out or theirs,
             stderr=theirs,
-            env={**site.environment(), "TERM": "xterm-256color", "COLUMNS": "100", **environment},
+            env={
+                **site.environment(*arguments),
+                "TERM": "xterm-256color",
+                "COLUMNS": "100",
+                **environment,
+            },
             cwd=site.folder,
         )
         os.close(theirs)

@@ -12,16 +12,15 @@ from typing import Any, Final
 from uuid import uuid4
 
 from kmworker.crypto import Keyring
-from tests.integration.outside.client import connected
-from tests.integration.outside.polling import until
-from tests.integration.outside.worker import Site, working
-from tests.servers import RabbitMQ, StoreServer
+from tests.kit.outside.worker import Site, working
+from tests.kit.polling import until
+from tests.kit.servers import At, RabbitMQ, StoreServer
 
 DAY_S: Final = 86_400
 AGO_S: Final = 3 * DAY_S + 60
 WORKER: Final = "blk01-4242-53c563"
-BROKER_GONE: Final = "amqp://guest:guest@127.0.0.1:1/"
-STORE_GONE: Final = "redis://127.0.0.1:1"
+BROKER_GONE: Final = At("amqp://guest:guest@127.0.0.1:1/")
+STORE_GONE: Final = At("redis://127.0.0.1:1")
 
 
 def _event(event_type: str, **data: object) -> str:
@@ -67,20 +66,21 @@ class Stage:
         """Return an installation under these circumstances.
 
         ``filled`` (by a worker that has stopped; shared), ``own`` (the same for one
-        transcript), ``fresh`` (a keyring, and no worker yet), ``nothing configured``;
+        transcript), ``fresh`` (a keyring, and no worker yet), ``declared`` (the same, and an
+        administrator has brought the names to the broker), ``nothing configured``;
         ``broker gone``, ``store gone``.
         """
         makers: dict[str, Callable[[], Site]] = {
             "filled": self._filled, "own": self._filled,
-            "fresh": self._fresh, "nothing configured": self._bare,
+            "fresh": self._fresh, "declared": self._declared, "nothing configured": self._bare,
         }  # fmt: skip
         (kind,) = wanted & set(makers) or {"filled"}
         if kind not in self._made:
             self._made[kind] = makers[kind]()
         site = self._made[kind]
         if "broker gone" in wanted:
-            site = replace(site, broker_url=BROKER_GONE)
-        return replace(site, store_url=STORE_GONE) if "store gone" in wanted else site
+            site = replace(site, broker=BROKER_GONE)
+        return replace(site, store=STORE_GONE) if "store gone" in wanted else site
 
     def next_transcript(self) -> None:
         """Forget what one transcript may have changed."""
@@ -93,32 +93,47 @@ class Stage:
         broker, store = self._servers
         settings = {"HOME": str(folder), "XDG_RUNTIME_DIR": str(folder)}
         settings["KMWORKER_KEYRING__PATH"] = "keyring.json"
-        site = Site(folder, broker.url, store.url, name, name, settings=settings)
+        site = Site(folder, broker, store, name, name, settings=settings)
         (folder / "event.json").write_text(FAMILY.splitlines()[2])
         (folder / "wrong.jsonl").write_text(FAMILY.splitlines()[0] + '\n{"specversion": "1.0"}\n')
         return site
 
     def _fresh(self) -> Site:
         site = self._bare()
+        broker, _store = self._servers
+        broker.define(site.namespace, names=False)
         Keyring.generate(site.folder / "keyring.json")
-        self._stack.callback(_removed, site)
+        for server in self._servers:
+            self._stack.callback(server.forget, site.namespace)
+        return site
+
+    def _declared(self) -> Site:
+        site = self._fresh()
+        broker, _store = self._servers
+        broker.define(site.namespace)
         return site
 
     def _filled(self) -> Site:
-        site = self._fresh()
+        site = self._declared()
         with working(site):
             site.run("publish", "--file", "-", stdin=FAMILY)
             site.run("publish", "--no-check", "--file", "-", stdin="{}\n")
             until(lambda: len(site.reader.records("p1", "items")) == 4, "all are assigned")
             until(lambda: site.reader.records("p1", "waiting"), "one waits")
             until(lambda: site.reader.fields("dead") == {"malformed": "1"}, "one is dead")
+        # A broker may pass over acknowledgements that came just before the end, and notices at
+        # some time after it that their events are to be delivered again.
+        broker, _store = self._servers
+        with broker.admin(site.namespace) as connection:
+            connection.channel().queue_delete(f"{site.namespace}.events.work")
+        broker.define(site.namespace)
         _settle(site)
         return site
 
 
 def _settle(site: Site) -> None:
     """Put long ago what the worker saw last: an age in seconds is another in each run."""
-    store, then, prefix = site.reader.connection, time() - AGO_S, site.prefix
+    store, then, prefix = site.reader.admin, time() - AGO_S, site.prefix
     (worker,) = site.reader.workers()
     store.delete(f"{prefix}:workers", f"{prefix}:minutes")
     store.zadd(f"{prefix}:workers", {WORKER: then})
@@ -126,6 +141,8 @@ def _settle(site: Site) -> None:
     seen: dict[Any, Any] = {
         "host": "blk01",
         "pid": "4242",
+        "incarnation": "",
+        "clock_ahead_s": "-0.0",
         "started": str(then),
         "last_batch": str(then),
     }
@@ -142,9 +159,3 @@ def _settle(site: Site) -> None:
     store.hset(f"{prefix}:totals", mapping={**counts, "none": 0, "computed_at": then})
     queues: dict[Any, Any] = {"work": 0, "dead": 1, "consumers": 1, "seen_at": then}
     store.hset(f"{prefix}:queues", mapping=queues)
-
-
-def _removed(site: Site) -> None:
-    with connected(site.broker_url, site.namespace) as client:
-        client.remove_topology()
-    site.reader.forget()

@@ -8,9 +8,9 @@ from typing import Final
 import pytest
 
 from kmworker.cli.app import KMWorker
-from kmworker.events import EVENT_TYPES
+from kmworker.domain.event import EVENT_TYPES
 from tests.integration.cli.terminal import Terminal
-from tests.integration.outside.polling import until
+from tests.kit.polling import until
 
 # What bash does when Tab is pressed after these words.
 ASK: Final = """
@@ -37,6 +37,9 @@ COMPLETED: Final = {
     "a command": ("pub", ["publish"]),
     "any command": ("", list(KMWorker.purposes)),
     "a part of a command": ("keyring ", ["init", "status"]),
+    "a part of list": ("list ", ["projects", "items", "keys"]),
+    "a kind of item": ("list items --kind s", ["snapshot"]),
+    "a key's state": ("list keys --state s", ["suspended"]),
     "an event's type": ("publish ", list(EVENT_TYPES)),
     "a type that has begun": ("explain vol", ["volume-created"]),
     "an option": ("watch --co", ["--count"]),

@@ -8,34 +8,33 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, Final
 
-import amqp
 import pytest
 
-from kmworker.bus.choice import open_publisher
-from kmworker.bus.topology import Topology
-from kmworker.dead_letters import dead_letter
-from kmworker.decision import Refuse
+from kmworker.bootstrap.brokers import open_publisher
+from kmworker.domain.decision import Refuse
+from kmworker.domain.message import Original
 from kmworker.errors import Reason
-from kmworker.message import Original
 from kmworker.settings import BrokerSettings
+from kmworker.wire.dead_letters.writing import dead_letter
+from kmworker.wire.topology import Topology
 from tests.integration.cli.running import Command, on_a_terminal, started
-from tests.integration.outside.polling import until
-from tests.integration.outside.worker import STOP_S, Site, working
-from tests.servers import RabbitMQ, StoreServer
+from tests.kit.outside.wire import said
+from tests.kit.outside.worker import STOP_S, Site, working
+from tests.kit.polling import until
+from tests.kit.servers import At, RabbitMQ, StoreServer
 
 MANY: Final = 2000
-PORTION: Final = 100
+PAGE_SIZE: Final = 100
 
 
-class Letters:
-    """The broker of a site as nobody's program sees it."""
+class DeadLetters:
+    """The broker of a site: a worker's dead letters, and what an administrator sees of them."""
 
     def __init__(self, site: Site, server: RabbitMQ) -> None:
-        self._settings = BrokerSettings(url=site.broker_url, namespace=site.namespace)
+        self._settings = BrokerSettings(url=site.broker_url("worker"), namespace=site.namespace)
         self._topology = Topology(site.namespace)
-        self._connection = amqp.Connection(f"127.0.0.1:{server.port}", heartbeat=0)
+        self._connection = server.admin(site.namespace)
         self._connection.connect()
-        self._topology.ensure(self._connection)
         self._channel: Any = self._connection.channel()
 
     def bury(self, count: int) -> list[str]:
@@ -100,8 +99,8 @@ class Letters:
 
 
 @pytest.fixture
-def letters(site: Site, rabbitmq: RabbitMQ) -> Iterator[Letters]:
-    found = Letters(site, rabbitmq)
+def dead_letters(site: Site, rabbitmq: RabbitMQ) -> Iterator[DeadLetters]:
+    found = DeadLetters(site, rabbitmq)
     yield found
     found.close()
 
@@ -116,83 +115,87 @@ def stopped(command: Command, how: signal.Signals) -> int:
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_a_list_that_is_stopped_has_taken_nothing(
-    site: Site, letters: Letters, how: signal.Signals
+    site: Site, dead_letters: DeadLetters, how: signal.Signals
 ) -> None:
-    ids = letters.bury(MANY)
+    ids = dead_letters.bury(MANY)
     with started(site, "dead", "list") as command:
-        until(lambda: letters.ready() < MANY, "it has begun")
+        until(lambda: dead_letters.ready() < MANY, "it has begun")
         stopped(command, how)
-    assert letters.left() == Counter(ids)
+    assert dead_letters.left() == Counter(ids)
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_a_discarding_that_is_stopped_has_taken_some_and_left_all_others(
-    site: Site, letters: Letters, how: signal.Signals
+    site: Site, dead_letters: DeadLetters, how: signal.Signals
 ) -> None:
-    ids = letters.bury(MANY)
+    ids = dead_letters.bury(MANY)
     with started(site, "dead", "discard", "--all", "--yes") as command:
-        until(lambda: letters.ready() < MANY, "it has begun")
+        until(lambda: dead_letters.ready() < MANY, "it has begun")
         code = stopped(command, how)
         said = command.err.read_text()
-    left = letters.left()
+    left = dead_letters.left()
     assert left <= Counter(ids)
     assert max(left.values(), default=1) == 1
     if code == 130:
         # It has told the truth, but for what was under way when it was stopped.
         gone = MANY - left.total()
-        assert 0 <= gone - told(said) <= PORTION
+        assert 0 <= gone - told(said) <= PAGE_SIZE
 
 
 def told(said: str) -> int:
-    """The number of settled letters in a message; 0 where there is none."""
+    """The number of settled dead letters in a message; 0 where there is none."""
     found = re.search(r"(?:discarded|replayed) ([\d,]+) dead letter", said)
     return 0 if found is None else int(found[1].replace(",", ""))
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_a_replay_that_is_stopped_loses_no_event_and_repeats_few(
-    site: Site, letters: Letters, how: signal.Signals
+    site: Site, dead_letters: DeadLetters, how: signal.Signals
 ) -> None:
-    ids = letters.bury(MANY)
+    ids = dead_letters.bury(MANY)
     with started(site, "dead", "replay", "--all") as command:
-        until(lambda: letters.events() > 0, "it has begun")
+        until(lambda: dead_letters.events() > 0, "it has begun")
         code = stopped(command, how)
         said = command.err.read_text()
-    until(letters.alone, "it is gone")
-    events, left = letters.events(), letters.ready()
-    # What was confirmed and not yet acknowledged is there twice: a portion at most.
-    assert MANY <= events + left <= MANY + PORTION
+    until(dead_letters.alone, "it is gone")
+    events, left = dead_letters.events(), dead_letters.ready()
+    # What was confirmed and not yet acknowledged is there twice: a page at most.
+    assert MANY <= events + left <= MANY + PAGE_SIZE
     if code == 130:
-        assert 0 <= events - told(said) <= PORTION
+        assert 0 <= events - told(said) <= PAGE_SIZE
     if left:
         site.run("dead", "replay", "--all")
-    assert letters.left() == Counter()
-    replayed = letters.replayed()
+    assert dead_letters.left() == Counter()
+    replayed = dead_letters.replayed()
     assert replayed.keys() == set(ids)
     assert replayed.total() == events + left
 
 
-def test_a_list_whose_reader_leaves_has_taken_nothing(site: Site, letters: Letters) -> None:
-    ids = letters.bury(PORTION)
+def test_a_list_whose_reader_leaves_has_taken_nothing(
+    site: Site, dead_letters: DeadLetters
+) -> None:
+    ids = dead_letters.bury(PAGE_SIZE)
     with started(site, "dead", "list") as command:
         assert command.process.wait(STOP_S) == 0
-    assert letters.left() == Counter(ids)
+    assert dead_letters.left() == Counter(ids)
 
 
-def test_two_operators_replay_at_once_and_every_event_comes(site: Site, letters: Letters) -> None:
-    ids = letters.bury(MANY)
+def test_two_operators_replay_at_once_and_every_event_comes(
+    site: Site, dead_letters: DeadLetters
+) -> None:
+    ids = dead_letters.bury(MANY)
     with (
         started(site, "dead", "replay", "--all") as one,
         started(site, "dead", "replay", "--all") as two,
     ):
         assert (one.process.wait(STOP_S), two.process.wait(STOP_S)) == (0, 0)
         assert told(one.out.read_text()) + told(two.out.read_text()) == MANY
-    assert letters.left() == Counter()
-    assert letters.replayed() == Counter(ids)
+    assert dead_letters.left() == Counter()
+    assert dead_letters.replayed() == Counter(ids)
 
 
-def test_progress_is_shown_on_a_terminal(site: Site, letters: Letters) -> None:
-    letters.bury(MANY)
+def test_progress_is_shown_on_a_terminal(site: Site, dead_letters: DeadLetters) -> None:
+    dead_letters.bury(MANY)
     shown = on_a_terminal(site, "dead", "replay", "--all")
     assert "looking through" in shown
     assert "replayed 2,000 dead letters: conflict 2,000" in shown
@@ -203,31 +206,27 @@ def test_progress_is_shown_on_a_terminal(site: Site, letters: Letters) -> None:
 
 @pytest.mark.parametrize("command", ["list", "replay --all"])
 def test_a_broker_that_is_gone_and_names_that_are_missing_are_told_apart(
-    site: Site, command: str
+    bare_site: Site, command: str
 ) -> None:
     words = ("dead", *command.split())
-    assert "a worker declares it" in site.run(*words, exit_code=1).stderr
-    away = replace(site, broker_url="amqp://guest:guest@127.0.0.1:1/")
-    away.run(*words, exit_code=3)
-    replace(site, broker_url="redis://127.0.0.1:1/0").run(*words, exit_code=3)
+    assert "a worker declares it" in bare_site.run(*words, exit_code=1).stderr
+    for gone in ("amqp://guest:guest@127.0.0.1:1/", "redis://127.0.0.1:1/0"):
+        replace(bare_site, broker=At(gone)).run(*words, exit_code=3)
 
 
 # --- a worker beside -----------------------------------------------------------------
 
 
 @pytest.fixture
-def embedded(site: Site, valkey_server: StoreServer) -> Iterator[Site]:
+def embedded(site: Site, embedded_server: StoreServer) -> Iterator[Site]:
     """A worker that gives a source no time, and the broker of the embedded mode.
 
     The outside client tells the same story on RabbitMQ.
     """
     settings = {"KMWORKER_WAITING__DEADLINE_S": "1", "KMWORKER_WAITING__SWEEP_S": "0.2"}
-    url = valkey_server.url
-    chosen = replace(site, broker_url=url, store_url=url, settings=settings)
+    chosen = replace(site, broker=embedded_server, store=embedded_server, settings=settings)
     with working(chosen):
         yield chosen
-    for prefix in (chosen.prefix, chosen.namespace):
-        replace(chosen, prefix=prefix).reader.forget()
 
 
 def dead(site: Site, *options: str) -> list[dict[str, Any]]:
@@ -250,8 +249,8 @@ def test_a_replayed_event_dies_again_and_counts_or_is_assigned(embedded: Site) -
     )  # fmt: skip
     for attempts in (1, 2, 3):
         died(embedded, attempts)
-        (letter,) = dead(embedded)
-        assert (letter["event_id"], letter["attempts"]) == ("e1", attempts)
+        (listed,) = dead(embedded)
+        assert (listed["event_id"], listed["attempts"]) == ("e1", attempts)
         if attempts < 3:
             done = embedded.run("dead", "replay", "e1", "--json")
             assert json.loads(done.stdout)["replayed"] == 1
@@ -277,21 +276,13 @@ def test_a_dry_run_leaves_everything_as_it_is(embedded: Site) -> None:
         assert done.stdout == f"would {command} 3 dead letters: source-missing 3\n"
     assert sorted(map(str, dead(embedded))) == sorted(map(str, before))
     embedded.run("dead", "discard", "o1", "o2", "--yes")
-    assert [letter["event_id"] for letter in dead(embedded)] == ["o0"]
+    assert [listed["event_id"] for listed in dead(embedded)] == ["o0"]
     embedded.run("dead", "show", "o1", exit_code=1)
 
 
 def _orphans(count: int) -> str:
-    return "".join(
-        json.dumps(
-            {
-                "specversion": "1.0",
-                "id": f"o{number}",
-                "source": "/test",
-                "type": "snapshot-taken",
-                "data": {"project_id": "p1", "snapshot_id": f"s{number}", "volume_id": "gone"},
-            }
-        )
-        + "\n"
+    events = (
+        said("snapshot-taken", f"o{number}", "p1", snapshot_id=f"s{number}", volume_id="gone")
         for number in range(count)
     )
+    return "".join(event.body.decode() + "\n" for event in events)

@@ -2,15 +2,15 @@
 
 import json
 import re
-import stat
 from dataclasses import replace
 
 import pytest
 
 from tests.integration.cli.running import on_a_terminal
 from tests.integration.cli.test_events import volume
-from tests.integration.outside.polling import until
-from tests.integration.outside.worker import Site
+from tests.kit.outside.worker import Site, working
+from tests.kit.polling import until
+from tests.kit.servers import At
 
 ESCAPE = re.compile(r"\x1b\[[0-9;]*m")
 FAMILY = (
@@ -29,7 +29,7 @@ def filled(at_work: Site) -> Site:
 
 
 def test_status_without_a_broker_shows_what_the_workers_have_done(filled: Site) -> None:
-    alone = replace(filled, broker_url="amqp://guest:guest@127.0.0.1:1/")
+    alone = replace(filled, broker=At("amqp://operator:word@127.0.0.1:1/"))
     until(
         lambda: json.loads(alone.run("status", "--json").stdout)["totals"].get("items") == 3,
         "the totals are counted",
@@ -39,44 +39,13 @@ def test_status_without_a_broker_shows_what_the_workers_have_done(filled: Site) 
     assert "workers       1 live of 1 seen today" in out
 
 
-def test_a_fresh_store_has_a_status(site: Site) -> None:
-    assert "totals        none yet" in site.run("status").stdout
-
-
-def test_show_draws_what_the_worker_has_made(filled: Site) -> None:
-    items = filled.reader.records("p1", "items")
-    keys = {name: record["data"]["key_id"] for name, record in items.items()}
-    scopes = {name: record["data"]["scope_id"] for name, record in items.items()}
-    _, _, tree = filled.run("show", "volume:v2").stdout.partition("\n\n")
-    assert tree.splitlines() == [
-        f"scope {scopes['volume:v1']}",
-        f"└── volume:v1  create  {keys['volume:v1']}  active",
-        f"    └── volume:v2  clone  {keys['volume:v2']}  active",
-        f"        └── scope {scopes['volume:v3']} of volume:v3, own DEK",
-    ]
-    found = json.loads(filled.run("show", keys["volume:v2"], "--json").stdout)
-    assert (found["key"]["seal"], found["key"]["holders"]) == ("ok", 1)
-    assert found["key"]["record"] == filled.reader.records("p1", "keys")[keys["volume:v2"]]
-
-
-def test_explain_asks_the_store(filled: Site) -> None:
-    fields = ("--project", "p1", "--set", "volume_id=v9", "--set", "size_bytes=1000")
-    source = ("--set", "source.kind=volume", "--set", "source.id=v1")
-    arguments = ("explain", "volume-created", *fields, *source, "--json")
-    (found,) = json.loads(filled.run(*arguments).stdout)
-    assert (found["decision"], found["copied_bytes"]) == ("clone", 0)
-    assert set(filled.reader.records("p1", "items")) == {"volume:v1", "volume:v2", "volume:v3"}
-
-
-def test_a_dek_is_exported_into_a_file_and_nowhere_else(filled: Site) -> None:
-    key_id = filled.reader.records("p1", "items")["volume:v1"]["data"]["key_id"]
-    path = filled.folder / "dek"
-    done = filled.run("key", "export", key_id, "--project", "p1", "--output", str(path))
-    dek = path.read_bytes()
-    assert (len(dek), stat.S_IMODE(path.stat().st_mode)) == (64, 0o600)
-    assert dek.hex() not in done.stdout + done.stderr
-    filled.run("key", "export", key_id, "--project", "p1", "--output", str(path), exit_code=2)
-    assert path.read_bytes() == dek
+def test_status_asks_the_broker_what_is_queued_while_nobody_works(site: Site) -> None:
+    with working(site):
+        pass
+    events = "".join(volume(f"v{n}") for n in range(300))
+    site.run("publish", "--file", "-", stdin=events)
+    out = site.run("status").stdout
+    assert "work 300, dead 0 ready, 0 consumers  (as the broker says)" in out
 
 
 # --- terminals ---------------------------------------------------------------------

@@ -10,7 +10,7 @@ import pytest
 from kmworker.cli.app import KMWorker
 from tests.integration.cli.stage import Stage
 from tests.integration.cli.transcript import played, scenes_of
-from tests.servers import RabbitMQ, StoreServer
+from tests.kit.servers import RabbitMQ, StoreServer
 
 TRANSCRIPTS: Final = sorted((Path(__file__).parent / "transcripts").glob("*.txt"))
 # Set by `make transcripts`.

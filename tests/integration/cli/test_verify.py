@@ -12,19 +12,17 @@ from random import Random
 from typing import Any
 
 import pytest
-import redis
 
-from kmworker.crypto import Keyring, KeyringVault
+from kmworker.crypto import Keyring, KeyringCustody
 from kmworker.store.names import Names
-from tests.contract.audit.filling import handle, volumes
-from tests.contract.backends import ServerBackend
-from tests.contract.stand import Stand
 from tests.integration.cli.running import beside_a_terminal, on_a_terminal, started
 from tests.integration.cli.test_events import volume
-from tests.integration.outside.client import connected
-from tests.integration.outside.worker import Site, program, working
-from tests.integration.polling import until
-from tests.servers import Start, StoreServer
+from tests.kit.outside.worker import Site, program, working
+from tests.kit.polling import until
+from tests.kit.servers import At, Start, StoreServer
+from tests.kit.store.backends import ServerBackend
+from tests.kit.store.filling import handle, volumes
+from tests.kit.store.stand import INSTALLATION, Stand
 
 MANY = 1_000
 
@@ -56,16 +54,15 @@ def test_workers_at_work_give_no_finding(site: Site) -> None:
 
 def _handled(site: Site) -> int:
     names, projects = Names(site.prefix), ("p0", "p1", "p2")
-    with redis.Redis.from_url(site.store_url) as store:
-        return sum(
-            int(store.hlen(names.of(project, what)))
-            for project in projects
-            for what in ("items", "waiting")
-        )
+    return sum(
+        int(site.reader.dashboard.hlen(names.of(project, what)))
+        for project in projects
+        for what in ("items", "waiting")
+    )
 
 
 def _backlog(site: Site) -> int:
-    with connected(site.broker_url, site.namespace) as client:
+    with site.connected() as client:
         return client.ready("events.work")
 
 
@@ -75,10 +72,10 @@ def own(
 ) -> Iterator[tuple[Site, StoreServer]]:
     """A store of its own, with two thousand items in each of two projects."""
     server = start_redis()
-    site = Site(tmp_path, "amqp://127.0.0.1:1/", server.url, namespace, "km")
-    vault = KeyringVault(Keyring.generate(site.keyring))
+    site = Site(tmp_path, At("amqp://127.0.0.1:1/"), server, namespace, "km")
+    custody = KeyringCustody(Keyring.generate(site.keyring), INSTALLATION)
     with ExitStack() as stack:
-        stand = Stand(ServerBackend(server.url), "km", vault, stack)
+        stand = Stand(ServerBackend(server), "km", custody, stack)
         stand.store().admit()
         for project in "ab":
             handle(stand, *volumes((f"v{number}" for number in range(2_000)), project))
@@ -87,7 +84,7 @@ def own(
 
 def test_what_is_stopped_goes_on_where_it_was(own: tuple[Site, StoreServer]) -> None:
     site, server = own
-    with redis.Redis(port=server.port, protocol=2) as raw:
+    with server.admin() as raw:
         _spoil(raw)
     process = _verifying(site)
     assert process.stdout is not None
@@ -114,7 +111,7 @@ def test_a_store_that_goes_away_is_exit_code_3_and_a_way_to_go_on(
     own: tuple[Site, StoreServer],
 ) -> None:
     site, server = own
-    with redis.Redis(port=server.port, protocol=2) as raw:
+    with server.admin() as raw:
         _spoil(raw)
     process = _verifying(site)
     assert process.stdout is not None
@@ -146,7 +143,7 @@ def test_results_go_to_standard_output_while_a_bar_is_drawn(
     own: tuple[Site, StoreServer],
 ) -> None:
     site, server = own
-    with redis.Redis(port=server.port, protocol=2) as raw:
+    with server.admin() as raw:
         _spoil(raw)
     code, out, shown = beside_a_terminal(site, "verify")
     assert code == 1, shown
@@ -167,7 +164,7 @@ def _verifying(site: Site) -> "subprocess.Popen[str]":
         [*program(), "verify", "--json"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env=replace(site, settings=settings).environment(),
+        env=replace(site, settings=settings).environment("verify"),
         cwd=site.folder,
         text=True,
     )

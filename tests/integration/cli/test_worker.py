@@ -8,8 +8,9 @@ from dataclasses import replace
 import pytest
 
 from tests.integration.cli.running import started
-from tests.integration.outside.polling import until
-from tests.integration.outside.worker import STOP_S, Site
+from tests.kit.outside.worker import STOP_S, Site
+from tests.kit.polling import until
+from tests.kit.servers import At
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -26,7 +27,7 @@ def test_a_second_signal_ends_it_at_once(site: Site) -> None:
         # A broker that takes the connection and says nothing holds a worker up.
         port = silent.getsockname()[1]
         slow = {"KMWORKER_BROKER__CONNECT_TIMEOUT_S": "120"}
-        waiting = replace(site, broker_url=f"amqp://127.0.0.1:{port}/", settings=slow)
+        waiting = replace(site, broker=At(f"amqp://127.0.0.1:{port}/"), settings=slow)
         with started(waiting, "worker") as worker:
             worker.until_err("store admitted")
             connection, _ = silent.accept()

@@ -22,14 +22,15 @@ from typing import Final
 from tests.integration.cli.masks import Masks
 from tests.integration.cli.stage import Stage
 from tests.integration.cli.terminal import STYLE, Pipes, Screen, Terminal, wrapped
-from tests.integration.outside.polling import until
-from tests.integration.outside.worker import Site, program, unmeasured
+from tests.kit.outside.worker import Site, program, unmeasured
+from tests.kit.polling import until
 
 SCENE, TYPED, ELSEWHERE, INTERRUPT = "== ", "$ ", "& ", "^C"
 COLOUR: Final = re.compile(r"\x1b\[(?:\d+;)*[349]\d")
 PLACES: Final = {"on a terminal", "on a pipe"}
 CIRCUMSTANCES: Final = {
-    "filled", "own", "fresh", "nothing configured", "broker gone", "store gone", "styled",
+    "filled", "own", "fresh", "declared", "nothing configured", "broker gone", "store gone",
+    "styled",
 }  # fmt: skip
 
 
@@ -142,7 +143,7 @@ def _run_elsewhere(typed: str, scene: Scene, site: Site) -> None:
 def _command(typed: str, scene: Scene, site: Site) -> tuple[list[str], dict[str, str]]:
     """Return what to start, and its environment."""
     settings, arguments = _words(typed)
-    environ = unmeasured(site.environment())
+    environ = unmeasured(site.environment(*arguments))
     if "nothing configured" in scene.wanted:
         environ = {name: it for name, it in environ.items() if not name.startswith("KMWORKER_")}
     return [*program(), *arguments], {**environ, **settings}

@@ -4,16 +4,17 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 import pika
 import pytest
 from pika.adapters.blocking_connection import BlockingChannel
 from pika.spec import BasicProperties
 
-from kmworker.bus.topology import Topology
-from kmworker.model import Assignment
-from tests.servers import RabbitMQ
-from tests.unit.client.samples import announced
+from kmworker.domain.model import Assignment
+from kmworker.wire.topology import Topology
+from tests.kit.announcements import announced
+from tests.kit.servers import ADMIN, RabbitMQ
 
 QUORUM = {"x-queue-type": "quorum"}
 
@@ -27,10 +28,9 @@ class Taken(NamedTuple):
 
 
 class Broker:
-    """One namespace on a broker, seen by means that are not under test."""
+    """One namespace on a broker, seen by means that are not under test, as its administrator."""
 
     def __init__(self, server: RabbitMQ, namespace: str) -> None:
-        self.url = server.url
         self.namespace = namespace
         self.server = server
         self.topology = Topology(namespace)
@@ -38,26 +38,23 @@ class Broker:
     @contextmanager
     def channel(self) -> Iterator[BlockingChannel]:
         """Connect for a moment: a test may have all connections closed."""
-        with pika.BlockingConnection(pika.URLParameters(self.url)) as connection:
+        with pika.BlockingConnection(pika.URLParameters(self.url_of(ADMIN))) as connection:
             channel = connection.channel()
             channel.confirm_delivery()
             yield channel
 
-    def declare(self) -> None:
-        """Declare what a worker would, as far as clients see it."""
-        with self.channel() as channel:
-            for exchange in (self.topology.events, self.topology.assignments):
-                channel.exchange_declare(exchange, "topic", durable=True)
-            channel.queue_declare(self.topology.work, durable=True, arguments=QUORUM)
-            channel.queue_bind(self.topology.work, self.topology.events, "#")
+    def url_of(self, role: str) -> str:
+        """Return where an account finds it."""
+        return self.server.url_of(role, self.namespace)
 
-    def forget(self, *queues: str) -> None:
-        """Leave nothing behind."""
-        with self.channel() as channel:
-            for queue in (self.topology.work, *queues):
-                channel.queue_delete(queue)
-            for exchange in (self.topology.events, self.topology.assignments):
-                channel.exchange_delete(exchange)
+    def wrong_url_of(self, role: str) -> str:
+        """Return the same with a password that is not the account's."""
+        password = str(urlsplit(self.url_of(role)).password)
+        return self.url_of(role).replace(password, "swordfish")
+
+    def declare(self) -> None:
+        """Declare all names, as whoever imports the shipped definitions does."""
+        self.server.define(self.namespace)
 
     def announce(self, *assignments: Assignment) -> None:
         """Announce assignments; each has to reach a queue."""
@@ -95,9 +92,15 @@ class Broker:
 
 
 @pytest.fixture
-def broker(rabbitmq: RabbitMQ, namespace: str) -> Iterator[Broker]:
-    """A broker on which a worker has run."""
+def broker(rabbitmq: RabbitMQ, namespace: str) -> Broker:
+    """A broker with all names."""
     broker = Broker(rabbitmq, namespace)
     broker.declare()
-    yield broker
-    broker.forget(f"{namespace}.sub.test")
+    return broker
+
+
+@pytest.fixture
+def bare_broker(rabbitmq: RabbitMQ, namespace: str) -> Broker:
+    """A broker with the accounts, and no names yet."""
+    rabbitmq.define(namespace, names=False)
+    return Broker(rabbitmq, namespace)

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.integration.outside.polling import until
-from tests.integration.outside.worker import PROJECT_ROOT, Site
+from tests.kit.outside.worker import PROJECT_ROOT, Site
+from tests.kit.polling import until
 
 EXAMPLES = PROJECT_ROOT / "docs" / "examples"
 PROGRAM_S = 60
@@ -21,14 +21,15 @@ def command(name: str, *arguments: str) -> list[str]:
     return [interpreter, str(EXAMPLES / name), *arguments]
 
 
-def environment(site: Site) -> dict[str, str]:
-    """Name the broker: that is all a client may know of an installation."""
+def environment(site: Site, name: str) -> dict[str, str]:
+    """Name the broker and its client's account: all that one may know of an installation."""
+    role = "producer" if name.startswith("produce") else "subscriber"
     kept = {k: v for k, v in os.environ.items() if not k.startswith("KMWORKER_")}
     paths = [str(PROJECT_ROOT), kept.get("PYTHONPATH", "")]
     return {
         **kept,
         "PYTHONPATH": os.pathsep.join(path for path in paths if path),
-        "BROKER_URL": site.broker_url,
+        "BROKER_URL": site.broker_url(role),
         "NAMESPACE": site.namespace,
     }
 
@@ -39,7 +40,7 @@ def run(site: Site, name: str, *arguments: str) -> "subprocess.CompletedProcess[
         command(name, *arguments),
         capture_output=True,
         check=False,
-        env=environment(site),
+        env=environment(site, name),
         text=True,
         timeout=PROGRAM_S,
     )
@@ -60,7 +61,7 @@ class Listener:
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 command(name, *arguments),
-                env=environment(site),
+                env=environment(site, name),
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

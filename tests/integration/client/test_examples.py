@@ -1,5 +1,7 @@
 """The programs in docs/producing.md and docs/subscribing.md, on RabbitMQ with a real worker."""
 
+import json
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -12,16 +14,15 @@ import pytest
 
 from kmworker.client import Item, Kind, Producer, VolumeCreated
 from tests.integration.client.programs import listening, printed, run
-from tests.integration.outside.client import Client, connected
-from tests.integration.outside.polling import until
-from tests.integration.outside.worker import Site, working
-from tests.servers import RabbitMQ, StoreServer, locate
+from tests.kit.outside.client import Client
+from tests.kit.outside.worker import PROJECT_ROOT, Site, working
+from tests.kit.polling import until
+from tests.kit.servers import RabbitMQ, StoreServer, locate
 
 PRODUCERS = ["produce_client.py", "produce_pika.py", "produce_kombu.py", "produce.sh"]
 # amqp-publish learns nothing of what becomes of a message; the document says so.
 CONFIRMING = PRODUCERS[:3]
 SUBSCRIBERS = ["subscribe_client.py", "subscribe_pika.py"]
-QUEUES = ["sub.client", "sub.pika", "sub.refusals"]
 
 
 @pytest.fixture(scope="module")
@@ -30,15 +31,12 @@ def site(
 ) -> Iterator[Site]:
     """An installation with a worker, for all programs one after the other."""
     name = f"t{uuid4().hex[:8]}"
-    site = Site(tmp_path_factory.mktemp("site"), rabbitmq.url, redis_server.url, name, name)
-    site.run("keyring", "init")
+    site = Site(tmp_path_factory.mktemp("site"), rabbitmq, redis_server, name, name)
+    site.lay_keyring()
     with working(site):
         yield site
-    with connected(site.broker_url, site.namespace) as client:
-        for queue in QUEUES:
-            client.connection.channel().queue_delete(f"{name}.{queue}")
-        client.remove_topology()
-    site.reader.forget()
+    for server in (rabbitmq, redis_server):
+        server.forget(name)
 
 
 @pytest.fixture
@@ -84,13 +82,14 @@ def test_announcing_again_changes_nothing(
 
 
 @pytest.mark.parametrize("program", CONFIRMING)
-def test_a_producer_fails_where_nothing_receives_its_events(site: Site, program: str) -> None:
-    nowhere = replace(site, namespace=f"{site.namespace}.nowhere")
-    with connected(site.broker_url, nowhere.namespace) as client:
-        exchange = f"{nowhere.namespace}.events"
-        client.connection.channel().exchange_declare(exchange, "topic", durable=True)
+def test_a_producer_fails_where_nothing_receives_its_events(
+    site: Site, rabbitmq: RabbitMQ, program: str
+) -> None:
+    nowhere = replace(site, namespace=f"{site.namespace}nowhere")
+    with nowhere.connected() as client:
+        client.admin.channel().queue_delete(f"{nowhere.namespace}.events.work")
         done = run(nowhere, program, "p1", "v1")
-        client.connection.channel().exchange_delete(exchange)
+    rabbitmq.forget(nowhere.namespace)
     assert done.returncode != 0
     assert done.stdout == ""
 
@@ -103,7 +102,7 @@ def test_a_lineage_gets_its_keys_in_whatever_order(
     told = {ref: assignment(client, f"{project}/{ref}") for ref in refs}
     assert len({data["scope_id"] for data in told.values()}) == 1
     assert told["volume:db"]["key_id"] == told["snapshot:monday"]["key_id"]
-    assert f"{project}/volume:scratch" not in client.announced()
+    assert assignment(client, f"{project}/volume:scratch")["disposition"] == "none"
 
 
 @pytest.mark.parametrize("program", SUBSCRIBERS)
@@ -176,16 +175,33 @@ def test_what_could_not_be_put_into_the_table_comes_again(
         listener.says(f"{project} v1")
 
 
-def test_refusals_can_be_heard(site: Site, client: Client, project: str) -> None:
+def test_refusals_can_be_heard(
+    site: Site, rabbitmq: RabbitMQ, client: Client, project: str
+) -> None:
     contradiction = VolumeCreated(
         project_id=project, volume_id="v1", source=Item(project, Kind.VOLUME, "other")
+    )
+    admins_part = {
+        "queues": [it for it in _in_document() if "name" in it],
+        "bindings": [it for it in _in_document() if "source" in it],
+    }
+    rabbitmq.import_definitions(
+        json.loads(json.dumps(admins_part).replace("kmworker", site.namespace))
     )
     with listening(site, "refusals_pika.py") as listener:
         printed(site, "produce_client.py", project, "v1")
         assignment(client, f"{project}/volume:v1")
-        with Producer(site.broker_url, event_source="/t", namespace=site.namespace) as producer:
+        url = site.broker_url("producer")
+        with Producer(url, event_source="/t", namespace=site.namespace) as producer:
             producer.publish(contradiction)
         listener.says(f"{contradiction.id} conflict: ")
+
+
+def _in_document() -> list[dict[str, Any]]:
+    """Return what docs/producing.md says that an administrator adds."""
+    document = (PROJECT_ROOT / "docs" / "producing.md").read_text("utf-8")
+    (block,) = re.findall(r"```text\n(\{\"name\".*?)```", document, re.DOTALL)
+    return [json.loads(line) for line in block.splitlines()]
 
 
 def _file(program: str, folder: Path) -> list[str]:

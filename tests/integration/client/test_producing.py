@@ -4,11 +4,11 @@ import pytest
 
 from kmworker.client import Producer, SetupError, SnapshotTaken, Unrouted, VolumeCreated
 from tests.integration.client.conftest import Broker
-from tests.servers import RabbitMQ
 
 
 def producer_on(broker: Broker) -> Producer:
-    return Producer(broker.url, event_source="/cinder/blk01", namespace=broker.namespace)
+    url = broker.url_of("producer")
+    return Producer(url, event_source="/cinder/blk01", namespace=broker.namespace)
 
 
 def volume(number: int) -> VolumeCreated:
@@ -58,14 +58,14 @@ def test_an_event_that_no_queue_takes_is_not_reported_as_published(broker: Broke
         producer.publish(volume(1))
 
 
-def test_without_an_exchange_nothing_is_published(rabbitmq: RabbitMQ, namespace: str) -> None:
-    producer = producer_on(Broker(rabbitmq, namespace))
-    with producer, pytest.raises(Unrouted, match=rf"there is no {namespace}\.events"):
+def test_without_an_exchange_nothing_is_published(bare_broker: Broker) -> None:
+    missing = rf"there is no {bare_broker.namespace}\.events"
+    with producer_on(bare_broker) as producer, pytest.raises(Unrouted, match=missing):
         producer.publish(volume(1))
 
 
 def test_a_wrong_password_is_a_matter_for_a_person(broker: Broker) -> None:
-    url = broker.url.replace("guest:guest", "guest:swordfish")
+    url = broker.wrong_url_of("producer")
     producer = Producer(url, event_source="/cinder/blk01", namespace=broker.namespace)
     with producer, pytest.raises(SetupError, match="ACCESS_REFUSED") as caught:
         producer.publish(volume(1))

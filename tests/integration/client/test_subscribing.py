@@ -1,5 +1,5 @@
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -7,9 +7,8 @@ from pika.exceptions import UnroutableError
 
 from kmworker.client import Assignment, SetupError, Subscriber
 from tests.integration.client.conftest import QUORUM, Broker
-from tests.integration.outside.polling import until
-from tests.servers import RabbitMQ
-from tests.unit.client.samples import blank_volume
+from tests.kit.announcements import blank_volume
+from tests.kit.polling import until
 
 Subscribe = Callable[..., Subscriber]
 
@@ -21,7 +20,7 @@ def subscribe(broker: Broker) -> Subscribe:
 
 def subscriber_on(broker: Broker, **options: object) -> Subscriber:
     return Subscriber(
-        broker.url,
+        broker.url_of("subscriber"),
         queue=f"{broker.namespace}.sub.test",
         namespace=broker.namespace,
         **options,  # type: ignore[arg-type]
@@ -157,14 +156,6 @@ def test_two_subscribers_share_a_queue(broker: Broker, subscribe: Subscribe) -> 
     assert sorted([*first, *second]) == ["v1", "v2"]
 
 
-@pytest.fixture
-def bare_broker(rabbitmq: RabbitMQ, namespace: str) -> Iterator[Broker]:
-    """A broker on which no worker has run yet."""
-    broker = Broker(rabbitmq, namespace)
-    yield broker
-    broker.forget(f"{namespace}.sub.test")
-
-
 def test_a_subscriber_may_be_there_before_the_first_worker(
     bare_broker: Broker, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -186,7 +177,7 @@ def _announced(broker: Broker) -> bool:
 
 
 def test_a_wrong_password_is_a_matter_for_a_person(broker: Broker) -> None:
-    url = broker.url.replace("guest:guest", "guest:swordfish")
+    url = broker.wrong_url_of("subscriber")
     with pytest.raises(SetupError, match="ACCESS_REFUSED") as caught:
         Subscriber(url, queue="q", namespace=broker.namespace).run(lambda _: None)
     assert "swordfish" not in str(caught.value)

@@ -1,5 +1,1 @@
-"""An outside client: it knows the public contract and nothing else.
-
-Nothing here imports the product. It is started as a program, spoken to over
-AMQP, read through Redis, and held to an independent model of what it promised.
-"""
+"""An outside client, told of the contract alone, beside a worker on real servers."""

@@ -14,15 +14,16 @@ from uuid import uuid4
 
 import pytest
 
-from .client import connected
-from .worker import Site, Worker, working
+from tests.kit.outside.worker import Site, Worker, working
+from tests.kit.servers.accounts import Door
 
 
-class Server(Protocol):
-    """A running broker or store."""
+class Server(Door, Protocol):
+    """A running broker or store, with the shipped accounts."""
 
-    @property
-    def url(self) -> str: ...
+    def forget(self, names: str) -> None:
+        """Delete what is there of an installation with these names."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,21 +41,15 @@ StartStore = Callable[[dict[str, str]], Server]
 @pytest.fixture
 def new_site(
     redis_server: Server, rabbitmq: Server, namespace: str, prefix: str, tmp_path: Path
-) -> Iterator[NewSite]:
+) -> NewSite:
     """Found an installation of the test's own, with a keyring and no worker yet."""
-    sites: list[Site] = []
 
     def found(deadline_s: int = 600, **settings: str) -> Site:
-        site = Site(
-            tmp_path, rabbitmq.url, redis_server.url, namespace, prefix, deadline_s, settings
-        )
-        sites.append(site)
-        site.run("keyring", "init")
+        site = Site(tmp_path, rabbitmq, redis_server, namespace, prefix, deadline_s, settings)
+        site.lay_keyring()
         return site
 
-    yield found
-    for site in sites:
-        _clear(site)
+    return found
 
 
 @pytest.fixture(scope="session")
@@ -104,16 +99,11 @@ def _shared(
     redis_server: Server, rabbitmq: Server, folder: Path, deadline_s: int
 ) -> Iterator[Running]:
     name = f"out{uuid4().hex[:10]}"
-    site = Site(folder, rabbitmq.url, redis_server.url, name, name, deadline_s)
-    site.run("keyring", "init")
+    site = Site(folder, rabbitmq, redis_server, name, name, deadline_s)
+    site.lay_keyring()
     try:
         with working(site) as workers:
             yield Running(site, workers)
     finally:
-        _clear(site)
-
-
-def _clear(site: Site) -> None:
-    with connected(site.broker_url, site.namespace) as client:
-        client.remove_topology()
-    site.reader.forget()
+        for server in (rabbitmq, redis_server):
+            server.forget(name)

@@ -5,13 +5,13 @@ from random import Random
 
 import pytest
 
-from .conftest import NewSite
-from .history import Sent, Shape, compose, history
-from .lineage import Grower
-from .polling import none_of, until_none
-from .stage import perform, reproducible, scene, seeds, send, settle
-from .words import Event, Item
-from .worker import Worker, started, stop_all, working
+from tests.integration.outside.conftest import NewSite
+from tests.kit.outside.history import Sent, Shape, compose, history
+from tests.kit.outside.lineage import Grower
+from tests.kit.outside.stage import perform, reproducible, scene, seeds, send, settle
+from tests.kit.outside.words import Event, Item
+from tests.kit.outside.worker import Worker, started, stop_all, working
+from tests.kit.polling import none_of, until_none
 
 DEADLINE_S = 8
 SMALL = Shape(

@@ -5,21 +5,21 @@ from dataclasses import replace
 
 import pytest
 
-from .client import Client
-from .conftest import Running
-from .history import history
-from .polling import none_of, until, until_none
-from .reader import Reader
-from .stage import performed, scene, send, settle
-from .wire import plain
-from .words import Ask, Event, Item
+from tests.integration.outside.conftest import Running
+from tests.kit.outside.client import Client, Delivery
+from tests.kit.outside.history import history
+from tests.kit.outside.reader import Reader
+from tests.kit.outside.stage import performed, scene, send, settle
+from tests.kit.outside.wire import plain
+from tests.kit.outside.words import Ask, Event, Item
+from tests.kit.polling import none_of, until, until_none
 
 
 def born(item: Item, source: Item | None = None) -> Event:
     return Event(item, f"birth of {item.kind}", "/stories", source)
 
 
-def member(project: str, name: str, partition: str = "policy-0/4711") -> Event:
+def member(project: str, name: str, partition: str = "policy-0/18/4711") -> Event:
     source = Item(project, "partition", partition)
     replica = Item(project, "replica", f"{partition}@{name}")
     return Event(replica, f"added {name}", "/swift/ring-builder", source, node=name)
@@ -58,14 +58,14 @@ def test_an_unencrypted_source_in_another_project_is_encrypted_here(
         assert played.announced[here.item]["data_action"] == "encrypt"
 
 
-def test_snapshots_and_replicas_of_unencrypted_volumes_have_no_key(
+def test_volumes_snapshots_and_replicas_that_are_not_encrypted_are_announced_without_a_key(
     patient: Running, project: str
 ) -> None:
     bare = replace(born(Item(project, "volume", "v")), encryption=None)
     snapshot = born(Item(project, "snapshot", "s"), bare.item)
     replica = replace(born(Item(project, "replica", "r"), snapshot.item), node="n1")
     with performed(patient.site, [bare, snapshot, replica], [bare, replica]) as played:
-        assert not played.client.assignments
+        assert [data["key_id"] for data in played.announced.values()] == [None] * 3
 
 
 def test_an_item_that_brings_its_own_encryption_is_encrypted(
@@ -98,7 +98,7 @@ def test_replicas_of_a_partition_share_its_key_whatever_the_transport(
 def test_an_unencrypted_partition_has_no_key(patient: Running, project: str) -> None:
     bare = replace(member(project, "obj-01"), encryption=None)
     with performed(patient.site, [bare]) as played:
-        assert not played.client.assignments
+        assert [data["key_id"] for data in played.announced.values()] == [None] * 2
 
 
 def test_a_contradicted_replica_brings_no_other_partition(patient: Running, project: str) -> None:
@@ -117,17 +117,45 @@ def test_a_replica_that_asks_for_another_cipher_than_its_partition_gets_a_key_of
         assert played.announced[other.item]["rule"] == "guard:encryption-differs"
 
 
-def test_a_second_event_that_says_otherwise_repeats_the_first_answer(
+def test_a_second_event_that_says_nothing_else_repeats_the_first_answer(
     patient: Running, project: str
 ) -> None:
     volume = born(Item(project, "volume", "v"))
-    otherwise = replace(
-        volume, event_id="otherwise", encryption=Ask("aes-xts-plain64", 256), wish="clone"
-    )
-    unencrypted = replace(volume, event_id="unencrypted", encryption=None)
-    with performed(patient.site, [volume], [otherwise, unencrypted, volume]) as played:
+    again = replace(volume, event_id="again", encryption=Ask("aes-xts-plain64"), requested="clone")
+    itself = replace(volume, encryption=None)
+    with performed(patient.site, [volume], [again, itself, volume]) as played:
         heard = played.client.announced()[volume.item.subject]
         assert len({delivery.body for delivery in heard}) == 1
+
+
+def test_a_second_event_that_says_otherwise_is_a_conflict_that_names_both_values(
+    patient: Running, project: str
+) -> None:
+    volume = born(Item(project, "volume", "v"))
+    replica = replace(born(Item(project, "replica", "r"), volume.item), node="obj-07")
+    others = [
+        replace(volume, event_id="shorter", encryption=Ask("aes-xts-plain64", 256)),
+        replace(volume, event_id="unencrypted", encryption=None),
+        replace(replica, event_id="moved", node="obj-12"),
+    ]
+    with performed(patient.site, [volume, replica], others) as played:
+        details = [letter.headers["x-kmworker-detail"] for letter in played.client.letters]
+        values = (("512 bits", "256 bits"), ("512 bits", "no encryption"), ("obj-07", "obj-12"))
+        for pair in values:
+            assert any(all(value in detail for value in pair) for detail in details)
+
+
+def test_an_unencrypted_copy_of_encrypted_data_is_denied(patient: Running, project: str) -> None:
+    volume = born(Item(project, "volume", "v"))
+    snapshot = born(Item(project, "snapshot", "s"), volume.item)
+    copy = replace(born(Item(project, "volume", "w"), snapshot.item), encryption=None)
+    block = replace(
+        born(Item(project, "replica", "r"), volume.item), node="n", transport="block",
+        encryption=None,
+    )  # fmt: skip
+    with performed(patient.site, [volume, snapshot, copy, block]) as played:
+        reasons = {letter.headers["x-kmworker-reason"] for letter in played.client.letters}
+        assert reasons == {"policy-denied", "conflict"}
 
 
 def test_the_same_id_under_another_kind_or_project_is_another_item(
@@ -195,37 +223,47 @@ def test_a_source_that_comes_after_all_is_found_by_a_new_event(
         assert len(played.announced) == 2
 
 
-@pytest.mark.parametrize("kind", ["snapshot", "volume", "replica"])
-def test_what_derives_from_a_positional_stream_gets_its_own_key(
-    patient: Running, project: str, kind: str
+@pytest.mark.parametrize(
+    ("kind", "is_rewritten"),
+    [
+        ("snapshot", False), ("volume", False), ("volume", True), ("replica", False),
+        ("replica", True),
+    ],
+)  # fmt: skip
+def test_only_what_is_written_anew_gets_a_key_of_its_own_beside_a_positional_stream(
+    patient: Running, project: str, kind: str, *, is_rewritten: bool
 ) -> None:
     volume = replace(born(Item(project, "volume", "v")), encryption=Ask("aes-ctr-plain64"))
-    node = "n1" if kind == "replica" else None
-    derived = replace(born(Item(project, kind, "d"), volume.item), wish="reuse", node=node)
+    derived = replace(born(Item(project, kind, "d"), volume.item), requested="reuse")
     if kind == "replica":
-        derived = replace(derived, transport="block")
+        transport = "reencrypt" if is_rewritten else "block"
+        derived = replace(derived, node="n1", transport=transport)
+    elif kind == "volume" and not is_rewritten:
+        derived = replace(derived, copy="shared")
     with performed(patient.site, [volume, derived]) as played:
-        data = played.announced[derived.item]
+        data, key_id = played.announced[derived.item], played.announced[volume.item]["key_id"]
         assert data["rule"] == "guard:iv-repeats"
-        assert data["reencrypt_from"] == played.announced[volume.item]["key_id"]
+        assert data["reencrypt_from"] == (key_id if is_rewritten else None)
+        assert (data["key_id"] == key_id) is not is_rewritten
 
 
 def test_subscribers_can_choose_by_kind_and_project(patient: Running, project: str) -> None:
     volume = born(Item(project, "volume", "v"))
     snapshot = born(Item(project, "snapshot", "s"), volume.item)
     with patient.site.client() as client:
-        chosen = _subscription(patient, client, f"key-assigned.snapshot.{project}")
+        chosen = _subscription(client, f"key-assigned.snapshot.{project}")
         for event in (volume, snapshot):
             client.publish(plain(event))
         until(lambda: len(client.assignments) == 2, "both", between=client.pump)
-        until(lambda: chosen.assignments, "the chosen one", between=client.pump)
-        assert [event.routing_key.split(".")[1] for event in chosen.assignments] == ["snapshot"]
+        until(lambda: chosen, "the chosen one", between=client.pump)
+        assert [event.routing_key.split(".")[1] for event in chosen] == ["snapshot"]
 
 
-def _subscription(running: Running, client: Client, routing_key: str) -> Client:
-    chosen = Client(client.connection, running.site.namespace)
-    chosen.bind("assignments", chosen.assignments, routing_key)
-    return chosen
+def _subscription(client: Client, routing_key: str) -> list[Delivery]:
+    """Hear what this key lets through, on the subscriber's connection that is there already."""
+    heard: list[Delivery] = []
+    client.hear_assignments(heard, routing_key)
+    return heard
 
 
 def _waiting(reader: Reader, project: str) -> dict[str, dict[str, object]]:

@@ -1,99 +1,28 @@
-"""The shipped accounts, switched on with passwords as an operator would do it."""
+"""Servers with the shipped accounts, as each account finds them."""
 
-import json
-import subprocess
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
-from secrets import token_hex
 from typing import Any, Final, NamedTuple
 
 import pika
 import redis
 from pika.adapters.blocking_connection import BlockingChannel, BlockingConnection
 
-from tests.integration.outside.reader import Reader
-from tests.integration.outside.worker import Site
-from tests.servers import RabbitMQ, StoreServer
+from kmworker.crypto import Keyring
+from tests.kit.outside.reader import Reader
+from tests.kit.outside.worker import Site
+from tests.kit.servers import ADMIN, NAMESPACE, PREFIX, RabbitMQ, StoreServer
+from tests.kit.servers.accounts import ADMIN_USER, CONFIG, filled, passwords
 
-CONFIG: Final = Path(__file__).resolve().parents[3] / "config"
-ADMINISTRATOR: Final = "tests-administrator"
-# The shipped files name these, so the tests here keep apart by their servers.
-NAMESPACE, PREFIX, VHOST = "kmworker", "km", "kmworker"
+__all__ = [
+    "BROKER_USERS", "CONFIG", "NAMESPACE", "PREFIX", "STORE_USERS", "VHOST", "Broker",
+    "Installation", "Store", "Taken", "filled", "take",
+]  # fmt: skip
 
-STORE_USERS: Final = ("worker", "dashboard", "operator", "key-operator", "repairer")
+VHOST: Final = NAMESPACE
+STORE_USERS: Final = ("worker", "dashboard", "operator", "key-operator", "repairer", "migrator")
 BROKER_USERS: Final = ("producer", "worker", "subscriber", "operator")
-
-
-class Passwords:
-    """A folder with one file for each account, as the scripts beside the accounts want it."""
-
-    def __init__(self, folder: Path) -> None:
-        """Make a password for every account there is."""
-        self._folder = folder
-        for server, users in (("redis", STORE_USERS), ("rabbitmq", BROKER_USERS)):
-            for user in users:
-                (folder / f"{server}-{user}").write_text(f"{token_hex(16)}\n")
-
-    def of(self, server: str, user: str) -> str:
-        """Return an account's password."""
-        return (self._folder / f"{server}-{user}").read_text().strip()
-
-    def filled(self, server: str, source: str) -> str:
-        """Return a shipped file of accounts with these passwords in it."""
-        return filled(server, source, self._folder)
-
-
-def filled(server: str, source: str, folder: Path) -> str:
-    """Run `with-passwords.sh` on a shipped file."""
-    shipped = CONFIG / server / source
-    script = [str(CONFIG / server / "with-passwords.sh"), str(folder)]
-    with shipped.open() as file:
-        done = subprocess.run(script, stdin=file, capture_output=True, text=True, check=True)
-    return done.stdout
-
-
-def store_options(folder: Path, users: str) -> dict[str, str]:
-    """Return what starts a store on the shipped configuration with these users.
-
-    What comes before the shipped file is the opposite of what it demands, so that a setting
-    which it forgets is seen.
-    """
-    path = folder / "users.acl"
-    path.write_text(users)
-    return {
-        "appendonly": "no",
-        "appendfsync": "everysec",
-        "maxmemory-policy": "allkeys-lru",
-        "no-appendfsync-on-rewrite": "yes",
-        "save": "3600 1",
-        "include": str(CONFIG / "redis" / "kmworker.conf"),
-        "aclfile": str(path),
-    }
-
-
-def administrator(password: str) -> str:
-    """Return a line of users.acl for someone who may ask what the others may."""
-    return f"user {ADMINISTRATOR} on #{sha256(password.encode()).hexdigest()} ~* &* +@all\n"
-
-
-def definitions(folder: Path, passwords: Passwords) -> Path:
-    """Write what a broker loads at its start: the shipped file, and our own user."""
-    loaded = folder / "definitions"
-    loaded.mkdir()
-    (loaded / "definitions.json").write_text(passwords.filled("rabbitmq", "definitions.json"))
-    harness = {
-        # The one by which the tests' server is asked whether it answers.
-        "vhosts": [{"name": "/"}],
-        "users": [{"name": "guest", "password": "guest", "tags": ["administrator"]}],
-        "permissions": [
-            {"user": "guest", "vhost": vhost, "configure": ".*", "write": ".*", "read": ".*"}
-            for vhost in ("/", VHOST)
-        ],
-    }
-    (loaded / "harness.json").write_text(json.dumps(harness))
-    return loaded
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,25 +30,14 @@ class Store:
     """A running store with the shipped users."""
 
     server: StoreServer
-    passwords: Passwords
-    administrators_password: str
-
-    def url(self, user: str) -> str:
-        """Return where an account finds it."""
-        return f"redis://{user}:{self.passwords.of('redis', user)}@127.0.0.1:{self.server.port}/0"
 
     def client(self, user: str) -> redis.Redis:
         """Connect as one of the accounts."""
-        return redis.Redis.from_url(self.url(user), protocol=2)
+        return redis.Redis.from_url(self.server.url_of(user), protocol=2)
 
     def administrator(self) -> redis.Redis:
         """Connect as someone who may do everything."""
-        return redis.Redis(
-            port=self.server.port,
-            username=ADMINISTRATOR,
-            password=self.administrators_password,
-            protocol=2,
-        )
+        return self.server.admin()
 
     def permitted(self, user: str) -> set[str]:
         """Return all commands of this server that an account may call, on whatever key.
@@ -143,15 +61,16 @@ class Broker:
     """A running broker with the shipped users and names."""
 
     server: RabbitMQ
-    passwords: Passwords
-    loaded: Path
-    """The folder of definitions that it loads at its start."""
 
     def url(self, user: str, *, password: str | None = None, vhost: str = VHOST) -> str:
         """Return where an account finds it."""
         if password is None:
-            password = self.passwords.of("rabbitmq", user)
+            password = self.password(user)
         return f"amqp://{user}:{password}@127.0.0.1:{self.server.port}/{vhost}"
+
+    def password(self, user: str) -> str:
+        """Return an account's password."""
+        return passwords().of("rabbitmq", "admin" if user == ADMIN_USER else user)
 
     def connect(
         self, user: str, *, password: str | None = None, vhost: str = VHOST
@@ -190,17 +109,26 @@ class Installation:
         """Return the program, run by someone who has these two accounts."""
         return Site(
             self.folder,
-            self.broker.url(broker_user),
-            self.store.url(store_user),
+            self.broker.server,
+            self.store.server,
             NAMESPACE,
             PREFIX,
             settings=dict(setting.split("=", 1) for setting in settings),
-        )
+        ).with_accounts(store=store_user, broker=broker_user)
+
+    def make_keyring(self) -> None:
+        """Make a keyring of its own.
+
+        The broker's names are the shipped ones, and other stores were there before: under the
+        same keyring, what is left of them on the broker would be what this store has lost.
+        """
+        Keyring.generate(self.folder / "keyring")
 
     @property
     def reader(self) -> Reader:
         """Look at the store as a dashboard."""
-        return Reader.of(self.store.url("dashboard"), PREFIX)
+        server = self.store.server
+        return Reader.of(server.url_of("dashboard"), server.url_of(ADMIN), PREFIX)
 
 
 def _category(client: redis.Redis, name: str) -> set[str]:

@@ -6,53 +6,30 @@ keep apart by projects.
 
 from collections.abc import Iterator
 from contextlib import closing
-from secrets import token_hex
 
 import pytest
 
-from tests.servers import RabbitMQ, redis_store, valkey_store
-
-from .accounts import (
-    Broker,
-    Installation,
-    Passwords,
-    Store,
-    administrator,
-    definitions,
-    store_options,
-)
+from tests.integration.privilege.accounts import Broker, Installation, Store
+from tests.kit.servers import RabbitMQ, redis_store, valkey_store
 
 STORES = {"redis": redis_store, "valkey": valkey_store}
 
 
-@pytest.fixture(scope="package")
-def passwords(tmp_path_factory: pytest.TempPathFactory) -> Passwords:
-    """One for each account."""
-    return Passwords(tmp_path_factory.mktemp("secrets"))
-
-
 @pytest.fixture(scope="package", params=STORES)
 def store(
-    request: pytest.FixtureRequest,
-    passwords: Passwords,
-    tmp_path_factory: pytest.TempPathFactory,
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Store]:
     """Redis, then Valkey, as an operator would start them."""
-    folder, ours = tmp_path_factory.mktemp("store"), token_hex(16)
-    users = passwords.filled("redis", "users.acl") + administrator(ours)
-    with closing(STORES[request.param](folder, store_options(folder, users))) as server:
+    with closing(STORES[request.param](tmp_path_factory.mktemp("store"))) as server:
         server.start()
-        yield Store(server, passwords, ours)
+        yield Store(server)
 
 
 @pytest.fixture(scope="package")
-def broker(passwords: Passwords, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    """RabbitMQ, as an operator would start it."""
-    folder = tmp_path_factory.mktemp("broker")
-    loaded = definitions(tmp_path_factory.mktemp("loaded"), passwords)
-    with closing(RabbitMQ(folder, {"load_definitions": str(loaded)})) as server:
-        server.start()
-        yield Broker(server, passwords, loaded)
+def broker(rabbitmq: RabbitMQ) -> Broker:
+    """RabbitMQ, as an operator would start it: nobody else uses the vhost of the shipped names."""
+    rabbitmq.renew()
+    return Broker(rabbitmq)
 
 
 @pytest.fixture(scope="package")
@@ -61,5 +38,5 @@ def installation(
 ) -> Installation:
     """Both, and a keyring."""
     installed = Installation(store, broker, tmp_path_factory.mktemp("installation"))
-    installed.site("worker", "worker").run("keyring", "init")
+    installed.make_keyring()
     return installed

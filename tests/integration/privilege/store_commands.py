@@ -5,6 +5,7 @@ from typing import Final
 ITEMS, KEYS, SCOPES, LINEAGE = "km:{p}:items", "km:{p}:keys", "km:{p}:scopes", "km:{p}:lineage"
 WAITING, DEADLINES, STATS = "km:{p}:waiting", "km:{p}:waiting:deadlines", "km:{p}:stats"
 DEKS, PARKED, EXPIRED = "kmsecret:{p}:deks", "kmsecret:{p}:parked", "kmsecret:{p}:expired"
+COMMITS = "km:{p}:commits"
 PROJECTS, FEED, WORKER = "km:projects", "km:feed", "km:worker:host-1-abc"
 
 # As the contract opens them, by the commands that it names.
@@ -19,7 +20,8 @@ OPEN: Final = (
     f"ZCARD {DEADLINES}",
     f"SSCAN {PROJECTS} 0",
     f"SCARD {PROJECTS}",
-    *(f"HGETALL {key}" for key in ("km:totals", "km:dead", "km:queues", "km:keyring", WORKER)),
+    *(f"HGETALL {key}" for key in ("km:totals", "km:dead", "km:queues", "km:keyring", "km:layout",
+                                  WORKER)),
     f"HGETALL {STATS}",
     f"TTL {WORKER}",
     "ZREVRANGE km:workers 0 99 WITHSCORES",
@@ -66,6 +68,7 @@ WRITES: Final = (
     f"RESTORE {ITEMS} 0 payload",
     f"SORT {LINEAGE} STORE km:other",
     f"GETDEL {ITEMS}",
+    f"INCR {COMMITS}",
     f"ZADD {LINEAGE} 0 m",
     f"ZREM {LINEAGE} m",
     f"ZRANGESTORE km:other {LINEAGE} 0 -1",
@@ -92,8 +95,15 @@ SERVER: Final = (
     "ACL SETUSER dashboard +@all",
     "BGREWRITEAOF",
     "BGSAVE",
+    # With them, a server remembers for a client what it has read, or sends it what others write.
+    "CLIENT CACHING YES",
+    "CLIENT GETREDIR",
     "CLIENT KILL ID 1",
     "CLIENT LIST",
+    "CLIENT TRACKING ON",
+    "CLIENT TRACKING ON BCAST",
+    "CLIENT TRACKINGINFO",
+    "CLIENT UNBLOCK 1",
     "CLIENT PAUSE 1",
     "CONFIG SET appendonly no",
     "CONFIG REWRITE",
@@ -138,6 +148,7 @@ DASHBOARD_MAY_NOT: Final = (
 KEY_OPERATOR_MAY: Final = (
     *OPEN,
     f"HGET {DEKS} scope",
+    f"MGET {COMMITS}",
     f"HMGET {DEKS} scope",
     f"HSCAN {DEKS} 0",
     f"HSCAN {PARKED} 0",
@@ -154,7 +165,10 @@ KEY_OPERATOR_MAY_NOT: Final = (
     f"HGETALL {DEKS}",
 )  # fmt: skip
 
-OPERATOR_MAY: Final = (*OPEN, f"HSET {WAITING} entry v", f"ZADD {DEADLINES} XX 1 entry")
+OPERATOR_MAY: Final = (
+    *OPEN, f"HSET {WAITING} entry v", f"ZADD {DEADLINES} XX 1 entry", "ZADD km:due LT 1 p",
+    "ZINCRBY km:due -1 p",
+)  # fmt: skip
 OPERATOR_MAY_NOT: Final = (
     *SECRETS, *WRITES, *UNLIMITED, *SERVER, *ELSEWHERE, NAMES,
     # What an expiry needs of one key, it does not need of the other.
@@ -175,6 +189,7 @@ OPERATOR_MAY_NOT: Final = (
 
 # What it may write, its own run shows; these change nothing here.
 REPAIRER_MAY: Final = (
+    f"MGET {COMMITS}",
     *(f"HMGET {key} f" for key in (ITEMS, KEYS, SCOPES, DEKS, PARKED)),
     *(f"HSCAN {key} 0" for key in (ITEMS, KEYS, SCOPES, DEKS, PARKED, EXPIRED)),
     f"ZSCAN {LINEAGE} 0",
@@ -198,8 +213,36 @@ REPAIRER_MAY_NOT: Final = (
     "CONFIG GET *",
 )  # fmt: skip
 
+# What it may write, its own run shows; it takes nothing away.
+MIGRATOR_MAY: Final = (
+    *(f"HMGET {key} f" for key in (ITEMS, KEYS, SCOPES, DEKS, PARKED)),
+    *(f"HSCAN {key} 0" for key in (ITEMS, KEYS, SCOPES, DEKS, PARKED)),
+    "HGETALL km:layout",
+    "HGETALL km:keyring",
+    NAMES,
+)
+MIGRATOR_MAY_NOT: Final = (
+    *UNLIMITED, *SERVER, *ELSEWHERE,
+    *(f"HSET {key} f v" for key in (STATS, WAITING, EXPIRED, "km:totals")),
+    *(f"HDEL {key} f" for key in (ITEMS, KEYS, SCOPES, DEKS, PARKED, "km:keyring", "km:layout")),
+    *(f"{take} {key}" for key in (ITEMS, KEYS, SCOPES, LINEAGE, DEKS, PARKED, PROJECTS, "km:layout")
+      for take in ("DEL", "UNLINK", "GETDEL", "PERSIST")),
+    f"SADD {PROJECTS} p",
+    f"ZADD {LINEAGE} 0 m",
+    f"RENAME {ITEMS} km:other",
+    f"HGETALL {DEKS}",
+    "EVAL return(1) 1 other",
+    "SCRIPT LOAD return(1)",
+    "CONFIG GET *",
+)  # fmt: skip
+
 # What it may do, its own run shows. It creates and amends, and takes away only what waits.
 WORKER_MAY_NOT: Final = (
+    f"SET {COMMITS} 1",
+    f"DEL {COMMITS}",
+    f"DECR {COMMITS}",
+    f"MGET {ITEMS}",
+    f"INCR {DEADLINES}",
     f"HGET {DEKS} scope",
     f"HMGET {DEKS} scope",
     f"HGETALL {DEKS}",
@@ -245,11 +288,13 @@ MAY: Final = {
     "operator": OPERATOR_MAY,
     "key-operator": KEY_OPERATOR_MAY,
     "repairer": REPAIRER_MAY,
+    "migrator": MIGRATOR_MAY,
 }
 MAY_NOT: Final = {
     "dashboard": DASHBOARD_MAY_NOT,
     "operator": OPERATOR_MAY_NOT,
     "key-operator": KEY_OPERATOR_MAY_NOT,
     "repairer": REPAIRER_MAY_NOT,
+    "migrator": MIGRATOR_MAY_NOT,
     "worker": WORKER_MAY_NOT,
 }

@@ -1,11 +1,10 @@
 """definitions.json: what each account of the broker may do, asked of RabbitMQ."""
 
 import json
-import subprocess
+import re
 from pathlib import Path
 from typing import Any, Final
 
-import amqp
 import pytest
 from pika.adapters.blocking_connection import BlockingConnection
 from pika.exceptions import (
@@ -14,11 +13,31 @@ from pika.exceptions import (
     ProbableAuthenticationError,
 )
 
-from kmworker.bus.topology import Topology
-from tests.integration.outside.worker import Site
-
-from .accounts import BROKER_USERS, CONFIG, NAMESPACE, PREFIX, VHOST, Broker, filled, take
-from .broker_acts import ANCHOR, DEAD, LASTING, MAY, MAY_NOT, OTHERS, QUORUM, WORK, Act
+from kmworker.bus.declaring import Declaring, ensure_anchor
+from kmworker.wire.topology import Topology
+from tests.integration.privilege.accounts import (
+    BROKER_USERS,
+    CONFIG,
+    NAMESPACE,
+    PREFIX,
+    VHOST,
+    Broker,
+    filled,
+    take,
+)
+from tests.integration.privilege.broker_acts import (
+    ASSIGNMENTS,
+    MAY,
+    MAY_NOT,
+    OWN,
+    WORK,
+    Act,
+    bind,
+    both,
+    declare_queue,
+)
+from tests.kit.outside.worker import Site
+from tests.kit.servers import At
 
 ACCESS_REFUSED: Final = 403
 NOT_FOUND: Final = 404
@@ -39,7 +58,8 @@ def test_everything_else_is_refused(broker: Broker, user: str) -> None:
 
 @pytest.mark.parametrize("user", BROKER_USERS)
 def test_nobody_gets_into_another_vhost(broker: Broker, user: str) -> None:
-    with pytest.raises(ProbableAccessDeniedError), broker.connect(user, vhost="%2F"):
+    broker.server.define("another", accounts=False)
+    with pytest.raises(ProbableAccessDeniedError), broker.connect(user, vhost="another"):
         pass
 
 
@@ -48,7 +68,7 @@ def test_nobody_gets_in_before_a_password_is_set(broker: Broker) -> None:
     broker.server.ctl("import_definitions", shipped)
     try:
         for user in BROKER_USERS:
-            for password in ("", user, "guest", broker.passwords.of("rabbitmq", user)):
+            for password in ("", user, "guest", broker.password(user)):
                 with (
                     pytest.raises(ProbableAuthenticationError),
                     broker.connect(user, password=password),
@@ -56,7 +76,7 @@ def test_nobody_gets_in_before_a_password_is_set(broker: Broker) -> None:
                     pass
     finally:
         # What the broker loads at its start, so the passwords are back.
-        broker.server.ctl("import_definitions", str(broker.loaded / "definitions.json"))
+        broker.server.ctl("import_definitions", str(broker.server.loaded / "definitions.json"))
     for user in BROKER_USERS:
         broker.connect(user).close()
 
@@ -67,8 +87,25 @@ def test_an_account_without_a_password_file_gets_none(tmp_path: Path) -> None:
     assert [user["name"] for user in users if user["password_hash"]] == ["worker"]
 
 
+def test_the_pattern_for_one_project_lets_nobody_hear_of_another(broker: Broker) -> None:
+    readme = (CONFIG / "rabbitmq" / "README.md").read_text()
+    (pattern,) = re.findall(r"`(\^key-assigned[^`]*2f1d\$)` as its topic permission", readme)
+    broker.server.ctl(
+        "set_topic_permissions", "-p", VHOST, "subscriber", ASSIGNMENTS, "^$", pattern
+    )
+    try:
+        with broker.connect("subscriber") as connection:
+            keys = ("#", "#.2f1d", "*.#", "*.*.2f1d", "volume.other.2f1d", "*.2f1d.#")
+            refused = [key for key in keys if _is_refused(connection, _subscribed(key))]
+            assert refused == list(keys)
+            assert not _is_refused(connection, _subscribed("*.2f1d"))
+            assert not _is_refused(connection, _subscribed("volume.2f1d"))
+    finally:
+        broker.server.ctl("import_definitions", str(broker.server.loaded / "definitions.json"))
+
+
 def test_a_producer_publishes_by_command(broker: Broker, tmp_path: Path) -> None:
-    site = Site(tmp_path, broker.url("producer"), "redis://none.invalid", NAMESPACE, PREFIX)
+    site = Site(tmp_path, broker.server, At("redis://none.invalid"), NAMESPACE, PREFIX)
     site.run("publish", "volume-created", "--project", "p1", "--set", "volume_id=by-command")
     with broker.connect("worker") as connection:
         event = take(connection.channel(), WORK)
@@ -84,41 +121,14 @@ def test_a_worker_that_may_declare_finds_nothing_else_to_declare(broker: Broker)
     assert {exchange["name"] for exchange in shipped["exchanges"]} == names
     assert {queue["name"] for queue in shipped["queues"]} == queues
     before = _topology(broker)
-    with amqp.Connection(f"127.0.0.1:{broker.server.port}", virtual_host=VHOST) as connection:
-        topology.ensure(connection)
-        assert topology.ensure_anchor(connection)
+    with broker.server.admin() as connection:
+        Declaring(topology).ensure(connection)
+        ensure_anchor(connection, topology)
     assert _topology(broker) == before
 
 
-def test_redelivery_is_without_limit_on_our_queues_and_on_no_others(
-    broker: Broker, tmp_path: Path
-) -> None:
-    shipped = CONFIG / "rabbitmq" / "policies-4.x.json"
-    policies = json.loads(shipped.read_text())
-    assert all(policy["definition"] == {"delivery-limit": -1} for policy in policies["policies"])
-    # 4.x has a limit unless it is told otherwise; 3.x has none, and refuses to be told so.
-    if broker.server.ctl("version").startswith("3."):
-        with pytest.raises(subprocess.CalledProcessError):
-            broker.server.ctl("import_definitions", str(shipped))
-        for policy in policies["policies"]:
-            policy["definition"] = {"delivery-limit": 1_000_000}
-    path = tmp_path / "policies.json"
-    path.write_text(json.dumps(policies))
-    with broker.connect("guest", password="guest") as connection:
-        channel = connection.channel()
-        for queue in (LASTING, OTHERS):
-            channel.queue_declare(queue, durable=True, arguments=QUORUM)
-        broker.server.ctl("import_definitions", str(path))
-        try:
-            governed = json.loads(
-                broker.server.ctl("list_queues", "-p", VHOST, "--formatter=json", "name", "policy")
-            )
-        finally:
-            for policy in policies["policies"]:
-                broker.server.ctl("clear_policy", "-p", VHOST, policy["name"])
-            for queue in (LASTING, OTHERS):
-                channel.queue_delete(queue)
-    assert {queue["name"] for queue in governed if queue["policy"]} == {DEAD, WORK, ANCHOR, LASTING}
+def _subscribed(key: str) -> Act:
+    return both(declare_queue(OWN), bind(OWN, ASSIGNMENTS, f"key-assigned.{key}"))
 
 
 def _is_refused(connection: BlockingConnection, act: Act) -> bool:

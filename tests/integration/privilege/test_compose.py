@@ -2,7 +2,7 @@
 
 import re
 
-from .accounts import BROKER_USERS, CONFIG, STORE_USERS
+from tests.integration.privilege.accounts import BROKER_USERS, CONFIG, STORE_USERS
 
 TEXT = (CONFIG / "compose.yaml").read_text()
 

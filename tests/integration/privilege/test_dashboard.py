@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from .accounts import CONFIG, Store
+from tests.integration.privilege.accounts import CONFIG, Store
 
 DASHBOARD = json.loads((CONFIG / "grafana" / "kmworker.json").read_text())
 

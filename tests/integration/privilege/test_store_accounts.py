@@ -1,6 +1,8 @@
 """users.acl: what each account of the store may run, asked of Redis and of Valkey."""
 
 import re
+import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,10 +11,8 @@ from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, NoPermissionError
 from redis.retry import Retry
 
-from tests.servers import Start, StoreServer
-
-from .accounts import CONFIG, STORE_USERS, Store, filled, store_options
-from .store_commands import (
+from tests.integration.privilege.accounts import CONFIG, STORE_USERS, Store, filled
+from tests.integration.privilege.store_commands import (
     DEKS,
     ITEMS,
     MAY,
@@ -22,14 +22,27 @@ from .store_commands import (
     WAITING,
     WANTED_BY_ARITY,
 )
+from tests.kit.servers import Start, StoreServer
 
 
+@pytest.fixture
+def leaving_nothing(store: Store) -> Iterator[None]:
+    """Take away what commands write that are run here; others use the same store."""
+    yield
+    with store.administrator() as client:
+        client.delete(*client.scan_iter(match="km*:{p}:*", count=1000), "km:{p}")
+        client.srem("km:projects", "p")
+        client.zrem("km:due", "p")
+
+
+@pytest.mark.usefixtures("leaving_nothing")
 @pytest.mark.parametrize("user", MAY)
 def test_each_reads_what_its_job_is_about(store: Store, user: str) -> None:
     with store.client(user) as client:
         assert [command for command in MAY[user] if _is_refused(client, command)] == []
 
 
+@pytest.mark.usefixtures("leaving_nothing")
 @pytest.mark.parametrize("user", MAY_NOT)
 def test_everything_else_is_refused(store: Store, user: str) -> None:
     with store.client(user) as client:
@@ -51,8 +64,11 @@ def test_a_script_gets_a_worker_no_further(store: Store, call: str) -> None:
     ("user", "more"),
     [
         ("dashboard", set()),
-        ("operator", {"eval", "evalsha", "hset", "zadd", "zscore"}),
-        ("key-operator", {"config|get", "info", "exec", "multi", "scan", "zmscore", "zscan"}),
+        ("operator", {"eval", "evalsha", "hset", "zadd", "zincrby", "zscore"}),
+        (
+            "key-operator",
+            {"config|get", "info", "exec", "mget", "multi", "scan", "zmscore", "zscan"},
+        ),
     ],
 )
 def test_a_reader_has_its_commands_and_no_others(store: Store, user: str, more: set[str]) -> None:
@@ -81,7 +97,9 @@ def test_a_reader_would_not_write_even_with_a_command_too_many(user: str) -> Non
 def test_nobody_gets_in_before_a_password_is_set(
     start_redis: Start[StoreServer], start_valkey: Start[StoreServer], tmp_path: Path
 ) -> None:
-    options = store_options(tmp_path, "".join(f"{line}\n" for line in _shipped()))
+    shipped = tmp_path / "shipped.acl"
+    shipped.write_text("".join(f"{line}\n" for line in _shipped()))
+    options = {"aclfile": str(shipped)}
     for server in (start_redis(options), start_valkey(options)):
         for user in (None, "default", *STORE_USERS):
             for password in (None, "", "password", user):
@@ -90,6 +108,38 @@ def test_nobody_gets_in_before_a_password_is_set(
                     _once(server.port, user, password) as client,
                 ):
                     client.ping()
+
+
+def test_who_does_not_say_who_it_is_can_do_nothing_and_default_is_nobody(store: Store) -> None:
+    # Whatever that user may: the server reads its append-only file as it.
+    with store.administrator() as client:
+        client.set("km:tests", "v")
+    with socket.create_connection(("127.0.0.1", store.server.port)) as stranger:
+        for command in (
+            "GET km:tests", "SET km:tests w", "PING", "SELECT 0", "INFO", "MULTI", "EXEC",
+            "ACL WHOAMI", "EVAL return(1) 0", "SUBSCRIBE c", "RESET", "GET km:tests",
+            "HELLO 3", "REPLCONF listening-port 1", "PSYNC ? -1", "SYNC",
+        ):  # fmt: skip
+            answer = _asked(stranger, command.split())
+            assert b"NOAUTH" in answer or answer.startswith(b"+RESET"), command
+        for words in (
+            ["AUTH", ""],
+            ["AUTH", "default", ""],
+            ["AUTH", "default", "default"],
+            ["HELLO", "3", "AUTH", "default", ""],
+        ):
+            assert _asked(stranger, words).startswith(b"-WRONGPASS"), words
+            assert _asked(stranger, ["GET", "km:tests"]).startswith(b"-NOAUTH"), words
+    with store.administrator() as client:
+        assert client.getdel("km:tests") == b"v"
+    store.denials()
+
+
+def _asked(connection: socket.socket, words: list[str]) -> bytes:
+    """Send a command and return the answer's first line, without a client library's greetings."""
+    parts = [f"${len(word)}\r\n{word}\r\n" for word in words]
+    connection.sendall(f"*{len(words)}\r\n{''.join(parts)}".encode())
+    return connection.recv(4096)
 
 
 def test_an_account_without_a_password_file_stays_off(tmp_path: Path) -> None:

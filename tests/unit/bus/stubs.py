@@ -7,11 +7,9 @@ from typing import Any
 
 from amqp import Message
 
-from kmworker.bus.link import Link
-from kmworker.message import Outgoing
+from kmworker.bus.amqp.link import Link
+from kmworker.domain.message import Outgoing
 from kmworker.settings import BrokerSettings
-
-__all__ = ["StubBroker", "StubLink", "message"]
 
 SETTINGS = BrokerSettings(url="amqp://127.0.0.1:1//")
 
@@ -29,6 +27,7 @@ class StubBroker:
         self.script: deque[Callable[[], None]] = deque()
         self.events: dict[str, set[Callable[..., None]]] = defaultdict(set)
         self.confirming = False
+        self.frame_max = 131_072
         self.ticks = 0
         self.on_inbound_frame: Callable[[Any], object] = lambda frame: frame
 

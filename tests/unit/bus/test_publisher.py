@@ -6,14 +6,17 @@ from itertools import pairwise
 from time import monotonic, sleep
 
 import pytest
+from amqp.exceptions import ConnectionForced, FrameSyntaxError, NotFound, PreconditionFailed
 from hypothesis import given
 from hypothesis import strategies as st
 
 from kmworker.bus.publisher import Publisher
-from kmworker.errors import BrokerUnavailable
-from tests.simulation.clock import SettableClock
+from kmworker.domain.message import Confirm
+from kmworker.errors import BrokerUnavailable, PublishRefused, Unsendable
+from tests.kit.simulator.clock import SettableClock
 from tests.unit.bus.stubs import StubBroker, StubLink, message
 
+STORED, UNROUTED, REFUSED = Confirm.STORED, Confirm.UNROUTED, Confirm.REFUSED
 A, B, C = message("a"), message("b"), message("c")
 
 
@@ -105,9 +108,76 @@ def test_a_refusal_is_no_confirm(multiple: bool) -> None:
     broker.ack(1)
     broker.nack(3 if multiple else 2, multiple=multiple)
     broker.ack(3)
-    with pytest.raises(BrokerUnavailable, match="refused to store"):
+    with pytest.raises(BrokerUnavailable, match="exchange: a queue bound to it refused to store"):
         publisher.publish([A, B, C])
-    assert not publisher.is_open
+    # Nothing is wrong with the connection.
+    assert publisher.is_open
+
+
+def test_it_is_told_of_each_message_whether_it_was_refused() -> None:
+    publisher, broker = connected()
+    sent, other = publisher.send([A, B, C]), publisher.send([A, B])
+    broker.nack(2)
+    broker.ack(1)
+    broker.give_back(C)
+    broker.ack(3)
+    broker.nack(5, multiple=True)
+    assert publisher.confirmed(sent) == [STORED, REFUSED, UNROUTED]
+    assert publisher.confirmed(other) == [REFUSED, REFUSED]
+    broker.ack(6)
+    assert publisher.publish([A]) == [True]
+
+
+OVER_A_PUBLICATION = [FrameSyntaxError("too large"), PreconditionFailed("no such user")]
+
+
+@pytest.mark.parametrize("error", OVER_A_PUBLICATION, ids=["connection", "channel"])
+@pytest.mark.parametrize("look", ["confirmed", "is_over", "tick"])
+def test_an_end_over_what_was_published_is_told_from_an_outage(error: Exception, look: str) -> None:
+    publisher, broker = connected()
+    sent = publisher.send([A])
+    broker.fail(error)
+    with pytest.raises(PublishRefused):
+        publisher.tick() if look == "tick" else getattr(publisher, look)(sent)
+
+
+@pytest.mark.parametrize(
+    "error", [ConnectionForced("shutdown"), NotFound("no exchange"), OSError()]
+)
+def test_any_other_end_is_an_outage(error: Exception) -> None:
+    publisher, broker = connected()
+    sent = publisher.send([A])
+    broker.fail(error)
+    with pytest.raises(BrokerUnavailable) as raised:
+        publisher.confirmed(sent)
+    assert not isinstance(raised.value, PublishRefused)
+    assert raised.value.__cause__ is error
+
+
+def test_nothing_is_to_blame_for_an_end_while_nothing_is_on_its_way() -> None:
+    publisher, broker = connected()
+    broker.ack(1)
+    publisher.publish([A])
+    broker.fail(FrameSyntaxError("too large"))
+    with pytest.raises(BrokerUnavailable) as raised:
+        publisher.tick()
+    assert not isinstance(raised.value, PublishRefused)
+
+
+@pytest.mark.parametrize(("frame_max", "fits"), [(4096, True), (4095, False)])
+def test_what_is_larger_than_a_frame_is_not_sent(frame_max: int, fits: bool) -> None:
+    publisher, broker = connected()
+    broker.frame_max = frame_max
+    overhead = 7 + 1 + 12 + 2 + 4 + 2 + 5 + len("m") + 1
+    large = message("m", application_headers={"x": "a" * (4096 - overhead)})
+    broker.ack(1)
+    if fits:
+        assert publisher.publish([large]) == [True]
+        return
+    with pytest.raises(Unsendable):
+        publisher.publish([A, large])
+    assert not broker.published
+    assert publisher.publish([A]) == [True]
 
 
 def test_it_can_be_seen_without_waiting_that_all_confirms_have_come() -> None:
@@ -118,7 +188,7 @@ def test_it_can_be_seen_without_waiting_that_all_confirms_have_come() -> None:
     assert not publisher.is_over(sent)
     broker.ack(1)
     assert publisher.is_over(sent)
-    assert publisher.confirmed(sent) == [True, True]
+    assert publisher.confirmed(sent) == [STORED, STORED]
 
 
 def test_waiting_is_over_when_it_is_in_vain() -> None:
@@ -148,7 +218,7 @@ def test_what_came_during_a_pause_of_ours_is_not_late() -> None:
     sent = publisher.send([A, B])
     broker.ack(2, multiple=True)
     clock.advance(100.0)
-    assert publisher.confirmed(sent) == [True, True]
+    assert publisher.confirmed(sent) == [STORED, STORED]
     assert publisher.is_open
 
 
@@ -159,7 +229,7 @@ def test_connections_are_looked_after_however_steadily_confirms_come() -> None:
         broker.script.append(lambda: clock.advance(0.5))
         broker.ack(tag)
     sent = publisher.send([A] * 30)
-    assert publisher.confirmed(sent, lambda: ticks.append(clock.monotonic())) == [True] * 30
+    assert publisher.confirmed(sent, lambda: ticks.append(clock.monotonic())) == [STORED] * 30
     assert broker.ticks == len(ticks)
     assert 10 <= len(ticks) <= 15
 
@@ -315,3 +385,19 @@ def _raise(error: Exception) -> Callable[..., None]:
         raise error
 
     return raise_it
+
+
+def test_a_signing_publisher_says_who_it_is_and_no_other_does() -> None:
+    for user, options in (
+        ("cinder", {"signs": True}),
+        ("by-certificate", {"signs": True, "user": "by-certificate"}),
+        (None, {"signs": True, "user": ""}),
+        (None, {}),
+    ):
+        broker = StubBroker()
+        publisher = Publisher(StubLink(broker), 30.0, **options)
+        publisher.open()
+        broker.known_as = "cinder"  # type: ignore[attr-defined]
+        sent = publisher.send([A])
+        assert sent.messages[0].properties.get("user_id") == user
+        assert "user_id" not in A.properties

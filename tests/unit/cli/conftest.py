@@ -23,8 +23,15 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr(settings, "SEARCHED", (tmp_path / "kmworker.toml",))
     monkeypatch.chdir(tmp_path)
     # It would last for all tests to come.
-    for command in ("key", "verify"):
-        monkeypatch.setattr(f"kmworker.cli.{command}.harden_process", lambda: None)
+    for place in (
+        "crypto.hardening",
+        "cli.accept",
+        "cli.demo",
+        "cli.explain",
+        "cli.keyring",
+        "cli.up",
+    ):
+        monkeypatch.setattr(f"kmworker.{place}.harden_process", lambda: None)
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     yield tmp_path
@@ -37,7 +44,7 @@ def store(folder: Path, monkeypatch: pytest.MonkeyPatch) -> FilledStore:
     """A store in memory and its keyring, both configured."""
     filled = FilledStore(folder / "keyring.json")
     monkeypatch.setenv("KMWORKER_STORE__URL", "redis://127.0.0.1")
-    for place in ("kmworker.cli.access.connect", "kmworker.bootstrap.connect"):
+    for place in ("kmworker.cli.access.connect", "kmworker.bootstrap.worker.connect"):
         monkeypatch.setattr(place, lambda _settings, _gate=None: filled.client)
     return filled
 
@@ -47,5 +54,5 @@ def broker(monkeypatch: pytest.MonkeyPatch) -> Broker:
     """A broker in memory, configured."""
     taking = Broker()
     monkeypatch.setenv("KMWORKER_BROKER__URL", "amqp://127.0.0.1")
-    monkeypatch.setattr("kmworker.cli.access.open_publisher", lambda _settings, _name: taking)
+    monkeypatch.setattr("kmworker.cli.access.open_publisher", lambda *_, **__: taking)
     return taking

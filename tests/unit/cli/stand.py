@@ -9,20 +9,21 @@ from typing import Any
 import fakeredis
 from typer.testing import CliRunner, Result
 
-from kmworker.batch import fold, items_to_look_up
 from kmworker.cli.app import app
 from kmworker.clock import SystemClock, rfc3339
-from kmworker.crypto import Keyring, KeyringVault
-from kmworker.events import Event
-from kmworker.message import Original, Outgoing
-from kmworker.model import Disposition, Held, Item
-from kmworker.plan import Arrival, Fresh
+from kmworker.crypto import Keyring, KeyringCustody
+from kmworker.domain.event import Event
+from kmworker.domain.message import Original, Outgoing
+from kmworker.domain.model import Disposition, Held, Item
+from kmworker.domain.plan import Arrival, Fresh
+from kmworker.domain.planner import items_to_look_up, plan_batch
+from kmworker.settings import WaitingSettings
 from kmworker.store.admission import Admission
+from kmworker.store.inspection import Views
 from kmworker.store.names import Names
 from kmworker.store.redis_store import RedisStore
-from kmworker.store.views import Views
-from tests.fake_client import FakeClient
-from tests.unit.builders import SHIPPED, event_of, snapshot, volume
+from tests.kit.builders import SHIPPED, event_of, snapshot, volume
+from tests.kit.store.fake_client import FakeClient
 
 NOW_S = 1_795_449_600.0
 SOURCE = "/first-setting"
@@ -45,23 +46,22 @@ class FilledStore:
         self.names = Names("km")
         self.server = fakeredis.FakeServer()
         self.client: Any = FakeClient(server=self.server, protocol=2)
-        self.vault = KeyringVault(Keyring.generate(keyring))
+        self.custody = KeyringCustody(Keyring.generate(keyring))
         self._numbers = itertools.count(1)
         self._store = RedisStore(
             self.client,
-            self.vault,
+            self.custody,
             names=self.names,
             admission=Admission(
                 self.client,
                 self.names,
                 source=SOURCE,
                 allow_volatile=True,
-                check_values=self.vault.check_values,
+                custody=self.custody,
                 worker_id="w1",
             ),
             clock=SystemClock(),
-            waiting_max=10,
-            waiting_deadline_s=3600,
+            waiting=WaitingSettings(max=10),
         )
 
     @property
@@ -80,14 +80,14 @@ class FilledStore:
     def assign_together(self, *events: Event) -> None:
         """Handle events in one batch."""
         self.admit()
-        known = self._store.look_up(items_to_look_up(events))
+        known = self._store.look_up(items_to_look_up(events)).result()
         arrivals = [Arrival(event, Original(b"{}", event.cause.type, {})) for event in events]
-        fresh = Fresh(rfc3339(NOW_S), self._new_id, self.vault.kek_id)
-        self._store.commit(fold(arrivals, known, SHIPPED, fresh).writes)
+        fresh = Fresh(rfc3339(NOW_S), self._new_id, self.custody.kek_id)
+        self._store.commit(plan_batch(arrivals, known, SHIPPED, fresh).writes).result()
 
     def held(self, item: Item) -> Held:
         """What the store knows of an item."""
-        found = self._store.look_up([item])[item]
+        found = self._store.look_up([item]).result()[item]
         assert isinstance(found, Held)
         return found
 
@@ -119,7 +119,7 @@ def family(project: str = "p1") -> list[Event]:
         event_of(root),
         event_of(taken, root),
         event_of(volume("v2", project), taken),
-        event_of(volume("v3", project), taken, wish=Disposition.CREATE),
+        event_of(volume("v3", project), taken, requested=Disposition.CREATE),
     ]
 
 

@@ -1,12 +1,16 @@
 """``kmworker announce``, over a store that the worker's own code has filled."""
 
 import json
+from typing import Any
 
 import pytest
 
-from kmworker.announcement import announce
-from kmworker.model import Item
-from tests.unit.builders import event_of, snapshot, volume
+from kmworker.cli import announce as announcing
+from kmworker.domain.model import Item
+from kmworker.errors import BrokerUnavailable
+from kmworker.wire.assignments import announce
+from tests.kit.builders import event_of, snapshot, volume
+from tests.unit.cli import stand
 from tests.unit.cli.stand import SOURCE, Broker, FilledStore, family, run, said
 
 FAMILY = (volume("v1"), snapshot("s1"), volume("v2"), volume("v3"))
@@ -63,13 +67,87 @@ def test_a_project_without_items_is_not_there(store: FilledStore, broker: Broker
     assert err.startswith("kmworker: project nobody has no items\n")
 
 
-def test_items_without_a_key_are_passed_over(store: FilledStore, broker: Broker) -> None:
-    from kmworker.events import UNENCRYPTED  # noqa: PLC0415
+def test_all_projects_are_announced_when_that_is_confirmed(
+    store: FilledStore, broker: Broker
+) -> None:
+    store.assign(*family("p1"), *family("p2"), event_of(volume("v1", "p3")))
+    assert said(run("announce", "--yes")) == (0, "announced 9 assignments\n", "")
+    of_p2 = tuple(item._replace(project="p2") for item in FAMILY)
+    assert published(broker) == announced(store, *FAMILY, *of_p2, volume("v1", "p3"))
+
+
+def test_all_projects_are_not_announced_unasked(store: FilledStore, broker: Broker) -> None:
+    store.assign(*family("p1"), *family("p2"))
+    code, out, err = said(run("announce"))
+    assert (code, out, broker.published) == (2, "", [])
+    assert err.splitlines() == [
+        "kmworker: announce all of 8 items in 2 projects?",
+        "hint: nobody is there to ask: say yes with --yes",
+    ]
+
+
+@pytest.mark.parametrize("failure", [KeyboardInterrupt, BrokerUnavailable("away")])
+def test_who_is_stopped_is_told_where_to_go_on(
+    store: FilledStore, broker: Broker, monkeypatch: pytest.MonkeyPatch, failure: Any
+) -> None:
+    monkeypatch.setattr(announcing, "PROJECTS_AT_ONCE", 1)
+    store.assign(*family("p1"), *family("p 2"), *family("p3"))
+
+    def fail(batches: int) -> None:
+        if batches == 1:
+            raise failure
+
+    broker.before_batch = fail
+    done = run("announce", "--yes")
+    assert done.exit_code == (130 if failure is KeyboardInterrupt else 3)
+    stopped = "kmworker: stopped after 4 assignments\nhint: go on with: --from p1\n"
+    assert stopped in done.stderr
+    broker.before_batch = lambda _: None
+    assert run("announce", "--yes", "--from", "p1").stdout == "announced 8 assignments\n"
+    assert len({it.properties["message_id"] for it in broker.published}) == 12
+
+
+def test_what_was_assigned_since_a_time_is_announced(
+    store: FilledStore, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.assign(event_of(volume("old")), event_of(volume("odd")))
+    store.client.hset("km:{p1}:items", "volume:odd", b"{}")
+    monkeypatch.setattr(stand, "NOW_S", stand.NOW_S + 60)
+    store.assign(event_of(volume("new")))
+    code, out, err = said(run("announce", "--yes", "--since", "2026-11-23T16:01:00Z"))
+    assert (code, out) == (1, "announced 1 assignment\n")
+    assert "not announced: volume:odd" in err
+    assert published(broker) == announced(store, volume("new"))
+    assert run("announce", "--project", "p1", "--since", "2099-01-01").stderr == err
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["volume:v1"], ["--project", "p1", "volume:v1", "--since", "2h"],
+        ["--project", "p1", "--from", "p0"], ["--yes", "--since", "soon"],
+    ],
+)  # fmt: skip
+def test_what_cannot_be_meant_is_wrong_usage(
+    store: FilledStore, broker: Broker, options: list[str]
+) -> None:
+    store.assign(*family())
+    assert (run("announce", *options).exit_code, broker.published) == (2, [])
+
+
+def test_a_store_without_items_has_nothing_to_announce(store: FilledStore, broker: Broker) -> None:
+    store.assign(*family())
+    code, _, err = said(run("announce", "--yes", "--from", "p2"))
+    assert (code, err.splitlines()[0]) == (1, "kmworker: no project from p2 on has items")
+
+
+def test_items_without_a_key_are_announced_too(store: FilledStore, broker: Broker) -> None:
+    from kmworker.domain.event import UNENCRYPTED  # noqa: PLC0415
 
     store.assign(event_of(volume("plain"), encryption=UNENCRYPTED), *family()[:1])
     code, out, _ = said(run("announce", "--project", "p1"))
-    assert (code, out) == (0, "announced 1 assignment\n1 item without a key passed over\n")
-    assert published(broker) == announced(store, volume("v1"))
+    assert (code, out) == (0, "announced 2 assignments\n")
+    assert published(broker) == announced(store, volume("plain"), volume("v1"))
 
 
 def test_unrouted_announcements_are_counted_and_no_error(
@@ -90,8 +168,8 @@ def test_a_record_that_someone_has_altered_is_not_announced(
     store.client.hset("km:{p1}:items", "nonsense", b"{}")
     code, out, err = said(run("announce", "--project", "p1"))
     assert (code, out) == (1, "announced 3 assignments\n")
-    assert "kmworker: not announced: volume:v3: integrity: " in err
-    assert "kmworker: not announced: nonsense: " in err
+    assert "kmworker: not announced: volume:v3 of project p1: integrity: " in err
+    assert "kmworker: not announced: nonsense of project p1: " in err
     assert "kmworker: 2 records failed authentication" in err
     assert published(broker) == announced(store, volume("v1"), snapshot("s1"), volume("v2"))
 
@@ -102,7 +180,6 @@ def test_the_numbers_as_json(store: FilledStore, broker: Broker) -> None:
     assert json.loads(result.stdout) == {
         "announced": 4,
         "unrouted": 0,
-        "without_key": 0,
         "broken": 0,
     }
     assert broker.is_closed
@@ -110,17 +187,27 @@ def test_the_numbers_as_json(store: FilledStore, broker: Broker) -> None:
 
 def test_another_keyring_is_refused(store: FilledStore, broker: Broker) -> None:
     store.assign(*family())
-    store.change("p1", "items", "volume:v1", store.vault.kek_id.encode(), b"0" * 16)
+    store.client.hset("km:keyring", "check:" + "0" * 16, "of another keyring")
     code, _, err = said(run("announce", "--project", "p1"))
-    assert code == 2
+    assert (code, published(broker)) == (2, [])
     assert "hint: use the keyring that the store was filled with" in err
+
+
+def test_a_record_under_a_kek_that_nobody_has_stops_no_other(
+    store: FilledStore, broker: Broker
+) -> None:
+    store.assign(*family())
+    store.change("p1", "items", "volume:v1", store.custody.kek_id.encode(), b"0" * 16)
+    code, out, err = said(run("announce", "--project", "p1"))
+    assert (code, out) == (1, "announced 3 assignments\n")
+    assert "kmworker: not announced: volume:v1 of project p1: " in err
 
 
 def test_a_store_that_no_worker_has_used_has_nothing_to_announce_as(
     store: FilledStore, broker: Broker
 ) -> None:
     store.assign(*family())
-    store.client.delete("km:keyring")
+    store.client.delete("km:keyring", "km:layout")
     code, _, err = said(run("announce", "--project", "p1"))
     assert (code, broker.published) == (1, [])
     assert err.startswith("kmworker: no worker has used this store yet\n")

@@ -8,7 +8,7 @@ import pytest
 
 from kmworker.cli.composing import Draft, Words, composed, drafts_of, read_drafts
 from kmworker.cli.program import UsageError
-from kmworker.events import Event, Unreadable
+from kmworker.domain.event import Event, Unreadable
 
 GOOD = {
     "specversion": "1.0",
@@ -128,6 +128,13 @@ def test_a_file_may_be_one_document_over_many_lines() -> None:
     assert isinstance(draft.read(), Event)
 
 
+def test_an_array_over_many_lines_is_refused_as_an_array() -> None:
+    (draft,) = read_drafts(json.dumps([GOOD, GOOD], indent=4).encode())
+    refusal = draft.read()
+    assert isinstance(refusal, Unreadable)
+    assert refusal.detail == "the body is an array: publish each event by itself"
+
+
 def test_what_is_published_is_what_was_written() -> None:
     body = b'{ "type":"volume-created" , "id":"e1"}'
     (draft,) = read_drafts(b" " + body + b"\r\n")
@@ -146,6 +153,7 @@ STRANGE = {
     "nested too deeply": (b"[" * 100_000, "unknown"),
     "not UTF-8": (b"\xff\xfe", "unknown"),
     "another type": (b'{"type": "other"}', "other"),
+    "half a surrogate pair": (b'{"type": "a\\ud800", "id": "\\udc00"}', "a?"),
 }
 
 

@@ -8,25 +8,25 @@ from typing import Any
 
 import pytest
 
-from kmworker.bus.dead_queue import Held
+from kmworker.bus.dead_queue import Browsed
 from kmworker.clock import rfc3339
-from kmworker.dead_letters import dead_letter
-from kmworker.decision import Refuse
+from kmworker.domain.decision import Refuse
+from kmworker.domain.message import Original, Outgoing
 from kmworker.errors import BrokerUnavailable, Reason
-from kmworker.letters import read_letter
-from kmworker.message import Original, Outgoing
+from kmworker.wire.dead_letters.reading import read_dead_letter
+from kmworker.wire.dead_letters.writing import dead_letter
 from tests.unit.cli.stand import run, said
 
 HOUR_S = 3600.0
 
 
-def letter(
+def dead(
     name: str,
     reason: Reason = Reason.CONFLICT,
     age_s: float = HOUR_S,
     event_type: str = "volume-created",
 ) -> Original:
-    """A worker's letter of an event of this id."""
+    """A worker's dead letter of an event of this id."""
     body = json.dumps({"id": name, "type": event_type}).encode()
     message = dead_letter(
         Original(body, event_type, {"app_id": "cinder"}),
@@ -47,13 +47,13 @@ STRANGERS = Original(b"\xff\x1b[31m", "any", {"type": "x", "application_headers"
 class Queue:
     """Dead letters in memory."""
 
-    letters: list[Original]
+    dead_letters: list[Original]
     replayed: list[Outgoing] = field(default_factory=list)
     discarded: list[Original] = field(default_factory=list)
     others: int = 0
     may_drop: bool = False
     returned: int = 0
-    portion: int = 2
+    page: int = 2
     is_routed: Callable[[Outgoing], bool] = lambda _message: True
     before: Callable[[int], None] = lambda _settled: None
     """Called before each settling with the number settled; may raise."""
@@ -62,27 +62,27 @@ class Queue:
 
     def open(self) -> int:
         self.opened += 1
-        return len(self.letters)
+        return len(self.dead_letters)
 
-    def look(self) -> Iterator[list[Held]]:
-        there = list(self.letters)
-        for at in range(0, len(there), self.portion):
-            yield [Held(it, it, self.returned) for it in there[at : at + self.portion]]
+    def browse(self) -> Iterator[list[Browsed]]:
+        there = list(self.dead_letters)
+        for at in range(0, len(there), self.page):
+            yield [Browsed(it, it, self.returned) for it in there[at : at + self.page]]
 
-    def replay(self, letters: Sequence[tuple[Held, Outgoing]]) -> list[bool]:
+    def replay(self, dead_letters: Sequence[tuple[Browsed, Outgoing]]) -> list[bool]:
         self.before(len(self.replayed))
-        routed = [self.is_routed(message) for _, message in letters]
-        for (held, message), taken in zip(letters, routed, strict=True):
+        routed = [self.is_routed(message) for _, message in dead_letters]
+        for (browsed, message), taken in zip(dead_letters, routed, strict=True):
             if taken:
                 self.replayed.append(message)
-                self.letters.remove(held.handle)
+                self.dead_letters.remove(browsed.handle)
         return routed
 
-    def discard(self, letters: Sequence[Held]) -> None:
+    def discard(self, dead_letters: Sequence[Browsed]) -> None:
         self.before(len(self.discarded))
-        for held in letters:
-            self.discarded.append(held.original)
-            self.letters.remove(held.handle)
+        for browsed in dead_letters:
+            self.discarded.append(browsed.original)
+            self.dead_letters.remove(browsed.handle)
 
     def close(self) -> None:
         self.ends.append("closed")
@@ -92,20 +92,20 @@ class Queue:
 
 
 def names(originals: Sequence[Original]) -> list[str]:
-    return [read_letter(it).event_id for it in originals]
+    return [read_dead_letter(it).event_id for it in originals]
 
 
 @pytest.fixture
 def queue(monkeypatch: pytest.MonkeyPatch) -> Queue:
-    """Five letters of workers and a stranger's."""
+    """Five dead letters of workers and a stranger's."""
     there = Queue(
         [
-            letter("e1"),
-            letter("e2", Reason.MALFORMED, 2 * HOUR_S, "unknown"),
-            letter("e3", Reason.INTERNAL, 48 * HOUR_S, "snapshot-taken"),
+            dead("e1"),
+            dead("e2", Reason.MALFORMED, 2 * HOUR_S, "unknown"),
+            dead("e3", Reason.INTERNAL, 48 * HOUR_S, "snapshot-taken"),
             STRANGERS,
-            letter("e5", Reason.INTERNAL, 10.0),
-            letter("e6", Reason.MALFORMED, 3 * HOUR_S),
+            dead("e5", Reason.INTERNAL, 10.0),
+            dead("e6", Reason.MALFORMED, 3 * HOUR_S),
         ]
     )
     monkeypatch.setattr("kmworker.cli.access.open_dead_queue", lambda *_: there)
@@ -115,7 +115,7 @@ def queue(monkeypatch: pytest.MonkeyPatch) -> Queue:
 @pytest.fixture
 def person(monkeypatch: pytest.MonkeyPatch) -> None:
     """Somebody who can be asked."""
-    monkeypatch.setattr("kmworker.cli.output.is_anyone_there", lambda: True)
+    monkeypatch.setattr("kmworker.cli.terminal.output.is_anyone_there", lambda: True)
 
 
 def listed(*options: str) -> list[str]:
@@ -129,7 +129,7 @@ def listed(*options: str) -> list[str]:
 
 def test_the_oldest_come_first_and_those_without_a_time_last(queue: Queue) -> None:
     assert listed() == ["e3", "e6", "e2", "e1", "e5", ""]
-    assert len(queue.letters) == 6
+    assert len(queue.dead_letters) == 6
     assert queue.ends == ["closed"]
 
 
@@ -155,8 +155,8 @@ def test_what_is_meant_is_listed(queue: Queue, options: list[str], found: list[s
 def test_a_table_has_a_line_for_each(queue: Queue) -> None:
     code, out, err = said(run("dead", "list", "e2"))
     head, row = out.splitlines()
-    assert head.split()[:3] == ["letter", "dead", "at"]
-    assert row.split()[0] == read_letter(queue.letters[1]).message_id[:12]
+    assert head.split()[:4] == ["message", "id", "dead", "at"]
+    assert row.split()[0] == read_dead_letter(queue.dead_letters[1]).message_id[:12]
     assert row.split()[2:] == ["malformed", "unknown", "e2", "1", "e2", "is", "refused"]
     assert (code, err) == (0, "")
 
@@ -168,7 +168,7 @@ def test_a_list_that_is_cut_says_so(queue: Queue) -> None:
 
 def test_nothing_to_list_is_no_error(queue: Queue) -> None:
     assert said(run("dead", "list", "--type", "x")) == (0, "", "kmworker: no dead letter matches\n")
-    queue.letters.clear()
+    queue.dead_letters.clear()
     assert said(run("dead", "list")) == (0, "", "kmworker: no dead letters\n")
     assert said(run("dead", "list", "--json")) == (0, "[]\n", "kmworker: no dead letters\n")
 
@@ -179,43 +179,60 @@ def test_an_id_that_is_not_there_is_named(queue: Queue) -> None:
     assert err.startswith("kmworker: no dead letter: nobody\n")
 
 
-def test_a_letter_that_somebody_else_holds_may_be_one(queue: Queue) -> None:
+def test_a_dead_letter_that_somebody_else_holds_may_be_one(queue: Queue) -> None:
     queue.others = 1
     assert "1 other client of the broker looks at" in run("dead", "list").stderr
 
 
 @pytest.mark.parametrize(
     ("may_drop", "returned", "warns"),
-    [(True, 10, True), (True, 19, True), (True, 9, False), (True, 20, False), (False, 15, False)],
+    [(True, 10, True), (True, 14, True), (True, 9, False), (True, 21, False), (False, 15, False)],
 )
 def test_a_limit_of_deliveries_is_warned_of_before_it_strikes(
     queue: Queue, may_drop: bool, returned: int, warns: bool
 ) -> None:
     queue.may_drop, queue.returned = may_drop, returned
-    assert ("policies-4.x.json" in run("dead", "list").stderr) is warns
+    assert ("which lift that limit" in run("dead", "list").stderr) is warns
+
+
+@pytest.mark.parametrize("returned", [15, 20])
+@pytest.mark.parametrize(
+    "command", [("list",), ("show", "e1"), ("replay", "--all"), ("discard", "--all", "--yes")]
+)
+def test_looking_stops_before_the_broker_throws_dead_letters_away(
+    queue: Queue, returned: int, command: tuple[str, ...]
+) -> None:
+    queue.may_drop, queue.returned = True, returned
+    result = run("dead", *command)
+    assert result.exit_code == 2
+    assert f"looked at {returned} times" in result.stderr
+    assert "so looking ends here" in result.stderr
+    assert run("dead", *command, "--anyway").exit_code != 2
 
 
 # --- show ----------------------------------------------------------------------------
 
 
-def test_all_of_a_letter_is_shown_and_nothing_steers_the_terminal(queue: Queue) -> None:
+def test_all_of_a_dead_letter_is_shown_and_nothing_steers_the_terminal(queue: Queue) -> None:
     _, out, _ = said(run("dead", "show", "e1"))
     assert '{"id": "e1", "type": "volume-created"}' in out
     assert "e1 is refused" in out
     assert "app_id" in out
-    _, out, _ = said(run("dead", "show", read_letter(STRANGERS).message_id))
-    assert "no worker wrote this letter" in out
+    _, out, _ = said(run("dead", "show", read_dead_letter(STRANGERS).message_id))
+    assert "no worker wrote this dead letter" in out
     assert "6 bytes that are no text" in out
     assert "\x1b" not in out
 
 
-def test_a_letter_as_json_has_every_byte(queue: Queue) -> None:
-    queue.letters.append(queue.letters[0])
+def test_a_dead_letter_as_json_has_every_byte(queue: Queue) -> None:
+    queue.dead_letters.append(queue.dead_letters[0])
     first, second = json.loads(run("dead", "show", "e1", "--json").stdout)
     assert first == second
     assert json.loads(first["body"]) == {"id": "e1", "type": "volume-created"}
     assert first["properties"]["app_id"] == "cinder"
-    (foreign,) = json.loads(run("dead", "show", read_letter(STRANGERS).message_id, "--json").stdout)
+    (foreign,) = json.loads(
+        run("dead", "show", read_dead_letter(STRANGERS).message_id, "--json").stdout
+    )
     assert (foreign["body"], foreign["body_base64"]) == (None, "/xtbMzFt")
     assert foreign["properties"]["application_headers"] == {"a": "�"}
 
@@ -227,7 +244,7 @@ def test_what_is_not_there_is_not_shown(queue: Queue) -> None:
 
 
 def test_not_more_than_a_hundred_are_shown(queue: Queue) -> None:
-    queue.letters = [queue.letters[0]] * 101
+    queue.dead_letters = [queue.dead_letters[0]] * 101
     done = run("dead", "show", "e1", "--json")
     assert len(json.loads(done.stdout)) == 100
     assert (done.exit_code, done.stderr) == (0, "kmworker: only 100 are shown\n")
@@ -236,14 +253,14 @@ def test_not_more_than_a_hundred_are_shown(queue: Queue) -> None:
 # --- replay --------------------------------------------------------------------------
 
 
-def test_chosen_letters_become_events_again(queue: Queue) -> None:
+def test_chosen_dead_letters_become_events_again(queue: Queue) -> None:
     done = said(run("dead", "replay", "--reason", "internal"))
     assert done == (0, "replayed 2 dead letters: internal 2\n", "")
     assert [(it.exchange, it.routing_key) for it in queue.replayed] == [
         ("kmworker.events", "snapshot-taken"),
         ("kmworker.events", "volume-created"),
     ]
-    assert names(queue.letters) == ["e1", "e2", "", "e6"]
+    assert names(queue.dead_letters) == ["e1", "e2", "", "e6"]
 
 
 def test_what_no_worker_wrote_stays_and_says_why(queue: Queue) -> None:
@@ -252,14 +269,14 @@ def test_what_no_worker_wrote_stays_and_says_why(queue: Queue) -> None:
         1,
         "replayed 5 dead letters: conflict 1, internal 2, malformed 2\n",
     )
-    why = "no worker wrote this letter: it has no x-kmworker-reason"
-    assert f"kmworker: not replayed: {read_letter(STRANGERS).message_id}: {why}\n" in err
+    why = "no worker wrote this dead letter: it has no x-kmworker-reason"
+    assert f"kmworker: not replayed: {read_dead_letter(STRANGERS).message_id}: {why}\n" in err
     assert "1 dead letter cannot be replayed" in err
-    assert queue.letters == [STRANGERS]
+    assert queue.dead_letters == [STRANGERS]
 
 
 def test_of_many_obstacles_the_first_are_told(queue: Queue) -> None:
-    queue.letters = [STRANGERS] * 12
+    queue.dead_letters = [STRANGERS] * 12
     err = run("dead", "replay", "--all").stderr
     assert err.count("not replayed: ") == 10
     assert "12 dead letters cannot be replayed" in err
@@ -267,7 +284,7 @@ def test_of_many_obstacles_the_first_are_told(queue: Queue) -> None:
 
 def test_no_more_are_replayed_than_asked_for(queue: Queue) -> None:
     assert run("dead", "replay", "--all", "--limit", "3").exit_code == 0
-    assert names(queue.letters) == ["", "e5", "e6"]
+    assert names(queue.dead_letters) == ["", "e5", "e6"]
 
 
 def test_the_numbers_as_json(queue: Queue) -> None:
@@ -288,7 +305,7 @@ def test_events_that_no_queue_takes_stay_dead(queue: Queue) -> None:
     assert code == 1
     assert "kmworker: replayed 1 dead letter: conflict 1; all others are still there\n" in err
     assert "no queue is bound to kmworker.events" in err
-    assert names(queue.letters) == ["e2", "e3", "", "e5", "e6"]
+    assert names(queue.dead_letters) == ["e2", "e3", "", "e5", "e6"]
 
 
 @pytest.mark.parametrize(
@@ -306,16 +323,16 @@ def test_who_stops_it_hears_how_far_it_came(
     done = run("dead", "replay", "--all")
     assert done.exit_code == code
     assert "replayed 2 dead letters: conflict 1, malformed 1; all others" in done.stderr
-    assert len(queue.letters) == 4
+    assert len(queue.dead_letters) == 4
     assert queue.ends == [end]
 
 
 @pytest.mark.parametrize("command", ["replay", "discard"])
 def test_a_dry_run_changes_nothing(queue: Queue, command: str) -> None:
-    before = list(queue.letters)
+    before = list(queue.dead_letters)
     code, out, _ = said(run("dead", command, "--reason", "malformed", "--dry-run"))
     assert (code, out) == (0, f"would {command} 2 dead letters: malformed 2\n")
-    assert (queue.letters, queue.replayed, queue.discarded) == (before, [], [])
+    assert (queue.dead_letters, queue.replayed, queue.discarded) == (before, [], [])
 
 
 @pytest.mark.parametrize("command", ["replay", "discard"])
@@ -334,7 +351,7 @@ def test_what_is_not_clearly_meant_is_wrong_usage(
 # --- discard -------------------------------------------------------------------------
 
 
-def test_one_letter_is_discarded_without_a_question(queue: Queue) -> None:
+def test_one_dead_letter_is_discarded_without_a_question(queue: Queue) -> None:
     done = said(run("dead", "discard", "e1"))
     assert done == (0, "discarded 1 dead letter: conflict 1\n", "")
     assert names(queue.discarded) == ["e1"]
@@ -359,20 +376,20 @@ def test_who_says_yes_discards_what_was_counted_and_no_more(
     queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def answer(*_: Any, **__: Any) -> bool:
-        queue.letters += [letter("late"), queue.letters[0]]
+        queue.dead_letters += [dead("late"), queue.dead_letters[0]]
         return True
 
-    monkeypatch.setattr("kmworker.cli.output.typer.confirm", answer)
+    monkeypatch.setattr("kmworker.cli.terminal.output.typer.confirm", answer)
     done = run("dead", "discard", "--all")
     assert (done.exit_code, len(queue.discarded)) == (0, 6)
     # A repeat of what was counted is one too many, too.
-    assert sorted(names(queue.letters)) == ["e1", "late"]
+    assert sorted(names(queue.dead_letters)) == ["e1", "late"]
 
 
 def test_without_a_question_all_go_at_once_strangers_included(queue: Queue) -> None:
     done = run("dead", "discard", "--all", "--yes", "--json")
     assert json.loads(done.stdout)["discarded"] == 6
-    assert (queue.letters, queue.opened) == ([], 1)
+    assert (queue.dead_letters, queue.opened) == ([], 1)
 
 
 def test_an_id_that_is_not_there_is_named_after_the_others_are_discarded(queue: Queue) -> None:

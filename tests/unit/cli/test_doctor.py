@@ -1,22 +1,31 @@
 """``kmworker doctor``: one finding a line, one cause one failure, and nothing changed."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 from redis.exceptions import NoPermissionError
 
-from kmworker.errors import BrokerUnavailable
+from kmworker.errors import BrokerUnavailable, NotCounted
+from kmworker.settings import BrokerSettings
+from tests.kit.builders import SHIPPED_POLICY
 from tests.unit.cli.stand import NOW_S, FilledStore, family, run, said
 
-ALL_NAMES = ["configuration", "keyring", "policy", "broker", "queues", "permissions", "store",
-             "durability", "history", "workers", "records", "clock"]  # fmt: skip
+ALL_NAMES = ["configuration", "keyring", "policy", "producers", "tls", "broker", "queues",
+             "permissions", "policies", "store", "rights", "writes", "durability", "clients",
+             "history", "reports", "workers", "records", "clock"]  # fmt: skip
+POLICIES_HINT = (
+    "hint: set broker.management_url, or look: rabbitmqctl list_queues -p / name policy arguments"
+)
 DURABLE = {
     "appendonly": "yes",
     "appendfsync": "always",
     "no-appendfsync-on-rewrite": "no",
     "maxmemory-policy": "noeviction",
+    "client-output-buffer-limit": "normal 268435456 134217728 10 slave 0 0 0 pubsub 0 0 0",
+    "maxmemory-clients": "536870912",
 }
 
 
@@ -25,12 +34,15 @@ class FakeLink:
 
     error: Exception | None = None
 
-    def __init__(self, *_arguments: object) -> None:
+    def __init__(self, settings: BrokerSettings, *_arguments: object) -> None:
         """Take what a link takes."""
+        self.url = str(settings.url)
 
     def open(self) -> None:
         if self.error is not None:
             raise self.error
+        if "away" in self.url:
+            raise BrokerUnavailable("no route to host")
 
     def close(self) -> None:
         """Leave."""
@@ -43,12 +55,16 @@ class FakeInspection:
     others: tuple[str, ...] = ()
     rights: tuple[str, ...] = ()
     anchors: bool = True
+    user: str = "kmworker"
 
     def __init__(self, *_arguments: object) -> None:
         """Take what an inspection takes."""
 
     def server(self) -> str:
-        return "RabbitMQ 3.10.8"
+        return f"RabbitMQ {self.version()}"
+
+    def version(self) -> str:
+        return "3.10.8"
 
     def missing_names(self) -> list[str]:
         return list(self.missing)
@@ -66,11 +82,13 @@ class FakeInspection:
 @pytest.fixture
 def healthy(store: FilledStore, monkeypatch: pytest.MonkeyPatch) -> FilledStore:
     """An installation without a fault."""
-    monkeypatch.setenv("KMWORKER_BROKER__URL", "amqp://kmworker:secret@broker/")
+    monkeypatch.setenv("KMWORKER_BROKER__URL", "amqps://kmworker:secret@broker/")
     for name, fake in (("Link", FakeLink), ("Inspection", FakeInspection)):
-        monkeypatch.setattr(f"kmworker.cli.doctor.{name}", fake)
-    monkeypatch.setattr("kmworker.cli.doctor.time", lambda: NOW_S)
+        monkeypatch.setattr(f"kmworker.cli.doctor.broker.{name}", fake)
+    monkeypatch.setattr("kmworker.cli.doctor.store.time", lambda: NOW_S)
     store.client.config_get = lambda *_names: DURABLE
+    # fakeredis has no users.
+    monkeypatch.setattr("kmworker.store.durability._unreadable", lambda *_given: ())
     store.client.info = lambda _section: {"redis_version": "7.0.15"}
     store.client.time = lambda: (int(NOW_S), 500_000)
     store.assign(*family())
@@ -98,26 +116,64 @@ def not_checked() -> list[str]:
     return [name for name, it in findings().items() if it["status"] == "not checked"]
 
 
-def test_a_healthy_installation_is_twelve_lines(healthy: FilledStore, folder: Path) -> None:
-    active = healthy.vault.kek_id
+def test_a_healthy_installation_is_a_line_each(healthy: FilledStore, folder: Path) -> None:
+    active = healthy.custody.kek_id
     assert said(run("doctor")) == (
         0,
         f"""\
 ok             configuration  from the environment and defaults
 ok             keyring        {folder}/keyring.json, mode 0600, 1 KEK, active {active}
-ok             policy         the shipped one, 8 rules, 4 ciphers
-ok             broker         RabbitMQ 3.10.8 at amqp://kmworker:***@broker/
+ok             policy         the shipped one, 9 rules, 15 ciphers
+warning        producers      whoever may publish to kmworker.events, for every project
+                              hint: list them as [[producer]]: docs/operations.md, "Producers"
+ok             tls            no password crosses a network in plain text
+ok             broker         RabbitMQ 3.10.8 at amqps://kmworker:***@broker/
 ok             queues         all of kmworker.* is there
-ok             permissions    this user may consume and publish
+ok             permissions    user kmworker may consume and publish
+not checked    policies       not to be seen from here
+                              {POLICIES_HINT}
 ok             store          Redis 7.0.15 at redis://127.0.0.1
+ok             rights         as the default user: all that a worker runs may run; \
+tried without any work
+ok             writes         as the default user: a write is taken; \
+tried with one that changes nothing
 ok             durability     what is acknowledged is on disk, and no key is evicted
-ok             history        5 commits, none seen to be lost
+ok             clients        what they leave unread is bounded
+ok             history        4 commits, none seen to be lost
+ok             reports        what workers write for others to read can be read
 ok             workers        0 workers making progress or idle
-ok             records        of this keyring
+ok             records        of this keyring, layout 2
 ok             clock          the store's is 0.5 s ahead of this host's
 """,
         "",
     )
+
+
+def test_a_password_that_crosses_a_network_in_plain_text_is_a_warning_and_no_failure(
+    healthy: FilledStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KMWORKER_BROKER__URL", "amqp://kmworker:secret@broker/")
+    found = findings()["tls"]
+    assert found["status"] == "warning"
+    assert found["detail"].endswith("in plain text: broker.url: amqp://kmworker:***@broker/")
+    assert found["hint"]
+    assert failed() == {}
+
+
+def test_every_address_is_looked_at_for_passwords_in_plain_text(
+    healthy: FilledStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("KMWORKER_BROKER__URL")
+    urls = '["amqps://u:secret@b1/", "amqp://u:secret@b2/", "amqp://u:secret@127.0.0.1/"]'
+    monkeypatch.setenv("KMWORKER_BROKER__URLS", urls)
+    assert findings()["tls"]["detail"].endswith("in plain text: broker.urls: amqp://u:***@b2/")
+    monkeypatch.setenv("KMWORKER_BROKER__URLS", '["amqps://u:secret@b1/"]')
+    monkeypatch.setenv("KMWORKER_BROKER__MANAGEMENT_URL", "http://doctor:secret@rabbit:15672")
+    named = "in plain text: broker.management_url: http://doctor:***@rabbit:15672"
+    assert findings()["tls"]["detail"].endswith(named)
+    for harmless in ("http://doctor:secret@localhost:15672", "https://doctor:secret@rabbit:15671"):
+        monkeypatch.setenv("KMWORKER_BROKER__MANAGEMENT_URL", harmless)
+        assert findings()["tls"]["status"] == "ok"
 
 
 def test_a_broker_without_an_anchor_is_said_to_be_one(
@@ -130,14 +186,48 @@ def test_a_broker_without_an_anchor_is_said_to_be_one(
 
 def test_a_store_that_went_back_in_time_fails_with_its_incident(healthy: FilledStore) -> None:
     healthy.client.hset("km:commits", "incident", "abc")
-    assert failed() == {"history": "incident abc: the store went back in time"}
+    assert failed() == {"history": "incident abc: the store was rolled back"}
+
+
+def test_a_store_that_has_lost_records_fails_before_a_worker_has_named_it(
+    healthy: FilledStore,
+) -> None:
+    healthy.client.hincrby("km:commits", "number", 9)
+    said = failed()["history"]
+    assert re.fullmatch(r"of \d+ commits it has \d+: records are lost", said)
+    healthy.client.hset("km:commits", "number", "many")
+    assert failed() == {"history": "km:commits does not hold a number of commits any more"}
 
 
 def test_a_worker_that_is_stuck_fails_the_check(healthy: FilledStore) -> None:
-    worker = {"host": "elsewhere", "pid": 1, "state": "running", "busy_since": NOW_S - 75}
+    worker = {"host": "elsewhere", "pid": 1, "state": "running", "busy_since": NOW_S - 74.5}
     healthy.client.zadd("km:workers", {"w1": NOW_S})
     healthy.client.hset("km:worker:w1", mapping=worker)
     assert failed()["workers"].startswith("w1 is stuck: it has had events at hand for 75 s")
+
+
+def test_what_keeps_a_worker_from_some_of_its_work_is_a_warning(healthy: FilledStore) -> None:
+    healthy.client.zadd("km:workers", {"w1": NOW_S, "gone": NOW_S - 100})
+    worker = {"host": "blk01", "state": "running", "trouble": "kmworker.assignments: no room"}
+    healthy.client.hset("km:worker:w1", mapping={**worker, "clock_ahead_s": "-30"})
+    healthy.client.hset("km:worker:gone", mapping={**worker, "trouble": "long ago"})
+    found = findings()["workers"]
+    assert found["status"] == "warning"
+    assert found["detail"].split("; ") == [
+        "1 worker making progress or idle",
+        "kmworker.assignments: no room",
+        "the clock of blk01 is 30 s behind the store's",
+    ]
+    assert "docs/operations.md" in found["hint"]
+    assert failed() == {}
+
+
+def test_a_project_near_its_bound_is_named_and_is_no_failure(healthy: FilledStore) -> None:
+    crowd = '{"events":9,"bytes":900,"events_max":10,"bytes_max":1000000}'
+    healthy.client.hset("km:crowded", "acme acme", crowd)
+    result = run("doctor")
+    assert result.exit_code == 0
+    assert "near its bound: project acme 90% (9 events of 10)" in result.stdout
 
 
 def test_nothing_is_written_to_the_store(healthy: FilledStore) -> None:
@@ -153,9 +243,9 @@ def test_a_failure_has_its_hint_below_it(
     code, out, _ = said(run("doctor"))
     assert code == 1
     lines = [line for line in out.splitlines() if not line.startswith("ok ")]
-    assert lines == [
-        "FAILED         permissions    this user may not read kmworker.events.work",
-        f"{'':30}hint: grant them with rabbitmqctl set_permissions; see config/rabbitmq/",
+    assert lines[2:4] == [
+        "FAILED         permissions    user kmworker may not read kmworker.events.work",
+        f"{'':30}hint: use the account worker, or grant its rights: see config/rabbitmq/",
     ]
 
 
@@ -165,8 +255,13 @@ def test_where_nothing_is_configured_the_causes_are_named_once() -> None:
     assert not_checked() == [
         "queues",
         "permissions",
+        "policies",
+        "rights",
+        "writes",
         "durability",
+        "clients",
         "history",
+        "reports",
         "workers",
         "records",
         "clock",
@@ -186,7 +281,7 @@ def test_an_open_keyring_fails_and_the_records_cannot_be_compared(
 ) -> None:
     (folder / "keyring.json").chmod(0o644)
     assert "open to group or others" in failed()["keyring"]
-    assert not_checked() == ["records"]
+    assert not_checked() == ["policies", "records"]
 
 
 def test_an_unsound_policy_fails(
@@ -202,13 +297,55 @@ def test_an_unreachable_broker_fails_once(
 ) -> None:
     monkeypatch.setattr(FakeLink, "error", BrokerUnavailable("connection refused"))
     assert failed() == {"broker": "connection refused"}
-    assert not_checked() == ["queues", "permissions"]
+    assert not_checked() == ["queues", "permissions", "policies"]
+
+
+def test_of_several_brokers_one_that_answers_is_enough(
+    healthy: FilledStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("KMWORKER_BROKER__URL")
+    monkeypatch.setenv("KMWORKER_BROKER__URLS", '["amqp://away", "amqp://u:secret@here/"]')
+    code, shown, _ = said(run("doctor"))
+    assert code == 0
+    assert "warning        broker         no route to host\n" in shown
+    assert "ok             broker         RabbitMQ 3.10.8 at amqp://u:***@here/\n" in shown
+    assert "ok             permissions " in shown
+    monkeypatch.setenv("KMWORKER_BROKER__URLS", '["amqp://away", "amqp://away2"]')
+    assert failed() == {"broker": "no route to host"}
+
+
+@pytest.mark.parametrize(("version", "status"), [("3.13.7", "not checked"), ("4.0.5", "warning")])
+def test_what_a_broker_throws_away_by_itself_is_said_where_policies_cannot_be_seen(
+    healthy: FilledStore, monkeypatch: pytest.MonkeyPatch, version: str, status: str
+) -> None:
+    monkeypatch.setattr(FakeInspection, "version", lambda _: version)
+    found = findings()["policies"]
+    assert found["status"] == status
+    assert found["hint"].startswith(POLICIES_HINT.removeprefix("hint: "))
+    assert ("came back 20 times" in found["detail"]) == (status == "warning")
+
+
+@pytest.mark.parametrize(("version", "status"), [("3.13.7", "not checked"), ("4.0.5", "warning")])
+def test_a_management_api_that_cannot_say_is_no_failure(
+    healthy: FilledStore, monkeypatch: pytest.MonkeyPatch, version: str, status: str
+) -> None:
+    def fails(*_given: object) -> None:
+        raise NotCounted("https://broker:15671 fails (500)")
+
+    monkeypatch.setenv("KMWORKER_BROKER__MANAGEMENT_URL", "https://broker:15671")
+    monkeypatch.setattr("kmworker.cli.doctor.broker.Management.governed", fails)
+    monkeypatch.setattr(FakeInspection, "version", lambda _: version)
+    found = findings()["policies"]
+    assert found["status"] == status
+    assert found["detail"].startswith("https://broker:15671 fails (500)")
+    assert "rabbitmqctl list_queues" in found["hint"]
+    assert failed() == {}
 
 
 def test_missing_names_are_named(healthy: FilledStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(FakeInspection, "missing", ("exchange a", "queue b"))
     assert failed() == {"queues": "missing: exchange a, queue b"}
-    assert not_checked() == ["permissions"]
+    assert not_checked() == ["permissions", "policies"]
 
 
 def test_other_queues_are_named(healthy: FilledStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -220,10 +357,13 @@ def test_streams_are_a_broker_without_queues_of_their_own(
     healthy: FilledStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KMWORKER_BROKER__URL", "redis://127.0.0.1")
-    monkeypatch.setattr("kmworker.cli.doctor.connect_to", lambda _url, _timeout: healthy.client)
+    connect = "kmworker.cli.doctor.broker.connect_to"
+    monkeypatch.setattr(connect, lambda _url, _timeout: healthy.client)
     found = findings()
     assert found["broker"]["detail"] == "streams in Redis 7.0.15 at redis://127.0.0.1"
-    assert list(found) == [it for it in ALL_NAMES if it not in {"queues", "permissions"}]
+    assert list(found) == [
+        it for it in ALL_NAMES if it not in {"queues", "permissions", "policies"}
+    ]
 
 
 def test_an_unreachable_store_fails_once(
@@ -258,6 +398,17 @@ def test_a_volatile_store_fails_unless_it_is_allowed(
     assert found["detail"].startswith("allowed by store.allow_volatile: ")
 
 
+def test_unread_replies_without_a_bound_are_a_warning_and_no_failure(healthy: FilledStore) -> None:
+    open_ = {"client-output-buffer-limit": "normal 0 0 0 slave 1 1 60", "maxmemory-clients": "0"}
+    healthy.client.config_get = lambda *_names: {**DURABLE, **open_}
+    found = findings()["clients"]
+    assert found["status"] == "warning"
+    assert "client-output-buffer-limit normal 0 0 0, maxmemory-clients 0" in found["detail"]
+    assert "kmworker.conf" in found["hint"]
+    healthy.client.config_get = lambda *_names: {}
+    assert findings()["clients"]["status"] == "not checked"
+
+
 def test_a_new_store_is_no_failure_and_stays_new(healthy: FilledStore) -> None:
     healthy.client.flushall()
     assert findings()["records"]["detail"] == "none yet: the first worker enters its keyring"
@@ -270,7 +421,7 @@ def test_records_without_their_keyring_entry_fail(healthy: FilledStore) -> None:
 
 
 def test_another_keyring_fails(healthy: FilledStore, folder: Path) -> None:
-    kek_id = healthy.vault.kek_id
+    kek_id = healthy.custody.kek_id
     (folder / "keyring.json").unlink()
     run("keyring", "init")
     told = f"the store's records are under KEK {kek_id}, which this keyring lacks"
@@ -278,7 +429,7 @@ def test_another_keyring_fails(healthy: FilledStore, folder: Path) -> None:
 
 
 def test_an_altered_check_value_fails(healthy: FilledStore) -> None:
-    healthy.client.hset("km:keyring", f"check:{healthy.vault.kek_id}", "0" * 64)
+    healthy.client.hset("km:keyring", f"check:{healthy.custody.kek_id}", "0" * 64)
     assert "km:keyring has been altered" in failed()["records"]
 
 
@@ -304,3 +455,61 @@ def test_a_clock_that_this_user_may_not_see_is_no_failure(healthy: FilledStore) 
 
     healthy.client.time = refuse
     assert findings()["clock"]["status"] == "not checked"
+
+
+def test_a_policy_without_producers_is_a_warning_and_no_failure(healthy: FilledStore) -> None:
+    found = findings()["producers"]
+    assert found["status"] == "warning"
+    assert found["detail"] == "whoever may publish to kmworker.events, for every project"
+    assert (failed(), run("doctor").exit_code) == ({}, 0)
+
+
+PRODUCERS = """
+[[producer]]
+user = "cinder"
+projects = "*"
+types = "*"
+
+[[producer]]
+user = "operator"
+replay = true
+"""
+
+
+def test_producers_are_counted(
+    healthy: FilledStore, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "policy.toml").write_text(SHIPPED_POLICY.read_text("utf-8") + PRODUCERS)
+    monkeypatch.setenv("KMWORKER_POLICY__PATH", "policy.toml")
+    found = findings()["producers"]
+    assert (found["status"], found["detail"]) == ("ok", "2 producers, 1 of which may replay")
+
+
+def test_producers_on_streams_are_a_failure_since_nobody_would_be_heard(
+    healthy: FilledStore, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "policy.toml").write_text(SHIPPED_POLICY.read_text("utf-8") + PRODUCERS)
+    monkeypatch.setenv("KMWORKER_BROKER__URL", "redis://127.0.0.1:1")
+    found = findings()["producers"]
+    assert (found["status"], found["hint"]) == ("ok", "")
+    monkeypatch.setenv("KMWORKER_POLICY__PATH", "policy.toml")
+    found = findings()["producers"]
+    assert found["status"] == "failed"
+    assert found["hint"] == "use RabbitMQ, or leave [[producer]] out of the policy"
+
+
+def test_a_policy_that_leaves_volume_types_unencrypted_is_a_warning_and_no_failure(
+    healthy: FilledStore, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    head = SHIPPED_POLICY.read_text("utf-8").partition("[[default_encryption]]")[0]
+    open_ended = '[[default_encryption]]\nvolume_type = "luks*"\ncipher = "aes-xts-plain64"\n'
+    (folder / "policy.toml").write_text(head + open_ended)
+    monkeypatch.setenv("KMWORKER_POLICY__PATH", "policy.toml")
+    found = findings()["policy"]
+    assert found["status"] == "warning"
+    assert "a volume type that no default encryption names is not encrypted" in found["detail"]
+    assert 'cipher = "refuse"' in found["hint"]
+    assert (failed(), run("doctor").exit_code) == ({}, 0)
+    closed = open_ended + '[[default_encryption]]\ncipher = "refuse"\n'
+    (folder / "policy.toml").write_text(head + closed)
+    assert findings()["policy"]["status"] == "ok"

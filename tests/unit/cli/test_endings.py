@@ -1,5 +1,7 @@
 """How commands end: each kind of error has one exit code and one shape."""
 
+import errno
+import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,7 +21,6 @@ from kmworker.errors import (
     SetupError,
     StoreUnavailable,
     UnknownKek,
-    WaitingRoomFull,
 )
 from tests.unit.cli.stand import run, said
 
@@ -67,7 +68,6 @@ ENDINGS = {
     ),
     "no broker": (BrokerUnavailable("gone"), 3, "gone", "kmworker doctor"),
     "no store": (StoreUnavailable("gone"), 3, "gone", "kmworker doctor"),
-    "no room": (WaitingRoomFull("full"), 3, "full", "kmworker doctor"),
 }
 
 
@@ -87,7 +87,7 @@ def test_a_fault_says_how_to_see_more_and_shows_none_of_its_text(
     code, out, err = said(ends_with(ValueError("with the-dek in it"), monkeypatch))
     assert (code, out) == (70, "")
     assert err.splitlines() == [
-        "kmworker: a fault of the program: ValueError",
+        "kmworker: internal error: ValueError",
         "hint: run it again with KMWORKER_LOG__LEVEL=debug for the traceback",
     ]
 
@@ -125,6 +125,23 @@ def test_a_reader_who_leaves_ends_a_command_quietly(monkeypatch: pytest.MonkeyPa
     assert said(ends_with(BrokenPipeError(), monkeypatch)) == (141, "", "")
 
 
+def test_a_disk_that_takes_no_output_is_no_fault_of_the_program(folder: Path) -> None:
+    command = [sys.executable, "-m", "kmworker", "schemas"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            command, cwd=folder, stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.returncode == 1
+    assert done.stderr.startswith("kmworker: cannot write: No space left on device\nhint: ")
+    assert len(done.stderr.splitlines()) == 2
+
+
+def test_what_else_the_system_refuses_is_still_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    code, _, err = said(ends_with(OSError(errno.EBADF, "Bad file descriptor"), monkeypatch))
+    assert code == 70
+    assert err.startswith("kmworker: internal error: OSError\n")
+
+
 def test_the_end_of_standard_input_where_an_answer_was_wanted_is_an_interruption(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -137,9 +154,9 @@ WRONG_USAGE = {
     "an option": (["watch", "--jso"], "no such option: --jso", "did you mean --json?"),
     "a global option": (["--frob"], "no such option: --frob", "see kmworker --help"),
     "a missing one": (
-        ["announce"],
+        ["waiting", "expire"],
         "missing option '--project'",
-        "see kmworker announce --help",
+        "see kmworker waiting expire --help",
     ),
     "half a command": (["key"], "missing command", "see kmworker key --help"),
     "our own": (
@@ -162,6 +179,21 @@ def test_a_value_of_the_wrong_kind_is_wrong_usage() -> None:
     assert err.endswith("\nhint: see kmworker watch --help\n")
 
 
+def test_a_value_that_is_none_of_several_is_told_them() -> None:
+    code, _, err = said(run("list", "items", "--kind", "vol"))
+    words = "'vol' is not one of 'volume', 'snapshot', 'replica', 'partition'"
+    assert code == 2
+    assert err.splitlines()[0] == f"kmworker: invalid value for '--kind': {words}"
+
+
+@pytest.mark.parametrize("command", ["status", "publish volume-created --project p --set a=1"])
+def test_who_has_configured_nothing_hears_of_all_in_one(folder: Path, command: str) -> None:
+    del folder
+    code, _, err = said(run(*command.split(), *(["--no-check"] if "publish" in command else [])))
+    assert code == 2
+    assert err.endswith("; or have all in one: kmworker up\n")
+
+
 def test_a_configuration_that_is_not_there_is_wrong_usage() -> None:
     code, out, err = said(run("--config", "nowhere.toml", "status"))
     assert (code, out) == (2, "")
@@ -177,10 +209,10 @@ def test_a_named_configuration_is_read() -> None:
 def test_without_servers_the_running_instance_is_used_and_said_so(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from kmworker.embedded import Instance  # noqa: PLC0415
+    from kmworker.settings.instance import Instance  # noqa: PLC0415
 
     instance = Instance(url="unix:///nowhere/valkey.sock", keyring="k", data_dir="/d", pid=1)
-    monkeypatch.setattr("kmworker.embedded.running_instance", lambda _environ: instance)
+    monkeypatch.setattr("kmworker.cli.access.running_instance", lambda _environ: instance)
     code, _, err = said(run("status"))
     assert code == 3
     told = "kmworker: no broker or store is configured: using kmworker up in /d\n"
@@ -190,7 +222,7 @@ def test_without_servers_the_running_instance_is_used_and_said_so(
 def test_an_explicit_store_wins_over_the_running_instance(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("kmworker.embedded.running_instance", pytest.fail)
+    monkeypatch.setattr("kmworker.cli.access.running_instance", pytest.fail)
     monkeypatch.setenv("KMWORKER_STORE__URL", "redis://127.0.0.1:1")
     code, _, err = said(run("status"))
     assert code == 3

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from kmworker import decision
-from kmworker.cli.explaining import GUARDS
-from tests.unit.builders import event_of, volume
+from kmworker.domain import copying, guards
+from kmworker.domain.explain import GUARDS
+from tests.kit.builders import SHIPPED_POLICY, event_of, volume
 from tests.unit.cli.stand import FilledStore, family, run, said
 from tests.unit.cli.test_composing import GOOD, lines
 
@@ -54,7 +54,7 @@ DECISIONS: dict[str, tuple[tuple[str, ...], str, str | None, int | None]] = {
          "--set", 'source={"kind":"image","id":"i1"}'),
         "create", "volumes-from-images-get-a-key", 1000,
     ),
-    "a wish": ((*CLONE, "--set", "disposition=create"), "create",
+    "a requested disposition": ((*CLONE, "--set", "disposition=create"), "create",
                "derived-volumes-get-a-clone", 1000),
     "not encrypted": ((*BLANK, "--set", "encryption=null"), "none", "guard:not-encrypted", 0),
     "another project": ((*CLONE, "--set", "source.project_id=p2"), "create",
@@ -69,8 +69,16 @@ DECISIONS: dict[str, tuple[tuple[str, ...], str, str | None, int | None]] = {
                            "guard:unknown-cipher", 1000),
     "a suspended source": ((*CLONE, "--source-state", "suspended"), "create",
                            "guard:source-not-active", 1000),
-    "an unencrypted source": ((*CLONE, "--source-encryption", "none"), "none",
-                              "guard:source-unencrypted", 0),
+    "an unencrypted source": ((*CLONE, "--source-encryption", "none"), "create",
+                              "guard:source-unencrypted", 1000),
+    "a shared copy of an unencrypted source": (
+        (*CLONE, "--set", "copy=shared", "--source-encryption", "none"),
+        "none", "guard:source-unencrypted", 0,
+    ),
+    "an unencrypted copy": ((*CLONE, "--set", "encryption=null"), "policy-denied", None, None),
+    "an unlisted cipher of its own": (
+        (*BLANK, "--set", "encryption.cipher=AES-XTS-PLAIN64"), "policy-denied", None, None,
+    ),
     "an unencrypted source of an encrypted item": (
         (*CLONE, "--source-encryption", "none", "--set", "encryption.cipher=aes-xts-plain64"),
         "create", "guard:source-unencrypted", 1000,
@@ -98,14 +106,17 @@ def test_every_decision_names_what_made_it_and_what_it_costs(
         assert found["why"] == GUARDS[by.removeprefix("guard:")]
 
 
-def test_a_heard_wish_is_told() -> None:
+def test_a_heard_requested_disposition_is_told() -> None:
     found = explained(*CLONE, "--set", "disposition=reuse")
-    assert (found["decision"], found["why"]) == ("reuse", "the rule hears the event's wish: reuse")
+    assert (found["decision"], found["why"]) == (
+        "reuse",
+        "the rule allows the requested disposition: reuse",
+    )
 
 
-def test_an_unheard_wish_is_told() -> None:
+def test_an_unheard_requested_disposition_is_told() -> None:
     found = explained(*BLANK, "--set", "disposition=clone")
-    expected = "the rule says create, and does not hear the event's wish: clone"
+    expected = "the rule says create, and does not allow the requested disposition: clone"
     assert (found["decision"], found["why"]) == ("create", expected)
 
 
@@ -117,9 +128,54 @@ def test_an_unknown_size_is_said_to_be_unknown() -> None:
 
 
 def test_every_guard_of_the_decision_is_explained() -> None:
-    source = Path(decision.__file__).read_text("utf-8")
-    named = set(re.findall(r'(?:return "|"guard:)([a-z-]+)"', source))
+    sources = [Path(str(it.__file__)).read_text("utf-8") for it in (copying, guards)]
+    named = set(re.findall(r'"guard:([a-z-]+)"', "".join(sources)))
     assert named == set(GUARDS)
+
+
+def test_a_guard_that_cannot_help_a_copy_as_it_is_is_told_as_such() -> None:
+    found = explained(*CLONE, "--set", "copy=shared", "--source-encryption", "aes-ctr-plain64")
+    assert (found["decision"], found["by"]) == ("clone", "guard:iv-repeats")
+    expected = GUARDS["iv-repeats"] + "; but a copy as it is stays under its source's key"
+    assert (found["why"], found["copied_bytes"]) == (expected, 0)
+
+
+def test_a_volume_from_an_image_is_told_of_images_of_encrypted_volumes() -> None:
+    found = explained(*BLANK, "--set", "source.kind=image", "--set", "source.id=i1")
+    assert found["data_action"] == "encrypt"
+    assert "announce it as a replica of that volume" in found["why"]
+    plain = explained(*BLANK, "--set", "source.kind=image", "--set", "source.id=i1",
+                      "--set", "encryption=null")  # fmt: skip
+    assert "replica" not in plain["why"]
+
+
+def test_a_decrypted_copy_is_copied_and_not_encrypted_anew(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = SHIPPED_POLICY.read_text("utf-8")
+    allowing = text.replace('decrypted_copies = "deny"', 'decrypted_copies = "allow"')
+    (folder / "policy.toml").write_text(allowing)
+    monkeypatch.setenv("KMWORKER_POLICY__PATH", "policy.toml")
+    found = explained(*CLONE, *SIZE, "--set", "encryption=null")
+    assert (found["decision"], found["data_action"]) == ("none", "decrypt")
+    assert (found["copied_bytes"], found["reencrypted_bytes"]) == (1000, 0)
+
+
+LEFT_OPEN = '[[default_encryption]]\nvolume_type = "luks*"\ncipher = "aes-xts-plain64"\n'
+
+
+def test_a_policy_that_leaves_volume_types_unencrypted_is_told_to(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = SHIPPED_POLICY.read_text("utf-8")
+    head = text.partition("[[default_encryption]]")[0]
+    (folder / "policy.toml").write_text(head + LEFT_OPEN)
+    monkeypatch.setenv("KMWORKER_POLICY__PATH", "policy.toml")
+    warning = "kmworker: a volume type that no default encryption names is not encrypted\n"
+    assert said(run("explain"))[2] == warning
+    found = explained(*BLANK, "--set", "volume_type=LUKS")
+    assert (found["decision"], found["by"]) == ("none", "guard:not-encrypted")
+    assert found["why"] == "neither the event nor the policy's default says that it is encrypted"
 
 
 # --- what it is told, and what it finds -------------------------------------------
@@ -139,7 +195,7 @@ def test_an_assigned_item_is_announced_again_whatever_the_policy_says(store: Fil
     assert (found["decision"], found["by"]) == ("repeat", "derived-volumes-get-a-clone")
     conflict = explained("volume-created", "--project", "p1", "--set", "volume_id=v2")
     assert conflict["decision"] == "conflict"
-    assert "already assigned from snapshot:s1" in conflict["why"]
+    assert "assigned already, from snapshot:s1" in conflict["why"]
 
 
 def test_an_assumption_is_heard_instead_of_the_store(store: FilledStore) -> None:
@@ -152,6 +208,48 @@ def test_a_broken_record_is_an_incident(store: FilledStore) -> None:
     store.assign(event_of(volume("v1")))
     store.change("p1", "items", "volume:v1", b'"node":null', b'"node":"me"')
     assert explained(*CLONE)["decision"] == "integrity"
+
+
+PRODUCERS = """
+[[producer]]
+user = "cinder"
+projects = ["p1"]
+types = ["volume-created"]
+
+[[producer]]
+user = "swift"
+projects = ["*"]
+types = ["replica-added"]
+"""
+
+
+@pytest.fixture
+def listing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A policy that lists producers."""
+    (folder / "policy.toml").write_text(SHIPPED_POLICY.read_text() + PRODUCERS)
+    monkeypatch.setenv("KMWORKER_POLICY__PATH", "policy.toml")
+
+
+@pytest.mark.parametrize(
+    ("user", "decision", "why"),
+    [
+        ("cinder", "create", "the rule says create"),
+        ("swift", "not-allowed", "producer swift may not publish volume-created"),
+        ("mallory", "not-allowed", "user mallory is no producer in the policy"),
+    ],
+)
+def test_a_user_of_the_broker_is_heard_or_not_as_a_worker_would(
+    listing: None, user: str, decision: str, why: str
+) -> None:
+    found = explained(*BLANK, "--user", user)
+    assert (found["decision"], found["why"]) == (decision, why)
+
+
+def test_where_no_user_is_assumed_a_person_is_told_that_some_producer_is(listing: None) -> None:
+    assert explained(*BLANK)["decision"] == "create"
+    assert (
+        "assuming a producer that may send it: --user asks for one" in run("explain", *BLANK).stderr
+    )
 
 
 def test_nothing_is_written_to_the_store(store: FilledStore) -> None:
@@ -187,9 +285,9 @@ def test_a_partitions_first_replica_brings_it_along() -> None:
 
 def test_events_that_contradict_each_other_are_said_to() -> None:
     from_v1 = {**GOOD, "data": {"project_id": "p1", "volume_id": "v1"}}
-    from_v0 = {**GOOD, "data": {**GOOD_DATA, "source": {"kind": "volume", "id": "v0"}}}
+    from_v0 = {**GOOD, "id": "2", "data": {**GOOD_DATA, "source": {"kind": "volume", "id": "v0"}}}
     result = run("explain", "--file", "-", "--json", stdin=lines(from_v1, from_v0))
-    assert [it["decision"] for it in json.loads(result.stdout)] == ["create", "wait"]
+    assert [it["decision"] for it in json.loads(result.stdout)] == ["create", "conflict"]
 
 
 def test_what_is_no_event_is_told_as_a_worker_would() -> None:
@@ -199,6 +297,16 @@ def test_what_is_no_event_is_told_as_a_worker_would() -> None:
         "kmworker: the event: malformed: data.volume_id: missing",
         "hint: it would be a dead letter",
     ]
+
+
+def test_a_malformed_event_keeps_no_other_from_being_explained() -> None:
+    bad = {**GOOD, "data": {"project_id": "p1"}}
+    good = {**GOOD, "id": "e2", "data": {"project_id": "p1", "volume_id": "v2"}}
+    result = run("explain", "--file", "-", "--json", stdin=lines(bad, GOOD, bad, good))
+    assert result.exit_code == 1
+    assert [it["item"] for it in json.loads(result.stdout)] == ["volume:v1", "volume:v2"]
+    assert "line 1: malformed" in result.stderr
+    assert "line 3: malformed" in result.stderr
 
 
 @pytest.mark.parametrize("encryption", ["serpent", "aes-xts-plain64/", "/512", ""])
@@ -226,10 +334,11 @@ def test_without_an_event_the_policy_is_printed() -> None:
     decides = [
         "snapshots-share-the-key-id",
         "reuse",
-        "heard",
+        "allowed",
         "snapshot-taken,",
         "source",
         "volume",
+        "replica",
     ]
     assert decides in words
     assert ["aes-ctr-plain64", "256", "192", "128", "positional-stream"] in words

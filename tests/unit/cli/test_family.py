@@ -5,10 +5,10 @@ from collections.abc import Sequence
 
 import pytest
 
-from kmworker.cli.family import DEPTH_MAX, Seals, family_json, family_tree
-from kmworker.cli.output import display
-from kmworker.model import Place
-from kmworker.store.views_lineage import Derived, Family, Member, Record
+from kmworker.cli.family import MAX_DEPTH, Seals, family_json, family_tree
+from kmworker.cli.terminal.output import display
+from kmworker.domain.model import Place
+from kmworker.store.views.lineage import Derived, Family, Member, Record
 
 NO_SEALS = Seals(None)
 
@@ -68,7 +68,7 @@ def test_a_chain_too_deep_for_a_terminal_goes_on_beside_itself(
     chain = [member("c0"), *(member(f"c{n}", f"c{n - 1}") for n in range(1, 1_000))]
     lines = drawn(chain, capsys)
     assert len(lines) == 1_001
-    assert max(line.index("volume:") for line in lines[1:]) == 4 * DEPTH_MAX
+    assert max(line.index("volume:") for line in lines[1:]) == 4 * MAX_DEPTH
 
 
 def test_a_derived_scope_whose_source_is_not_drawn_is_still_there(

@@ -1,13 +1,13 @@
 """``kmworker health``: progress, not an open socket."""
 
 import json
-import platform
-from pathlib import Path
+import os
 
 import pytest
 
-from kmworker.cli.liveness import Verdict, is_running, judge
-from kmworker.store.views_status import WorkerSeen
+from kmworker.cli.liveness import Verdict, judge
+from kmworker.store.views.status import WorkerSeen
+from kmworker.worker.incarnation import incarnation
 from tests.unit.cli.stand import FilledStore, run, said
 
 NOW_S = 1_795_449_600.0
@@ -58,27 +58,22 @@ def test_a_worker_is_judged_by_its_progress(worker: WorkerSeen, verdict: Verdict
     assert judge(worker, NOW_S, 60)[0] is verdict
 
 
-def test_a_number_that_is_another_process_by_now_is_no_worker(tmp_path: Path) -> None:
-    for pid, line in {4: b"python\0-m\0kmworker\0worker\0", 5: b"nginx\0"}.items():
-        (tmp_path / str(pid)).mkdir()
-        (tmp_path / str(pid) / "cmdline").write_bytes(line)
-    assert [is_running(pid, tmp_path) for pid in (4, 5, 6)] == [True, False, False]
-
-
 @pytest.fixture
 def workers(store: FilledStore, monkeypatch: pytest.MonkeyPatch) -> FilledStore:
     """Two workers of this host, one that has died here, and one of another."""
-    monkeypatch.setattr("kmworker.cli.health.time", lambda: NOW_S)
-    monkeypatch.setattr("kmworker.cli.health.is_running", lambda pid: pid != 13)
-    here = platform.node()
-    for name, pid, host, busy_since in (
-        ("idle", 11, here, 0.0),
-        ("slow", 12, here, NOW_S - 75),
-        ("died", 13, here, 0.0),
-        ("far", 14, "elsewhere", 0.0),
+    monkeypatch.setattr("kmworker.cli.health.now_of", lambda _views: NOW_S)
+    place, _, _ = incarnation(os.getpid()).rpartition("/")
+    running = {11: f"{place}/7", 12: f"{place}/8", 13: f"{place}/9"}
+    monkeypatch.setattr("kmworker.cli.liveness.incarnation", lambda pid: running.get(pid, ""))
+    for name, pid, began, busy_since in (
+        ("idle", 11, f"{place}/7", 0.0),
+        ("slow", 12, f"{place}/8", NOW_S - 75),
+        # Its number is another worker's by now.
+        ("died", 13, f"{place}/1", 0.0),
+        ("far", 14, "elsewhere/7", 0.0),
     ):
-        fields = {"host": host, "pid": pid, "state": "running", "busy_since": busy_since}
-        store.client.hset(f"km:worker:{name}", mapping=fields)
+        fields = {"host": "blk01", "pid": pid, "state": "running", "busy_since": busy_since}
+        store.client.hset(f"km:worker:{name}", mapping={**fields, "incarnation": began})
         store.client.zadd("km:workers", {name: NOW_S - pid / 100})
     return store
 
@@ -123,3 +118,22 @@ def test_a_store_that_does_not_answer_is_no_verdict(
     monkeypatch.undo()
     monkeypatch.setenv("KMWORKER_STORE__URL", "redis://127.0.0.1:1")
     assert said(run("health"))[0] == 3
+
+
+def test_an_incident_is_named_and_leaves_the_verdict_alone(workers: FilledStore) -> None:
+    before = said(run("health"))
+    workers.client.hset("km:commits", "incident", "3f2a9c1b")
+    code, out, err = said(run("health"))
+    assert (code, out) == before[:2]
+    assert "kmworker: incident 3f2a9c1b: the store was rolled back" in err
+    assert "kmworker accept 3f2a9c1b" in err
+    shown = json.loads(run("health", "--json").stdout)["incident"]
+    assert shown["detail"] == "incident 3f2a9c1b: the store was rolled back"
+
+
+def test_while_an_incident_stands_nobody_is_told_to_start_a_worker(store: FilledStore) -> None:
+    store.client.hset("km:commits", "incident", "3f2a9c1b")
+    code, out, err = said(run("health"))
+    assert (code, out) == (1, "")
+    assert "kmworker: no worker runs on this host\nkmworker: incident 3f2a9c1b" in err
+    assert "start one" not in err

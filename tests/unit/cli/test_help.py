@@ -1,25 +1,36 @@
 """What the program says of itself."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from kmworker import __version__
+from kmworker.cli.accounts import NEEDED, Accounts, named_in_help
 from kmworker.cli.app import KMWorker
+from tests.kit.outside.roles import COMMANDS, roles_for
 from tests.unit.cli.stand import run, said
+
+CONFIG = Path(__file__).resolve().parents[3] / "config"
 
 WATCH = """\
 Usage: kmworker watch [OPTIONS]
 
   Print assignments as they are announced, until Ctrl-C.
 
-  One line each: time, project, item, disposition, key-id and the rule that
-  decided. Says on standard error when it has begun to listen. Ctrl-C is its
-  normal end: exit code 0.
+  One line each: time, project, item, disposition, key-id (- where there is
+  none) and the rule that decided. Says on standard error when it has begun to
+  listen. Ctrl-C is its normal end: exit code 0.
 
 Options:
   --project P  Only this project's assignments.
   --count N    End after so many.  [x>=1]
   --json       Print announcements as they are, one a line.
   --help       Show this message and exit.
+
+  Accounts:
+    store: none
+    broker: operator
 
   Examples:
     kmworker watch
@@ -28,9 +39,10 @@ Options:
 """
 SUBCOMMANDS = (
     "dead list", "dead show", "dead replay", "dead discard", "waiting list", "waiting expire",
-    "key export", "keyring init", "keyring status",
+    "key export", "keyring init", "keyring status", "list projects", "list items", "list keys",
 )  # fmt: skip
 GROUPS = {name.split()[0] for name in SUBCOMMANDS}
+ALL = [*(name for name in KMWorker.purposes if name not in GROUPS), *SUBCOMMANDS]
 
 
 def test_the_help_of_a_command_is_a_transcript() -> None:
@@ -49,9 +61,7 @@ def test_a_purpose_in_the_table_is_the_first_line_of_the_commands_help(name: str
     assert help_text[2].strip() == KMWorker.purposes[name]
 
 
-@pytest.mark.parametrize(
-    "name", [*(name for name in KMWorker.purposes if name not in GROUPS), *SUBCOMMANDS]
-)
+@pytest.mark.parametrize("name", ALL)
 def test_every_command_has_examples_of_itself_and_fits_into_80_columns(name: str) -> None:
     help_text = run(*name.split(), "--help").stdout
     _, _, examples = help_text.partition("  Examples:\n")
@@ -67,3 +77,47 @@ def test_who_names_no_command_gets_help_and_the_exit_code_of_wrong_usage() -> No
     code, out, err = said(run())
     assert (code, out) == (2, "")
     assert err == run("--help").stdout
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_commands_help_names_the_accounts_that_it_needs(name: str) -> None:
+    help_text = run(*name.split(), "--help").stdout
+    named = named_in_help(name).replace("\b\n", "").replace("\n", "\n  ")
+    assert f"\n  {named}\n" in help_text
+
+
+def test_options_that_ask_for_another_account_say_which() -> None:
+    assert "store: key-operator (with --repair: repairer)" in run("verify", "--help").stdout
+    assert "broker: producer (with --no-check: operator)" in run("publish", "--help").stdout
+
+
+@pytest.mark.parametrize("name", NEEDED)
+def test_accounts_in_help_are_those_that_tests_run_the_command_with(name: str) -> None:
+    roles = roles_for(name.split())
+    assert NEEDED[name] == Accounts(roles.store or "", roles.broker or "")
+
+
+def test_no_account_that_tests_give_a_command_is_left_out_of_help() -> None:
+    said = {word for name in NEEDED for word in (name, name.split()[0])}
+    assert set(COMMANDS) <= said
+    assert set(ALL) <= set(NEEDED)
+
+
+@pytest.mark.parametrize("server", ["store", "broker"])
+def test_the_tables_of_accounts_list_the_commands_that_need_each(server: str) -> None:
+    listed = _listed({"store": "redis", "broker": "rabbitmq"}[server])
+    for name, accounts in NEEDED.items():
+        account = getattr(accounts, server)
+        if account:
+            assert listed[account] & {name, name.split()[0]}, (name, account)
+
+
+def _listed(folder: str) -> dict[str, set[str]]:
+    """Commands by account, from the row `for` of a table."""
+    rows = [line.split("|") for line in (CONFIG / folder / "README.md").read_text().splitlines()]
+    row = next(it for it in rows if len(it) > 1 and it[1].strip() == "for")
+    head = rows[rows.index(row) - 2]
+    return {
+        account.strip(" `"): set(re.findall(r"`(?:kmworker )?([^`]+)`", cell))
+        for account, cell in zip(head, row, strict=True)
+    }

@@ -9,8 +9,8 @@ import pytest
 from typer.testing import Result
 
 from kmworker.crypto import keyfile
-from kmworker.model import Place
-from tests.unit.builders import volume
+from kmworker.domain.model import Place
+from tests.kit.builders import volume
 from tests.unit.cli.stand import FilledStore, family, run, said
 
 V1, V2, V3 = volume("v1"), volume("v2"), volume("v3")
@@ -34,7 +34,7 @@ def test_the_dek_is_in_a_file_of_its_owners_alone(store: FilledStore, folder: Pa
     held = store.held(V1)
     assert held.scope is not None
     blob = store.client.hget("kmsecret:{p1}:deks", held.scope.scope_id)
-    assert path.read_bytes() == store.vault.unwrap("p1", held.scope, blob)
+    assert path.read_bytes() == store.custody.unwrap("p1", held.scope, blob)
 
 
 def test_a_clone_has_the_same_dek_and_a_new_scope_another(store: FilledStore, folder: Path) -> None:
@@ -128,9 +128,9 @@ def rewrite_key(store: FilledStore, old: bytes, new: bytes) -> None:
     """Change a key's record with the keyring in hand: its seal is good."""
     name, field = "km:{p1}:keys", store.key_id(V1)
     place = Place("p1", "keys", field)
-    body = store.vault.check_seal(place, store.client.hget(name, field))
+    body = store.custody.check_seal(place, store.client.hget(name, field))
     assert old in body
-    store.client.hset(name, field, store.vault.seal(place, body.replace(old, new)))
+    store.client.hset(name, field, store.custody.seal(place, body.replace(old, new)))
 
 
 def test_a_destroyed_key_is_not_exported(store: FilledStore, folder: Path) -> None:
@@ -196,4 +196,14 @@ def test_a_keyring_without_the_kek_is_refused(store: FilledStore, folder: Path) 
     code, _, err = said(export(key_id))
     assert code == 2
     assert "hint: use the keyring that the store was filled with" in err
+    assert "or somebody wrote there: restore the hash km:layout from a backup" in err
     assert not (folder / "dek").exists()
+
+
+def test_a_check_value_that_somebody_wrote_is_told_as_a_cause(store: FilledStore) -> None:
+    store.assign(*family())
+    store.client.hset("km:keyring", "check:0123456789abcdef", "forged")
+    code, _, err = said(export(store.key_id(V1)))
+    assert code == 2
+    assert "under KEK 0123456789abcdef, which this keyring lacks" in err
+    assert "or somebody wrote there: restore the hash km:keyring from a backup" in err

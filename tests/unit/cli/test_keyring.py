@@ -55,7 +55,7 @@ def test_status_as_json(folder: Path) -> None:
 
 def test_an_open_keyring_is_refused(folder: Path) -> None:
     run("keyring", "init")
-    (folder / "keyring.json").chmod(0o640)
+    (folder / "keyring.json").chmod(0o644)
     code, _, err = said(run("keyring", "status"))
     assert code == 2
     assert "open to group or others\nhint: chmod 600 it" in err

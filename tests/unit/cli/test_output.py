@@ -1,10 +1,12 @@
 """What reaches a terminal, and what a program reads."""
 
 import json
+import sys
+import unicodedata
 
 import pytest
 
-from kmworker.cli import output
+from kmworker.cli.terminal import output
 
 
 @pytest.mark.parametrize("control", ["\x1b[2J", "\x07", "\n", "\r", "\x85", "\x9b31m", "\u2028"])
@@ -12,6 +14,21 @@ def test_text_from_outside_cannot_steer_a_terminal(control: str) -> None:
     shown = output.visible(f"volume:{control}x")
     assert shown.isprintable()
     assert shown.startswith(f"volume:\\u{ord(control[0]):04x}")
+
+
+def test_no_character_that_steers_hides_or_breaks_reaches_a_terminal() -> None:
+    steering = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+    for point in range(sys.maxunicode + 1):
+        character = chr(point)
+        shown = output.visible(character)
+        if unicodedata.category(character) in steering:
+            assert shown.isascii(), hex(point)
+            assert json.loads(f'"{shown}"') == character, hex(point)
+
+
+@pytest.mark.parametrize("text", ["volume:ü", "日本語", "é", "a b", "💾", "עברית", "ـ"])
+def test_what_people_write_is_shown_as_it_is(text: str) -> None:
+    assert output.visible(text) == text
 
 
 def test_what_is_made_visible_in_json_still_means_the_same(

@@ -59,6 +59,27 @@ def test_the_check_needs_no_broker() -> None:
     assert err.startswith("kmworker: the event: malformed: data.volume_id: missing\n")
 
 
+MISSPELT = ("volume-created", "--project", "p1", "--set", "volume_id=v2",
+            "--set", "sorce.kind=snapshot", "--set", "sorce.id=s1")  # fmt: skip
+
+
+@pytest.mark.parametrize("command", ["publish", "explain"])
+def test_a_misspelt_field_is_refused_in_the_workers_words(broker: Broker, command: str) -> None:
+    code, _, err = said(run(command, *MISSPELT))
+    assert (code, broker.published) == (1, [])
+    expected = "kmworker: the event: malformed: data.sorce is unknown; did you mean source?\n"
+    assert err.startswith(expected)
+
+
+def test_an_argument_that_is_not_utf_8_is_refused_in_words(broker: Broker) -> None:
+    # As Python hands over the byte 0xFF.
+    code, _, err = said(
+        run("publish", "volume-created", "--project", "p1", "--set", "volume_id=v\udcff")
+    )
+    assert (code, broker.published) == (1, [])
+    assert "data.volume_id: has half a surrogate pair" in err
+
+
 def test_without_the_check_even_nonsense_is_published(broker: Broker) -> None:
     result = run("publish", "--no-check", "--file", "-", stdin=b"{\n\xff\n")
     assert result.exit_code == 0
@@ -127,3 +148,10 @@ def test_a_broker_that_is_not_there_is_told_from_one_without_our_names(
     code, out, err = said(run("publish", *VOLUME))
     assert (code, out) == (3, "")
     assert err.startswith("kmworker: amqp://127.0.0.1:1: ")
+
+
+def test_a_field_of_data_is_set_by_one_option_alone(folder: Path) -> None:
+    del folder
+    shown = run("publish", "--help").stdout
+    assert "--set A.B=VALUE" in shown
+    assert "--settings" not in shown

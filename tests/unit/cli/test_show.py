@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from kmworker.events import UNENCRYPTED
-from kmworker.store import views_lineage
-from tests.unit.builders import event_of, snapshot, volume
+from kmworker.domain.event import UNENCRYPTED
+from kmworker.store.views import lineage
+from tests.kit.builders import event_of, snapshot, volume
 from tests.unit.cli.stand import FilledStore, family, run, said
 
 V1, S1, V2, V3 = volume("v1"), snapshot("s1"), volume("v2"), volume("v3")
@@ -83,27 +83,47 @@ def test_an_item_without_a_key_has_no_lineage(store: FilledStore) -> None:
     assert run("show", "volume:v1").exit_code == 0
 
 
+UUID = "5f0e1c9a-0000-4000-8000-000000000000"
+FORMS = "hint: items are named like volume:1111, keys and scopes by the UUIDs in assignments"
 NOT_THERE = {
-    "item": ("volume:nobody", "no item volume:nobody"),
-    "id": ("nobody", "no key-id or scope-id nobody"),
-    "image": ("image:i1", "no key-id or scope-id image:i1"),
+    "item": (
+        ["volume:nobody"],
+        "no volume:nobody in any project",
+        "hint: if it was announced: kmworker waiting list, or kmworker dead list",
+    ),
+    "item of a project": (
+        ["volume:nobody", "--project", "p1"],
+        "no volume:nobody in project p1",
+        "hint: without --project all are searched",
+    ),
+    "item of no project": (
+        ["volume:v1", "--project", "p2"],
+        "no project p2",
+        "hint: kmworker list projects shows those there are",
+    ),
+    "id": (
+        [UUID],
+        f"no key-id or scope-id {UUID} in any project",
+        "hint: kmworker list keys shows those there are",
+    ),
+    "name": (["nobody"], "nobody is no item ref, key-id or scope-id", FORMS),
+    "no id": (["volume:"], "volume: is no item ref, key-id or scope-id", FORMS),
+    "image": (["image:i1"], "image:i1 is no item ref, key-id or scope-id", FORMS),
 }
 
 
-@pytest.mark.parametrize(("name", "message"), NOT_THERE.values(), ids=NOT_THERE)
-def test_what_is_not_there_is_told_by_the_exit_code(
-    store: FilledStore, name: str, message: str
+@pytest.mark.parametrize(("arguments", "message", "hint"), NOT_THERE.values(), ids=NOT_THERE)
+def test_what_is_not_there_is_named_and_where_it_may_be(
+    store: FilledStore, arguments: list[str], message: str, hint: str
 ) -> None:
     store.assign(*family())
-    hint = "hint: items are named like volume:1111\n"
-    assert said(run("show", name)) == (1, "", f"kmworker: {message}\n{hint}")
+    assert said(run("show", *arguments)) == (1, "", f"kmworker: {message}\n{hint}\n")
 
 
-def test_an_item_of_another_project_is_not_there(store: FilledStore) -> None:
-    store.assign(*family())
-    code, _, err = said(run("show", "volume:v1", "--project", "p2"))
-    assert code == 1
-    assert err.startswith("kmworker: no item volume:v1 in project p2\n")
+def test_a_project_in_which_something_only_waits_is_one(store: FilledStore) -> None:
+    store.assign(event_of(S1, V1))
+    _, _, err = said(run("show", "volume:v1", "--project", "p1"))
+    assert err.startswith("kmworker: no volume:v1 in project p1\n")
 
 
 def test_a_name_in_several_projects_has_to_be_told_apart(store: FilledStore) -> None:
@@ -139,7 +159,7 @@ def test_without_the_keyring_seals_are_unknown(
 
 def test_a_seal_of_a_kek_that_is_not_in_the_keyring_is_unknown(store: FilledStore) -> None:
     store.assign(*family())
-    store.change("p1", "keys", store.key_id(V1), store.vault.kek_id.encode(), b"0" * 16)
+    store.change("p1", "keys", store.key_id(V1), store.custody.kek_id.encode(), b"0" * 16)
     assert shown("volume:v1")["key"]["seal"] == "unknown"
 
 
@@ -191,7 +211,7 @@ def test_a_record_that_is_no_json_is_shown_as_broken(store: FilledStore) -> None
 def test_a_long_lineage_ends_with_how_many_more_there_are(
     store: FilledStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(views_lineage, "MEMBERS_MAX", 2)
+    monkeypatch.setattr(lineage, "MAX_MEMBERS", 2)
     store.assign(*family())
     assert shown("volume:v1")["lineage"]["more"] == 1
     assert run("show", "volume:v1").stdout.endswith("└── … and 1 more\n")
@@ -200,7 +220,7 @@ def test_a_long_lineage_ends_with_how_many_more_there_are(
 def test_too_many_scopes_are_not_looked_through(
     store: FilledStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(views_lineage, "SCOPES_SEARCHED_MAX", 1)
+    monkeypatch.setattr(lineage, "MAX_SCOPES_SEARCHED", 1)
     store.assign(*family())
     assert shown("volume:v1")["lineage"]["derived"] is None
     assert "too many scopes" in run("show", "volume:v1").stdout

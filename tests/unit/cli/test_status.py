@@ -1,13 +1,12 @@
 """``kmworker status``, from what workers leave in the store."""
 
 import json
-import time
 
 import pytest
 
+from kmworker.ports import QueueCounts, Report
 from kmworker.store.reports import RedisReports
-from kmworker.tally import QueueCounts, Report
-from tests.unit.builders import event_of, snapshot, volume
+from tests.kit.builders import event_of, snapshot, volume
 from tests.unit.cli.stand import FilledStore, family, run, said
 
 NOW_S = 1_795_449_600.0
@@ -37,7 +36,7 @@ w-ended  stopped  3 min ago  2 min ago  never
 
 @pytest.fixture(autouse=True)
 def clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kmworker.cli.status.time", lambda: NOW_S)
+    monkeypatch.setattr("kmworker.cli.status.now_of", lambda _views: NOW_S)
 
 
 def report(store: FilledStore, worker_id: str, seen_s_ago: float, **fields: str | float) -> None:
@@ -50,7 +49,8 @@ def report(store: FilledStore, worker_id: str, seen_s_ago: float, **fields: str 
         "latency_p50_ms": 3.2,
         "latency_p99_ms": 9.9,
     }
-    RedisReports(store.client, store.names, time.monotonic).write(
+    reports = RedisReports(store.client, store.names, "w1", lambda: 0.0)
+    reports.write(
         Report(
             worker_id=worker_id,
             seen_at=NOW_S - seen_s_ago,
@@ -60,7 +60,9 @@ def report(store: FilledStore, worker_id: str, seen_s_ago: float, **fields: str 
             minute=minute if worker_id == "w-live" else None,
             queues=QueueCounts(1200, 2, 3) if worker_id == "w-live" else None,
         )
-    )  # fmt: skip
+    ).result()  # fmt: skip
+    for _ in range(9 if worker_id == "w-live" else 0):
+        reports.count_if_due(NOW_S - seen_s_ago)
 
 
 def busy(store: FilledStore) -> None:
@@ -74,6 +76,7 @@ def busy(store: FilledStore) -> None:
     waiting = {"item": "snapshot:s9", "source": "volume:v9", "since": "S", "deadline": "D"}
     store.client.hset("km:{p2}:waiting", "entry", json.dumps(waiting))
     store.client.zadd("km:{p2}:waiting:deadlines", {"entry": NOW_S + 60})
+    store.client.zadd("km:due", {"p2": NOW_S + 60})
     # As if it had been written just now by the clock above.
     ((_id, fields),) = store.client.xrange("km:minutes")
     store.client.delete("km:minutes")
@@ -106,13 +109,86 @@ def test_the_same_as_json(store: FilledStore) -> None:
     ]
 
 
+def test_what_others_keep_a_living_worker_from_doing_is_told(store: FilledStore) -> None:
+    busy(store)
+    store.client.hset("km:worker:w-live", "trouble", "kmworker.dead: no room")
+    store.client.hset("km:worker:w-gone", "trouble", "long ago")
+    code, out, _ = said(run("status"))
+    assert code == 0
+    assert "trouble       kmworker.dead: no room" in out.splitlines()
+    assert "long ago" not in out
+
+
+def test_a_worker_whose_clock_is_wrong_is_told(store: FilledStore) -> None:
+    busy(store)
+    store.client.hset("km:worker:w-live", "clock_ahead_s", "7199.8")
+    store.client.hset("km:worker:w-gone", "clock_ahead_s", "-100")
+    lines = said(run("status"))[1].splitlines()
+    assert "trouble       the clock of blk01 is 7,200 s ahead of the store's" in lines
+    assert "100 s" not in "".join(lines)
+    found = json.loads(run("status", "--json").stdout)["workers"]
+    assert [it["clock_ahead_s"] for it in found] == [7199.8, -100.0, 0.0]
+    store.client.hset("km:worker:w-live", "clock_ahead_s", "4.9")
+    assert "clock" not in said(run("status"))[1]
+
+
+def test_old_counts_say_how_old_they_are_and_that_nobody_lives(store: FilledStore) -> None:
+    store.client.hset("km:queues", mapping={"work": 0, "dead": 0, "consumers": 2})
+    store.client.hset("km:queues", "seen_at", NOW_S - 3 * 3600)
+    found = "queues        work 0, dead 0 ready, 2 consumers  (as of 3 h ago; no worker is alive)"
+    assert found in said(run("status"))[1].splitlines()
+
+
+def test_a_broker_that_answers_is_believed_and_one_that_does_not_is_named(
+    store: FilledStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KMWORKER_BROKER__URL", "amqp://127.0.0.1:1")
+    lines = said(run("status"))[1].splitlines()
+    assert any(line.startswith("broker        not asked: amqp://127.0.0.1:1: ") for line in lines)
+    monkeypatch.setattr("kmworker.cli.status.count_queues", lambda _: QueueCounts(3000, 0, 0))
+    lines = said(run("status"))[1].splitlines()
+    assert "queues        work 3,000, dead 0 ready, 0 consumers  (as the broker says)" in lines
+    found = json.loads(run("status", "--json").stdout)
+    assert (found["queues"]["work"], found["queues_asked"]) == (3000, True)
+
+
+def test_an_incident_comes_before_all_else(store: FilledStore) -> None:
+    busy(store)
+    store.client.hset("km:commits", "incident", "3f2a9c1b")
+    code, out, _ = said(run("status"))
+    first, hint, *_ = out.splitlines()
+    assert code == 0
+    assert first == "incident      3f2a9c1b: the store was rolled back"
+    assert hint.strip().startswith("hint: end all workers")
+    assert hint.endswith("kmworker accept 3f2a9c1b")
+    assert json.loads(run("status", "--json").stdout)["incident"]["detail"].endswith("rolled back")
+
+
+def test_commits_that_someone_wrote_over_are_an_incident_too(store: FilledStore) -> None:
+    store.client.set("km:commits", "x")
+    assert "km:commits does not hold a number of commits" in said(run("status"))[1].splitlines()[0]
+
+
 def test_the_oldest_waiting_event_is_that_of_the_nearest_deadline(store: FilledStore) -> None:
     busy(store)
     waiting = {"item": "snapshot:s1", "source": "volume:v1", "since": "S", "deadline": "D"}
     store.client.hset("km:{p1}:waiting", "other", json.dumps(waiting))
     store.client.zadd("km:{p1}:waiting:deadlines", {"other": NOW_S + 30})
+    store.client.zadd("km:due", {"p1": NOW_S + 30})
     found = json.loads(run("status", "--json").stdout)
     assert (found["waiting"], found["oldest_waiting"]["item"]) == (2, "snapshot:s1")
+
+
+def test_a_project_near_its_bound_is_named(store: FilledStore) -> None:
+    """By status and health, with what its bounds are."""
+    busy(store)
+    crowd = {"events": 9, "bytes": 900, "events_max": 10, "bytes_max": 1_000_000}
+    store.client.hset("km:crowded", "acme zeta", json.dumps(crowd))
+    said_of_it = "project acme for items of zeta 90% (9 events of 10)"
+    assert f"near bound    {said_of_it}" in said(run("status"))[1].splitlines()
+    found = json.loads(run("status", "--json").stdout)["near_bound"]
+    assert [(it["project"], it["events"]) for it in found] == [("acme", 9)]
+    assert said_of_it in run("health").stderr
 
 
 def test_a_really_parked_event_is_the_oldest(store: FilledStore) -> None:
@@ -133,18 +209,11 @@ def test_what_someone_has_scribbled_over_does_not_stop_it(store: FilledStore) ->
     assert "\x1b" not in out
 
 
-def test_a_key_of_the_wrong_type_is_complained_of(store: FilledStore) -> None:
-    store.client.set("km:totals", "x")
-    code, _, err = said(run("status"))
-    assert code == 1
-    assert err.startswith("kmworker: integrity: the store holds a key of the wrong type")
-
-
 def test_an_unreachable_store_is_told_by_its_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KMWORKER_STORE__URL", "redis://127.0.0.1:1")
     code, out, err = said(run("status"))
     assert (code, out) == (3, "")
-    assert err.startswith("kmworker: the store refuses: ")
+    assert err.startswith("kmworker: cannot reach the store: 127.0.0.1:1: ")
 
 
 def test_nothing_is_written_to_the_store(store: FilledStore) -> None:

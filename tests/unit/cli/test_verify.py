@@ -9,9 +9,9 @@ import pytest
 import redis
 
 from kmworker.crypto import Keyring
-from kmworker.store.audit import counters
-from kmworker.store.audit.audit import Audit
-from tests.unit.builders import event_of, snapshot, volume
+from kmworker.verify.scan import counters
+from kmworker.verify.scan.verification import Audit
+from tests.kit.builders import event_of, snapshot, volume
 from tests.unit.cli.stand import FilledStore, family, run, said
 
 V1 = volume("v1")
@@ -116,6 +116,21 @@ def test_what_rests_on_a_flawed_record_is_not_promised_to_be_repaired(filled: Fi
     assert filled.client.hget("km:{p1}:stats", "reuse") == b"7"
 
 
+def test_records_that_are_gone_with_their_project_are_missed(filled: FilledStore) -> None:
+    for name in filled.client.keys("*{p2}*"):
+        filled.client.delete(name)
+    (lost,) = (it for it in documents(code=1) if it.get("problem") == "commits-lost")
+    assert (lost["key"], lost["field"], lost["repairable"]) == ("commits", "number", False)
+    assert "records are lost" in lost["says"]
+    assert "kmworker accept" in lost["advice"]
+
+
+def test_an_incident_is_a_finding(filled: FilledStore) -> None:
+    filled.client.hset("km:commits", "incident", "abc")
+    (lost,) = (it for it in documents(code=1) if it.get("problem") == "commits-lost")
+    assert lost["says"].endswith("incident abc")
+
+
 def test_one_project_alone(filled: FilledStore) -> None:
     filled.client.hset("km:{p2}:stats", "reuse", 7)
     assert said(run("verify", "--project", "p1"))[0] == 0
@@ -160,7 +175,7 @@ def test_another_keyring_is_refused(
     monkeypatch.setenv("KMWORKER_KEYRING__PATH", str(tmp_path / "other.json"))
     code, out, err = said(run("verify"))
     assert (code, out) == (2, "")
-    assert f"under KEK {filled.vault.kek_id}, which this keyring lacks" in err
+    assert f"under KEK {filled.custody.kek_id}, which this keyring lacks" in err
 
 
 # --- stopping and going on --------------------------------------------------------------

@@ -1,13 +1,16 @@
 """``kmworker waiting``, over a store that the worker's own code has filled."""
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from redis.client import Pipeline
 
-from kmworker.model import Item
-from tests.unit.builders import event_of, snapshot, volume
+from kmworker.domain.model import Item
+from kmworker.store import inspection
+from tests.kit.builders import event_of, snapshot, volume
 from tests.unit.cli.stand import FilledStore, run, said
 
 LATE = 4_000_000_000.0
@@ -135,7 +138,7 @@ def test_what_has_left_is_not_listed(parked: FilledStore) -> None:
 
 
 def test_many_with_one_deadline_are_listed_once_each(store: FilledStore) -> None:
-    """More than one portion has, and in the midst of others."""
+    """More than one page has, and in the midst of others."""
     names = [f"e{number:04}" for number in range(1203)]
     for number, name in enumerate(names):
         store.client.hset("km:{p1}:waiting", name, b'{"item":"volume:v"}')
@@ -143,6 +146,76 @@ def test_many_with_one_deadline_are_listed_once_each(store: FilledStore) -> None
         store.client.zadd("km:{p1}:waiting:deadlines", {name: deadline_s})
     found = [event["entry"] for event in listed("--project", "p1", "--limit", "9999")]
     assert found == names
+
+
+def test_many_projects_are_looked_into_together(
+    store: FilledStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More than one look at the index has, some with more events than are read at first."""
+    monkeypatch.setattr(inspection, "DUE_PAGE_SIZE", 7)
+    wanted = {}
+    for number in range(45):
+        project = f"p{number}"
+        key = f"km:{{{project}}}:waiting"
+        for event in range(number):
+            store.client.hset(key, f"e{event}", b'{"item":"volume:v"}')
+            store.client.zadd(f"{key}:deadlines", {f"e{event}": event})
+        store.client.zadd("km:due", {project: 1.0})
+        wanted[project] = number
+    store.client.sadd("km:projects", *wanted)
+    asked = count_requests(store, monkeypatch)
+    assert Counter(event["project"] for event in listed("--limit", "9999")) == +Counter(wanted)
+    assert len(asked) < 4 * 26 + 2 * 45 / 7 + 20
+
+
+def test_a_project_that_moves_in_the_index_meanwhile_is_not_missed(
+    store: FilledStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inspection, "DUE_PAGE_SIZE", 2)
+    projects = [f"p{number}" for number in range(5)]
+    for at, project in enumerate(projects, 1):
+        store.client.zadd("km:due", {project: at})
+        store.client.hset(f"km:{{{project}}}:waiting", "e", b'{"item":"volume:v"}')
+        store.client.zadd(f"km:{{{project}}}:waiting:deadlines", {"e": at})
+    zrange = store.client.zrange
+
+    def and_the_last_becomes_the_first(*arguments: Any) -> Any:
+        found = zrange(*arguments)
+        store.client.zadd("km:due", {"p4": 0})
+        return found
+
+    monkeypatch.setattr(store.client, "zrange", and_the_last_becomes_the_first)
+    assert [event["project"] for event in listed()] == projects
+
+
+def test_projects_where_nothing_waits_cost_nothing(
+    parked: FilledStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parked.client.sadd("km:projects", *(f"quiet{number}" for number in range(3000)))
+    asked = count_requests(parked, monkeypatch)
+    assert items(listed()) == ["snapshot:s4", "snapshot:s2", "volume:v3", "snapshot:s1"]
+    assert len(asked) <= 4
+    document = json.loads(run("status", "--json").stdout)
+    assert (document["waiting"], document["oldest_waiting"]["item"]) == (4, "snapshot:s4")
+    assert "SSCAN" not in asked
+
+
+def count_requests(store: FilledStore, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Note each request that is made from now on; a pipeline is one."""
+    asked: list[str] = []
+    execute, piped = store.client.execute_command, Pipeline.execute
+
+    def execute_command(*arguments: Any, **options: Any) -> Any:
+        asked.append(arguments[0])
+        return execute(*arguments, **options)
+
+    def execute_all(pipeline: Any, *arguments: Any, **options: Any) -> Any:
+        asked.append("pipeline")
+        return piped(pipeline, *arguments, **options)
+
+    monkeypatch.setattr(store.client, "execute_command", execute_command)
+    monkeypatch.setattr(Pipeline, "execute", execute_all)
+    return asked
 
 
 # --- expire --------------------------------------------------------------------------
@@ -215,3 +288,12 @@ def test_what_leaves_meanwhile_is_counted_and_not_brought_back(
 )  # fmt: skip
 def test_what_is_not_clearly_meant_is_wrong_usage(store: FilledStore, options: list[str]) -> None:
     assert run("waiting", "expire", *options).exit_code == 2
+
+
+def test_a_project_that_is_not_there_is_told_from_an_event_that_does_not_wait(
+    parked: FilledStore,
+) -> None:
+    del parked
+    code, out, err = said(run("waiting", "expire", "--project", "nope", "snapshot:s1"))
+    assert (code, out) == (1, "")
+    assert err.startswith("kmworker: no project nope\n")

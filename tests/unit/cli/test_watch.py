@@ -9,7 +9,7 @@ import pytest
 from kmworker.errors import BrokerUnavailable
 from tests.unit.cli.stand import Subscription, interrupt, run, said
 
-DOCUMENT = {
+DOCUMENT: dict[str, Any] = {
     "specversion": "1.0",
     "time": "2026-11-23T16:00:00.000Z",
     "data": {
@@ -54,6 +54,11 @@ def test_an_assignment_is_a_line_and_ctrl_c_the_normal_end(hear: Hear) -> None:
     assert subscription.is_closed
 
 
+def test_an_item_without_a_key_has_a_dash_in_its_place(hear: Hear) -> None:
+    hear(json.dumps(DOCUMENT | {"data": DOCUMENT["data"] | {"key_id": None}}).encode())
+    assert run("watch").stdout == LINE.replace("k1", "-")
+
+
 def test_json_is_the_announcement_on_one_line(hear: Hear) -> None:
     hear(json.dumps(DOCUMENT, indent=4).encode())
     out = run("watch", "--json").stdout
@@ -84,16 +89,16 @@ def test_a_pattern_is_no_project(hear: Hear, project: str) -> None:
 @pytest.mark.parametrize(
     "body", [b"", b"\xff", b"[]", b"{}", b'{"data": 1}', b"[" * 100_000], ids=range(6)
 )
-def test_what_is_no_announcement_is_passed_over(hear: Hear, body: bytes) -> None:
+def test_what_is_no_announcement_is_skipped(hear: Hear, body: bytes) -> None:
     hear(body, BODY)
-    note = "kmworker: passed over a message that is no announcement\n"
+    note = "kmworker: skipped a message that is no announcement\n"
     assert said(run("watch")) == (0, LINE, LISTENING + note)
 
 
 def test_an_announcement_of_odd_parts_is_one_line_all_the_same(hear: Hear) -> None:
     hear(b'{"data": {"item": 1, "rule": "a\\nb\\u001b[2J"}}')
     out = run("watch").stdout
-    assert out == "None  None  ?  None  None  a\\u000ab\\u001b[2J\n"
+    assert out == "-  -  ?  -  -  a\\u000ab\\u001b[2J\n"
 
 
 def test_a_lost_connection_is_an_unreachable_broker(hear: Hear) -> None:

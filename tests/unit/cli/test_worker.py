@@ -1,15 +1,18 @@
 """``kmworker worker``: signals and what it refuses; its work is tested elsewhere."""
 
 import gc
+import json
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from kmworker.cli.worker import Stopper
 from kmworker.errors import SetupError
-from tests.unit.cli.stand import run, said
+from tests.kit.builders import SHIPPED_POLICY
+from tests.unit.cli.stand import FilledStore, run, said
 
 
 class FakeWorker:
@@ -28,9 +31,14 @@ class FakeWorker:
             raise self._error
 
 
+HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
 @pytest.fixture(autouse=True)
 def _handlers() -> Iterator[None]:
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    before = {number: signal.getsignal(number) for number in HANDLED}
+    # Whoever runs the tests may have it ignored (nohup), and that is inherited.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
@@ -62,12 +70,34 @@ def test_a_second_signal_ends_the_process_at_once(monkeypatch: pytest.MonkeyPatc
     assert codes == [128 + signal.SIGINT]
 
 
+def test_a_hangup_stops_the_worker_and_never_counts_as_asking_twice(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    codes: list[int] = []
+    monkeypatch.setattr(os, "_exit", codes.append)
+    stopper, worker = Stopper(), FakeWorker()
+    signal.raise_signal(signal.SIGHUP)
+    stopper.watch(worker)  # type: ignore[arg-type]
+    for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGHUP):
+        signal.raise_signal(number)
+    assert worker.stops == 4
+    assert codes == []
+    signal.raise_signal(signal.SIGTERM)
+    assert codes == [128 + signal.SIGTERM]
+
+
+def test_a_hangup_that_was_ignored_at_the_start_stays_ignored() -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    Stopper()
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+
+
 @pytest.fixture
 def built(monkeypatch: pytest.MonkeyPatch) -> list[FakeWorker]:
     """What the command builds instead of a worker."""
     workers = [FakeWorker()]
-    monkeypatch.setattr("kmworker.bootstrap.build_worker", lambda _settings: workers[0])
-    monkeypatch.setattr("kmworker.crypto.process.harden_process", lambda: None)
+    monkeypatch.setattr("kmworker.bootstrap.worker.build_worker", lambda _settings: workers[0])
+    monkeypatch.setattr("kmworker.crypto.hardening.harden_process", lambda: None)
     return workers
 
 
@@ -86,6 +116,19 @@ def test_what_is_there_at_the_start_is_not_looked_through_for_garbage_again(
         gc.unfreeze()
 
 
+def test_a_worker_says_in_its_log_what_crosses_a_network_in_plain_text(
+    built: list[FakeWorker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KMWORKER_BROKER__URL", "amqp://u:hunter2@127.0.0.1/")
+    monkeypatch.setenv("KMWORKER_STORE__URL", "redis://u:hunter2@store/")
+    code, _out, err = said(run("worker"))
+    told = [json.loads(line) for line in err.splitlines()]
+    assert code == 0
+    assert [(it["level"], it["setting"], it["url"]) for it in told] == [
+        ("warning", "store.url", "redis://u:***@store/")
+    ]
+
+
 def test_a_store_that_may_not_be_used_is_told_in_the_log(built: list[FakeWorker]) -> None:
     built[0] = FakeWorker(SetupError("the store is not durable", "turn it on"))
     code, out, err = said(run("worker"))
@@ -93,6 +136,19 @@ def test_a_store_that_may_not_be_used_is_told_in_the_log(built: list[FakeWorker]
     assert '"event": "refused to work"' in err
     assert '"detail": "the store is not durable"' in err
     assert '"hint": "turn it on"' in err
+
+
+def test_a_worker_on_streams_refuses_a_policy_that_lists_producers(
+    store: FilledStore, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = '\n[[producer]]\nuser = "cinder"\nprojects = ["*"]\ntypes = ["volume-created"]\n'
+    (folder / "policy.toml").write_text(SHIPPED_POLICY.read_text() + listed)
+    monkeypatch.setenv("KMWORKER_POLICY__PATH", "policy.toml")
+    monkeypatch.setenv("KMWORKER_BROKER__URL", "redis://127.0.0.1")
+    code, out, err = said(run("worker"))
+    assert (code, out) == (2, "")
+    assert "the policy lists producers, and the embedded queue has no users" in err
+    assert "use RabbitMQ, or leave [[producer]] out" in err
 
 
 def test_what_is_set_up_wrong_is_told_before_there_is_a_log() -> None:

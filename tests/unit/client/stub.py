@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
-from kmworker.bus.frames import RawDelivery
+from kmworker.bus.amqp.frames import RawDelivery
 from kmworker.errors import BrokerUnavailable
 
 NOT_FOUND = 404
@@ -87,7 +87,7 @@ class StubLink:
 
     @property
     def is_open(self) -> bool:
-        """Say whether nothing has gone wrong yet."""
+        """Return whether nothing has gone wrong yet."""
         return self.connection is not None
 
     def open(self) -> None:

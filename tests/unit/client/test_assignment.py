@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from kmworker.client import Assignment
+from kmworker.client import Assignment, Disposition
 from kmworker.client.assignment import read_assignment
-from tests.unit.client.samples import REENCRYPTED, announced, blank_volume
+from tests.kit.announcements import REENCRYPTED, UNENCRYPTED, announced, blank_volume
 
 
 def document() -> Any:
@@ -30,8 +30,23 @@ def test_an_item_made_from_nothing_has_no_source() -> None:
     assert (assignment.source, assignment.node, assignment.reencrypt_from) == (None, None, None)
 
 
+def test_an_item_that_is_not_encrypted_has_no_key() -> None:
+    assignment = read_assignment(announced(UNENCRYPTED).body)
+    assert assignment.disposition is Disposition.NONE
+    assert (assignment.key_id, assignment.scope_id, assignment.encryption) == (None, None, None)
+
+
+@pytest.mark.parametrize("name", ["key_id", "scope_id", "encryption"])
+def test_half_a_key_is_refused(name: str) -> None:
+    keyed, keyless = document(), json.loads(announced(UNENCRYPTED).body)
+    keyed["data"][name], keyless["data"][name] = keyless["data"][name], keyed["data"][name]
+    for changed in (keyed, keyless):
+        with pytest.raises(ValueError, match=f"^data.{name}: "):
+            read(changed)
+
+
 @pytest.mark.parametrize("path", [[], ["data"], ["data", "item"], ["data", "cause"]], ids=".".join)
-def test_what_a_newer_worker_adds_is_passed_over(path: list[str]) -> None:
+def test_what_a_newer_worker_adds_is_skipped(path: list[str]) -> None:
     changed = document()
     table = changed
     for name in path:

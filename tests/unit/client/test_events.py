@@ -15,9 +15,10 @@ from kmworker.client import (
     Transport,
     VolumeCreated,
 )
-from kmworker.client.events import Encrypted, LifecycleEvent
-from kmworker.events import Event, parse
-from kmworker.model import Cause
+from kmworker.domain.event import Event
+from kmworker.domain.model import Cause
+from kmworker.wire.events.lifecycle import Encrypted, LifecycleEvent
+from kmworker.wire.events.reading import parse
 
 CONTENT_TYPE = "application/cloudevents+json"
 
@@ -48,7 +49,7 @@ def test_a_worker_reads_everything_that_a_volume_can_say() -> None:
         item=Item("p1", Kind.VOLUME, "v1"),
         derived_from=Item("p2", Kind.SNAPSHOT, "s1"),
         encryption=RequestedEncryption("aes-xts-plain64", 512),
-        wish=Disposition.CLONE,
+        requested=Disposition.CLONE,
         volume_type="luks-gold",
         size_bytes=2**30,
     )
@@ -67,7 +68,7 @@ def test_a_worker_reads_everything_that_a_snapshot_can_say() -> None:
         item=Item("p1", Kind.SNAPSHOT, "s1"),
         derived_from=Item("p1", Kind.VOLUME, "v1"),
         encryption=None,
-        wish=Disposition.REUSE,
+        requested=Disposition.REUSE,
         size_bytes=2**30,
     )
 
@@ -75,8 +76,8 @@ def test_a_worker_reads_everything_that_a_snapshot_can_say() -> None:
 def test_a_worker_reads_everything_that_a_replica_can_say() -> None:
     event = ReplicaAdded(
         project_id="swift-eu1",
-        replica_id="policy-0/4711@obj-07",
-        source=Item("swift-eu1", Kind.PARTITION, "policy-0/4711"),
+        replica_id="policy-0/18/4711@obj-07",
+        source=Item("swift-eu1", Kind.PARTITION, "policy-0/18/4711"),
         node="obj-07",
         transport=Transport.FILE,
         size_bytes=2**30,
@@ -85,14 +86,27 @@ def test_a_worker_reads_everything_that_a_replica_can_say() -> None:
     )
     assert read(event) == Event(
         cause=Cause(event.id, "/cinder/blk01", "replica-added"),
-        item=Item("swift-eu1", Kind.REPLICA, "policy-0/4711@obj-07"),
-        derived_from=Item("swift-eu1", Kind.PARTITION, "policy-0/4711"),
+        item=Item("swift-eu1", Kind.REPLICA, "policy-0/18/4711@obj-07"),
+        derived_from=Item("swift-eu1", Kind.PARTITION, "policy-0/18/4711"),
         encryption=UNENCRYPTED,
-        wish=Disposition.CREATE,
+        requested=Disposition.CREATE,
         node="obj-07",
         transport=Transport.FILE,
         size_bytes=2**30,
     )
+
+
+def test_a_worker_reads_what_a_snapshot_of_a_replica_can_say() -> None:
+    replica = Item("p1", Kind.REPLICA, "v1@oslo")
+    event = SnapshotTaken(project_id="p1", snapshot_id="s1", source=replica)
+    assert read(event).derived_from == replica
+    assert data_of(event)["source"] == {"kind": "replica", "id": "v1@oslo"}
+
+
+def test_notes_go_along_with_an_event() -> None:
+    event = VolumeCreated(project_id="p1", volume_id="v1", extra={"ticket": 4711})
+    assert data_of(event)["extra"] == {"ticket": 4711}
+    assert read(event).item == Item("p1", Kind.VOLUME, "v1")
 
 
 @pytest.mark.parametrize(
@@ -108,7 +122,7 @@ def test_a_worker_reads_everything_that_a_replica_can_say() -> None:
 )
 def test_what_an_event_does_not_say_is_not_there(event: LifecycleEvent) -> None:
     assert None not in data_of(event).values()
-    assert read(event).wish is None
+    assert read(event).requested is None
 
 
 @pytest.mark.parametrize(

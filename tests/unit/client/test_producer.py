@@ -1,5 +1,6 @@
 import json
 from collections.abc import Callable, Iterator, Sequence
+from itertools import repeat
 
 import pytest
 
@@ -13,7 +14,7 @@ from kmworker.client import (
     VolumeCreated,
 )
 from kmworker.client import producer as module
-from kmworker.message import Outgoing
+from kmworker.domain.message import Outgoing
 from tests.unit.client.stub import NOT_FOUND, Refusal
 
 URL = "amqp://guest:guest@127.0.0.1:1//"
@@ -39,6 +40,10 @@ def refused(code: int) -> Answer:
     return answer
 
 
+def nobody_listens(messages: Sequence[Outgoing]) -> list[bool]:
+    raise BrokerUnavailable("refused") from ConnectionRefusedError()
+
+
 class StubBroker:
     """Stands in for the publisher and for time."""
 
@@ -47,7 +52,7 @@ class StubBroker:
         self.tries: list[list[Outgoing]] = []
         self.calls: list[str] = []
         self.now_s = 0.0
-        monkeypatch.setattr(module, "Publisher", lambda *_: self)
+        monkeypatch.setattr(module, "Publisher", lambda *_, **__: self)
         monkeypatch.setattr(module, "monotonic", lambda: self.now_s)
         monkeypatch.setattr(module, "sleep", self.sleep)
         monkeypatch.setattr(module, "Backoff", lambda: self)
@@ -121,6 +126,16 @@ def test_nothing_is_published_if_a_worker_would_refuse_any(
     with pytest.raises(PermanentError, match=r"malformed: data\.snapshot_id") as caught:
         producer.publish(volume(), bad)
     assert caught.value.reason == "malformed"
+    assert "percent-encode a space as %20" in str(caught.value)
+    assert broker.tries == []
+
+
+def test_notes_that_are_too_large_are_refused_before_anything_is_sent(
+    producer: Producer, broker: StubBroker
+) -> None:
+    large = VolumeCreated(project_id="p1", volume_id="v1", extra={"note": "x" * 4096})
+    with pytest.raises(PermanentError, match=r"malformed: data\.extra: 4,107 bytes as compact"):
+        producer.publish(large)
     assert broker.tries == []
 
 
@@ -189,3 +204,23 @@ def test_leaving_it_closes_the_connection(producer: Producer, broker: StubBroker
     with producer:
         producer.publish()
     assert broker.calls == ["close"]
+
+
+@pytest.mark.parametrize(("is_up", "advised"), [(True, True), (False, False)])
+def test_where_up_was_taken_for_a_broker_it_is_said_at_once_and_at_the_end(
+    broker: StubBroker,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    is_up: bool,
+    advised: bool,
+) -> None:
+    monkeypatch.setattr("kmworker.client.connecting.running_instance", lambda _: is_up or None)
+    broker.answers = repeat(nobody_listens)
+    with pytest.raises(BrokerUnavailable) as raised:
+        Producer(URL, event_source="/test", patience_s=5.0).publish(
+            VolumeCreated(project_id="p1", volume_id="v1")
+        )
+    assert ("kmworker up runs here" in str(raised.value)) is advised
+    (warning,) = caplog.messages
+    assert warning.startswith("trying again for 5 s: refused")
+    assert ("kmworker publish --file -" in warning) is advised

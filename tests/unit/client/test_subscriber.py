@@ -7,7 +7,7 @@ import pytest
 from kmworker.client import Assignment, BrokerUnavailable, SetupError, Subscriber
 from kmworker.client import subscriber as module
 from kmworker.client.connecting import Backoff
-from tests.unit.client.samples import announced, blank_volume
+from tests.kit.announcements import announced, blank_volume
 from tests.unit.client.stub import NOT_FOUND, StubBroker
 
 URL = "amqp://guest:guest@127.0.0.1:1//"

@@ -1,8 +1,8 @@
 """Fixed keyrings, a scope and one sealed record of each kind."""
 
-from kmworker.crypto import Keyring, KeyringVault
+from kmworker.crypto import Keyring, KeyringCustody
 from kmworker.crypto.kek import Kek
-from kmworker.model import Encryption, Place, ScopeRecord
+from kmworker.domain.model import Encryption, Place, ScopeRecord
 
 FIRST_KEY = bytes(range(32))
 SECOND_KEY = bytes(range(32, 64))
@@ -15,9 +15,10 @@ def keyring_of(*keys: bytes) -> Keyring:
     return Keyring(keks[0].kek_id, {kek.kek_id: kek for kek in keks})
 
 
-FIRST = KeyringVault(keyring_of(FIRST_KEY))
-SECOND = KeyringVault(keyring_of(SECOND_KEY))
-BOTH = KeyringVault(keyring_of(SECOND_KEY, FIRST_KEY))
+INSTALLATION = "7b1c2d3e-0000-4000-8000-000000000000"
+FIRST = KeyringCustody(keyring_of(FIRST_KEY), INSTALLATION)
+SECOND = KeyringCustody(keyring_of(SECOND_KEY), INSTALLATION)
+BOTH = KeyringCustody(keyring_of(SECOND_KEY, FIRST_KEY), INSTALLATION)
 
 SCOPE = ScopeRecord(
     scope_id="scope-1",

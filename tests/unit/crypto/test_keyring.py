@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from kmworker.crypto import Keyring, KeyringVault
+from kmworker.crypto import Keyring, KeyringCustody
 from kmworker.crypto.kek import Kek
 from kmworker.errors import SetupError
 from tests.unit.crypto.samples import CREATED_AT, FIRST, FIRST_KEY, SECOND, SECOND_KEY, keyring_of
@@ -53,7 +53,7 @@ def test_a_generated_keyring_loads_again(path: Path) -> None:
     generated = Keyring.generate(path)
     loaded = Keyring.load(path)
     assert generated.active == loaded.active
-    assert KeyringVault(generated).check_values("x") == KeyringVault(loaded).check_values("x")
+    assert KeyringCustody(generated).check_values("x") == KeyringCustody(loaded).check_values("x")
 
 
 def test_two_generated_keyrings_differ(tmp_path: Path) -> None:
@@ -150,16 +150,24 @@ def test_a_keyring_for_its_owner_alone_is_accepted(path: Path, mode: int) -> Non
 @pytest.mark.parametrize(
     "mode", [0o640, 0o620, 0o610, 0o604, 0o602, 0o601, 0o644, 0o666, 0o777, 0o440], ids=oct
 )
-def test_a_keyring_with_any_permission_for_others_is_refused(path: Path, mode: int) -> None:
+def test_a_keyring_of_our_own_with_any_permission_for_others_is_refused(
+    path: Path, monkeypatch: pytest.MonkeyPatch, mode: int
+) -> None:
     write(path, document_of(FIRST_KEY), mode)
+    with_owner(monkeypatch, 1000, 1000)
     assert "open to group or others" in str(refusal_of(path))
 
 
-def test_a_symbolic_link_is_refused_even_to_a_good_keyring(path: Path) -> None:
+def test_a_link_of_our_own_to_a_good_keyring_is_followed(path: Path) -> None:
     target = path.with_name("real.json")
     write(target, document_of(FIRST_KEY))
     path.symlink_to(target)
-    assert "symbolic link" in str(refusal_of(path))
+    assert Keyring.load(path).active == FIRST.kek_id
+
+
+def test_a_link_that_leads_nowhere_is_refused(path: Path) -> None:
+    path.symlink_to(path)
+    assert "a symbolic link that cannot be followed" in str(refusal_of(path))
 
 
 @pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])
@@ -302,7 +310,7 @@ def test_a_kek_of_another_length_cannot_be_made(length_bytes: int) -> None:
 
 
 def test_check_values_differ_by_kek_and_by_label() -> None:
-    vault = KeyringVault(keyring_of(FIRST_KEY, SECOND_KEY))
-    values = [*vault.check_values("one").values(), *vault.check_values("other").values()]
+    custody = KeyringCustody(keyring_of(FIRST_KEY, SECOND_KEY))
+    values = [*custody.check_values("one").values(), *custody.check_values("other").values()]
     assert len(set(values)) == 4
-    assert vault.check_values("one").items() >= FIRST.check_values("one").items()
+    assert custody.check_values("one").items() >= FIRST.check_values("one").items()

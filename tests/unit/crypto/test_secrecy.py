@@ -14,31 +14,45 @@ from types import TracebackType
 
 import pytest
 
-from kmworker.crypto import Keyring, KeyringVault
+from kmworker.crypto import FormerCustody, Keyring, KeyringCustody
 from kmworker.crypto.kek import Kek
-from kmworker.crypto.seals import LABEL as SEAL_LABEL
-from kmworker.crypto.seals import Sealer
+from kmworker.crypto.record_mac import LABEL as SEAL_LABEL
+from kmworker.crypto.record_mac import Sealer
 from kmworker.crypto.wrapping import LABEL as WRAP_LABEL
 from kmworker.crypto.wrapping import Wrapper
+from kmworker.domain.model import Place
 from kmworker.errors import KMWorkerError
-from kmworker.model import Place
-from tests.unit.crypto.samples import CREATED_AT, FIRST_KEY, SCOPE, SECOND, keyring_of
+from tests.unit.crypto.samples import (
+    CREATED_AT,
+    FIRST_KEY,
+    INSTALLATION,
+    SCOPE,
+    SECOND,
+    keyring_of,
+)
 
 KEK = Kek(FIRST_KEY, CREATED_AT)
 KEYRING = keyring_of(FIRST_KEY)
-VAULT = KeyringVault(KEYRING)
+VAULT = KeyringCustody(KEYRING, INSTALLATION)
 PLACE = Place("p1", "keys", "key-1")
 BLOB = VAULT.mint("p1", SCOPE)
 RECORD = VAULT.seal(PLACE, b'{"state":"active"')
 SECRETS = {
     "KEK": FIRST_KEY,
-    "wrapping key": KEK.derive(WRAP_LABEL, "p1"),
-    "sealing key": KEK.derive(SEAL_LABEL, "p1"),
+    "wrapping key": KEK.derive(WRAP_LABEL, INSTALLATION, "p1"),
+    "sealing key": KEK.derive(SEAL_LABEL, INSTALLATION, "p1"),
     "DEK": VAULT.unwrap("p1", SCOPE, BLOB),
 }
 HOLDERS = [
     pytest.param(holder, id=type(holder).__name__)
-    for holder in (KEK, KEYRING, VAULT, Wrapper(KEYRING), Sealer(KEYRING))
+    for holder in (
+        KEK,
+        KEYRING,
+        VAULT,
+        Wrapper(KEYRING, INSTALLATION),
+        Sealer(KEYRING, INSTALLATION),
+        FormerCustody(KEYRING, INSTALLATION),
+    )
 ]
 
 
@@ -70,8 +84,8 @@ def test_what_holds_a_secret_does_not_show_it(holder: object) -> None:
     assert_shows_no_secret(f"{holder!r} {holder!s} {getattr(holder, '__dict__', '')!r}")
 
 
-def test_what_a_vault_prints_is_its_kek_id() -> None:
-    assert repr(VAULT) == f"KeyringVault(kek_id='{KEK.kek_id}')"
+def test_what_a_custody_prints_is_its_kek_id() -> None:
+    assert repr(VAULT) == f"KeyringCustody(kek_id='{KEK.kek_id}')"
     assert repr(KEYRING) == f"Keyring(active='{KEK.kek_id}')"
     assert repr(KEK) == f"Kek(kek_id='{KEK.kek_id}')"
 
@@ -139,9 +153,9 @@ def test_no_frame_holds_a_secret_when_the_cipher_itself_fails(
     monkeypatch.setattr(
         os, "urandom", lambda size_bytes: bytes(12) if size_bytes == 12 else SECRETS["DEK"]
     )
-    vault = KeyringVault(KEYRING)
+    custody = KeyringCustody(KEYRING, INSTALLATION)
     with pytest.raises(RuntimeError) as caught:
-        vault.mint("p1", SCOPE) if operation == "encrypt" else vault.unwrap("p1", SCOPE, BLOB)
+        custody.mint("p1", SCOPE) if operation == "encrypt" else custody.unwrap("p1", SCOPE, BLOB)
     for text in shown_by(caught.value):
         assert_shows_no_secret(text)
 

@@ -4,11 +4,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kmworker.crypto import KeyringVault
-from kmworker.crypto.wrapping import KEY_BITS_MAX
+from kmworker.crypto import KeyringCustody
+from kmworker.crypto.wrapping import MAX_KEY_BITS
+from kmworker.domain.model import Encryption, ScopeRecord
 from kmworker.errors import PermanentError, Reason, UnknownKek
-from kmworker.model import Encryption, ScopeRecord
-from tests.unit.crypto.samples import BOTH, FIRST, FIRST_KEY, SCOPE, SECOND, SECOND_KEY, keyring_of
+from tests.unit.crypto.samples import (
+    BOTH,
+    FIRST,
+    FIRST_KEY,
+    INSTALLATION,
+    SCOPE,
+    SECOND,
+    SECOND_KEY,
+    keyring_of,
+)
 
 BLOB = FIRST.mint("p1", SCOPE)
 REFUSAL = "integrity: the wrapped DEK of scope 'scope-1' does not unwrap"
@@ -130,13 +139,13 @@ def test_minting_for_a_kek_that_is_not_active_is_refused() -> None:
         FIRST.mint("p1", replace(SCOPE, kek_id=""))
 
 
-@pytest.mark.parametrize("key_bits", [-8, 0, 7, 513, KEY_BITS_MAX + 8])
+@pytest.mark.parametrize("key_bits", [-8, 0, 7, 513, MAX_KEY_BITS + 8])
 def test_a_dek_of_an_impossible_size_is_not_minted(key_bits: int) -> None:
     scope = replace(SCOPE, encryption=Encryption("aes-xts-plain64", key_bits))
     with pytest.raises(ValueError, match=f"cannot have {key_bits} bits"):
         FIRST.mint("p1", scope)
 
 
-def test_two_vaults_over_one_keyring_understand_each_other() -> None:
-    other = KeyringVault(keyring_of(FIRST_KEY, SECOND_KEY))
+def test_two_over_one_keyring_understand_each_other() -> None:
+    other = KeyringCustody(keyring_of(FIRST_KEY, SECOND_KEY), INSTALLATION)
     assert other.unwrap("p1", SCOPE, BLOB) == FIRST.unwrap("p1", SCOPE, BLOB)

@@ -1,5 +1,0 @@
-"""Judging a store: records in, findings out.
-
-Nothing here reads or writes. What a finding rests on was read by `kmworker.store.audit`,
-which looks again before it believes one.
-"""

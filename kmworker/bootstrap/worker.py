@@ -1,0 +1,223 @@
+"""Where the parts meet: the only module that knows them all."""
+
+import os
+import platform
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+from kmworker.bootstrap.brokers import open_bus, open_keep
+from kmworker.clock import Clock, StoreClock, SystemClock, rfc3339
+from kmworker.crypto import Keyring, KeyringCustody
+from kmworker.domain.plan import Fresh
+from kmworker.domain.policy import Policy
+from kmworker.domain.policy_file import load_policy
+from kmworker.errors import SetupError
+from kmworker.ports import Keep
+from kmworker.settings import Settings
+from kmworker.settings.urls import STREAM_SCHEMES
+from kmworker.store.admission import Admission
+from kmworker.store.client import Client, Gate
+from kmworker.store.connection import connect
+from kmworker.store.names import Names
+from kmworker.store.redis_store import RedisStore
+from kmworker.store.reports import RedisReports
+from kmworker.wire.ids import random_id
+from kmworker.wire.topology import Topology
+from kmworker.worker.loop import Worker
+from kmworker.worker.reporter import Reporter
+from kmworker.worker.rollback import Anchor
+from kmworker.worker.stages import Exchanges, Milestone, Stages
+from kmworker.worker.tally import Tally
+from kmworker.worker.timekeeping import Timekeeper
+from kmworker.worker.waiting_room import Sweeper
+
+__all__ = [
+    "StoreParts",
+    "build_worker",
+    "open_anchor",
+    "open_store",
+    "prefetch_for",
+    "read_policy",
+    "refuse_unheard",
+]
+
+# One whose assignments are stored, one that is written, one that is read.
+BATCHES_AT_HAND = 3
+# A quorum queue gives no consumer more.
+MAX_PREFETCH = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class StoreParts:
+    """The store, and what it was built from."""
+
+    client: Client
+    names: Names
+    custody: KeyringCustody
+    store: RedisStore
+
+
+def read_policy(settings: Settings) -> Policy:
+    """Read the operator's policy, or the shipped one.
+
+    Raises:
+        SetupError: it cannot be read, or is not sound.
+    """
+    path = settings.policy.path
+    if path is None:
+        return load_policy(_shipped_policy(), "(shipped)")
+    try:
+        return load_policy(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, UnicodeDecodeError) as wrong:
+        raise SetupError(
+            f"cannot read policy {path}: {wrong}",
+            hint="check policy.path; the file is TOML in UTF-8",
+        ) from None
+
+
+def refuse_unheard(policy: Policy, settings: Settings) -> None:
+    """Refuse a policy that lists producers where the broker has no users: nobody would be heard.
+
+    Raises:
+        SetupError: the broker is streams, which whoever may write to them writes as anybody.
+    """
+    scheme = (settings.broker.url or "").partition(":")[0]
+    if policy.producer and scheme in STREAM_SCHEMES:
+        raise SetupError(
+            "the policy lists producers, and the embedded queue has no users to tell them by",
+            hint="use RabbitMQ, or leave [[producer]] out of the policy",
+        )
+
+
+def open_store(
+    settings: Settings, worker_id: str, gate: Gate | None = None, clock: Clock | None = None
+) -> StoreParts:
+    """Build the store; nothing is sent to it yet.
+
+    Args:
+        settings: as loaded.
+        worker_id: whose commits are counted.
+        gate: opened for admission alone, so that no other connection is ever made.
+        clock: by which waiting events expire; None: this machine's.
+
+    Raises:
+        SetupError: no store is configured, or the keyring cannot be used.
+    """
+    client = connect(settings.store, gate)
+    custody = KeyringCustody(Keyring.load(settings.keyring.path))
+    names = Names(settings.store.prefix)
+    admission = Admission(
+        client,
+        names,
+        source=settings.broker.source,
+        allow_volatile=settings.store.allow_volatile,
+        is_vouched=settings.store.durability == "vouched",
+        custody=custody,
+        worker_id=worker_id,
+        gate=gate,
+    )
+    store = RedisStore(
+        client,
+        custody,
+        names=names,
+        admission=admission,
+        clock=clock or SystemClock(),
+        waiting=settings.waiting,
+    )
+    return StoreParts(client, names, custody, store)
+
+
+def build_worker(
+    settings: Settings, on_milestone: Callable[[Milestone], None] = lambda _: None
+) -> Worker:
+    """Put a worker together.
+
+    Args:
+        settings: as loaded.
+        on_milestone: called each time a batch has passed one; tests stop the process there.
+
+    Raises:
+        SetupError: configuration, keyring or policy do not allow it.
+    """
+    # All times that a worker writes are the store's.
+    clock = StoreClock(SystemClock())
+    policy = read_policy(settings)
+    refuse_unheard(policy, settings)
+    worker_id = f"{platform.node()}-{os.getpid()}-{secrets.token_hex(3)}"
+    parts = open_store(settings, worker_id, Gate(), clock)
+    batch_max = settings.worker.batch_max
+    prefetch = prefetch_for(batch_max)
+    bus = open_bus(settings.broker, prefetch=prefetch, name=f"kmworker {worker_id}")
+    tally = Tally(clock)
+    topology = Topology(settings.broker.namespace)
+    kek_id = parts.custody.kek_id
+    stages = Stages(
+        bus=bus,
+        store=parts.store,
+        policy=policy,
+        clock=clock,
+        tally=tally,
+        exchanges=Exchanges(topology.assignments, topology.dead),
+        fresh=lambda: Fresh(rfc3339(clock.now()), random_id, kek_id),
+        max_attempts=settings.worker.max_attempts,
+        on_milestone=on_milestone,
+    )
+    return Worker(
+        bus=bus,
+        store=parts.store,
+        stages=stages,
+        sweeper=Sweeper(
+            parts.store,
+            clock,
+            worker_id=worker_id,
+            every_s=settings.waiting.sweep_s,
+            limit=batch_max,
+        ),
+        timekeeper=Timekeeper(clock, parts.store.time_s, tally),
+        anchor=_anchor(settings, parts, bus.anchor, worker_id),
+        reporter=Reporter(
+            RedisReports(parts.client, parts.names, worker_id, clock.monotonic),
+            bus,
+            tally,
+            clock,
+            worker_id,
+        ),
+        tally=tally,
+        clock=clock,
+        settings=settings.worker,
+    )
+
+
+def prefetch_for(batch_max: int) -> int:
+    """Return how many events may be at hand."""
+    return min(BATCHES_AT_HAND * batch_max, MAX_PREFETCH)
+
+
+@contextmanager
+def open_anchor(settings: Settings, parts: StoreParts) -> Iterator[Anchor]:
+    """Connect to the anchor alone.
+
+    Raises:
+        SetupError: no broker is configured.
+        BrokerUnavailable: it is not there.
+    """
+    with open_keep(settings.broker, "accept") as keep:
+        yield _anchor(settings, parts, keep, "accept")
+
+
+def _anchor(settings: Settings, parts: StoreParts, keep: Keep, worker_id: str) -> Anchor:
+    # Only who holds the keyring can say which store an anchor is of.
+    identity = parts.custody.check_values(f"anchor/{settings.store.prefix}").values()
+    return Anchor(keep, parts.store, worker_id=worker_id, identity=identity)
+
+
+def _shipped_policy() -> str:
+    """Return the policy inside the package, or, in a checkout, the one beside it."""
+    packaged = resources.files("kmworker").joinpath("policy.toml")
+    if packaged.is_file():
+        return packaged.read_text(encoding="utf-8")
+    return (Path(__file__).parents[2] / "config" / "policy.toml").read_text(encoding="utf-8")

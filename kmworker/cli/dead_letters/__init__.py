@@ -1,0 +1,1 @@
+"""What `kmworker dead` does: which dead letters are meant, looked through, shown and settled."""

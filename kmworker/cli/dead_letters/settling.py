@@ -1,0 +1,120 @@
+"""What becomes of chosen dead letters, and the count of it."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from kmworker.bus.dead_queue import DeadQueue
+from kmworker.cli.dead_letters.search import Chosen
+from kmworker.cli.terminal.output import complain
+from kmworker.errors import NotFound
+from kmworker.wire.dead_letters.reading import replayed
+
+__all__ = ["Discarding", "Replaying", "Settling"]
+
+# Each is worth a line, a thousand of them are not.
+MAX_NAMED = 10
+
+
+class Settling(Protocol):
+    """Settles dead letters, or counts what it would settle."""
+
+    settled: Counter[str]
+    """By reason."""
+    passed_over: int
+
+    @property
+    def did(self) -> str:
+        """Return what it did, as a verb."""
+        ...
+
+    def settle(self, queue: DeadQueue, chosen: Sequence[Chosen]) -> None:
+        """Settle these; what it does not settle stays in the queue."""
+        ...
+
+    def numbers(self, missing: Sequence[str]) -> dict[str, Any]:
+        """Return the result for a program."""
+        ...
+
+
+@dataclass(slots=True)
+class Replaying:
+    """Publishes the events again."""
+
+    exchange: str
+    dry_run: bool
+    settled: Counter[str] = field(default_factory=Counter)
+    passed_over: int = 0
+
+    @property
+    def did(self) -> str:
+        """Return what it did."""
+        return "would replay" if self.dry_run else "replayed"
+
+    def settle(self, queue: DeadQueue, chosen: Sequence[Chosen]) -> None:
+        """Publish what can be, confirmed; only then do the dead letters leave the queue.
+
+        Raises:
+            NotFound: no queue takes events.
+        """
+        able = []
+        for browsed, dead in chosen:
+            if dead.obstacle:
+                self._pass_over(dead.message_id, dead.obstacle)
+            else:
+                able.append((browsed, dead))
+        if self.dry_run or not able:
+            self.settled.update(dead.reason for _, dead in able)
+            return
+        routed = queue.replay([(browsed, replayed(it, self.exchange)) for browsed, it in able])
+        self.settled.update(
+            dead.reason for (_, dead), taken in zip(able, routed, strict=True) if taken
+        )
+        if not all(routed):
+            hint = "a worker binds it: start one with kmworker worker"
+            raise NotFound(f"no queue is bound to {self.exchange}: not all were replayed", hint)
+
+    def numbers(self, missing: Sequence[str]) -> dict[str, Any]:
+        """Return how many were replayed, and what was not."""
+        return {
+            "dry_run": self.dry_run,
+            "replayed": self.settled.total(),
+            "by_reason": dict(sorted(self.settled.items())),
+            "passed_over": self.passed_over,
+            "missing": list(missing),
+        }
+
+    def _pass_over(self, message_id: str, obstacle: str) -> None:
+        self.passed_over += 1
+        if self.passed_over <= MAX_NAMED:
+            complain(f"not replayed: {message_id}: {obstacle}")
+
+
+@dataclass(slots=True)
+class Discarding:
+    """Throws dead letters away."""
+
+    dry_run: bool
+    settled: Counter[str] = field(default_factory=Counter)
+    passed_over: int = 0
+
+    @property
+    def did(self) -> str:
+        """Return what it did."""
+        return "would discard" if self.dry_run else "discarded"
+
+    def settle(self, queue: DeadQueue, chosen: Sequence[Chosen]) -> None:
+        """Settle all of them."""
+        if not self.dry_run:
+            queue.discard([browsed for browsed, _ in chosen])
+        self.settled.update(dead.reason for _, dead in chosen)
+
+    def numbers(self, missing: Sequence[str]) -> dict[str, Any]:
+        """Return how many were discarded, and what was not there."""
+        return {
+            "dry_run": self.dry_run,
+            "discarded": self.settled.total(),
+            "by_reason": dict(sorted(self.settled.items())),
+            "missing": list(missing),
+        }

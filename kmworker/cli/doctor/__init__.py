@@ -1,0 +1,127 @@
+"""``kmworker doctor``: everything a worker needs, looked at and left as it was.
+
+A check that stands on one that failed is skipped and says so: one cause, one failure.
+"""
+
+import stat
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
+from typing import Annotated, Final
+
+import typer
+
+from kmworker.bootstrap.worker import read_policy
+from kmworker.cli.access import keyring_at, settings_of
+from kmworker.cli.doctor.broker import broker_findings
+from kmworker.cli.doctor.findings import FAILED, OK, WARNED, Finding, checked, passed_over
+from kmworker.cli.doctor.store import OF_STORE, store_findings
+from kmworker.cli.heard import who_is_heard
+from kmworker.cli.program import Ending, examples, group
+from kmworker.cli.terminal.output import columns, display, plural, print_json
+from kmworker.domain.policy import Policy
+from kmworker.errors import SetupError
+from kmworker.settings import Settings, plain_text
+
+__all__ = ["app"]
+
+COLUMN: Final = 13
+EVERYTHING_ELSE: Final = (
+    "keyring", "policy", "producers", "tls", "broker", "queues", "permissions", "policies", "store",
+    *OF_STORE,
+)  # fmt: skip
+app = group()
+
+
+@app.command(epilog=examples("kmworker doctor", "kmworker doctor --json"))
+def doctor(
+    context: typer.Context,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Check broker, store, keyring and policy, and change nothing.
+
+    Looks at what a worker with this configuration needs, one line each, with what to do about
+    whatever is wrong. The exit code is 1 if anything is; a warning alone is not.
+    """
+    findings = list(_findings(context))
+    healthy = all(finding.status != FAILED for finding in findings)
+    if as_json:
+        print_json({"ok": healthy, "checks": [asdict(finding) for finding in findings]})
+    else:
+        _print(findings)
+    raise typer.Exit(Ending.DONE if healthy else Ending.FAILED)
+
+
+def _print(findings: Sequence[Finding]) -> None:
+    rows: list[tuple[str, str, str]] = []
+    for found in findings:
+        status = found.status.upper() if found.status == FAILED else found.status
+        rows.append((status, found.check, found.detail))
+        if found.hint:
+            rows.append(("", "", f"hint: {found.hint}"))
+    display(columns(rows, width=COLUMN))
+
+
+def _findings(context: typer.Context) -> Iterator[Finding]:
+    try:
+        settings = settings_of(context)
+    except SetupError as error:
+        yield Finding("configuration", FAILED, str(error), error.hint)
+        yield from passed_over("the configuration", *EVERYTHING_ELSE)
+        return
+    where = settings.config_path or "the environment and defaults"
+    yield Finding("configuration", OK, f"from {where}")
+    keyring = checked("keyring", lambda: _keyring(settings))
+    yield keyring
+    policies: list[Policy] = []
+    yield _policy_checked(settings, policies)
+    yield from _producers(settings, policies)
+    yield _tls(settings)
+    yield from broker_findings(settings)
+    yield from store_findings(settings, has_keyring=keyring.status == OK)
+
+
+def _keyring(settings: Settings) -> str:
+    path = settings.keyring.path
+    keyring = keyring_at(path)
+    mode = stat.S_IMODE(path.stat().st_mode)
+    return f"{path}, mode {mode:04o}, {plural(len(keyring.keks), 'KEK')}, active {keyring.active}"
+
+
+def _policy_checked(settings: Settings, policies: list[Policy]) -> Finding:
+    found = checked("policy", lambda: _policy(settings, policies))
+    if not any(policy.leaves_unencrypted for policy in policies):
+        return found
+    detail = f"{found.detail}; a volume type that no default encryption names is not encrypted"
+    hint = 'let the last default_encryption say cipher = "refuse", or a cipher'
+    return Finding("policy", WARNED, detail, hint)
+
+
+def _producers(settings: Settings, policies: list[Policy]) -> Iterator[Finding]:
+    if not policies:
+        yield from passed_over("the policy", "producers")
+        return
+    hints: list[str] = []
+    found = checked("producers", lambda: _heard(settings, policies[0], hints))
+    yield replace(found, status=WARNED, hint=hints[0]) if hints else found
+
+
+def _heard(settings: Settings, policy: Policy, hints: list[str]) -> str:
+    detail, hint = who_is_heard(settings, policy)
+    hints += [hint] if hint else []
+    return detail
+
+
+def _policy(settings: Settings, policies: list[Policy]) -> str:
+    policy = read_policy(settings)
+    policies.append(policy)
+    rules, ciphers = plural(len(policy.rule), "rule"), plural(len(policy.cipher), "cipher")
+    return f"{settings.policy.path or 'the shipped one'}, {rules}, {ciphers}"
+
+
+def _tls(settings: Settings) -> Finding:
+    plain = "; ".join(f"{setting}: {url}" for setting, url in plain_text(settings))
+    if not plain:
+        return Finding("tls", OK, "no password crosses a network in plain text")
+    hint = "write amqps:// or rediss://, unless something else encrypts all the way"
+    return Finding("tls", WARNED, f"passwords cross the network in plain text: {plain}", hint)

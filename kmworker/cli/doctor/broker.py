@@ -1,0 +1,133 @@
+"""What ``kmworker doctor`` looks at on the broker."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
+from shlex import quote
+
+from kmworker.bus.amqp.link import Link
+from kmworker.bus.amqp.tls import virtual_host
+from kmworker.bus.inspection import Inspection
+from kmworker.bus.management import Management
+from kmworker.bus.policies import Fault, faults, limits_deliveries
+from kmworker.cli.doctor.findings import FAILED, PASSED_OVER, WARNED, Finding, checked, passed_over
+from kmworker.cli.terminal.output import plural
+from kmworker.errors import NotCounted, SetupError
+from kmworker.settings import BrokerSettings, Settings
+from kmworker.settings.urls import STREAM_SCHEMES, redacted_url
+from kmworker.store.client import connect_to
+from kmworker.store.inspection import Views
+from kmworker.store.names import Names
+from kmworker.wire.topology import Topology
+
+__all__ = ["broker_findings"]
+
+COLUMNS = "name policy arguments"
+
+
+def broker_findings(settings: Settings) -> Iterator[Finding]:
+    """Look at each broker that is configured, and at what is on the first that answers."""
+    url = settings.broker.url
+    if url is not None and url.partition(":")[0] in STREAM_SCHEMES:
+        yield checked("broker", lambda: _streams(settings, url))
+        return
+    with ExitStack() as stack:
+        inspections: list[Inspection] = []
+        brokers = [settings.broker.at(it) for it in settings.broker.addresses] or [settings.broker]
+        found = [checked("broker", partial(_inspected, it, inspections, stack)) for it in brokers]
+        if not inspections:
+            yield from found
+            yield from passed_over("the broker", "queues", "permissions", "policies")
+            return
+        # Those that answer are enough for a worker.
+        yield from (replace(it, status=WARNED) if it.status == FAILED else it for it in found)
+        inspection = inspections[0]
+        # The next question may be its last.
+        version = inspection.version()
+        queues = checked("queues", lambda: _queues(inspection, settings))
+        yield queues
+        if queues.status == FAILED:
+            yield from passed_over("the queues", "permissions", "policies")
+            return
+        yield checked("permissions", lambda: _permissions(inspection))
+        yield _policies(version, settings.broker)
+
+
+def _inspected(settings: BrokerSettings, inspections: list[Inspection], stack: ExitStack) -> str:
+    link = Link(settings, "kmworker doctor")
+    link.open()
+    stack.callback(link.close)
+    inspection = Inspection(link, Topology(settings.namespace))
+    inspections.append(inspection)
+    return f"{inspection.server()} at {redacted_url(settings.url or '')}"
+
+
+def _streams(settings: Settings, url: str) -> str:
+    client = connect_to(url, settings.broker.connect_timeout_s)
+    server = Views(client, Names(settings.store.prefix)).server()
+    return f"streams in {server.name} {server.version} at {redacted_url(url)}"
+
+
+def _queues(inspection: Inspection, settings: Settings) -> str:
+    missing = inspection.missing_names()
+    if missing:
+        raise SetupError(f"missing: {', '.join(missing)}", "a worker declares them: start one")
+    others = inspection.other_queues()
+    if others:
+        hint = "delete them, or choose another broker.namespace"
+        raise SetupError(f"no durable quorum queues: {', '.join(others)}", hint)
+    return f"all of {settings.broker.namespace}.* is there"
+
+
+def _permissions(inspection: Inspection) -> str:
+    missing, who = list(inspection.missing_rights()), f"user {inspection.user}"
+    if missing:
+        hint = "use the account worker, or grant its rights: see config/rabbitmq/"
+        raise SetupError(f"{who} may not {' nor '.join(missing)}", hint)
+    if inspection.may_anchor():
+        return f"{who} may consume and publish"
+    # A worker does without, and says so.
+    return f"{who} may consume and publish; no anchor is kept (see config/rabbitmq/)"
+
+
+def _policies(version: str, settings: BrokerSettings) -> Finding:
+    """Ask the management API; an AMQP connection cannot see a policy."""
+    vhost = virtual_host(settings.addresses[0])
+    if settings.management_url is None:
+        return _unseen("not to be seen from here", "set broker.management_url, or ", vhost, version)
+    found: list[Fault] = []
+    look = partial(_governed, settings, vhost, version, found)
+    try:
+        finding = checked("policies", look)
+    except NotCounted as unknown:
+        return _unseen(str(unknown), "try again, or ", vhost, version)
+    if not found:
+        return finding
+    status = FAILED if any(fault.loses for fault in found) else WARNED
+    hint = " && ".join(dict.fromkeys(fault.remedy for fault in found))
+    return Finding("policies", status, "; ".join(fault.what for fault in found), hint)
+
+
+def _unseen(why: str, what: str, vhost: str, version: str) -> Finding:
+    hint = f"{what}look: rabbitmqctl list_queues -p {quote(vhost)} {COLUMNS}"
+    if limits_deliveries(version):
+        hint += " effective_policy_definition"
+        why += "; without the shipped ones, events are lost that came back 20 times"
+        return Finding("policies", WARNED, why, hint)
+    return Finding("policies", PASSED_OVER, why, hint)
+
+
+def _governed(settings: BrokerSettings, vhost: str, version: str, found: list[Fault]) -> str:
+    topology = Topology(settings.namespace)
+    management = Management(str(settings.management_url), vhost, settings.connect_timeout_s)
+    queues = 0
+    for name in (topology.work, topology.dead, topology.anchor):
+        governed = management.governed(name)
+        if governed is not None:
+            queues += 1
+            found += faults(governed, version, topology, vhost)
+        elif name != topology.anchor:
+            hint = "broker.management_url must be of the broker that broker.url names"
+            raise SetupError(f"the management API knows no queue {name} in vhost {vhost}", hint)
+    return f"nothing throws events away from {plural(queues, 'queue')} in vhost {vhost}"

@@ -1,0 +1,55 @@
+"""What ``kmworker doctor``'s checks say."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from kmworker.cli.refusals import as_refused
+from kmworker.errors import KMWorkerError, NotCounted, NotFound, SetupError
+
+__all__ = ["FAILED", "OK", "PASSED_OVER", "WARNED", "Finding", "checked", "passed_over"]
+
+OK, WARNED, FAILED, PASSED_OVER = "ok", "warning", "failed", "not checked"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one check has found."""
+
+    check: str
+    status: str
+    detail: str
+    hint: str = ""
+
+
+def checked(check: str, look: Callable[[], str], user: str = "") -> Finding:
+    """Make a look into a finding: what it returns is good, what it raises is not.
+
+    Args:
+        check: its name.
+        look: returns what is to be said.
+        user: as whom a server is asked, where its URL is not said with what it refuses.
+
+    Raises:
+        NotCounted: what was looked at does not tell.
+    """
+    try:
+        return Finding(check, OK, look())
+    except NotCounted:
+        raise
+    except KMWorkerError as error:
+        return Finding(check, FAILED, *_told(error, user))
+
+
+def _told(error: KMWorkerError, user: str) -> tuple[str, str]:
+    refused = as_refused(error, "doctor", {}, {"store": user})
+    if refused is not None:
+        return str(refused), refused.hint
+    if isinstance(error, SetupError | NotFound):
+        return str(error), error.hint
+    return str(error), "is it running, and are URL and user right?"
+
+
+def passed_over(because_of: str, *checks: str) -> Iterator[Finding]:
+    """Say of each of these checks what it lacks."""
+    for check in checks:
+        yield Finding(check, PASSED_OVER, f"it needs {because_of}")

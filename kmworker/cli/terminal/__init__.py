@@ -1,0 +1,1 @@
+"""How commands speak with whoever started them: text, tables, logs."""

@@ -1,0 +1,112 @@
+"""The custody: the port's words over a keyring, for one installation.
+
+What goes wrong has two names only. An unknown KEK says nothing about a record; every
+other failure is one and the same error, so that someone who tries blobs or records on
+us learns nothing from the answers.
+"""
+
+from kmworker.crypto.kek import Secret
+from kmworker.crypto.keyring import Keyring
+from kmworker.crypto.record_mac import Sealer
+from kmworker.crypto.wrapping import Wrapper
+from kmworker.domain.model import Place, ScopeRecord
+from kmworker.errors import PermanentError, Reason, UnknownKek
+
+__all__ = ["KeyringCustody"]
+
+CHECK_LABEL = "kmworker/check/v1"
+
+
+class KeyringCustody(Secret):
+    """`kmworker.ports.Custody` over a `Keyring`.
+
+    Which installation it works for is known when its store has been looked at: before `enter`
+    it wraps and seals nothing.
+
+    Attributes:
+        kek_id: the active KEK's fingerprint.
+    """
+
+    def __init__(self, keyring: Keyring, installation: str | None = None) -> None:
+        self.kek_id = keyring.active
+        self._keyring = keyring
+        self._installation: str | None = None
+        if installation is not None:
+            self.enter(installation)
+
+    def enter(self, installation: str) -> None:
+        """Wrap and seal for this installation from now on.
+
+        Its id goes into every key that is derived, so that of two stores under one keyring
+        neither takes the other's records for its own.
+        """
+        if installation == self._installation:
+            return
+        self._installation = installation
+        self._wrapper = Wrapper(self._keyring, installation)
+        self._sealer = Sealer(self._keyring, installation)
+
+    def __repr__(self) -> str:
+        return f"KeyringCustody(kek_id={self.kek_id!r})"
+
+    def mint(self, project: str, scope: ScopeRecord) -> bytes:
+        """Draw a DEK for the scope and return it wrapped under the active KEK.
+
+        Raises:
+            ValueError: ``scope.kek_id`` is not `kek_id`, or its key size is not a whole
+                number of bytes within bounds.
+        """
+        # The record would name one KEK and the blob be under another: lost at birth.
+        if scope.kek_id != self.kek_id:
+            raise ValueError(
+                f"the scope is for KEK {scope.kek_id!r}, the active one is {self.kek_id}"
+            )
+        return self._wrapper.mint(project, scope)
+
+    def unwrap(self, project: str, scope: ScopeRecord, blob: bytes) -> bytes:
+        """Return the DEK, ``key_bits / 8`` bytes.
+
+        Raises:
+            UnknownKek: ``scope.kek_id`` is not in the keyring.
+            PermanentError: with `Reason.INTEGRITY`, whatever else is wrong; always the
+                same for the same scope.
+        """
+        if scope.kek_id not in self._keyring.keks:
+            raise UnknownKek(
+                f"scope {scope.scope_id!r} is under KEK {scope.kek_id!r}, not in the keyring"
+            )
+        dek = self._wrapper.unwrap(project, scope, blob)
+        if dek is None:
+            detail = f"the wrapped DEK of scope {scope.scope_id!r} does not unwrap"
+            raise PermanentError(Reason.INTEGRITY, detail)
+        return dek
+
+    def check_dek(self, project: str, scope: ScopeRecord, blob: bytes) -> None:
+        """See that the scope's DEK unwraps to its length; raises as `unwrap` does."""
+        self.unwrap(project, scope, blob)
+
+    def seal(self, place: Place, body: bytes) -> bytes:
+        """Return the record ``body`` + ``,"seal":"v2.<kek_id>.<hex>"}``.
+
+        ``body`` is a JSON object with at least one member, without its closing brace.
+        """
+        return self._sealer.seal(place, body)
+
+    def check_seal(self, place: Place, record: bytes) -> bytes:
+        """Return the body of a sealed record that belongs to ``place``.
+
+        Raises:
+            UnknownKek: a well-formed seal, but of a KEK that the keyring lacks.
+            PermanentError: with `Reason.INTEGRITY`, whatever else is wrong.
+        """
+        return self._sealer.check(place, record)
+
+    def check_values(self, *words: str) -> dict[str, str]:
+        """Return, per kek_id, 64 hex digits that only a holder of that KEK can compute.
+
+        They differ by ``words`` and say nothing about the KEK or what is derived from it
+        elsewhere, so a store can keep them in the open: it knows its keyring again by them, and
+        that nobody else has chosen the words.
+        """
+        keks = self._keyring.keks.items()
+        return {kek_id: kek.derive(CHECK_LABEL, *words).hex() for kek_id, kek in keks}

@@ -1,0 +1,1 @@
+"""What is decided: pure, without input, output, clock or chance."""

@@ -1,0 +1,69 @@
+"""What a lifecycle event says, whatever it looked like on the wire."""
+
+from enum import Enum
+from typing import Final, NamedTuple
+
+from kmworker.domain.model import Cause, Disposition, Item, Transport
+from kmworker.domain.values import value
+from kmworker.errors import Reason
+
+__all__ = [
+    "EVENT_TYPES",
+    "UNENCRYPTED",
+    "UNKNOWN_TYPE",
+    "Event",
+    "RequestedEncryption",
+    "Unencrypted",
+    "Unreadable",
+]
+
+EVENT_TYPES: Final = ("volume-created", "snapshot-taken", "replica-added")
+"""What can happen; `kmworker.wire.events` says how each is written."""
+UNKNOWN_TYPE: Final = "unknown"
+"""Stands where a message's type could not be read but a name is needed."""
+
+
+class Unencrypted(Enum):
+    """The producer's word that an item is not encrypted, as opposed to no word at all."""
+
+    UNENCRYPTED = "unencrypted"
+
+
+UNENCRYPTED: Final = Unencrypted.UNENCRYPTED
+
+
+class RequestedEncryption(NamedTuple):
+    """What an event asks for; without ``key_bits`` the source or the policy fills it in."""
+
+    cipher: str
+    key_bits: int | None
+
+
+@value
+class Event:
+    """A lifecycle event, reduced to what a decision needs."""
+
+    cause: Cause
+    item: Item
+    derived_from: Item | None
+    """The source; `Kind.IMAGE` for data from outside, None for a blank item."""
+    encryption: RequestedEncryption | Unencrypted | None
+    requested: Disposition | None
+    node: str | None = None
+    volume_type: str | None = None
+    transport: Transport | None = None
+    size_bytes: int | None = None
+    is_shared: bool = False
+    """A volume that shares its source's blocks, as thin clones do."""
+
+
+@value
+class Unreadable:
+    """An event that cannot be taken, with what could be read of its name."""
+
+    reason: Reason
+    detail: str
+    event_id: str = ""
+    event_type: str = UNKNOWN_TYPE
+    may_be_newer: bool = False
+    """Whether what is wrong is only that this version does not know the type or a field."""

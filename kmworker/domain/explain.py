@@ -1,0 +1,229 @@
+"""What would become of events: the worker's own plan, put into words.
+
+Nothing is decided here. The events go through the same pure planner as in a worker, so that
+an explanation cannot differ from what happens.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from kmworker.domain.decision import Refuse
+from kmworker.domain.event import Event
+from kmworker.domain.message import Original
+from kmworker.domain.model import (
+    Assignment,
+    Cause,
+    DataAction,
+    Disposition,
+    Encryption,
+    Held,
+    Item,
+    KeyRecord,
+    KeyState,
+    Kind,
+    ScopeRecord,
+    State,
+)
+from kmworker.domain.plan import (
+    Arrival,
+    AssignWrite,
+    Fresh,
+    Later,
+    Outcome,
+    ParkWrite,
+    Plan,
+    Repeat,
+    StillWaiting,
+)
+from kmworker.domain.planner import items_to_look_up, plan_batch
+from kmworker.domain.policy import Policy
+
+__all__ = ["GUARDS", "Assumption", "Explanation", "assume", "explain_events", "items_to_look_up"]
+
+GUARDS: Final[Mapping[str, str]] = {
+    "not-encrypted": "the event says that the item is not encrypted, or the policy's default does",
+    "cross-project": "the source belongs to another project, and tenants never share a DEK",
+    "source-unencrypted": "the source is not encrypted, so there is no key to share",
+    "encryption-differs": "the item asks for another cipher or key size: the DEK would not fit",
+    "unknown-cipher": "the source's cipher is not listed in the policy: the worst is assumed",
+    "iv-repeats": "the source's cipher is a stream by position: two versions give away their XOR",
+    "source-not-active": "the source's key is suspended or compromised, and is not spread",
+}
+GUARD: Final = "guard:"
+STAYS: Final = "; but a copy as it is stays under its source's key"
+UNDECIDED: Final = "neither the event nor the policy's default says that it is encrypted"
+ASSUMED: Final = "assumed"
+NO_TIME: Final = "1970-01-01T00:00:00.000Z"
+
+
+@dataclass(frozen=True, slots=True)
+class Assumption:
+    """A source that nobody has looked up."""
+
+    encryption: Encryption | None
+    """None: it is not encrypted."""
+    state: KeyState = KeyState.ACTIVE
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What would become of one event, or of the partition that it founds."""
+
+    project: str
+    item: str
+    decision: str
+    """A disposition, `repeat`, `wait` or a dead letter's reason."""
+    by: str | None
+    """The rule, or `guard:<name>`."""
+    why: str
+    encryption: Encryption | None = None
+    data_action: str | None = None
+    copied_bytes: int | None = None
+    """None if nobody knows: the event has no `size_bytes`, or there is no decision yet."""
+    reencrypted_bytes: int | None = None
+
+
+def explain_events(
+    events: Sequence[Event],
+    known: Mapping[Item, State],
+    policy: Policy,
+    user: str | None = None,
+) -> Iterator[Explanation]:
+    """Say what would become of these events, if they came together and in this order.
+
+    Args:
+        events: as they were read.
+        known: the state of every item of `items_to_look_up`.
+        policy: the operator's rules.
+        user: who sends them; None: somebody who may.
+    """
+    if user is None:
+        policy = policy.without_producers()
+    properties = {} if user is None else {"user_id": user}
+    arrivals = [Arrival(event, Original(b"", event.cause.type, properties)) for event in events]
+    plan = _planned(arrivals, known, policy)
+    # What rests on the others is decided when they are stored, as by a worker.
+    later = [arrival for arrival, outcome in plan.outcomes if isinstance(outcome, Later)]
+    rest = _planned(later, {**known, **_stored(plan)}, policy)
+    outcomes = {id(arrival): outcome for arrival, outcome in (*plan.outcomes, *rest.outcomes)}
+    for arrival in arrivals:
+        event, outcome = arrival.event, outcomes[id(arrival)]
+        founded = plan.founded.get(event.item)
+        if founded is not None and isinstance(outcome, AssignWrite):
+            yield from _founding(plan, founded, event, policy)
+        yield _explained(event, outcome, policy)
+
+
+def _planned(arrivals: Sequence[Arrival], known: Mapping[Item, State], policy: Policy) -> Plan:
+    return plan_batch(arrivals, known, policy, Fresh(NO_TIME, lambda: "(new)", ""))
+
+
+def _stored(plan: Plan) -> dict[Item, State]:
+    """Return what would be known of the plan's items once they are stored."""
+    known: dict[Item, State] = {}
+    for write in plan.writes:
+        if isinstance(write, AssignWrite):
+            shared = None if write.assignment.key_id is None else write.source
+            key = write.key or (None if shared is None else shared.key)
+            scope = write.scope or (None if shared is None else shared.scope)
+            known[write.assignment.item] = Held(write.assignment, key, scope)
+    return known
+
+
+def assume(source: Item, assumption: Assumption) -> Held:
+    """Return a source's state as if it were in the store."""
+    key = scope = None
+    if assumption.encryption is not None:
+        key = KeyRecord(ASSUMED, ASSUMED, ASSUMED, assumption.state, None, NO_TIME)
+        scope = ScopeRecord(
+            ASSUMED, source.ref, ASSUMED, assumption.encryption, ASSUMED, None, NO_TIME
+        )
+    assignment = Assignment(
+        item=source,
+        disposition=Disposition.NONE if key is None else Disposition.CREATE,
+        key_id=None if key is None else ASSUMED,
+        scope_id=None if key is None else ASSUMED,
+        source=None,
+        node=None,
+        encryption=assumption.encryption,
+        data_action=DataAction.NONE,
+        reencrypt_from=None,
+        rule=ASSUMED,
+        cause=Cause(ASSUMED, ASSUMED, ASSUMED),
+        assigned_at=NO_TIME,
+    )
+    return Held(assignment, key, scope)
+
+
+def _founding(plan: Plan, partition: Item, event: Event, policy: Policy) -> Iterator[Explanation]:
+    """Explain the partition that its first replica brings along."""
+    for write in plan.writes:
+        if isinstance(write, AssignWrite) and write.assignment.item == partition:
+            # Nothing is in it yet, so nothing is copied.
+            yield _assigned(write.assignment, 0, _why(write.assignment, event, policy))
+
+
+def _explained(event: Event, outcome: Outcome, policy: Policy) -> Explanation:
+    item = event.item
+    match outcome:
+        case AssignWrite(assignment):
+            return _assigned(assignment, event.size_bytes, _why(assignment, event, policy))
+        case Repeat(held):
+            before = held.assignment
+            why = f"it was assigned before, {before.disposition.value}; that is announced again"
+            return Explanation(
+                item.project, item.ref, "repeat", before.rule, why, before.encryption, "none", 0, 0
+            )
+        case ParkWrite(source):
+            why = f"{source.ref} is not there: the event waits for it"
+            return Explanation(item.project, item.ref, "wait", None, why)
+        case Refuse(reason, detail):
+            return Explanation(item.project, item.ref, reason.value, None, detail)
+        # Of what is explained, none has waited; a refusal for later was decided again in vain.
+        case StillWaiting() | Later():
+            why = "it contradicts another of these events, which is decided first"
+            return Explanation(item.project, item.ref, "wait", None, why)
+
+
+def _assigned(assignment: Assignment, size_bytes: int | None, why: str) -> Explanation:
+    copies = assignment.data_action is not DataAction.NONE
+    copied_bytes = size_bytes if copies else 0
+    return Explanation(
+        project=assignment.item.project,
+        item=assignment.item.ref,
+        decision=assignment.disposition.value,
+        by=assignment.rule,
+        why=why,
+        encryption=assignment.encryption,
+        data_action=assignment.data_action.value,
+        copied_bytes=copied_bytes,
+        reencrypted_bytes=0 if assignment.data_action is DataAction.DECRYPT else copied_bytes,
+    )
+
+
+def _why(assignment: Assignment, event: Event, policy: Policy) -> str:
+    if assignment.rule == "guard:not-encrypted" and event.encryption is None:
+        return UNDECIDED
+    if assignment.rule.startswith(GUARD):
+        shares = assignment.disposition in {Disposition.CLONE, Disposition.REUSE}
+        return GUARDS[assignment.rule.removeprefix(GUARD)] + (STAYS if shares else "")
+    requested = event.requested
+    rule = next(rule for rule in policy.rule if rule.name == assignment.rule)
+    if rule.allow_requested and requested is assignment.disposition:
+        return f"the rule allows the requested disposition: {requested.value}"
+    unheard = (
+        ""
+        if requested is None
+        else f", and does not allow the requested disposition: {requested.value}"
+    )
+    return f"the rule says {rule.then.value}{unheard}{_of_an_image(assignment.source)}"
+
+
+def _of_an_image(source: Item | None) -> str:
+    if source is None or source.kind is not Kind.IMAGE:
+        return ""
+    return (
+        "; the image is taken for plain data from outside: if it holds a volume's ciphertext, "
+        "announce it as a replica of that volume, and name the replica as the source"
+    )

@@ -1,0 +1,169 @@
+"""What a batch comes to: events on their way, what to write for them, and the outcome."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum
+
+from kmworker.domain.decision import Refuse
+from kmworker.domain.event import Event
+from kmworker.domain.message import Delivery, Original
+from kmworker.domain.model import Assignment, Held, Item, KeyRecord, ScopeRecord
+from kmworker.domain.producers import vouching
+from kmworker.domain.values import value
+
+__all__ = [
+    "Arrival",
+    "AssignWrite",
+    "Committed",
+    "Entry",
+    "Fresh",
+    "Later",
+    "Outcome",
+    "ParkWrite",
+    "Plan",
+    "Repeat",
+    "StillWaiting",
+    "Write",
+    "WriteStatus",
+    "entry_name",
+]
+
+
+@value
+class Entry:
+    """A parked event that was taken from the waiting room for another try."""
+
+    source: Item
+    """Whose slot it waits in."""
+    name: str
+    attempts: int
+    """Tries so far, this one included; on disk before the try."""
+    expired: bool
+    """Marked past its deadline while its source was absent: it may not be assigned."""
+
+
+@value
+class Arrival:
+    """An event on its way through the steps, and where it came from."""
+
+    event: Event
+    original: Original
+    delivery: Delivery | None = None
+    """None if it came from the waiting room."""
+    entry: Entry | None = None
+    attempts: int = 1
+    """Tries that failed by a fault of ours, this one included."""
+    rounds: int = 1
+    """How often it was planned; more than once where another worker was faster."""
+    refusals: int = 0
+    """How often a queue had no room for its assignment."""
+
+
+@value
+class Fresh:
+    """What a pure planner cannot make for itself."""
+
+    now: str
+    """RFC 3339, UTC."""
+    new_id: Callable[[], str]
+    """Draws a random UUID."""
+    kek_id: str
+
+
+@value
+class AssignWrite:
+    """Assign an item, if it is unassigned and its source is still as it was seen."""
+
+    assignment: Assignment
+    key: KeyRecord | None
+    """A new key-id, for `create` and `clone`."""
+    scope: ScopeRecord | None
+    """A new scope, for `create`."""
+    source: Held | None
+    """What the decision rests on, if it is in the same project."""
+
+
+@value
+class ParkWrite:
+    """Put an event into its source's waiting room, if the source is still absent."""
+
+    source: Item
+    item: Item
+    name: str
+    original: Original
+
+
+Write = AssignWrite | ParkWrite
+
+
+@value
+class Repeat:
+    """Nothing to write: the item was assigned before, and the event says nothing else."""
+
+    held: Held
+
+
+@value
+class StillWaiting:
+    """A parked event whose source is not there after all."""
+
+
+@value
+class Later:
+    """A refusal that rests on what is not committed yet: look up and decide again."""
+
+
+Outcome = AssignWrite | ParkWrite | Repeat | Refuse | StillWaiting | Later
+
+
+@dataclass(slots=True)
+class Plan:
+    """What to write, in order, and what each event waits for."""
+
+    writes: list[Write] = field(default_factory=list)
+    outcomes: list[tuple[Arrival, Outcome]] = field(default_factory=list)
+    """One for each event, in the order decided."""
+    founded: dict[Item, Item] = field(default_factory=dict)
+    """Replica to the partition that its event founds: announced with it."""
+
+
+class WriteStatus(Enum):
+    """What became of a write."""
+
+    WRITTEN = "written"
+    EXISTS = "exists"
+    """The item was assigned before; the stored record is returned."""
+    STALE = "stale"
+    """What the decision rested on has changed: look up and plan again."""
+    ORPHAN = "orphan"
+    """The item's scope is there without the item."""
+    PARKED = "parked"
+    FULL = "full"
+    """As many of this project's events as may wait there do, or their bytes are."""
+
+
+@value
+class Committed:
+    """The result of a write: for an assigned item, what is stored, whoever wrote it."""
+
+    status: WriteStatus
+    assignment: Assignment | None = None
+    data: bytes = b""
+    has_waiting: bool = False
+    detail: str = ""
+    """Which bound was met, for a person, where there was no room."""
+
+
+def entry_name(event: Event, original: Original) -> str:
+    """Return the waiting entry's name: equal for equal events, however often delivered.
+
+    Of two users who say the same, one may be heard and the other not: they wait apart.
+    """
+    digest = hashlib.sha256(event.item.ref.encode())
+    digest.update(b"\0")
+    digest.update(original.body)
+    vouched = vouching(original.properties)
+    if "user_id" in vouched:
+        digest.update(b"\0" + repr(vouched).encode(errors="replace"))
+    return digest.hexdigest()[:32]

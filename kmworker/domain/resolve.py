@@ -1,0 +1,244 @@
+"""What became of each event of a batch, once the store has answered. Pure."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from kmworker.domain.contradiction import contradiction
+from kmworker.domain.decision import Refuse
+from kmworker.domain.message import Delivery, Original
+from kmworker.domain.model import Announceable, Held, Item, State, Stored
+from kmworker.domain.plan import (
+    Arrival,
+    AssignWrite,
+    Committed,
+    Entry,
+    Later,
+    ParkWrite,
+    Plan,
+    Repeat,
+    StillWaiting,
+    WriteStatus,
+)
+from kmworker.domain.values import value
+from kmworker.errors import Reason
+
+__all__ = ["Dead", "Done", "Left", "dead_from", "resolve", "too_many"]
+
+# Racing workers agree within a few rounds; more means that plan and store never will.
+MAX_ROUNDS: Final = 50
+
+
+@value
+class Dead:
+    """An event on its way to the dead letters."""
+
+    original: Original
+    refusal: Refuse
+    event_id: str
+    event_type: str
+    delivery: Delivery | None
+    entry: Entry | None
+    attempts: int
+
+
+@dataclass(slots=True)
+class Done:
+    """What is to be announced and settled."""
+
+    announce: list[Announceable] = field(default_factory=list)
+    owners: list[Arrival] = field(default_factory=list)
+    """For each of these, the event that it is announced for."""
+    new: list[Stored] = field(default_factory=list)
+    """Those of this batch's own making, for the counters."""
+    repeats: int = 0
+    parked: int = 0
+    dead: list[Dead] = field(default_factory=list)
+    deliveries: list[Delivery] = field(default_factory=list)
+    entries: list[Entry] = field(default_factory=list)
+
+    def take_out(self, events: Sequence[Arrival | Dead]) -> None:
+        """Leave these events unsettled."""
+        tags = {event.delivery.tag for event in events if event.delivery is not None}
+        entries = {event.entry for event in events if event.entry is not None}
+        gone = {id(event) for event in events}
+        self.deliveries = [it for it in self.deliveries if it.tag not in tags]
+        self.entries = [it for it in self.entries if it not in entries]
+        self.dead = [it for it in self.dead if id(it) not in gone]
+
+
+@dataclass(slots=True)
+class Left:
+    """What a batch leaves to do."""
+
+    carried: list[Arrival] = field(default_factory=list)
+    """To look up and plan again."""
+    ready: list[Item] = field(default_factory=list)
+    """Items that are there now, while events wait for them."""
+    still_waiting: list[Entry] = field(default_factory=list)
+
+
+def dead_from(arrival: Arrival, refusal: Refuse) -> Dead:
+    """Send a readable event to the dead letters."""
+    cause = arrival.event.cause
+    attempts = max(arrival.attempts, 0 if arrival.entry is None else arrival.entry.attempts)
+    return Dead(
+        arrival.original, refusal, cause.id, cause.type, arrival.delivery, arrival.entry, attempts
+    )
+
+
+def too_many(attempts: int) -> Refuse:
+    """Give up on an event that fails by a fault of ours."""
+    return Refuse(Reason.INTERNAL, f"processing it failed {attempts} times; see the worker's log")
+
+
+def resolve(
+    plan: Plan, committed: Sequence[Committed], known: Mapping[Item, State], dead: Sequence[Dead]
+) -> tuple[Done, Left]:
+    """Say what is to be announced and settled, and what is left to do.
+
+    Args:
+        plan: what was decided.
+        committed: the store's answer to each of ``plan.writes``.
+        known: what was looked up for the plan.
+        dead: events that were refused before there was a plan.
+    """
+    return _Resolution(plan, committed, known, dead).run()
+
+
+class _Resolution:
+    def __init__(
+        self,
+        plan: Plan,
+        committed: Sequence[Committed],
+        known: Mapping[Item, State],
+        dead: Sequence[Dead],
+    ) -> None:
+        self._plan = plan
+        self._known = known
+        self._answers = {id(w): answer for w, answer in zip(plan.writes, committed, strict=True)}
+        self._stored = {
+            write.assignment.item: answer
+            for write, answer in zip(plan.writes, committed, strict=True)
+            if isinstance(write, AssignWrite)
+        }
+        self._assigned_here: set[Item] = set()
+        self._done = Done()
+        self._left = Left()
+        for refused in dead:
+            self._give_up(refused)
+
+    def run(self) -> tuple[Done, Left]:
+        for answer in self._stored.values():
+            self._note_stored(answer)
+        for arrival, outcome in self._plan.outcomes:
+            match outcome:
+                case AssignWrite():
+                    self._assigned(arrival, self._answers[id(outcome)])
+                case ParkWrite():
+                    self._parked(arrival, self._answers[id(outcome)])
+                case Repeat(held):
+                    self._repeated(arrival, held)
+                case Refuse():
+                    self._give_up(dead_from(arrival, outcome))
+                case StillWaiting():
+                    assert arrival.entry is not None  # noqa: S101  # only such can still wait
+                    self._left.still_waiting.append(arrival.entry)
+                case Later():
+                    self._carry(arrival)
+        return self._done, self._left
+
+    def _note_stored(self, answer: Committed) -> None:
+        if answer.assignment is None:
+            return
+        if answer.status is WriteStatus.WRITTEN:
+            self._done.new.append(_stored(answer))
+        if answer.has_waiting:
+            self._left.ready.append(answer.assignment.item)
+
+    def _assigned(self, arrival: Arrival, answer: Committed) -> None:
+        orphan = self._orphan(arrival, answer)
+        if orphan is not None:
+            detail = f"the scope of {orphan.ref} is there without the item"
+            self._give_up(dead_from(arrival, Refuse(Reason.INTEGRITY, detail)))
+        elif answer.assignment is None:
+            self._carry(arrival)
+        elif contradiction(arrival.event, answer.assignment) is not None:
+            # Another worker assigned it meanwhile, otherwise: a conflict, next round.
+            self._carry(arrival)
+        else:
+            if answer.status is WriteStatus.EXISTS or arrival.event.item in self._assigned_here:
+                self._count_repeat(arrival)
+            self._assigned_here.add(arrival.event.item)
+            self._announce_with_founder(arrival, _stored(answer))
+
+    def _orphan(self, arrival: Arrival, answer: Committed) -> Item | None:
+        """Return the item whose scope is there without it: this one, or the founded partition."""
+        if answer.status is WriteStatus.ORPHAN:
+            return arrival.event.item
+        partition = self._plan.founded.get(arrival.event.item)
+        founding = None if partition is None else self._stored.get(partition)
+        # Its replica's write is only stale, and would be in every round to come.
+        return partition if founding is not None and founding.status is WriteStatus.ORPHAN else None
+
+    def _parked(self, arrival: Arrival, answer: Committed) -> None:
+        if answer.status is WriteStatus.PARKED:
+            self._done.parked += 1
+            self._to_settle(arrival)
+        elif answer.status is WriteStatus.FULL:
+            # Its own project's flood: nobody else's events wait for it to pass.
+            self._give_up(dead_from(arrival, Refuse(Reason.NO_ROOM, answer.detail)))
+        else:
+            self._carry(arrival)
+
+    def _repeated(self, arrival: Arrival, held: Held) -> None:
+        self._count_repeat(arrival)
+        if held.has_waiting:
+            self._left.ready.append(arrival.event.item)
+        self._announce_with_founder(arrival, held)
+
+    def _count_repeat(self, arrival: Arrival) -> None:
+        # What a queue had no room for is no other event.
+        self._done.repeats += not arrival.refusals
+
+    def _announce_with_founder(self, arrival: Arrival, held: Announceable) -> None:
+        """Announce the partition first, where this event founded it."""
+        partition = self._plan.founded.get(arrival.event.item)
+        if partition is not None:
+            founder = self._stored_or_known(partition)
+            if isinstance(founder, Announceable):
+                self._announce(arrival, founder)
+        self._announce(arrival, held)
+        self._to_settle(arrival)
+
+    def _stored_or_known(self, item: Item) -> Stored | State:
+        answer = self._stored.get(item)
+        if answer is None or answer.assignment is None:
+            return self._known.get(item)
+        return _stored(answer)
+
+    def _announce(self, arrival: Arrival, held: Announceable) -> None:
+        self._done.announce.append(held)
+        self._done.owners.append(arrival)
+
+    def _carry(self, arrival: Arrival) -> None:
+        if arrival.rounds < MAX_ROUNDS:
+            self._left.carried.append(replace(arrival, rounds=arrival.rounds + 1))
+            return
+        refusal = Refuse(Reason.INTERNAL, f"the store kept changing for {MAX_ROUNDS} rounds")
+        self._give_up(dead_from(arrival, refusal))
+
+    def _give_up(self, dead: Dead) -> None:
+        self._done.dead.append(dead)
+        self._to_settle(dead)
+
+    def _to_settle(self, event: Arrival | Dead) -> None:
+        if event.delivery is not None:
+            self._done.deliveries.append(event.delivery)
+        if event.entry is not None:
+            self._done.entries.append(event.entry)
+
+
+def _stored(answer: Committed) -> Stored:
+    assert answer.assignment is not None  # noqa: S101  # callers have looked
+    return Stored(answer.assignment, answer.data, answer.has_waiting)

@@ -1,0 +1,158 @@
+"""Everything on one machine: an embedded server and a worker, kept running.
+
+The worker is a process of its own, as it is in production. Both children end with this
+process, however it ends; what the next start finds is what was on disk, which is all
+that was ever promised to anyone.
+"""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from signal import SIGTERM
+from typing import Final
+
+from kmworker.crypto.following import StrangersLinkError, open_for_reading
+from kmworker.embedded.exit_with_parent import exit_with_parent
+from kmworker.embedded.server import EmbeddedServer
+from kmworker.errors import SetupError
+from kmworker.settings.instance import Instance, announce_instance, home
+
+__all__ = ["Supervisor", "default_data_dir"]
+
+LOOK_EVERY_S: Final = 0.1
+RESTART_AFTER_S: Final = 1.0
+REFUSED: Final = 2
+"""The worker's exit code when a person must act first: starting it again helps nobody."""
+
+
+class Supervisor:
+    """Keeps a server and a worker running until it is told to stop."""
+
+    def __init__(
+        self,
+        data_dir: Path,
+        environ: Mapping[str, str],
+        *,
+        config: Path | None = None,
+        make_keyring: Callable[[Path], object],
+        stop_deadline_s: float = 20.0,
+    ) -> None:
+        _refuse_strangers_links(data_dir)
+        self.server = EmbeddedServer(data_dir)
+        self._environ = environ
+        self._config = config
+        self._make_keyring = make_keyring
+        self._stop_deadline_s = stop_deadline_s
+        self._worker: subprocess.Popen[bytes] | None = None
+        self._stopping = False
+
+    def start(self) -> None:
+        """Start the server and the worker.
+
+        Raises:
+            SetupError: the folder cannot be used, or data is there without its keyring.
+        """
+        self.server.lock()
+        if not self.server.keyring_path.exists():
+            if self.server.has_data:
+                self.server.stop()
+                raise SetupError(
+                    f"{self.server.data_dir} has data, but its keyring is missing",
+                    hint=f"restore {self.server.keyring_path}: without it no key can be unwrapped",
+                )
+            self._make_keyring(self.server.keyring_path)
+        self.server.start()
+        self._worker = self._start_worker()
+
+    def stop_soon(self) -> None:
+        """Let `run` end."""
+        self._stopping = True
+
+    def run(self) -> None:
+        """Keep both running until `stop_soon`.
+
+        Raises:
+            SetupError: the server ended (a full disk, say), or the worker refuses to run.
+        """
+        while not self._stopping:
+            if not self.server.running:
+                raise self.server.why_it_ended()
+            self._look_after_worker()
+            time.sleep(LOOK_EVERY_S)
+
+    def stop(self) -> None:
+        """End the worker, then the server, in good order."""
+        if self._worker is not None:
+            self._worker.terminate()
+            try:
+                self._worker.wait(self._stop_deadline_s + 5)
+            except subprocess.TimeoutExpired:
+                # What it had not acknowledged is delivered again.
+                self._worker.kill()
+                self._worker.wait()
+        self.server.stop()
+
+    def announced(self) -> AbstractContextManager[str]:
+        """Let other commands find this; see `announce_instance`."""
+        return announce_instance(self.instance(), self._environ)
+
+    def instance(self) -> Instance:
+        """Return what other commands need to know."""
+        return Instance(
+            url=self.server.url,
+            keyring=str(self.server.keyring_path),
+            data_dir=str(self.server.data_dir),
+            pid=os.getpid(),
+        )
+
+    def _look_after_worker(self) -> None:
+        if self._worker is None or self._worker.poll() is None:
+            return
+        if self._worker.returncode == REFUSED:
+            raise SetupError("the worker refuses to run", hint="it has said why, above")
+        time.sleep(RESTART_AFTER_S)
+        if self.server.running:
+            self._worker = self._start_worker()
+
+    def _start_worker(self) -> subprocess.Popen[bytes]:
+        config = [] if self._config is None else ["--config", str(self._config)]
+        command = [sys.executable, "-m", "kmworker", *config, "worker"]
+        environ = {
+            **self._environ,
+            "KMWORKER_BROKER__URL": self.server.url,
+            "KMWORKER_STORE__URL": self.server.url,
+            "KMWORKER_KEYRING__PATH": str(self.server.keyring_path),
+        }
+        # A session of its own: Ctrl-C reaches us, and we stop it in good order.
+        return subprocess.Popen(
+            exit_with_parent(command, SIGTERM),
+            env=environ,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+
+def _refuse_strangers_links(data_dir: Path) -> None:
+    """Refuse a folder that somebody else has chosen for us, by a link in a folder like /tmp."""
+    try:
+        os.close(open_for_reading(data_dir))
+    except StrangersLinkError as link:
+        raise SetupError(
+            f"a symbolic link on the way to {data_dir} belongs to another user: {link}",
+            hint="name the folder itself, or choose another with --data-dir",
+        ) from None
+    except OSError:
+        # Not there yet, or of no use: that is said where it is made and taken.
+        return
+
+
+def default_data_dir(environ: Mapping[str, str]) -> Path:
+    """Return where `kmworker up` keeps its data (XDG Base Directory Specification)."""
+    base = environ.get("XDG_DATA_HOME")
+    if base:
+        return Path(base) / "kmworker"
+    return home(environ) / ".local" / "share" / "kmworker"

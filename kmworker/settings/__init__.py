@@ -1,0 +1,36 @@
+"""Settings: one file, the environment over it, and nothing else."""
+
+from kmworker.settings.reading import FILE_VARIABLE, SEARCHED, load_settings, working_folder
+from kmworker.settings.sections import (
+    BrokerSettings,
+    KeyringSettings,
+    LogFormat,
+    LogLevel,
+    LogSettings,
+    PolicySettings,
+    Settings,
+    StoreSettings,
+    WaitingSettings,
+    WorkerSettings,
+    plain_text,
+    setting_names,
+)
+
+__all__ = [
+    "FILE_VARIABLE",
+    "SEARCHED",
+    "BrokerSettings",
+    "KeyringSettings",
+    "LogFormat",
+    "LogLevel",
+    "LogSettings",
+    "PolicySettings",
+    "Settings",
+    "StoreSettings",
+    "WaitingSettings",
+    "WorkerSettings",
+    "load_settings",
+    "plain_text",
+    "setting_names",
+    "working_folder",
+]

@@ -1,0 +1,23 @@
+"""Leases: work that one worker at a time does, for as long as it says it needs."""
+
+import math
+from typing import Any
+
+__all__ = ["take"]
+
+
+def take(client: Any, key: str, holder: str, seconds: float) -> bool:  # noqa: ANN401  # the library's types leave open whether replies are bytes
+    """Return whether ``holder`` may do the work for the next seconds, alone.
+
+    A worker that dies gives nothing back, so a lease ends by itself; and whatever stands in its
+    place ends then, too. One that someone has written without an end would leave the work undone
+    for ever, and nobody would be told.
+
+    Raises:
+        RedisError: the store does not answer, or refuses.
+    """
+    ms = math.ceil(seconds * 1000)
+    if client.set(key, holder, nx=True, px=ms):
+        return True
+    client.pexpire(key, ms, lt=True)
+    return False

@@ -1,0 +1,259 @@
+-- Write one project's share of a batch: assign items, park events. Atomic, and
+-- idempotent by effect: an item that has a record keeps it, whoever asks.
+--
+-- KEYS  1 items  2 keys  3 scopes  4 deks  5 lineage  6 holders  7 stats
+--       8 waiting  9 waiting:deadlines  10 waiting:sources  11 parked  12 waiting:shares
+--       13 commits
+-- ARGV  1 most bytes of one project's events that may wait here, then for each write one of
+--   'A' ref record disposition scope_id key_id key_record scope_record dek source expected
+--       assign; key_record, scope_record and dek are '' where nothing new is made;
+--       source is '' or the ref whose state must still read `expected`
+--   'P' entry source parked waiting deadline project most
+--       park, if the source is still absent, and fewer than `most` of the project's events wait
+--       here: a flood takes up no place but its own project's
+-- Returns {outcomes, the project's number of commits, 1 if this is one}; for each write the
+-- outcome is {code, record, waits}:
+--   0 written   1 was there before, with its record   2 stale: look up and plan again
+--   3 its scope is there without it
+--   4 parked, with what its project has here as record, if that is near its bound
+--   5 no room, with `events` or `bytes` and the same as record
+--   waits is 1 if events wait for the item
+--
+-- Three steps: read what the writes rest on, decide them in order, write. A decision sees
+-- what those before it will write. Reading and writing take few calls of many values: a
+-- call costs as much as a record. Counters alone may fail after the first write (someone put
+-- text into one): they can be recomputed, and pcall lets them be. Not so the number of commits,
+-- which says later whether what is written here is still there: it is looked at before.
+
+local WRITTEN, EXISTS, STALE, ORPHAN, PARKED, FULL = 0, 1, 2, 3, 4, 5
+local ASSIGN_ARGS, PARK_ARGS = 11, 8
+-- Of a bound; from here on a person is told.
+local CROWDED = 0.8
+-- Lua hands at most some 8,000 values to one call. Even, so that it parts no field and value.
+local PAGE_SIZE = 2000
+
+local refused = refusal(
+  {'hash', 'hash', 'hash', 'hash', 'zset', 'hash', 'hash', 'hash', 'zset', 'zset', 'hash',
+   'hash', 'string'},
+  {HSET = {1, 2, 3, 4, 8, 11, 12}, ZADD = {5, 9, 10}, HINCRBY = {6, 7}, INCR = {13},
+   -- Other shares of the batch need these, or the count behind them: better none is written.
+   ZRANGEBYLEX = {10}, HGET = {1}})
+if refused then return refused end
+
+local commits = redis.call('MGET', KEYS[13])[1] or '0'
+-- Redis counts to 2^63.
+if not string.find(commits, '^%d+$') or #commits > 15 then
+  return redis.error_reply('WRONGTYPE ' .. KEYS[13] .. ' holds no number of commits')
+end
+
+-- A hash as the decisions see it: what was read (false: absent) or will be written.
+local function view(key) return {key = key, seen = {}, new = {}} end
+local items, keys, scopes, deks = view(KEYS[1]), view(KEYS[2]), view(KEYS[3]), view(KEYS[4])
+local waiting, parked, shares = view(KEYS[8]), view(KEYS[11]), view(KEYS[12])
+
+local function read(hash, fields)
+  for from = 1, #fields, PAGE_SIZE do
+    local to = math.min(from + PAGE_SIZE - 1, #fields)
+    local values = redis.call('HMGET', hash.key, unpack(fields, from, to))
+    for i = from, to do hash.seen[fields[i]] = values[i - from + 1] end
+  end
+end
+
+local function get(hash, field)
+  if hash.seen[field] == nil then read(hash, {field}) end
+  return hash.seen[field]
+end
+
+-- For secrets, which are not read.
+local function has(hash, field)
+  if hash.seen[field] == nil then
+    hash.seen[field] = redis.call('HEXISTS', hash.key, field) == 1
+  end
+  return hash.seen[field]
+end
+
+local function put(hash, field, value)
+  local new = hash.new
+  hash.seen[field] = value
+  new[#new + 1] = field
+  new[#new + 1] = value
+end
+
+local function write(command, key, values)
+  for from = 1, #values, PAGE_SIZE do
+    redis.call(command, key, unpack(values, from, math.min(from + PAGE_SIZE - 1, #values)))
+  end
+end
+
+-- What stands between two texts, '' if they are not there. Found as they are, because a
+-- pattern takes ten times as long.
+local function between(record, opening, closing)
+  local _, from = string.find(record, opening, 1, true)
+  local to = from and string.find(record, closing, from + 1, true)
+  return to and string.sub(record, from + 1, to - 1) or ''
+end
+
+-- A source's key-id and scope-id, '' where it has none; nothing if it is absent.
+local found = {}
+local function ids_of(ref)
+  if not found[ref] then
+    local item = get(items, ref)
+    if not item then return end
+    found[ref] = {between(item, '"key_id":"', '"'), between(item, '"scope_id":"', '"')}
+  end
+  return found[ref]
+end
+
+local function read_all()
+  local refs, sources, key_ids, scope_ids = {}, {}, {}, {}
+  local at = 2
+  while at <= #ARGV do
+    if ARGV[at] == 'A' then
+      refs[#refs + 1] = ARGV[at + 1]
+      if ARGV[at + 7] ~= '' then scope_ids[#scope_ids + 1] = ARGV[at + 4] end
+      if ARGV[at + 9] ~= '' then sources[#sources + 1] = ARGV[at + 9] end
+      at = at + ASSIGN_ARGS
+    else
+      refs[#refs + 1] = ARGV[at + 2]
+      at = at + PARK_ARGS
+    end
+  end
+  read(items, refs)
+  read(items, sources)
+  for _, source in ipairs(sources) do
+    local ids = ids_of(source)
+    if ids then key_ids[#key_ids + 1], scope_ids[#scope_ids + 1] = ids[1], ids[2] end
+  end
+  read(keys, key_ids)
+  read(scopes, scope_ids)
+end
+
+-- What a decision rested on, as one string; a rewrap changes none of it.
+local function state_of(ref)
+  local ids = ids_of(ref)
+  if not ids then return 'absent' end
+  local key_id, scope_id = ids[1], ids[2]
+  if key_id == '' or scope_id == '' then return 'none' end
+  local key, scope = get(keys, key_id), get(scopes, scope_id)
+  if not key or not scope or not has(deks, scope_id) then return 'broken' end
+  local dek_id = between(scope, '"dek_id":"', '"')
+  -- Of a scope that was minted anew, and a key-id of the one before it.
+  if between(key, '"dek_id":"', '"') ~= dek_id then return 'broken' end
+  return table.concat({
+    key_id, scope_id,
+    between(key, '"state":"', '"'),
+    dek_id,
+    between(scope, '"cipher":"', '","key_bits"'),
+    between(scope, '"key_bits":', ','),
+  }, ' ')
+end
+
+local anyone_waits = redis.call('EXISTS', KEYS[10]) == 1
+local awaited, sources, deadlines, number_parked = {}, {}, {}, nil
+
+local function waits(ref)
+  if awaited[ref] then return 1 end
+  if not anyone_waits then return 0 end
+  return #redis.call('ZRANGEBYLEX', KEYS[10], '[' .. ref .. ' ', '(' .. ref .. '!', 'LIMIT', 0, 1)
+end
+
+local lineage, held, counted = {}, {}, {}
+local function count(counters, field) counters[field] = (counters[field] or 0) + 1 end
+
+local function assign(at)
+  local ref, record, disposition, scope_id = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
+  local key_id, key_record = ARGV[at + 4], ARGV[at + 5]
+  local scope_record, dek = ARGV[at + 6], ARGV[at + 7]
+  local source, expected = ARGV[at + 8], ARGV[at + 9]
+  local before = get(items, ref)
+  if before then return {EXISTS, before, waits(ref)} end
+  if source ~= '' and state_of(source) ~= expected then return {STALE, false, 0} end
+  if scope_record ~= '' then
+    -- Its root is gone but its DEK encrypts data: minting over it would lose that data.
+    if get(scopes, scope_id) or has(deks, scope_id) then return {ORPHAN, false, 0} end
+    put(deks, scope_id, dek)
+    put(scopes, scope_id, scope_record)
+  end
+  if key_record ~= '' then put(keys, key_id, key_record) end
+  if scope_id ~= '' then
+    lineage[#lineage + 1] = '0'
+    lineage[#lineage + 1] = scope_id .. ' ' .. ref
+  end
+  put(items, ref, record)
+  if key_id ~= '' then count(held, key_id) end
+  count(counted, disposition)
+  return {WRITTEN, false, waits(ref)}
+end
+
+-- How many of a project's events wait here, and their bytes. A share that someone spoilt
+-- counts for nothing, and none is larger than all.
+local taken = {}
+local function share_of(project)
+  if not taken[project] then
+    number_parked = number_parked or redis.call('HLEN', KEYS[11])
+    local events, bytes = string.match(get(shares, project) or '', '"events":(%d+),"bytes":(%d+)')
+    taken[project] = {math.min(tonumber(events) or 0, number_parked), tonumber(bytes) or 0}
+  end
+  return taken[project]
+end
+
+-- What a project has here and what it may have, for a person.
+local function crowd(share, most)
+  return string.format(
+    '{"events":%d,"bytes":%d,"events_max":%d,"bytes_max":%d}',
+    share[1], share[2], most, tonumber(ARGV[1]))
+end
+
+local function park(at)
+  local entry, source, event = ARGV[at], ARGV[at + 1], ARGV[at + 2]
+  if get(items, source) then return {STALE, false, 0} end
+  -- Set once: a repeat neither extends the deadline nor counts twice.
+  if has(parked, entry) then return {PARKED, false, 0} end
+  local share = share_of(ARGV[at + 5])
+  local most, most_bytes = tonumber(ARGV[at + 6]), tonumber(ARGV[1])
+  if share[1] >= most then return {FULL, 'events ' .. crowd(share, most), 0} end
+  if share[2] + #event > most_bytes then return {FULL, 'bytes ' .. crowd(share, most), 0} end
+  share[1], share[2] = share[1] + 1, share[2] + #event
+  local is_crowded = share[1] >= CROWDED * most or share[2] >= CROWDED * most_bytes
+  put(parked, entry, event)
+  put(waiting, entry, ARGV[at + 3])
+  sources[#sources + 1] = '0'
+  sources[#sources + 1] = source .. ' ' .. entry
+  deadlines[#deadlines + 1] = ARGV[at + 4]
+  deadlines[#deadlines + 1] = entry
+  awaited[source] = true
+  count(counted, 'waiting')
+  return {PARKED, is_crowded and crowd(share, most), 0}
+end
+
+-- Nothing but what would be missed: a repeat is no commit.
+local function is_commit() return #items.new > 0 or #parked.new > 0 end
+
+local function write_all()
+  if is_commit() then commits = redis.call('INCR', KEYS[13]) end
+  for project, share in pairs(taken) do
+    put(shares, project, string.format('{"events":%d,"bytes":%d}', share[1], share[2]))
+  end
+  for _, hash in ipairs({deks, scopes, keys, items, parked, waiting, shares}) do
+    write('HSET', hash.key, hash.new)
+  end
+  write('ZADD', KEYS[5], lineage)
+  write('ZADD', KEYS[10], sources)
+  write('ZADD', KEYS[9], deadlines)
+  for key_id, number in pairs(held) do redis.pcall('HINCRBY', KEYS[6], key_id, number) end
+  for field, number in pairs(counted) do redis.pcall('HINCRBY', KEYS[7], field, number) end
+end
+
+read_all()
+local out, at = {}, 2
+while at <= #ARGV do
+  if ARGV[at] == 'A' then
+    out[#out + 1] = assign(at + 1)
+    at = at + ASSIGN_ARGS
+  else
+    out[#out + 1] = park(at + 1)
+    at = at + PARK_ARGS
+  end
+end
+write_all()
+return {out, tonumber(commits), is_commit() and 1 or 0}

@@ -1,0 +1,29 @@
+-- Put before each script that writes. A script is not rolled back, so what can fail is
+-- looked at before the first write: types and permissions here; memory, disk and role by
+-- the server, which refuses a script's first write or none.
+
+-- Some releases of Redis 8 ask whether the arguments are enough, too: any will do.
+local SAMPLES = {
+  HDEL = {'f'}, HEXISTS = {'f'}, HGET = {'f'}, HINCRBY = {'f', '1'}, HSET = {'f', 'v'},
+  ZADD = {'0', 'm'}, ZRANGEBYLEX = {'-', '+'}, ZREM = {'m'}, ZSCORE = {'m'},
+}
+
+-- Returns the error to answer with, or nil.
+--   types     of each of KEYS, in order
+--   commands  those that write, or that come after a write: each with its keys, by number
+local function refusal(types, commands)
+  for i, want in ipairs(types) do
+    local got = redis.call('TYPE', KEYS[i])['ok']
+    if got ~= 'none' and got ~= want then
+      return redis.error_reply('WRONGTYPE ' .. KEYS[i] .. ' is a ' .. got .. ', not a ' .. want)
+    end
+  end
+  -- fakeredis has no users.
+  for command, keys in pairs(redis.acl_check_cmd and commands or {}) do
+    for _, i in ipairs(keys) do
+      if not redis.acl_check_cmd(command, KEYS[i], unpack(SAMPLES[command] or {})) then
+        return redis.error_reply('NOPERM this user may not run ' .. command .. ' on ' .. KEYS[i])
+      end
+    end
+  end
+end

@@ -1,0 +1,1 @@
+"""The store as commands and dashboards see it: nothing here writes."""

@@ -1,0 +1,290 @@
+"""The stages over counters: what items say, counted, against what was counted up.
+
+A project's key-ids are counted in slices of so many items, each in a pass of its own, so
+that memory is bounded: a slice takes about 100 MB, whatever the project's size.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Final
+from zlib import crc32
+
+from kmworker.domain.model import Disposition, Place
+from kmworker.store.inspection import pages
+from kmworker.store.reading import PAGE_SIZE, StoreReader, text
+from kmworker.verify.rules.counters import (
+    Counted,
+    count_finding,
+    is_unsettled,
+    shares_findings,
+    sum_findings,
+    waiting_findings,
+)
+from kmworker.verify.rules.findings import Finding, Problem
+from kmworker.verify.rules.opened import Sound
+from kmworker.verify.scan.opening import Opening
+from kmworker.verify.scan.stages import Step
+
+__all__ = ["CounterStage", "WaitingNumberStage", "WaitingSharesStage", "passes_over"]
+
+SLICE_ITEMS: Final = 250_000
+# How often a wrong counter is counted again that moved while it was counted.
+ROUNDS: Final = 3
+DISPOSITIONS: Final = list(Disposition)
+# Inside a JSON string a quote is escaped, so this can only be the field.
+KEY_ID: Final = re.compile(rb'"key_id":"([^"]+)"')
+
+Steps = Iterator[Step]
+
+
+def passes_over(items: int) -> int:
+    """Return in how many slices so many items are counted."""
+    return max(1, -(-items // SLICE_ITEMS))
+
+
+@dataclass(slots=True)
+class _Slice:
+    """What one pass has counted, of the names that are in its slice."""
+
+    is_in: Callable[[bytes], bool]
+    keys: set[bytes] = field(default_factory=set)
+    before: dict[bytes, bytes] = field(default_factory=dict)
+    holders: Counter[bytes] = field(default_factory=Counter)
+    seen: set[bytes] = field(default_factory=set)
+    """A scan may give an item twice."""
+
+    @property
+    def names(self) -> set[bytes]:
+        return self.keys | self.before.keys() | self.holders.keys()
+
+
+@dataclass(slots=True)
+class _Round:
+    """What one round over all slices has counted."""
+
+    length: int
+    stats: list[bytes | None]
+    dispositions: Counter[Disposition] = field(default_factory=Counter)
+    doubtful: int = 0
+
+
+class CounterStage:
+    """Checks holders, the dispositions in stats, and that each key-id is held."""
+
+    name = "counters"
+    keys = ("items", "keys", "holders", "stats")
+
+    def __init__(self, reader: StoreReader, opening: Opening) -> None:
+        self._reader = reader
+        self._opening = opening
+
+    def run(self, project: str, cursor: int) -> Steps:
+        """Check; always from the beginning."""
+        del cursor
+        length, stats = self._reader.lengths(project, "items", DISPOSITIONS)
+        first = _Round(length, stats)
+        moved: set[Place] = set()
+        says_stats = False
+        for looked_at, counted, unused in self._round(project, first):
+            findings = [_unused(project, key_id) for key_id in unused]
+            findings += _judged(project, counted, moved)
+            says_stats |= any(it.problem is Problem.STATS_WRONG for it in findings)
+            yield Step(0, looked_at, findings)
+        says_stats |= any(place.key == "stats" for place in moved)
+        for attempt in range(2, ROUNDS + 1):
+            if moved:
+                yield Step(0, 0, self._once_more(project, moved, is_last=attempt == ROUNDS))
+        # Together only if each by itself was right, and every item could be counted.
+        if not (says_stats or first.doubtful):
+            length, stats = self._reader.lengths(project, "items", DISPOSITIONS)
+            together = sum_findings(project, dict(zip(DISPOSITIONS, stats, strict=True)), length)
+            yield Step(0, 0, list(together))
+
+    def _once_more(self, project: str, moved: set[Place], *, is_last: bool) -> list[Finding]:
+        """Count again what was wrong and moved meanwhile."""
+        length, stats = self._reader.lengths(project, "items", DISPOSITIONS)
+        wanted = moved.copy()
+        moved.clear()
+        findings: list[Finding] = []
+        for _looked_at, counted, _unused in self._round(project, _Round(length, stats)):
+            again = [count for count in counted if _at(project, count) in wanted]
+            findings += _judged(project, again, None if is_last else moved)
+        return findings
+
+    def _round(self, project: str, this: _Round) -> Iterator[tuple[int, list[Counted], set[bytes]]]:
+        """Count everything once.
+
+        Gives how much was looked at, counters as soon as they are counted, and key-ids that
+        no item holds.
+        """
+        slices = passes_over(this.length)
+        for number in range(slices):
+            part = _Slice(partial(_is_in_slice, number, slices))
+            # First the key-ids, then their counters, then the items: each was written in one
+            # step with an item that is counted after it.
+            for page in self._all(project, "keys"):
+                part.keys.update(name for name, _raw in page if part.is_in(name))
+            for page in self._all(project, "holders"):
+                part.before.update((name, n) for name, n in page if part.is_in(name))
+            for page in self._all(project, "items"):
+                self._count(project, page, part, this, counts_all_flaws=number == 0)
+                yield len(page), [], set()
+            # A flawed item may be the one that holds it.
+            unused = set() if this.doubtful else part.keys - part.holders.keys()
+            yield 0, [], unused
+            for names in pages(part.names, PAGE_SIZE):
+                yield 0, self._holders(project, part, this, names), set()
+        yield 0, self._stats(project, this), set()
+
+    def _count(
+        self,
+        project: str,
+        page: Iterable[tuple[bytes, Any]],
+        part: _Slice,
+        this: _Round,
+        *,
+        counts_all_flaws: bool,
+    ) -> None:
+        for ref, raw in page:
+            match = KEY_ID.search(raw)
+            is_here = part.is_in(ref if match is None else match[1])
+            if not (is_here or counts_all_flaws):
+                continue
+            item = self._opening.item(project, text(ref), raw)
+            if not isinstance(item, Sound):
+                this.doubtful += 1
+            elif is_here and ref not in part.seen:
+                part.seen.add(ref)
+                this.dispositions[item.value.disposition] += 1
+                if match is not None:
+                    part.holders[match[1]] += 1
+
+    def _holders(
+        self, project: str, part: _Slice, this: _Round, names: Sequence[bytes]
+    ) -> list[Counted]:
+        after = self._reader.fetch(project, {"holders": map(text, names)})["holders"]
+        length = self._unmoved(project, this)
+        return [
+            Counted(
+                "holders",
+                text(name),
+                part.before.get(name),
+                after[text(name)],
+                part.holders[name],
+                this.doubtful,
+                length,
+            )
+            for name in names
+        ]
+
+    def _stats(self, project: str, this: _Round) -> list[Counted]:
+        length, stats = self._reader.lengths(project, "items", DISPOSITIONS)
+        return [
+            Counted(
+                "stats",
+                name,
+                before,
+                after,
+                this.dispositions[name],
+                this.doubtful,
+                length if length == this.length else None,
+            )
+            for name, before, after in zip(DISPOSITIONS, this.stats, stats, strict=True)
+        ]
+
+    def _unmoved(self, project: str, this: _Round) -> int | None:
+        length, _stats = self._reader.lengths(project, "items", DISPOSITIONS)
+        return length if length == this.length else None
+
+    def _all(self, project: str, key: str) -> Iterator[list[tuple[bytes, Any]]]:
+        cursor, page = self._reader.scan(project, key, 0)
+        yield page
+        while cursor:
+            cursor, page = self._reader.scan(project, key, cursor)
+            yield page
+
+
+class WaitingNumberStage:
+    """Checks the present number of waiting events in stats."""
+
+    name = "waiting-number"
+    keys = ("parked", "stats")
+
+    def __init__(self, reader: StoreReader) -> None:
+        self._reader = reader
+
+    def run(self, project: str, cursor: int) -> Steps:
+        """Check, at one moment."""
+        del cursor
+        parked, (said,) = self._reader.lengths(project, "parked", ["waiting"])
+        yield Step(0, 0, list(waiting_findings(project, said, parked)))
+
+
+class WaitingSharesStage:
+    """Checks how many of the parked events are whose, and their bytes."""
+
+    name = "waiting-shares"
+    keys = ("parked", "waiting:shares")
+
+    def __init__(self, reader: StoreReader, opening: Opening) -> None:
+        self._reader = reader
+        self._opening = opening
+
+    def run(self, project: str, cursor: int) -> Steps:
+        """Check; again if it moved meanwhile, and not at all if it never rests."""
+        del cursor
+        for _ in range(ROUNDS):
+            before = self._reader.shares(project)
+            counted: Counter[tuple[str, str]] = Counter()
+            looked_at = 0
+            for page in self._all(project):
+                for entry, raw in page:
+                    self._count(project, entry, raw, counted)
+                looked_at += len(page)
+                yield Step(0, len(page), [])
+            # A scan may give one twice.
+            if self._reader.shares(project) == before and looked_at == before[0]:
+                yield Step(0, 0, list(shares_findings(project, *before, counted)))
+                return
+
+    def _count(
+        self, project: str, entry: bytes, raw: bytes, counted: Counter[tuple[str, str]]
+    ) -> None:
+        opened = self._opening.parked(project, text(entry), raw)
+        # Nobody can say whose a flawed one is; that is a finding of its own.
+        whose = opened.value.project if isinstance(opened, Sound) else ""
+        counted[whose, "events"] += 1
+        counted[whose, "bytes"] += len(raw)
+
+    def _all(self, project: str) -> Iterator[list[tuple[bytes, Any]]]:
+        cursor, page = self._reader.scan(project, "parked", 0)
+        yield page
+        while cursor:
+            cursor, page = self._reader.scan(project, "parked", cursor)
+            yield page
+
+
+def _is_in_slice(number: int, slices: int, name: bytes) -> bool:
+    return slices == 1 or crc32(name) % slices == number
+
+
+def _at(project: str, counted: Counted) -> Place:
+    return Place(project, counted.key, counted.field)
+
+
+def _judged(project: str, counted: Iterable[Counted], moved: set[Place] | None) -> list[Finding]:
+    """Return what is wrong; what also moved is added to ``moved`` instead, if there is one."""
+    findings = []
+    for count in counted:
+        if moved is not None and is_unsettled(count):
+            moved.add(_at(project, count))
+        elif (finding := count_finding(project, count)) is not None:
+            findings.append(finding)
+    return findings
+
+
+def _unused(project: str, key_id: bytes) -> Finding:
+    return Finding(Problem.KEY_UNUSED, Place(project, "keys", text(key_id)), "no item holds it")

@@ -1,0 +1,107 @@
+"""Raw records to what `kmworker.verify.rules` judges."""
+
+import json
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
+
+from kmworker.domain.model import Assignment, KeyRecord, Place, ScopeRecord
+from kmworker.errors import PermanentError, UnknownKek
+from kmworker.store.layout import LayoutCustody
+from kmworker.store.records import item_in, key_in, original_in, scope_in
+from kmworker.verify.rules.findings import Problem
+from kmworker.verify.rules.opened import Flawed, Opened, Sound
+from kmworker.verify.rules.records import item_named
+from kmworker.verify.rules.waiting import Parked
+
+__all__ = ["Opening", "ScanCustody"]
+
+T = TypeVar("T")
+
+
+class ScanCustody(LayoutCustody, Protocol):
+    """What a custody must do for an audit: it shows no DEK, only whether there is one."""
+
+    def check_seal(self, place: Place, record: bytes) -> bytes:
+        """Return a sealed record's body; see `kmworker.ports.Custody.check_seal`."""
+        ...
+
+    def check_dek(self, project: str, scope: ScopeRecord, blob: bytes) -> None:
+        """See that the scope's DEK unwraps to its length.
+
+        Raises:
+            UnknownKek: ``scope.kek_id`` is not in the keyring.
+            PermanentError: with `Reason.INTEGRITY`, whatever else is wrong with it.
+        """
+        ...
+
+
+class Opening:
+    """Opens records; whatever is wrong with one becomes a `Flawed`."""
+
+    def __init__(self, custody: ScanCustody) -> None:
+        self._custody = custody
+
+    def item(self, project: str, ref: str, raw: bytes | None) -> Opened[Assignment]:
+        """Open an item's record."""
+
+        def read(body: bytes) -> Assignment:
+            item = item_named(project, ref)
+            if item is None:
+                raise ValueError("no item has this name")
+            return item_in(item, body)[0]
+
+        return self._open(Place(project, "items", ref), raw, read)
+
+    def key(self, project: str, key_id: str, raw: bytes | None) -> Opened[KeyRecord]:
+        """Open a key-id's record."""
+        return self._open(
+            Place(project, "keys", key_id), raw, lambda body: key_in(key_id, _fields(body))
+        )
+
+    def scope(self, project: str, scope_id: str, raw: bytes | None) -> Opened[ScopeRecord]:
+        """Open a scope's record."""
+        return self._open(
+            Place(project, "scopes", scope_id), raw, lambda body: scope_in(scope_id, _fields(body))
+        )
+
+    def parked(self, project: str, entry: str, raw: bytes | None) -> Opened[Parked]:
+        """Open a waiting event's record."""
+
+        def read(body: bytes) -> Parked:
+            fields = _fields(body)
+            return Parked(fields["source"], fields.get("project", ""), original_in(fields))
+
+        return self._open(Place(project, "parked", entry), raw, read)
+
+    def dek(self, project: str, scope: ScopeRecord, blob: bytes | None) -> Opened[None]:
+        """See whether a scope's DEK unwraps."""
+        if blob is None:
+            return None
+        try:
+            self._custody.check_dek(project, scope, blob)
+        except UnknownKek:
+            return Flawed(Problem.UNKNOWN_KEK, f"it is under KEK {scope.kek_id}")
+        except PermanentError:
+            return Flawed(Problem.DEK_BROKEN, f"it does not unwrap under KEK {scope.kek_id}")
+        return Sound(None, blob)
+
+    def _open(self, place: Place, raw: bytes | None, read: Callable[[bytes], T]) -> Opened[T]:
+        if raw is None:
+            return None
+        try:
+            body = self._custody.check_seal(place, raw)
+        except UnknownKek as unknown:
+            return Flawed(Problem.UNKNOWN_KEK, str(unknown))
+        except PermanentError:
+            return Flawed(Problem.SEAL_BROKEN, "its seal does not fit what it says, or its place")
+        try:
+            return Sound(read(body), raw)
+        except PermanentError as contradiction:
+            return Flawed(Problem.CONTRADICTION, contradiction.detail)
+        except (AttributeError, KeyError, TypeError, ValueError):
+            return Flawed(Problem.RECORD_WRONG, "its seal fits, but this release cannot read it")
+
+
+def _fields(body: bytes) -> dict[str, Any]:
+    fields: dict[str, Any] = json.loads(body + b"}")
+    return fields

@@ -1,0 +1,80 @@
+"""A stage goes over one key of a project, page by page.
+
+What a page's records name is read after them. A commit writes a record and all that
+it names in one step, so what is missing then was not merely not yet written. What is
+suspected all the same is looked at again, at one moment: a rewrap may have come between.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from kmworker.store.reading import Named, StoreReader
+from kmworker.verify.rules.findings import Finding
+
+__all__ = ["Judged", "ScanStage", "Stage", "Step"]
+
+
+class Step(NamedTuple):
+    """What one page came to."""
+
+    cursor: int
+    """Where the next begins; 0 at the end."""
+    looked_at: int
+    findings: list[Finding]
+
+
+class Stage(Protocol):
+    """One part of checking a project."""
+
+    @property
+    def name(self) -> str:
+        """Its name in positions."""
+        ...
+
+    @property
+    def keys(self) -> Sequence[str]:
+        """What it reads of the project; it cannot run if one is of the wrong type."""
+        ...
+
+    def run(self, project: str, cursor: int) -> Iterator[Step]:
+        """Check, from a cursor on."""
+        ...
+
+
+Judged = dict[bytes, list[Finding]]
+"""What was found, by the name in whose turn it was found."""
+
+
+class Judge(Protocol):
+    """Reads what a page's records name, and judges them."""
+
+    def __call__(self, project: str, page: Sequence[Named], *, atomic: bool) -> Judged:
+        """Judge; ``atomic``: read it all at one moment."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ScanStage:
+    """Goes over the fields of a hash or the members of a sorted set."""
+
+    reader: StoreReader
+    name: str
+    keys: Sequence[str]
+    judge: Judge
+
+    def run(self, project: str, cursor: int) -> Iterator[Step]:
+        """Check, from a cursor on."""
+        while True:
+            cursor, page = self.reader.scan(project, self.name, cursor)
+            suspects = [
+                name for name, found in self.judge(project, page, atomic=False).items() if found
+            ]
+            findings: list[Finding] = []
+            if suspects:
+                again = self.reader.again(project, self.name, suspects)
+                judged = self.judge(project, again, atomic=True)
+                findings = [finding for found in judged.values() for finding in found]
+            yield Step(cursor, len(page), findings)
+            if cursor == 0:
+                return

@@ -1,0 +1,1 @@
+"""The wire, in: what producers publish, checked and typed."""

@@ -1,0 +1,253 @@
+"""The AsyncAPI document: the broker's names and messages, from the worker's side.
+
+`receive` and `send` are what the worker does; a producer sends what it receives. AMQP's
+binding makes a channel either an exchange or a queue, so the events have one of each.
+"""
+
+from typing import Any, Final
+
+from kmworker.domain.event import EVENT_TYPES
+from kmworker.errors import Reason
+from kmworker.settings import BrokerSettings
+from kmworker.wire.dead_letters.headers import DeadLetterHeaders
+from kmworker.wire.events.definitions import DEFINITIONS
+from kmworker.wire.properties import CLOUD_EVENT, PERSISTENT
+from kmworker.wire.schemas.dialect import Schema, schema_of
+from kmworker.wire.schemas.examples import ASSIGNED, DEAD
+from kmworker.wire.schemas.messages import schemas_by_type
+from kmworker.wire.topology import Topology
+
+__all__ = ["asyncapi"]
+
+ASYNCAPI_VERSION: Final = "3.0.0"
+BINDING_VERSION: Final = "0.3.0"
+
+ABOUT: Final = """\
+Gives every encrypted volume, snapshot and replica its key. Storage services publish an event
+when an item comes to be; the worker answers with the key-id that the item is to use. Key
+material is in none of the messages.
+
+Bodies are CloudEvents 1.0 in structured JSON mode, UTF-8, at most 64 KiB. `id` and `source`
+identify an event. Delivery is at least once and in any order; the effect is exactly once for
+each item. Publish when the item's record exists and before the first byte is written, and
+write nothing until `key-assigned` arrives.
+
+All names start with the setting `broker.namespace`; shown is its default."""
+
+TOPOLOGY: Final = Topology(BrokerSettings().namespace)
+
+
+def asyncapi() -> dict[str, Any]:
+    """Return the document, in the order that it is read in."""
+    schemas = schemas_by_type()
+    return {
+        "asyncapi": ASYNCAPI_VERSION,
+        "id": "urn:kmworker",
+        "info": {
+            "title": "kmworker",
+            "version": "1",
+            "description": ABOUT,
+            "license": {"name": "Apache-2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0"},
+        },
+        "defaultContentType": CLOUD_EVENT,
+        "servers": _servers(),
+        "channels": _channels(schemas),
+        "operations": _operations(),
+        "components": {
+            "messages": _messages(schemas),
+            "schemas": schemas | {"dead-letter-headers": schema_of(DeadLetterHeaders)},
+            "securitySchemes": {"user": {"type": "userPassword"}},
+        },
+    }
+
+
+def _servers() -> Schema:
+    return {
+        "broker": {
+            "host": "localhost:5672",
+            "protocol": "amqp",
+            "protocolVersion": "0.9.1",
+            "description": "RabbitMQ, at the setting `broker.url`; `amqps` with TLS.",
+            "security": [{"$ref": "#/components/securitySchemes/user"}],
+        }
+    }
+
+
+# --- channels and operations ----------------------------------------------------------
+
+
+def _channels(schemas: Schema) -> Schema:
+    types = list(EVENT_TYPES)
+    kind = schemas["key-assigned"]["properties"]["data"]["properties"]["item"]["properties"]["kind"]
+    return {
+        "events": {
+            "address": "{type}",
+            "title": "Where producers publish",
+            "description": "Publish persistent, with confirms and `mandatory`.",
+            "messages": _named(types),
+            "parameters": {
+                "type": {"description": "The event's type.", "enum": types, "location": _at("type")}
+            },
+            "bindings": _exchange(TOPOLOGY.events),
+        },
+        "work": {
+            "address": TOPOLOGY.work,
+            "title": "What the workers compete on",
+            "description": f"A quorum queue, bound to `{TOPOLOGY.events}` with `#`.",
+            "messages": _named(types),
+            "bindings": _amqp({"is": "queue", "queue": _durable(TOPOLOGY.work)}),
+        },
+        "assignments": {
+            "address": "key-assigned.{kind}.{project}",
+            "title": "What subscribers bind their queues to",
+            "description": (
+                "Subscribers declare and bind queues of their own, without"
+                " `overflow=reject-publish`. The project comes last: it may contain dots."
+            ),
+            "messages": _named(["key-assigned"]),
+            "parameters": {
+                "kind": {
+                    "description": "The item's kind.",
+                    "enum": kind["enum"],
+                    "location": _at("data/item/kind"),
+                },
+                "project": {
+                    "description": "The item's project.",
+                    "location": _at("data/project_id"),
+                },
+            },
+            "bindings": _exchange(TOPOLOGY.assignments),
+        },
+        "dead": {
+            "address": "{reason}.{type}",
+            "title": "What could not be processed",
+            "description": (
+                f"The quorum queue `{TOPOLOGY.dead}` is bound with `#`. A producer that wants to"
+                " know of refusals binds a queue of its own."
+            ),
+            "messages": _named(["dead-letter"]),
+            "parameters": {
+                "reason": {
+                    "description": "Why.",
+                    "enum": [reason.value for reason in Reason],
+                    "location": "$message.header#/x-kmworker-reason",
+                },
+                "type": {
+                    "description": "The event's type, or `unknown`.",
+                    "location": "$message.header#/x-kmworker-event-type",
+                },
+            },
+            "bindings": _exchange(TOPOLOGY.dead),
+        },
+    }
+
+
+def _operations() -> Schema:
+    sent = _amqp({"deliveryMode": PERSISTENT, "mandatory": True})
+    return {
+        "receiveEvents": {
+            "action": "receive",
+            "channel": {"$ref": "#/channels/work"},
+            "summary": "Take events; acknowledge them when their outcome is on disk and confirmed.",
+            "messages": _in_channel("work", list(EVENT_TYPES)),
+            "bindings": _amqp({"ack": True}),
+        },
+        "sendAssignments": {
+            "action": "send",
+            "channel": {"$ref": "#/channels/assignments"},
+            "summary": "Announce an item's key-id, once the record of it is on disk.",
+            "messages": _in_channel("assignments", ["key-assigned"]),
+            "bindings": sent,
+        },
+        "sendDeadLetters": {
+            "action": "send",
+            "channel": {"$ref": "#/channels/dead"},
+            "summary": "Put aside an event that cannot be processed, at least once.",
+            "messages": _in_channel("dead", ["dead-letter"]),
+            "bindings": sent,
+        },
+    }
+
+
+# --- messages and schemas -------------------------------------------------------------
+
+
+def _messages(schemas: Schema) -> Schema:
+    events = {
+        name: _cloud_event(schemas[name], definition.example, correlation="id")
+        for name, definition in DEFINITIONS.items()
+    }
+    assigned = schemas["key-assigned"]
+    return events | {
+        "key-assigned": _cloud_event(assigned, ASSIGNED, correlation="data/cause/id"),
+        "dead-letter": _dead_letter(),
+    }
+
+
+def _cloud_event(schema: Schema, example: Schema, correlation: str) -> Schema:
+    name = schema["title"]
+    return {
+        "name": name,
+        "title": name,
+        "summary": schema["description"].partition("\n")[0],
+        "contentType": CLOUD_EVENT,
+        "correlationId": {
+            "description": "The `id` of the event that everything follows from.",
+            "location": _at(correlation),
+        },
+        "payload": {"$ref": f"#/components/schemas/{name}"},
+        "bindings": _amqp({"messageType": name}),
+        "examples": [{"name": name, "payload": example}],
+    }
+
+
+def _dead_letter() -> Schema:
+    return {
+        "name": "dead-letter",
+        "title": "dead-letter",
+        "summary": "An event that could not be processed, with the reason in its headers.",
+        "description": (
+            "Body and properties are the original's, whatever they were. `message_id` is a digest"
+            " of the body, so that repeats can be told."
+        ),
+        "correlationId": {
+            "description": "The event's `id`.",
+            "location": "$message.header#/x-kmworker-event-id",
+        },
+        "headers": {"$ref": "#/components/schemas/dead-letter-headers"},
+        "payload": {"description": "The original's body: any bytes, perhaps not JSON."},
+        "examples": [
+            {
+                "name": "source-missing",
+                "headers": DEAD.properties["application_headers"],
+                "payload": DEFINITIONS["snapshot-taken"].example,
+            }
+        ],
+    }
+
+
+# --- small parts ----------------------------------------------------------------------
+
+
+def _named(messages: list[str]) -> Schema:
+    return {name: {"$ref": f"#/components/messages/{name}"} for name in messages}
+
+
+def _in_channel(channel: str, messages: list[str]) -> list[Schema]:
+    return [{"$ref": f"#/channels/{channel}/messages/{name}"} for name in messages]
+
+
+def _at(path: str) -> str:
+    return f"$message.payload#/{path}"
+
+
+def _exchange(name: str) -> Schema:
+    return _amqp({"is": "routingKey", "exchange": {**_durable(name), "type": "topic"}})
+
+
+def _durable(name: str) -> Schema:
+    return {"name": name, "durable": True, "autoDelete": False}
+
+
+def _amqp(binding: Schema) -> Schema:
+    return {"amqp": {**binding, "bindingVersion": BINDING_VERSION}}

@@ -1,0 +1,74 @@
+"""What the worker's own code makes of an example of an event, for the published schemas."""
+
+import json
+from typing import Any, Final
+
+from kmworker.domain.decision import Refuse
+from kmworker.domain.message import Original, Outgoing
+from kmworker.domain.model import (
+    Assignment,
+    Cause,
+    DataAction,
+    Disposition,
+    Encryption,
+    Item,
+    Kind,
+    Stored,
+    scope_id_for,
+)
+from kmworker.errors import Reason
+from kmworker.wire.assignments import announce, encode_data
+from kmworker.wire.dead_letters.writing import dead_letter
+from kmworker.wire.events.definitions import DEFINITIONS
+
+__all__ = ["ANNOUNCED", "ASSIGNED", "DEAD"]
+
+SOURCE: Final = "/kmworker"
+KEY_ID: Final = "c0b7e0a4-6f0c-4b1e-9f57-2d3f8f0a9b61"
+NOW: Final = "2026-11-23T16:00:00.000Z"
+
+SNAPSHOT_TAKEN: Final = DEFINITIONS["snapshot-taken"].example
+DATA: Final[dict[str, str]] = SNAPSHOT_TAKEN["data"]
+
+
+def _announced() -> Outgoing:
+    """Announce the snapshot of the example, whose volume is the master of its scope."""
+    event, project = SNAPSHOT_TAKEN, DATA["project_id"]
+    volume = Item(project, Kind.VOLUME, DATA["volume_id"])
+    assignment = Assignment(
+        item=Item(project, Kind.SNAPSHOT, DATA["snapshot_id"]),
+        disposition=Disposition.REUSE,
+        key_id=KEY_ID,
+        scope_id=scope_id_for(volume),
+        source=volume,
+        node=None,
+        encryption=Encryption("aes-xts-plain64", 512),
+        data_action=DataAction.NONE,
+        reencrypt_from=None,
+        rule="snapshots-share-the-key-id",
+        cause=Cause(event["id"], event["source"], event["type"]),
+        assigned_at=NOW,
+    )
+    held = Stored(assignment, encode_data(assignment))
+    return announce(held, SOURCE, exchange="")
+
+
+def _dead() -> Outgoing:
+    """Refuse the snapshot of the example, whose volume never came."""
+    event = SNAPSHOT_TAKEN
+    original = Original(json.dumps(event).encode(), event["type"], {})
+    refusal = Refuse(Reason.SOURCE_MISSING, f"volume:{DATA['volume_id']} did not appear in time")
+    return dead_letter(
+        original,
+        refusal,
+        exchange="",
+        event_id=event["id"],
+        event_type=event["type"],
+        dead_at=NOW,
+        attempts=1,
+    )
+
+
+ANNOUNCED: Final = _announced()
+ASSIGNED: Final[dict[str, Any]] = json.loads(ANNOUNCED.body)
+DEAD: Final = _dead()

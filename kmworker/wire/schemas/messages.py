@@ -1,0 +1,79 @@
+"""One schema for each type of message; the events' say where the worker is stricter."""
+
+from collections.abc import Container
+from typing import Any, Final
+
+from kmworker.wire.assignments import ASSIGNED_TYPE, KeyAssigned
+from kmworker.wire.events.definition import Definition, Envelope
+from kmworker.wire.events.definitions import DEFINITIONS
+from kmworker.wire.schemas.dialect import DIALECT, Schema, schema_of
+from kmworker.wire.schemas.examples import ASSIGNED
+
+__all__ = ["json_schemas", "schemas_by_type"]
+
+VERSION: Final = "v1"
+
+OPEN: Final = (
+    "Unknown attributes beside `data` are ignored, unknown fields within it refused, and null "
+    "counts as absent"
+)
+BEYOND: Final = "Beyond this schema, the worker refuses:"
+# Most are lost when a body becomes a value; the others compare two places.
+ALWAYS_REFUSED: Final = (
+    "a body of more than 64 KiB, not in UTF-8, or nested too deeply to be read",
+    "the same name twice in one object",
+    "an integer of thousands of digits",
+    "`extra` of more than 4 KiB as compact JSON in UTF-8",
+    "half a surrogate pair in a text",
+    "a time that does not exist, such as the 30th of February",
+    "a line break at the end of an id or a name, which validators in Python overlook",
+    "a routing key that differs from `type`",
+)
+
+
+def json_schemas() -> dict[str, Schema]:
+    """Return each message's schema by the name of its file."""
+    examples = {name: it.example for name, it in DEFINITIONS.items()} | {ASSIGNED_TYPE: ASSIGNED}
+    return {
+        f"{name}.{VERSION}.json": {
+            "$schema": DIALECT,
+            "$id": f"urn:kmworker:schemas:{name}.{VERSION}",
+            **schema,
+            "examples": [examples[name]],
+        }
+        for name, schema in schemas_by_type().items()
+    }
+
+
+def schemas_by_type() -> dict[str, Schema]:
+    """Return what the files and the AsyncAPI document have in common, by the type's name."""
+    schemas = {name: _event(name, definition) for name, definition in DEFINITIONS.items()}
+    schemas[ASSIGNED_TYPE] = schema_of(KeyAssigned)
+    return {name: {"title": name, **schema} for name, schema in schemas.items()}
+
+
+def _event(event_type: str, definition: Definition) -> Schema:
+    """Put one type's data into the envelope."""
+    envelope = schema_of(Envelope)
+    data = schema_of(definition.data)
+    properties: dict[str, Any] = envelope["properties"]
+    properties["type"] = {
+        "description": properties["type"]["description"],
+        "type": "string",
+        "const": event_type,
+    }
+    return {
+        "description": _described(definition, data["properties"]),
+        "type": "object",
+        "required": [*envelope["required"], "data"],
+        "properties": properties
+        | {"data": data | {"description": "The fields of this type of event."}},
+    }
+
+
+def _described(definition: Definition, fields: Container[str]) -> str:
+    # Null and absence differ in one place only, and only where that field is.
+    exception = ", except in `encryption`" if "encryption" in fields else ""
+    refusals = (*ALWAYS_REFUSED, *definition.also_refused)
+    items = ";\n".join(f"- {refusal}" for refusal in refusals)
+    return f"{definition.event.__doc__}\n\n{OPEN}{exception}. {BEYOND}\n\n{items}."

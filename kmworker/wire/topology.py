@@ -1,0 +1,53 @@
+"""The broker's side of the contract: names of exchanges and queues, and what is bound to what."""
+
+from dataclasses import dataclass
+from typing import Final
+
+__all__ = ["EVERYTHING", "QUORUM", "Topology"]
+
+# And nothing else: limits are policies', which an operator can change without deleting
+# a queue that holds events.
+QUORUM: Final = {"x-queue-type": "quorum"}
+EVERYTHING: Final = "#"
+
+
+@dataclass(frozen=True, slots=True)
+class Topology:
+    """The names under one namespace."""
+
+    namespace: str
+
+    @property
+    def events(self) -> str:
+        """Return the exchange that producers publish to."""
+        return f"{self.namespace}.events"
+
+    @property
+    def work(self) -> str:
+        """Return the queue that workers compete on."""
+        return f"{self.namespace}.events.work"
+
+    @property
+    def assignments(self) -> str:
+        """Return the exchange that subscribers bind to."""
+        return f"{self.namespace}.assignments"
+
+    @property
+    def dead(self) -> str:
+        """Return the exchange, and the queue, of what cannot be processed."""
+        return f"{self.namespace}.dead"
+
+    @property
+    def anchor(self) -> str:
+        """Return the exchange, and the queue, of the one message that workers keep there."""
+        return f"{self.namespace}.anchor"
+
+    @property
+    def exchanges(self) -> tuple[str, ...]:
+        """Return the exchanges that a worker needs."""
+        return (self.events, self.assignments, self.dead)
+
+    @property
+    def bindings(self) -> dict[str, str]:
+        """Return the queues that a worker needs, and what each is bound to with `EVERYTHING`."""
+        return {self.work: self.events, self.dead: self.dead}

@@ -1,0 +1,1 @@
+"""The one way of an event: from the queue to its acknowledgement."""

@@ -1,0 +1,136 @@
+"""When a worker reports, and what happens if it cannot: nothing."""
+
+import os
+import platform
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Final
+
+import structlog
+
+from kmworker.clock import Clock, Every
+from kmworker.errors import told
+from kmworker.ports import Bus, Pending, QueueCounts, Report, Reports
+from kmworker.worker.incarnation import incarnation
+from kmworker.worker.tally import COUNTED, STOPPED, Tally
+
+__all__ = ["Reporter"]
+
+log = structlog.get_logger()
+
+Fields = Mapping[str, str | int | float]
+
+# Each for itself, and the feed in small pages: an event waits for what comes before it.
+FEED_EVERY_S: Final = 0.1
+MAX_FEED: Final = 100
+FEED_OFFSET_S: Final = 0.05
+SELF_EVERY_S: Final = 1.0
+QUEUES_EVERY_S: Final = 5.0
+QUEUES_OFFSET_S: Final = 0.4
+
+
+class Reporter:
+    """Tells dashboards about a worker, now and then."""
+
+    def __init__(
+        self, reports: Reports, bus: Bus, tally: Tally, clock: Clock, worker_id: str
+    ) -> None:
+        self._reports = reports
+        self._bus = bus
+        self._tally = tally
+        self._clock = clock
+        self._worker_id = worker_id
+        self._started_at = clock.now()
+        self._incarnation = incarnation(os.getpid())
+        self._feed_due = Every(clock, FEED_EVERY_S, FEED_OFFSET_S)
+        self._self_due = Every(clock, SELF_EVERY_S)
+        self._queues_due = Every(clock, QUEUES_EVERY_S, QUEUES_OFFSET_S)
+        self._logged: Counter[str] = Counter()
+        self._pending: Pending[None] | None = None
+
+    def report_if_due(self) -> None:
+        """Report what it is time for."""
+        if self._self_due.is_due():
+            self._log()
+            self._begin(self._fields(), self._tally.minute(self._worker_id))
+        if self._queues_due.is_due():
+            self._begin(queues=self._counts())
+        if self._feed_due.is_due():
+            self._begin(feed=self._tally.feed(MAX_FEED))
+            with self._best_effort():
+                self._reports.count_if_due(self._clock.now())
+
+    def last(self) -> None:
+        """Report what is left to tell, at the worker's end."""
+        self._log()
+        self._end()
+        fields = {**self._fields(), "state": STOPPED, "busy_since": 0.0}
+        minute = self._tally.end_minute(self._worker_id)
+        seen_at = self._clock.now()
+        with self._best_effort():
+            self._reports.write(
+                Report(self._worker_id, seen_at, fields, self._tally.feed(), minute, None)
+            ).result()
+
+    def _log(self) -> None:
+        """Say what was done since the last time: a line for each batch would be too many."""
+        new = self._tally.totals - self._logged
+        done = {name: new[name] for name in COUNTED if new[name]}
+        if done:
+            log.info("handled", **done)
+            self._logged = self._tally.totals.copy()
+
+    def _counts(self) -> QueueCounts | None:
+        try:
+            return self._bus.counts()
+        except Exception as error:  # noqa: BLE001  # best effort, whatever is wrong
+            log.debug("queues not counted", error=told(error))
+            return None
+
+    def _begin(
+        self,
+        fields: Fields | None = None,
+        minute: Fields | None = None,
+        feed: list[dict[str, str]] | None = None,
+        queues: QueueCounts | None = None,
+    ) -> None:
+        if not (fields or minute or feed or queues):
+            return
+        self._end()
+        report = Report(
+            self._worker_id, self._clock.now(), fields or {}, feed or [], minute, queues
+        )
+        with self._best_effort():
+            self._pending = self._reports.write(report)
+
+    def _end(self) -> None:
+        """See how the report before this one ended: nobody waits for it in between."""
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            with self._best_effort():
+                pending.result()
+
+    @contextmanager
+    def _best_effort(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001  # best effort, whatever is wrong
+            # The loop meets the same trouble where it matters.
+            log.debug("report not written", error=told(error))
+
+    def _fields(self) -> Fields:
+        return {
+            "host": platform.node(),
+            "pid": os.getpid(),
+            "incarnation": self._incarnation,
+            "state": self._tally.state,
+            "started": self._started_at,
+            "seen_at": self._clock.now(),
+            "last_batch": self._tally.last_batch_at,
+            "busy_since": self._tally.busy_since,
+            "last_error": self._tally.last_error,
+            "clock_ahead_s": self._tally.clock_ahead_s,
+            "trouble": self._tally.trouble,
+            **self._tally.totals,
+        }

@@ -1,0 +1,259 @@
+"""What dashboards read of workers: fresh enough, bounded, and never in an event's way."""
+
+from typing import Any
+
+import pytest
+
+from kmworker.errors import StoreUnavailable
+from kmworker.ports import QueueCounts, Report
+from kmworker.store.redis_store import RedisStore
+from kmworker.store.reports import RedisReports
+from tests.kit.store.builders import AT_S, Drafts, held, snapshot, volume
+from tests.kit.store.stand import Stand
+
+DAY_S = 86_400.0
+COUNTS = QueueCounts(work=7, dead=2, consumers=3)
+
+
+def report(
+    worker: str = "w1",
+    seen_at: float = AT_S,
+    *,
+    feed: int = 0,
+    minute: dict[str, Any] | None = None,
+    queues: QueueCounts | None = None,
+    **fields: Any,
+) -> Report:
+    entries = [{"what": "assignment", "item": f"volume:v{n}"} for n in range(feed)]
+    return Report(worker, seen_at, {"pid": 42, **fields}, entries, minute, queues)
+
+
+@pytest.fixture
+def reports(stand: Stand) -> RedisReports:
+    return stand.reports()
+
+
+def totals(stand: Stand) -> dict[bytes, bytes]:
+    found: dict[bytes, bytes] = stand.value(stand.top("totals"))
+    return found
+
+
+def test_a_worker_shows_its_fields_and_when_it_was_seen(
+    stand: Stand, reports: RedisReports
+) -> None:
+    reports.write(report(host="blk01", last_error="", create=3)).result()
+    assert stand.contents() == {
+        stand.top("worker:w1"): {
+            b"pid": b"42",
+            b"host": b"blk01",
+            b"last_error": b"",
+            b"create": b"3",
+        },
+        stand.top("workers"): {b"w1": AT_S},
+    }
+    reports.write(report(seen_at=AT_S + 1, create=4)).result()
+    assert stand.value(stand.top("worker:w1"))[b"create"] == b"4"
+    assert stand.value(stand.top("workers")) == {b"w1": AT_S + 1}
+
+
+def test_a_dead_worker_is_kept_for_a_day(stand: Stand, reports: RedisReports) -> None:
+    reports.write(report("w1")).result()
+    assert 86_390 <= stand.raw.ttl(stand.top("worker:w1")) <= 86_400
+    reports.write(report("w2", AT_S + DAY_S - 1)).result()
+    assert set(stand.value(stand.top("workers"))) == {b"w1", b"w2"}
+    reports.write(report("w2", AT_S + DAY_S)).result()
+    assert set(stand.value(stand.top("workers"))) == {b"w2"}
+
+
+def test_the_feed_has_the_latest_in_order_and_is_bounded(
+    stand: Stand, reports: RedisReports
+) -> None:
+    reports.write(report(feed=3)).result()
+    entries = stand.value(stand.top("feed"))
+    assert [entry for _id, entry in entries] == [
+        {b"what": b"assignment", b"item": f"volume:v{n}".encode()} for n in range(3)
+    ]
+    for _ in range(11):
+        reports.write(report(feed=1000)).result()
+    # Whole nodes of the stream are cut off: about ten thousand are left.
+    assert 10_000 <= stand.raw.xlen(stand.top("feed")) <= 10_200
+    raw: Any = stand.raw
+    assert raw.xrevrange(stand.top("feed"), count=1)[0][1][b"item"] == b"volume:v999"
+
+
+def test_minutes_are_flat_numbers_kept_for_a_week(stand: Stand, reports: RedisReports) -> None:
+    raw: Any = stand.raw
+    now = seconds(raw)
+    minute = {"worker": "w1", "create": 5, "latency_p50_ms": 1.25}
+    for _ in range(250):
+        reports.write(report(seen_at=now, minute=minute)).result()
+    entries = stand.value(stand.top("minutes"))
+    assert len(entries) == 250
+    assert entries[0][1] == {b"worker": b"w1", b"create": b"5", b"latency_p50_ms": b"1.25"}
+    reports.write(report(seen_at=now + 7 * DAY_S - 60, minute=minute)).result()
+    assert raw.xlen(stand.top("minutes")) == 251
+    reports.write(report(seen_at=now + 7 * DAY_S + 60, minute=minute)).result()
+    # Whole nodes of the stream are cut off.
+    assert raw.xlen(stand.top("minutes")) <= 100
+
+
+def seconds(raw: Any) -> float:
+    """Return the server's time: the ids of a stream are its own."""
+    whole, micro = raw.time()
+    return float(whole + micro / 1e6)
+
+
+def test_queues_show_their_counts_and_when_they_were_seen(
+    stand: Stand, reports: RedisReports
+) -> None:
+    reports.write(report()).result()
+    assert stand.value(stand.top("queues")) is None
+    reports.write(report(queues=COUNTS)).result()
+    assert stand.value(stand.top("queues")) == {
+        b"work": b"7",
+        b"dead": b"2",
+        b"consumers": b"3",
+        b"seen_at": str(AT_S).encode(),
+    }
+
+
+def fill(store: RedisStore, draft: Drafts) -> None:
+    for project in ("p1", "p2"):
+        one = draft.create(volume("v1", project))
+        store.commit(
+            [
+                one,
+                draft.clone(volume("v2", project), held(one)),
+                draft.reuse(snapshot("s1", project), held(one)),
+                draft.park(volume("v9", project), snapshot("s9", project)),
+            ]
+        ).result()
+    store.commit([draft.none(volume("v3"))]).result()
+
+
+def test_totals_add_up_all_projects(
+    stand: Stand, store: RedisStore, reports: RedisReports, draft: Drafts
+) -> None:
+    fill(store, draft)
+    count(reports)
+    numbers = {"items": 7, "keys": 4, "scopes": 2, "waiting": 2}
+    numbers |= {"create": 2, "clone": 2, "reuse": 2, "none": 1}
+    assert totals(stand) == {
+        **{name.encode(): str(number).encode() for name, number in numbers.items()},
+        b"computed_at": str(AT_S).encode(),
+    }
+
+
+def test_totals_of_an_empty_store_are_zeros(stand: Stand, reports: RedisReports) -> None:
+    count(reports)
+    assert {v for k, v in totals(stand).items() if k != b"computed_at"} == {b"0"}
+
+
+def test_totals_are_added_up_by_one_worker_and_no_more_often_than_needed(
+    stand: Stand, reports: RedisReports
+) -> None:
+    count(reports)
+    for other in (reports, stand.reports()):
+        count(other, AT_S + 1)
+    assert totals(stand)[b"computed_at"] == str(AT_S).encode()
+    lease = stand.top("lease:totals")
+    assert stand.value(lease) == b"w1"
+    assert 4000 < stand.raw.pttl(lease) <= 4500
+    stand.raw.delete(lease)
+    stand.clock.sleep(5)
+    count(reports, AT_S + 2)
+    assert totals(stand)[b"computed_at"] == str(AT_S + 2).encode()
+
+
+def test_many_projects_are_added_up_a_few_at_a_time(
+    stand: Stand, store: RedisStore, draft: Drafts
+) -> None:
+    fill(store, draft)
+    stand.raw.sadd(stand.top("projects"), *(f"empty{n}" for n in range(1000)))
+    tap = stand.tap()
+    # Each round trip takes a tenth of a second of the reports' time.
+    tap.before_trip = lambda _: stand.clock.sleep(0.1)
+    reports = stand.reports(tap)
+    steps = 0
+    while stand.value(stand.top("totals")) is None:
+        before, began = len(tap.trips), stand.clock.now()
+        reports.count_if_due(AT_S)
+        sent = tap.trips[before:]
+        assert sum(map(len, sent)) <= 5 * 250 + 4
+        took_s = stand.clock.now() - began
+        reports.count_if_due(AT_S)
+        # The next step is not before twenty times as long has passed.
+        assert len(tap.trips) == before + len(sent)
+        stand.clock.sleep(max(20 * took_s, 5.0 if not took_s else 0.0))
+        steps += 1
+    assert steps > 10
+    assert totals(stand)[b"items"] == b"7"
+
+
+def test_adding_up_finds_what_the_index_of_due_projects_lacks(
+    stand: Stand, store: RedisStore, reports: RedisReports, draft: Drafts
+) -> None:
+    fill(store, draft)
+    stand.raw.delete(stand.top("due"))
+    count(reports)
+    deadlines = {
+        project: next(iter(stand.value(stand.key(project.decode(), "waiting:deadlines")).values()))
+        for project in (b"p1", b"p2")
+    }
+    assert stand.value(stand.top("due")) == deadlines
+
+
+def count(reports: RedisReports, now: float = AT_S) -> None:
+    """Go on counting until it is not due any more."""
+    for _ in range(40):
+        reports.count_if_due(now)
+
+
+@pytest.mark.parametrize("text", ["text", "", "1.5"])
+def test_a_counter_that_is_no_number_does_not_stop_the_totals(
+    stand: Stand, store: RedisStore, reports: RedisReports, draft: Drafts, text: str
+) -> None:
+    fill(store, draft)
+    stand.raw.hset(stand.key("p1", "stats"), "create", text)
+    count(reports)
+    assert (totals(stand)[b"create"], totals(stand)[b"items"]) == (b"1", b"7")
+
+
+@pytest.mark.parametrize("key", ["items", "keys", "scopes", "waiting", "stats"])
+def test_a_projects_key_of_the_wrong_type_does_not_stop_the_totals(
+    stand: Stand, store: RedisStore, reports: RedisReports, draft: Drafts, key: str
+) -> None:
+    fill(store, draft)
+    stand.raw.delete(stand.key("p1", key))
+    stand.raw.set(stand.key("p1", key), "text")
+    count(reports)
+    found = totals(stand)
+    assert found[b"items"] == (b"3" if key == "items" else b"7")
+    assert found[b"create"] == (b"1" if key == "stats" else b"2")
+
+
+@pytest.mark.parametrize(
+    "key", ["worker:w1", "workers", "feed", "minutes", "queues", "projects", "totals"]
+)
+def test_a_key_of_the_wrong_type_is_never_worse_than_a_store_that_is_away(
+    stand: Stand, reports: RedisReports, key: str
+) -> None:
+    """A report is best effort: no worker may end over it."""
+    stand.raw.zadd(stand.top(key), {"x": 0}) if key != "workers" else stand.raw.set(
+        stand.top(key), "x"
+    )
+    full = report(feed=1, minute={"worker": "w1"}, queues=COUNTS)
+    failed = 0
+    for number in range(40):
+        try:
+            if number:
+                reports.count_if_due(AT_S)
+            else:
+                reports.write(full).result()
+        except StoreUnavailable:
+            failed += 1
+    assert failed
+    # And the rest of it is there all the same.
+    written = {name.removeprefix(f"{stand.prefix}:") for name in stand.contents()}
+    expected = {"worker:w1", "workers", "feed", "minutes", "queues", "lease:totals", "totals"}
+    assert written - {"projects"} == expected - ({"totals"} if key == "projects" else set())

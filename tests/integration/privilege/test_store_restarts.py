@@ -1,0 +1,110 @@
+"""With the shipped accounts and settings, a store that starts again has all that it was given.
+
+It reads its append-only file as user `default`. Redis 7.0 asks there whether that user may run
+what a script once wrote, and leaves out whatever it may not.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import redis
+from redis.exceptions import BusyLoadingError
+
+from kmworker.crypto import Keyring, KeyringCustody
+from kmworker.domain.plan import WriteStatus
+from tests.integration.privilege.accounts import Store
+from tests.kit.polling import until
+from tests.kit.servers import StoreServer, redis_store, valkey_store
+from tests.kit.store.backends import ServerBackend
+from tests.kit.store.builders import Drafts, snapshot, volume
+from tests.kit.store.stand import Stand
+
+PROJECTS: Final = ("acme", "beta")
+VOLUMES: Final = 20
+STORES: Final = {"redis": redis_store, "valkey": valkey_store}
+
+
+@pytest.fixture(params=STORES)
+def own_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    """A store as an operator would start it, for one test alone."""
+    with closing(STORES[request.param](tmp_path)) as server:
+        server.start()
+        yield Store(server)
+
+
+def rewrite_and_kill(server: StoreServer, client: redis.Redis) -> None:
+    client.bgrewriteaof()
+    until(lambda: _is_rewritten(client), "the append-only file is rewritten")
+    server.kill()
+
+
+ENDS: Final[dict[str, Callable[[StoreServer, redis.Redis], None]]] = {
+    "SIGTERM": lambda server, _client: server.stop(),
+    "SIGKILL": lambda server, _client: server.kill(),
+    "a rewrite and SIGKILL": rewrite_and_kill,
+}
+
+
+@pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
+def test_every_record_is_there_after_a_restart(
+    own_store: Store, tmp_path: Path, end: Callable[[StoreServer, redis.Redis], None]
+) -> None:
+    keyring = Keyring.generate(tmp_path / "keyring")
+    # What stands behind a rewrite is read otherwise than what was rewritten.
+    for name, ended in (("first", end), ("second", ENDS["SIGKILL"])):
+        fill(own_store, keyring, name)
+        with own_store.administrator() as client:
+            before = contents(client)
+            ended(own_store.server, client)
+        own_store.server.start()
+        with own_store.administrator() as client:
+            until(lambda: not _is_loading(client), "it has read its files")
+            assert contents(client) == before
+
+
+def fill(store: Store, keyring: Keyring, name: str) -> None:
+    """Write what a worker writes, by its own code and under its own account."""
+    with ExitStack() as stack:
+        stand = Stand(ServerBackend(store.server), "km", KeyringCustody(keyring), stack)
+        worker, draft = stand.store(allow_volatile=False), Drafts(keyring.active)
+        worker.admit()
+        for project in PROJECTS:
+            writes: list[Any] = [
+                draft.create(volume(f"{name}{number}", project)) for number in range(VOLUMES)
+            ]
+            writes.append(draft.park(volume("w", project), snapshot(name, project), name))
+            outcomes = {answer.status for answer in worker.commit(writes).result()}
+            assert outcomes == {WriteStatus.WRITTEN, WriteStatus.PARKED}
+
+
+def contents(client: redis.Redis) -> dict[bytes, Any]:
+    """Return every key with its value, and see that there is as much as was written."""
+    untyped: Any = client
+    read: dict[bytes, Callable[[bytes], Any]] = {
+        b"hash": untyped.hgetall,
+        b"set": untyped.smembers,
+        b"string": untyped.get,
+        b"zset": lambda key: untyped.zrange(key, 0, -1, withscores=True),
+    }
+    found = {key: read[untyped.type(key)](key) for key in untyped.scan_iter(count=1000)}
+    for project in PROJECTS:
+        assert len(found[f"km:{{{project}}}:items".encode()]) >= VOLUMES
+        assert found[f"kmsecret:{{{project}}}:parked".encode()]
+    return found
+
+
+def _is_loading(client: redis.Redis) -> bool:
+    try:
+        client.dbsize()
+    except BusyLoadingError:
+        return True
+    return False
+
+
+def _is_rewritten(client: redis.Redis) -> bool:
+    found: Any = client.info("persistence")
+    pending = found["aof_rewrite_in_progress"] or found["aof_rewrite_scheduled"]
+    return not pending and found["aof_last_bgrewrite_status"] == "ok"

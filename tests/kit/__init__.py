@@ -1,0 +1,1 @@
+"""What suites test with. Nothing here is a test, and no suite imports another."""

@@ -1,0 +1,262 @@
+"""A producer, a subscriber and an operator who reads dead letters, each with its own account.
+
+They do what the contract asks of them: they publish persistent, confirmed and mandatory, bind
+queues of their own, and declare none of the product's names.
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
+from uuid import uuid4
+
+import pika
+from pika.adapters.blocking_connection import BlockingChannel, BlockingConnection
+from pika.exceptions import ChannelClosedByBroker, UnroutableError
+from pika.spec import Basic, BasicProperties
+
+from tests.kit.outside.words import Message
+from tests.kit.polling import PATIENCE_S, until
+from tests.kit.servers.accounts import ADMIN
+
+PUMP_S: Final = 0.05
+ASSIGNED: Final = "key-assigned.#"
+EVERYTHING: Final = "#"
+EVENT_TYPES: Final = frozenset({"volume-created", "snapshot-taken", "replica-added"})
+NOT_FOUND: Final = 404
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One message as the subscriber got it."""
+
+    body: bytes
+    routing_key: str
+    properties: BasicProperties
+
+    @property
+    def headers(self) -> dict[str, Any]:
+        return dict(self.properties.headers or {})
+
+    def parsed(self) -> dict[str, Any]:
+        event = json.loads(self.body)
+        assert isinstance(event, dict)
+        return event
+
+    def same_as(self, other: "Delivery") -> bool:
+        return (
+            self.body == other.body
+            and self.routing_key == other.routing_key
+            and vars(self.properties) == vars(other.properties)
+        )
+
+
+class Outside(Protocol):
+    """Whoever talks to a broker from outside, as the checks need it."""
+
+    @property
+    def assignments(self) -> list[Delivery]: ...
+
+    @property
+    def letters(self) -> list[Delivery]: ...
+
+    def announced(self) -> dict[str, list[Delivery]]:
+        """All announcements by subject, in the order of arrival."""
+        ...
+
+    def refused(self) -> dict[bytes, list[Delivery]]:
+        """All dead letters by body, in the order of arrival."""
+        ...
+
+    def publish(self, message: Message) -> None:
+        """Hand one message to the broker."""
+        ...
+
+    def pump(self) -> None:
+        """Take in what the broker has for us."""
+        ...
+
+    def ready(self, queue: str) -> int:
+        """How many messages wait in one of the product's queues."""
+        ...
+
+
+@dataclass(slots=True)
+class Client:
+    """Connections to the broker, one for each role, and everything that has come in over them."""
+
+    url_of: Callable[[str], str]
+    namespace: str
+    assignments: list[Delivery] = field(default_factory=list)
+    letters: list[Delivery] = field(default_factory=list)
+    _connections: dict[str, BlockingConnection] = field(default_factory=dict)
+    _listening: list[BlockingConnection] = field(default_factory=list)
+    _publishers: dict[str, BlockingChannel] = field(default_factory=dict)
+
+    def connection(self, role: str) -> BlockingConnection:
+        """Return the connection of this role, opened when it is first asked for."""
+        if role not in self._connections:
+            self._connections[role] = _connection(self.url_of(role))
+        return self._connections[role]
+
+    @property
+    def admin(self) -> BlockingConnection:
+        """Return the administrator's connection, for damage and for what nobody else may see."""
+        return self.connection(ADMIN)
+
+    def close(self) -> None:
+        for connection in self._connections.values():
+            connection.close()
+
+    def subscribe(self, routing_key: str = ASSIGNED) -> None:
+        """Bind queues of our own to what the worker announces and refuses."""
+        self.hear_assignments(self.assignments, routing_key)
+        self._bind("operator", "", f"{self.namespace}.dead", EVERYTHING, self.letters)
+
+    def hear_assignments(self, into: list[Delivery], routing_key: str = ASSIGNED) -> None:
+        """Bind one more queue of a subscriber's."""
+        queue = f"{self.namespace}.sub.outside-{uuid4().hex}"
+        self._bind("subscriber", queue, f"{self.namespace}.assignments", routing_key, into)
+
+    def _bind(
+        self, role: str, queue: str, exchange: str, routing_key: str, into: list[Delivery]
+    ) -> None:
+        channel = self.connection(role).channel()
+        name = channel.queue_declare(queue, exclusive=True, auto_delete=True).method.queue
+        assert name is not None
+        channel.queue_bind(name, exchange, routing_key)
+        self.consume(role, name, into)
+
+    def consume(self, role: str, queue: str, into: list[Delivery]) -> None:
+        """Take in what comes to a queue that is there."""
+
+        def take(
+            _: BlockingChannel, method: Basic.Deliver, properties: BasicProperties, body: bytes
+        ) -> None:
+            into.append(Delivery(body, method.routing_key or "", properties))
+
+        connection = self.connection(role)
+        connection.channel().basic_consume(queue, take, auto_ack=True)
+        if connection not in self._listening:
+            self._listening.append(connection)
+
+    def publish(self, message: Message) -> None:
+        """Hand one message to the broker, and return once it has confirmed it."""
+        until(
+            lambda: self._published(message),
+            "the work queue is bound to the events exchange",
+        )
+
+    def _published(self, message: Message) -> bool:
+        try:
+            self._channel(sender_of(message)).basic_publish(
+                f"{self.namespace}.events",
+                message.routing_key,
+                message.body,
+                properties_of(message),
+                mandatory=True,
+            )
+        except UnroutableError:
+            # A worker that has only just started may not have bound its queue yet.
+            return False
+        return True
+
+    def _channel(self, role: str) -> BlockingChannel:
+        if role not in self._publishers:
+            self._publishers[role] = self.connection(role).channel()
+            self._publishers[role].confirm_delivery()
+        return self._publishers[role]
+
+    def pump(self) -> None:
+        """Take in what the broker has for us."""
+        for connection in self._listening:
+            connection.process_data_events(time_limit=PUMP_S / len(self._listening))
+
+    def await_announced(self, subjects: Collection[str], within_s: float = PATIENCE_S) -> None:
+        """Listen until all of these are announced."""
+
+        def all_are() -> bool:
+            self.pump()
+            return self.announced().keys() >= set(subjects)
+
+        until(all_are, f"{len(subjects)} items are announced", within_s=within_s)
+
+    def announced(self) -> dict[str, list[Delivery]]:
+        """All announcements by subject, in the order of arrival."""
+        found: dict[str, list[Delivery]] = defaultdict(list)
+        for delivery in self.assignments:
+            found[str(delivery.parsed()["subject"])].append(delivery)
+        return found
+
+    def refused(self) -> dict[bytes, list[Delivery]]:
+        """All dead letters by body, in the order of arrival."""
+        found: dict[bytes, list[Delivery]] = defaultdict(list)
+        for delivery in self.letters:
+            found[delivery.body].append(delivery)
+        return found
+
+    def ready(self, queue: str) -> int:
+        """How many messages wait in one of the product's queues."""
+        with self.connection("operator").channel() as channel:
+            declared = channel.queue_declare(f"{self.namespace}.{queue}", passive=True)
+            return declared.method.message_count
+
+    def has(self, what: str, name: str) -> bool:
+        """Whether there is an exchange or a queue of this name, without the namespace."""
+        channel = self.connection("operator").channel()
+        full = f"{self.namespace}.{name}"
+        try:
+            if what == "queue":
+                channel.queue_declare(full, passive=True)
+            else:
+                channel.exchange_declare(full, passive=True)
+        except ChannelClosedByBroker as closed:
+            if closed.reply_code != NOT_FOUND:
+                raise
+            return False
+        channel.close()
+        return True
+
+
+@contextmanager
+def connected(url_of: Callable[[str], str], namespace: str) -> Iterator[Client]:
+    """Provide a client that listens to nothing yet; it connects as it has something to do."""
+    client = Client(url_of, namespace)
+    try:
+        yield client
+    finally:
+        client.close()
+
+
+@contextmanager
+def subscribed(url_of: Callable[[str], str], namespace: str) -> Iterator[Client]:
+    """Provide a client with its queues bound."""
+    with connected(url_of, namespace) as client:
+        client.subscribe()
+        yield client
+
+
+def sender_of(message: Message) -> str:
+    """Return who may say this: a producer only what is of a known type, who replays anything."""
+    return "producer" if message.routing_key in EVENT_TYPES else "operator"
+
+
+def _connection(url: str) -> BlockingConnection:
+    parameters = pika.URLParameters(url)
+    # Commands are waited for while nobody serves this connection.
+    parameters.heartbeat = 0
+    return BlockingConnection(parameters)
+
+
+def properties_of(message: Message) -> BasicProperties:
+    return BasicProperties(
+        content_type=message.content_type,
+        correlation_id=message.correlation_id,
+        app_id=message.app_id,
+        timestamp=message.timestamp,
+        message_id=message.message_id,
+        headers=dict(message.headers) or None,
+        delivery_mode=2,
+    )

@@ -1,0 +1,59 @@
+"""Which accounts a command is run with, as the tables in `config/*/README.md` have it."""
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+
+class Roles(NamedTuple):
+    """Who someone is to the store, and who to the broker; None: the command is not told of it."""
+
+    store: str | None
+    broker: str | None
+
+
+WORKER: Final = Roles("worker", "worker")
+DASHBOARD: Final = Roles("dashboard", None)
+NOBODY: Final = Roles(None, None)
+
+# The longest beginning decides.
+COMMANDS: Final = {
+    # Run where workers run, with their settings.
+    "worker": WORKER,
+    "doctor": WORKER,
+    "accept": WORKER,
+    "health": Roles("worker", None),
+    "explain": Roles("worker", None),
+    # By whoever looks.
+    "status": Roles("dashboard", "operator"),
+    "show": DASHBOARD,
+    "list": DASHBOARD,
+    "waiting": DASHBOARD,
+    "waiting expire": Roles("operator", None),
+    "watch": Roles(None, "operator"),
+    "dead": Roles(None, "operator"),
+    "announce": Roles("dashboard", "operator"),
+    "key": Roles("key-operator", None),
+    "verify": Roles("key-operator", None),
+    "verify --repair": Roles("repairer", None),
+    "migrate": Roles("migrator", None),
+    # By whoever has something to say.
+    "publish": Roles(None, "producer"),
+    # A producer may say only what is of a known type; an operator says anything again.
+    "publish --no-check": Roles(None, "operator"),
+    # By whoever wants to; no server is asked.
+    "keyring": NOBODY,
+    "schemas": NOBODY,
+    "up": NOBODY,
+    "demo": NOBODY,
+}
+
+
+def roles_for(arguments: Sequence[str]) -> Roles:
+    """Return the accounts for a command line; for one of no command, those of a worker."""
+    name = " ".join(arguments[:1])
+    found = COMMANDS.get(name, WORKER)
+    for words, roles in COMMANDS.items():
+        command, _, rest = words.partition(" ")
+        if rest and command == name and rest in arguments[1:]:
+            found = roles
+    return found

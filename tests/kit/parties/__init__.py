@@ -1,0 +1,1 @@
+"""Others on the same servers: honest ones, and those that do harm by being there."""

@@ -1,0 +1,96 @@
+"""Events as producers write them, named after their items: equal arguments, equal bytes."""
+
+import json
+from dataclasses import dataclass, replace
+from typing import Any
+
+from kmworker.domain.model import Item, Kind
+
+PROJECT = "p1"
+PRODUCER = "/cinder/blk01"
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A message on its way to the events exchange, and the item that it is about."""
+
+    item: Item
+    body: bytes
+    routing_key: str
+    derived_from: Item | None = None
+    is_event: bool = True
+    """Whether this program can read it."""
+    user: str | None = None
+    """Who publishes it, if the broker is to vouch for that."""
+    is_beyond_user: bool = False
+    """Whether this user may not say it, where the policy lists producers."""
+
+    def by(self, user: str, *, is_beyond: bool = False) -> "Sent":
+        """Return it as it is when this user publishes it."""
+        return replace(self, user=user, is_beyond_user=is_beyond)
+
+    @property
+    def event_id(self) -> str:
+        """The CloudEvents id."""
+        return str(json.loads(self.body)["id"])
+
+
+def volume(
+    name: str,
+    source: Item | None = None,
+    *,
+    project: str = PROJECT,
+    event_id: str = "",
+    **data: Any,
+) -> Sent:
+    """A volume was created, blank or from its source."""
+    item = Item(project, Kind.VOLUME, name)
+    named = {} if source is None else {"source": _source(source, project)}
+    return _sent(item, "volume-created", event_id, {"volume_id": name, **named, **data}, source)
+
+
+def snapshot(
+    name: str, of: str, *, project: str = PROJECT, event_id: str = "", **data: Any
+) -> Sent:
+    """A snapshot of a volume was taken."""
+    item = Item(project, Kind.SNAPSHOT, name)
+    fields = {"snapshot_id": name, "volume_id": of, **data}
+    return _sent(item, "snapshot-taken", event_id, fields, Item(project, Kind.VOLUME, of))
+
+
+def replica(
+    name: str, source: Item, *, project: str = PROJECT, event_id: str = "", **data: Any
+) -> Sent:
+    """A replica was added."""
+    item = Item(project, Kind.REPLICA, name)
+    fields = {"replica_id": name, "source": _source(source, project), "node": "obj-07", **data}
+    return _sent(item, "replica-added", event_id, fields, source)
+
+
+def partition_replica(name: str, partition: str, *, project: str = PROJECT) -> Sent:
+    """A replica of a Swift partition was added; the first one founds the partition."""
+    return replica(name, Item(project, Kind.PARTITION, partition), project=project)
+
+
+def garbage(text: str = "no event at all") -> Sent:
+    """What no version of this program can read."""
+    nothing = Item(PROJECT, Kind.VOLUME, "none")
+    return Sent(nothing, text.encode(), "volume-created", is_event=False)
+
+
+def _source(source: Item, project: str) -> dict[str, str]:
+    elsewhere = {} if source.project == project else {"project_id": source.project}
+    return {"kind": source.kind.value, "id": source.id, **elsewhere}
+
+
+def _sent(
+    item: Item, event_type: str, event_id: str, data: dict[str, Any], source: Item | None
+) -> Sent:
+    event = {
+        "specversion": "1.0",
+        "id": event_id or f"event-{item.kind.value}-{item.id}",
+        "source": PRODUCER,
+        "type": event_type,
+        "data": {"project_id": item.project, **data},
+    }
+    return Sent(item, json.dumps(event).encode(), event_type, source)

@@ -1,0 +1,113 @@
+"""Where a process runs: its connections, its steps, and how it ends."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, NoReturn
+
+from kmworker.bus.amqp.link import OnDelivery
+from kmworker.settings import BrokerSettings
+from tests.kit.simulator.broker import Broker
+from tests.kit.simulator.connection import SimulatedConnection
+from tests.kit.simulator.steps import Fault, Steps
+from tests.kit.simulator.troubles import Links, Lost, Troubles
+
+ROLES: Final = {Links.CONSUMER: "consumer", Links.PUBLISHER: "publisher"}
+
+
+class Host:
+    """One process's end of the network.
+
+    Attributes:
+        steps: its I/O steps.
+        when_idle: called with seconds when the consumer would wait for events.
+        forget_scripts: what a restart of the store does to it.
+        strike_store: lets something go wrong with this process's connection to the store.
+    """
+
+    def __init__(
+        self, broker: Broker, troubles: Troubles, faults: Mapping[int, Fault] | None = None
+    ) -> None:
+        self.steps = Steps(troubles.life, faults)
+        self.steps.on_crash = self.crashed
+        self.steps.strike = self.strike
+        self.steps.wires = self._wires
+        self.when_idle: Callable[[float], None] = broker.clock.advance
+        self.forget_scripts: Callable[[], None] = lambda: None
+        self.strike_store: Callable[[Fault], None] = lambda _fault: None
+        self._broker = broker
+        self._troubles = troubles
+        self._connections: dict[Links, SimulatedConnection] = {}
+
+    def connect(
+        self, _settings: BrokerSettings, _name: str, on_delivery: OnDelivery | None
+    ) -> SimulatedConnection:
+        """Connect to the broker; what `kmworker.bus.amqp.link.Connect` is."""
+        link = Links.PUBLISHER if on_delivery is None else Links.CONSUMER
+        try:
+            self._troubles.reach("bus.open" if on_delivery else "bus.open publisher")
+        except Lost as lost:
+            self.cut(lost.links)
+            raise ConnectionRefusedError(str(lost)) from lost
+        with self.steps.step(f"{ROLES[link]}.connect", _refuse):
+            connection = SimulatedConnection(self._broker, self.steps, ROLES[link], on_delivery)
+        if on_delivery is not None:
+            connection.when_idle = self._wait
+        self._connections[link] = connection
+        return connection
+
+    def wait_for_any(self, connections: Sequence[SimulatedConnection], seconds: float) -> None:
+        """Wait until one of them has something to read; what `RabbitBus` waits with."""
+        self._broker.run(patience=False)
+        if not any(connection.is_readable for connection in connections):
+            self.steps.between("wait")
+            self._broker.clock.advance(seconds)
+            self._broker.run(patience=False)
+
+    def cut(self, links: Links = Links.BOTH, *, arrives: bool = True) -> None:
+        """Break connections; the process finds out when it next uses them."""
+        for link, connection in self._connections.items():
+            if link in links:
+                self._broker.end(connection.session, arrives=arrives)
+
+    def crashed(self, fault: Fault) -> None:
+        """Let go of everything, as the kernel does for a process that is gone."""
+        self.cut(Links.CONSUMER, arrives=fault is not Fault.CRASH_BEFORE)
+        self.cut(Links.PUBLISHER, arrives=fault is Fault.CRASH_AFTER)
+
+    def hold(self, held: bool = True) -> None:
+        """Let the broker hand out nothing to this process for a while."""
+        self._connections[Links.CONSUMER].session.is_held = held
+
+    def strike(self, fault: Fault, name: str) -> None:
+        """Let something go wrong that is nobody's end by itself."""
+        session = self._of_step(name)
+        if fault is Fault.BROKER_RESTART:
+            self._broker.restart()
+        elif fault is Fault.STORE_RESTART:
+            self.forget_scripts()
+        elif fault in {Fault.STORE_REFUSES, Fault.STORE_DEMOTED}:
+            self.strike_store(fault)
+        elif fault is Fault.NACK:
+            self._broker.refuse_next()
+        elif fault is Fault.ALARM:
+            self._broker.raise_alarm()
+        elif fault is Fault.CANCEL:
+            self._broker.cancel_consumers()
+        elif session is not None and fault is Fault.SILENCE:
+            session.session.is_silent = True
+        elif session is not None and fault is Fault.STALL:
+            session.session.stalled_at = self._broker.clock.monotonic()
+
+    def _wait(self, seconds: float) -> None:
+        self.when_idle(seconds)
+
+    def _of_step(self, name: str) -> SimulatedConnection | None:
+        link = Links.PUBLISHER if name.startswith("publisher") else Links.CONSUMER
+        return self._connections.get(link)
+
+    def _wires(self) -> tuple[bool, bool]:
+        written = [bool(it.session.inbox) for it in self._connections.values()]
+        return any(written), len(written) > 1 and all(written)
+
+
+def _refuse(_arrives: bool) -> NoReturn:
+    raise ConnectionRefusedError("connection refused")

@@ -1,0 +1,361 @@
+"""A whole installation in memory: broker, store and clock last, worker processes do not.
+
+All parts that decide are the real ones, and so is the bus: `RabbitBus` on simulated
+connections. The store is `RedisStore` over fakeredis, with its real scripts.
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from itertools import count
+from pathlib import Path
+from typing import Any, Final, cast
+from uuid import UUID
+
+import pytest
+
+from kmworker.bus.rabbit import RabbitBus
+from kmworker.clock import Clock, StoreClock, rfc3339
+from kmworker.crypto import Keyring, KeyringCustody
+from kmworker.crypto.kek import Kek
+from kmworker.domain.model import Item
+from kmworker.domain.plan import Fresh
+from kmworker.domain.policy import Policy
+from kmworker.domain.policy_file import load_policy
+from kmworker.ports import Reports, Store
+from kmworker.settings import BrokerSettings
+from kmworker.store.admission import Admission
+from kmworker.store.names import Names
+from kmworker.store.redis_store import RedisStore
+from kmworker.store.reports import RedisReports
+from kmworker.store.rollback import History
+from kmworker.worker.loop import Worker
+from kmworker.worker.reporter import Reporter
+from kmworker.worker.rollback import Anchor
+from kmworker.worker.stages import Exchanges, Milestone, Stages
+from kmworker.worker.tally import Tally
+from kmworker.worker.timekeeping import Timekeeper
+from kmworker.worker.waiting_room import Sweeper
+from tests.kit.simulator.broker import Broker
+from tests.kit.simulator.bus import TroubledBus
+from tests.kit.simulator.clock import Ahead, SettableClock
+from tests.kit.simulator.events import Sent
+from tests.kit.simulator.host import Host
+from tests.kit.simulator.ledger import Ledger
+from tests.kit.simulator.limits import Limits
+from tests.kit.simulator.lua import simulated_server
+from tests.kit.simulator.manner import Manner
+from tests.kit.simulator.poison import Poisoned
+from tests.kit.simulator.steps import Crash, Fault
+from tests.kit.simulator.store import NoReports, SimulatedClient, SteppedReports, load_scripts
+from tests.kit.simulator.troubles import Troubled, TroubledStore, Troubles
+from tests.kit.simulator.wire import Message
+from tests.kit.store.fake_client import FakeClient
+
+__all__ = ["SHIPPED_POLICY", "SIMULATED", "Installation", "Limits", "Process"]
+
+SHIPPED_POLICY: Final = Path(__file__).parents[3] / "config" / "policy.toml"
+EVERY_ASSIGNMENT: Final = "subscriber"
+SIMULATED: Final = "00000000-0000-4000-8000-00000000517a"
+SETTINGS: Final = BrokerSettings(url="amqp://simulated//", namespace="kmworker")
+
+
+@dataclass(slots=True)
+class Process:
+    """A worker process: gone with everything in it when it dies."""
+
+    worker: Worker
+    bus: TroubledBus
+    stages: Stages
+    tally: Tally
+    troubles: Troubles
+    host: Host
+    steps: list[Milestone] = field(default_factory=list)
+
+    @property
+    def is_at_work(self) -> bool:
+        """Return whether any events are under way."""
+        return bool(self.worker._pipeline)
+
+    @property
+    def holds_back(self) -> bool:
+        """Return whether dead letters wait for room, or events for their next try."""
+        held_back = self.worker._pipeline._held_back
+        return bool(held_back._dead_letters or held_back._paused)
+
+    @property
+    def paused(self) -> int:
+        """Return how many events pause between two tries."""
+        return len(self.worker._pipeline._held_back._paused)
+
+    def turn(self, times: int = 1) -> None:
+        """Go once around the worker's loop."""
+        for _ in range(times):
+            self.worker._turn_or_pause()
+
+    def run(self) -> None:
+        """Run until it would wait for new events, then let it stop in good order."""
+        wait = self.host.when_idle
+
+        def when_idle(seconds: float) -> None:
+            if self.paused:
+                wait(seconds)
+            else:
+                self.worker.stop()
+
+        self.host.when_idle = when_idle
+        self.worker.run()
+
+    def run_into_crash(self) -> None:
+        """Run until the crash that lies ahead, which must be there, and die of it."""
+        with pytest.raises(Crash):
+            self.run()
+        self.die()
+
+    def die(self) -> None:
+        """End without a word: what a killed process leaves behind is its connections' end."""
+        self.host.cut()
+
+
+class Installation:
+    """What survives any process, and everything that can be seen of it from outside."""
+
+    def __init__(
+        self,
+        limits: Limits | None = None,
+        *,
+        policy: Policy | None = None,
+        kek: bytes = b"k" * 32,
+        requeue_at_front: bool = False,
+        manner: Manner | None = None,
+        reports: bool = True,
+        installation: str = SIMULATED,
+    ) -> None:
+        self.limits = limits or Limits()
+        self.policy = policy or _shipped_policy()
+        self.installation = installation
+        self.clocks_ahead_s: Sequence[float] = (0.0,)
+        """Of the machines that processes run on, one after the other."""
+        self.clock = SettableClock()
+        self.broker = Broker(self.clock, requeue_at_front=requeue_at_front, manner=manner)
+        self.broker.bind(EVERY_ASSIGNMENT, self.broker.topology.assignments, "#")
+        self.server = simulated_server()
+        self.redis: Any = FakeClient(server=self.server)
+        load_scripts(self.redis)
+        self.names = Names("km")
+        self.ledger = Ledger(self.broker, self.redis, self.names)
+        self.altered: set[Item] = set()
+        """Items whose records someone has deleted, or put there."""
+        self.must_be_refused = False
+        """The store has lost what no worker may overlook."""
+        self.poison: dict[str, BaseException] = {}
+        """Items whose events are poison, and what happens to whoever handles one."""
+        key = Kek(kek, rfc3339(self.clock.now()))
+        self.custody = KeyringCustody(Keyring(key.kek_id, {key.kek_id: key}), installation)
+        self._reports: Reports = (
+            RedisReports(self.redis, self.names, "w", self.clock.monotonic)
+            if reports
+            else NoReports()
+        )
+        self.first_source = "/kmworker"
+        """The setting; what counts is that of the store's first worker."""
+        # Those of another installation are others.
+        self._ids = count(1 if installation == SIMULATED else 1_000)
+        self._workers = count(1)
+
+    # --- processes ----------------------------------------------------------------
+
+    def process(
+        self,
+        *,
+        troubles: Troubles | None = None,
+        policy: Policy | None = None,
+        on_milestone: Callable[[Milestone], None] = lambda _step: None,
+        faults: Mapping[int, Fault] | None = None,
+        clock_ahead_s: float | None = None,
+    ) -> Process:
+        """Start a worker process; `Process.turn` or `Process.run` make it work."""
+        troubles = troubles or Troubles()
+        limits, broker = self.limits, self.broker
+        number = next(self._workers)
+        worker_id = f"worker-{number}"
+        if clock_ahead_s is None:
+            clock_ahead_s = self.clocks_ahead_s[(number - 1) % len(self.clocks_ahead_s)]
+        clock = StoreClock(Ahead(self.clock, clock_ahead_s))
+        steps: list[Milestone] = []
+
+        def stepped(step: Milestone) -> None:
+            steps.append(step)
+            on_milestone(step)
+
+        host = Host(broker, troubles, faults)
+        host.forget_scripts = self.forget_scripts
+        real = RabbitBus(
+            SETTINGS,
+            prefetch=3 * limits.batch_max,
+            name=worker_id,
+            connect=host.connect,
+            monotonic=clock.monotonic,
+            sleep=self.clock.advance,
+            wait_for_any=host.wait_for_any,
+        )
+        bus = TroubledBus(real, host, troubles)
+        client = SimulatedClient(self.server, host.steps, self.ledger.on_store)
+        host.strike_store = client.strike
+        poisoned = Poisoned(
+            self.store(client=client, worker_id=worker_id, clock=clock), self.poison, troubles
+        )
+        store = cast("Store", TroubledStore(cast("Store", poisoned), troubles))
+        stepped_reports = SteppedReports(self._reports, host.steps)
+        reports = cast("Reports", Troubled("reports", stepped_reports, troubles))
+        tally = Tally(clock)
+        stages = Stages(
+            bus=bus,
+            store=store,
+            policy=policy or self.policy,
+            clock=clock,
+            tally=tally,
+            exchanges=Exchanges(broker.topology.assignments, broker.topology.dead),
+            fresh=lambda: Fresh(rfc3339(clock.now()), self._new_id, self.custody.kek_id),
+            max_attempts=limits.max_attempts,
+            on_milestone=stepped,
+        )
+        worker = Worker(
+            bus=bus,
+            store=store,
+            stages=stages,
+            sweeper=Sweeper(
+                store, clock, worker_id=worker_id, every_s=limits.sweep_s, limit=limits.batch_max
+            ),
+            timekeeper=Timekeeper(clock, self.clock.now, tally),
+            anchor=Anchor(bus.anchor, store, worker_id=worker_id, identity=["this one"]),
+            reporter=Reporter(reports, bus, tally, clock, worker_id),
+            tally=tally,
+            clock=clock,
+            settings=limits.worker(),
+            jitter=lambda _least, _most: 0.0,
+        )
+        return Process(worker, bus, stages, tally, troubles, host, steps)
+
+    def store(
+        self,
+        custody: KeyringCustody | None = None,
+        *,
+        client: Any = None,
+        worker_id: str = "w0",
+        clock: Clock | None = None,
+    ) -> RedisStore:
+        """Open the store as a process does."""
+        custody = custody or self.custody
+        client = client or self.redis
+        admission = Admission(
+            client,
+            self.names,
+            source=self.first_source,
+            allow_volatile=True,
+            custody=custody,
+            worker_id=worker_id,
+            new_id=lambda: self.installation,
+            clock=self.clock,
+        )
+        # Whether a store in memory is durable cannot be asked; what it has forgotten can.
+        admission.history = History(client, self.names, worker_id=worker_id)
+        store = RedisStore(
+            client,
+            custody,
+            names=self.names,
+            admission=admission,
+            clock=clock or self.clock,
+            waiting=self.limits.waiting(),
+        )
+        store._writes.worth_halving = 2
+        return store
+
+    def come_to_rest(self, *processes: Process) -> None:
+        """Let processes take turns until none of them has anything to do."""
+        reached = -1
+        while reached != len(self.broker.journal):
+            reached = len(self.broker.journal)
+            for process in processes:
+                process.turn(3)
+
+    def let_pass(self, seconds: float) -> None:
+        """Let time pass, here and for what expires in the store by the server's own clock."""
+        self.clock.advance(seconds)
+        for key in self.redis.keys(self.names.lease("*")):
+            left_ms = self.redis.pttl(key) - int(seconds * 1000)
+            self.redis.pexpire(key, max(left_ms, 0))
+
+    def lose_record(self, item: Item) -> None:
+        """Delete an item's record, as someone with access might."""
+        self.redis.hdel(self.names.of(item.project, "items"), item.ref)
+        self.altered.add(item)
+
+    def lose_project(self, project: str) -> None:
+        """Delete all that is stored of a project; its name stays in the list of them."""
+        for key in self.redis.keys("*"):
+            if f"{{{project}}}".encode() in key:
+                self.redis.delete(key)
+        self.must_be_refused = True
+
+    def forget_scripts(self) -> None:
+        """Do to the store's scripts what its restart does."""
+        self.redis.script_flush()
+
+    # --- what goes in -------------------------------------------------------------
+
+    def publish(self, *events: Sent, **properties: Any) -> None:
+        """Publish events, in this order."""
+        for event in events:
+            found = {"content_type": "application/cloudevents+json", **properties}
+            if event.user is not None:
+                found["user_id"] = event.user
+            exchange = self.broker.topology.events
+            self.ledger.accept(event)
+            assert self.broker.publish(exchange, event.routing_key, event.body, found)
+
+    # --- what comes out -----------------------------------------------------------
+
+    @property
+    def announcements(self) -> Sequence[Message]:
+        """All announcements, in their order."""
+        return list(self.broker.queues[EVERY_ASSIGNMENT].ready)
+
+    def announced(self) -> dict[str, list[bytes]]:
+        """All announcements by item ref, in their order."""
+        found: dict[str, list[bytes]] = defaultdict(list)
+        for message in self.announcements:
+            item = json.loads(message.body)["data"]["item"]
+            found[f"{item['kind']}:{item['id']}"].append(message.body)
+        return dict(found)
+
+    @property
+    def letters(self) -> Sequence[Message]:
+        """All dead letters, in their order."""
+        return list(self.broker.dead.ready)
+
+    def reasons(self) -> dict[str, str]:
+        """The last reason for each dead letter, by event id."""
+        return {
+            headers["x-kmworker-event-id"]: headers["x-kmworker-reason"]
+            for headers in (letter.properties["application_headers"] for letter in self.letters)
+        }
+
+    def record(self, item: Item) -> dict[str, Any] | None:
+        """Return an item's record."""
+        return self.ledger.record(item)
+
+    def waiting(self, project: str = "p1") -> dict[str, dict[str, Any]]:
+        """Return the entries of a project's waiting room."""
+        entries = self.redis.hgetall(self.names.of(project, "waiting"))
+        return {name.decode(): json.loads(entry) for name, entry in entries.items()}
+
+    def _new_id(self) -> str:
+        return str(UUID(int=next(self._ids)))
+
+
+@cache
+def _shipped_policy() -> Policy:
+    return load_policy(SHIPPED_POLICY.read_text("utf-8"), "policy.toml")

@@ -1,0 +1,205 @@
+"""The store's real scripts over fakeredis, one step each, on a connection that can break."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from functools import cache, cached_property
+from typing import Any, Final, NoReturn, cast
+
+import fakeredis
+from redis.client import Pipeline
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ReadOnlyError, ResponseError
+
+from kmworker.errors import StoreUnavailable
+from kmworker.ports import Answered, Pending, Report, Reports
+from kmworker.store.pipe import Command, Pipe, Replies
+from kmworker.store.scripts import WRITING, Scripts
+from tests.kit.simulator.steps import Fault, Steps
+from tests.kit.store.fake_client import FakeClient
+
+# What a replica refuses: scripts that write, and those commands that workers send.
+CHANGING: Final = frozenset(
+    (
+        *WRITING,
+        *("set", "hset", "hsetnx", "hdel", "hincrby", "expire", "pexpire"),
+        *("sadd", "zadd", "zincrby", "zrem"),
+    )
+)
+
+
+class SimulatedClient(FakeClient):
+    """A client each of whose commands is a step.
+
+    A pipeline is not atomic, so each of its commands is a step of its own: when one is
+    struck, those before it have had their effect, and the caller gets no reply at all.
+    """
+
+    def __init__(
+        self, server: fakeredis.FakeServer, steps: Steps, on_effect: Callable[[str], None]
+    ) -> None:
+        super().__init__(server=server)
+        self._steps = steps
+        self._on_effect = on_effect
+        self._names = _script_names()
+        self._refuses_next = False
+        self._is_demoted = False
+
+    def strike(self, fault: Fault) -> None:
+        """Let something go wrong with this connection."""
+        self._refuses_next |= fault is Fault.STORE_REFUSES
+        self._is_demoted |= fault is Fault.STORE_DEMOTED
+
+    def drop_connections(self) -> None:
+        """Let the next command go where the name leads then: to a primary."""
+        self._is_demoted = False
+
+    @cached_property
+    def pipe(self) -> Pipe:
+        """Return a pipe each of whose commands is a step."""
+        return _SteppedPipe(self)
+
+    def run(self, commands: Iterable[Command]) -> list[Any]:
+        """Run commands one after the other, without regard to what errors they reply."""
+        replies: list[Any] = []
+        for command in commands:
+            try:
+                replies.append(self.execute_command(*command))
+            except ResponseError as error:
+                replies.append(error)
+        return replies
+
+    def execute_command(self, *args: Any, **options: Any) -> Any:
+        """Run a command."""
+        name = self._name_of(args)
+        try:
+            with self._steps.step(f"store.{name}", _cut):
+                try:
+                    self._refuse_if_struck(name)
+                    if self._is_demoted and args == ("HELLO",):
+                        return [b"mode", b"standalone", b"role", b"replica"]
+                    return super().execute_command(*args, **options)
+                finally:
+                    self._on_effect(name)
+        except RedisConnectionError:
+            # There is one connection: with it goes whatever was still to come.
+            cast("_SteppedPipe", self.pipe).lose()
+            raise
+
+    def pipeline(self, transaction: bool = True, shard_hint: Any = None) -> Pipeline:
+        """Start a pipeline."""
+        assert not transaction
+        assert shard_hint is None
+        return _SteppedPipeline(self)
+
+    def _refuse_if_struck(self, name: str) -> None:
+        refuses, self._refuses_next = self._refuses_next, False
+        if refuses:
+            raise ResponseError("upstream connect error, reset reason: overflow")
+        if self._is_demoted and name in CHANGING:
+            raise ReadOnlyError("You can't write against a read only replica.")
+
+    def _name_of(self, args: tuple[Any, ...]) -> str:
+        if args[0] in {"EVALSHA", "EVAL"}:
+            return self._names[args[1]]
+        return str(args[0]).lower()
+
+
+class _SteppedPipe(Pipe):
+    """Commands have their effect when they are sent; that they had none shows later."""
+
+    def __init__(self, client: SimulatedClient) -> None:
+        super().__init__(client.connection_pool)
+        self._client = client
+        self._to_come: deque[list[Any]] = deque()
+
+    def send(self, commands: Sequence[Command]) -> Replies:
+        replies = Replies(self, len(commands))
+        self._awaited.append(replies)
+        # A cut marks them as lost.
+        with suppress(RedisConnectionError):
+            self._to_come.append(self._client.run(commands))
+        return replies
+
+    def has_more(self) -> bool:
+        return bool(self._to_come)
+
+    def take_in(self) -> None:
+        self._awaited.popleft().came(self._to_come.popleft())
+
+    def lose(self) -> None:
+        self._lose()
+
+    def _lose(self) -> None:
+        self._to_come.clear()
+        super()._lose()
+
+
+class _SteppedPipeline(Pipeline):
+    def __init__(self, client: SimulatedClient) -> None:
+        super().__init__(client.connection_pool, client.response_callbacks, False, None)
+        self._client = client
+
+    def execute(self, raise_on_error: bool = True) -> list[Any]:
+        commands, self.command_stack = self.command_stack, []
+        replies = self._client.run(args for args, _options in commands)
+        for reply in replies:
+            if raise_on_error and isinstance(reply, ResponseError):
+                raise reply
+        return replies
+
+
+class NoReports:
+    """Reports to nobody: most of a run's time would go into what no promise rests on."""
+
+    def write(self, _report: Report) -> Pending[None]:
+        """Do nothing."""
+        return Answered(None)
+
+    def count_if_due(self, _now: float) -> None:
+        """Do nothing."""
+
+
+class SteppedReports:
+    """Reports, each of which is one step: how much of one arrives matters to nobody."""
+
+    def __init__(self, real: Reports, steps: Steps) -> None:
+        self._real = real
+        self._steps = steps
+
+    def write(self, report: Report) -> Pending[None]:
+        """Write what has happened, all of it at once."""
+        with self._steps.step("reports.write", _unavailable):
+            self._real.write(report).result()
+        return Answered(None)
+
+    def count_if_due(self, now: float) -> None:
+        """Count on."""
+        self._real.count_if_due(now)
+
+
+def load_scripts(client: Any) -> None:
+    """Let the server know the scripts, as it does after the first worker's first batch."""
+    for text in _script_texts().values():
+        client.script_load(text)
+
+
+@cache
+def _script_texts() -> dict[str, Any]:
+    texts: dict[str, Any] = Scripts(FakeClient())._texts
+    return texts
+
+
+@cache
+def _script_names() -> dict[Any, str]:
+    digests = Scripts(FakeClient())._digests
+    names: dict[Any, str] = {digest: name for name, digest in digests.items()}
+    return names | {text: name for name, text in _script_texts().items()}
+
+
+def _cut(_arrives: bool) -> NoReturn:
+    raise RedisConnectionError("Connection reset by peer")
+
+
+def _unavailable(_arrives: bool) -> NoReturn:
+    raise StoreUnavailable("Connection reset by peer")

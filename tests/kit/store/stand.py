@@ -1,0 +1,249 @@
+"""A store to test, what is around it, and what an outsider finds in it."""
+
+import json
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any, cast
+
+from kmworker.crypto import KeyringCustody
+from kmworker.domain.model import Held, Item, Place
+from kmworker.domain.plan import AssignWrite, Committed
+from kmworker.ports import Taken
+from kmworker.settings import WaitingSettings
+from kmworker.store.admission import Admission
+from kmworker.store.client import Client, Gate
+from kmworker.store.names import Names
+from kmworker.store.redis_store import RedisStore
+from kmworker.store.reports import RedisReports
+from tests.kit.store.backends import ADMIN, WORKER, Backend, ServerBackend, closing_pool
+from tests.kit.store.builders import AT_S, Drafts, snapshot, volume
+from tests.kit.store.wiretap import Wiretap
+
+DEADLINE_S = 3600.0
+WAITING = WaitingSettings(max=1000, deadline_s=DEADLINE_S)
+# Of every store here: so what is written before a store was admitted is its own, too.
+INSTALLATION = "1d8f7e52-0000-4000-8000-000000000001"
+S1 = snapshot("s1")
+
+Contents = dict[str, Any]
+"""Every key with its value, whatever its type."""
+
+
+StandOn = Callable[..., "Stand"]
+"""Builds a stand on a server; takes how long its clients wait for an answer, too."""
+
+
+class SettableClock:
+    """Time that passes when a test says so."""
+
+    def __init__(self) -> None:
+        self._now = AT_S
+
+    def now(self) -> float:
+        """Return Unix seconds."""
+        return self._now
+
+    def monotonic(self) -> float:
+        """Return the same: this clock is never set back."""
+        return self._now
+
+    def sleep(self, seconds: float) -> None:
+        """Let time pass at once."""
+        self._now += seconds
+
+
+class Stand:
+    """One test's keys in one store.
+
+    Attributes:
+        prefix: what the names of these keys begin with.
+        clock: the stores' time.
+        custody: whose seals the records bear.
+        raw: the administrator's client, for looking and for mischief.
+    """
+
+    def __init__(
+        self, backend: Backend, prefix: str, custody: KeyringCustody, stack: ExitStack
+    ) -> None:
+        self.prefix = prefix
+        self.clock = SettableClock()
+        self.custody = custody
+        self._backend = backend
+        self._stack = stack
+        self.raw = self.client(ADMIN)
+
+    def client(self, role: str = WORKER) -> Client:
+        """Return one more client of a worker, or of another role."""
+        return self._stack.enter_context(closing_pool(self._backend.client(role, self.prefix)))
+
+    def client_as(self, user: str, password: str) -> Client:
+        """Return a client of another user; on a server only."""
+        assert isinstance(self._backend, ServerBackend)
+        return self._stack.enter_context(closing_pool(self._backend.client_as(user, password)))
+
+    def client_behind(self, gate: Gate) -> Client:
+        """Return a client that connects through a gate alone; on a server only."""
+        assert isinstance(self._backend, ServerBackend)
+        return self._stack.enter_context(
+            closing_pool(self._backend.client_behind(gate, self.prefix))
+        )
+
+    def client_with(self, rights: str) -> Client:
+        """Return a client of a user with these rights (rules of `ACL SETUSER`)."""
+        user, password = f"{self.prefix}-user", "word"
+        words = rights.format(self.prefix).split()
+        self.raw.execute_command("ACL", "SETUSER", user, "on", f">{password}", *words)  # type: ignore[no-untyped-call]
+        return self.client_as(user, password)
+
+    def tap(self, role: str = WORKER) -> Wiretap:
+        """Return one more client that notes what it sends."""
+        return Wiretap(self.client(role))
+
+    def store(
+        self,
+        client: Client | None = None,
+        *,
+        custody: KeyringCustody | None = None,
+        waiting: WaitingSettings = WAITING,
+        allow_volatile: bool = True,
+        is_vouched: bool = False,
+        source: str = "/kmworker",
+        worker_id: str = "committer",
+        gate: Gate | None = None,
+    ) -> RedisStore:
+        """Return one more worker's store."""
+        client = client or self.client()
+        custody = custody or self.custody
+        names = Names(self.prefix)
+        return RedisStore(
+            client,
+            custody,
+            names=names,
+            admission=Admission(
+                client,
+                names,
+                source=source,
+                allow_volatile=allow_volatile,
+                is_vouched=is_vouched,
+                custody=custody,
+                worker_id=worker_id,
+                gate=gate,
+                new_id=lambda: INSTALLATION,
+            ),
+            clock=self.clock,
+            waiting=waiting,
+        )
+
+    def reports(self, client: Client | None = None) -> RedisReports:
+        """Return one more worker's reports."""
+        return RedisReports(client or self.client(), Names(self.prefix), "w1", self.clock.monotonic)
+
+    # --- what an outsider sees, by the names of the contract --------------------------
+
+    def key(self, project: str, name: str) -> str:
+        """Return a key of a project that is open to dashboards."""
+        return f"{self.prefix}:{{{project}}}:{name}"
+
+    def secret(self, project: str, name: str) -> str:
+        """Return a key of a project that is closed to them."""
+        return f"{self.prefix}secret:{{{project}}}:{name}"
+
+    def top(self, name: str) -> str:
+        """Return a key that belongs to no project."""
+        return f"{self.prefix}:{name}"
+
+    def contents(self) -> Contents:
+        """Return every key of this test with its value, but for those that any try may change.
+
+        The counts of commits grow, and the index of due projects is written, also by one that
+        writes nothing else.
+        """
+        names = {name.decode() for name in self.raw.scan_iter(match=f"{self.prefix}*", count=1000)}
+        names -= {self.top("worker:committer"), self.top("due"), self.top("crowded")}
+        return {name: self.value(name) for name in names if not name.endswith(":commits")}
+
+    def value(self, name: str | bytes) -> Any:
+        """Return a key's value, whatever its type; None if there is none."""
+        raw: Any = self.raw
+        read: dict[bytes, Callable[[], Any]] = {
+            b"none": lambda: None,
+            b"string": lambda: raw.get(name),
+            b"hash": lambda: raw.hgetall(name),
+            b"set": lambda: raw.smembers(name),
+            b"zset": lambda: dict(raw.zrange(name, 0, -1, withscores=True)),
+            b"stream": lambda: raw.xrange(name),
+        }
+        return read[raw.type(name)]()
+
+    def clear(self) -> None:
+        """Delete every key of this test, as on another server."""
+        names = list(self.raw.scan_iter(match=f"{self.prefix}*", count=1000))
+        if names:
+            self.raw.delete(*names)
+
+    def register(self, custody: KeyringCustody) -> None:
+        """Have a KEK in the store's keyring, as when a worker with it was admitted."""
+        raw: Any = self.raw
+        raw.hset(self.top("keyring"), f"check:{custody.kek_id}", "of another worker")
+
+    # --- records as whoever holds the keyring can write them ---------------------------
+
+    def record(self, project: str, key: str, field: str) -> dict[str, Any]:
+        """Return a sealed record's fields, without its seal."""
+        raw = cast("bytes", self.raw.hget(self.key(project, key), field))
+        body: dict[str, Any] = json.loads(raw)
+        del body["seal"]
+        return body
+
+    def rewrite(
+        self,
+        project: str,
+        key: str,
+        field: str,
+        *,
+        custody: KeyringCustody | None = None,
+        **changes: Any,
+    ) -> None:
+        """Change a record's fields and seal it again, as another release might."""
+        body = {**self.record(project, key, field), **changes}
+        text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
+        sealed = (custody or self.custody).seal(Place(project, key, field), text.encode()[:-1])
+        self.raw.hset(self.key(project, key), field, sealed)
+
+
+def only(results: list[Committed]) -> Committed:
+    """Return the one result of a commit of one write."""
+    (result,) = results
+    return result
+
+
+def put(store: RedisStore, write: AssignWrite) -> Held:
+    """Commit one write and return what the store then knows of its item."""
+    store.commit([write]).result()
+    return known(store, write.assignment.item)
+
+
+def known(store: RedisStore, item: Item) -> Held:
+    """Return what the store knows of an item that it must hold."""
+    state = store.look_up([item]).result()[item]
+    assert isinstance(state, Held)
+    return state
+
+
+def park(store: RedisStore, draft: Drafts, *names: str, source: Item = S1) -> None:
+    """Park events of these names, in this order."""
+    store.commit([draft.park(volume("v1"), source, name) for name in names]).result()
+
+
+def attempts_on_disk(stand: Stand) -> dict[str, int]:
+    """Return how often each waiting event of p1 has been tried, as dashboards see it."""
+    waiting = stand.value(stand.key("p1", "waiting")) or {}
+    return {name.decode(): json.loads(text)["attempts"] for name, text in waiting.items()}
+
+
+def take(store: RedisStore, source: Item, limit: int) -> list[Taken]:
+    """Take from one source; raises what is wrong with its keys."""
+    (found,) = store.take([source], limit)
+    if isinstance(found, Exception):
+        raise found
+    return found

@@ -1,0 +1,82 @@
+"""Every command that loads KEKs has closed its process before."""
+
+from pathlib import Path
+
+import pytest
+
+from kmworker.cli.app import KMWorker
+from kmworker.crypto import Keyring
+from tests.unit.cli.stand import Broker, FilledStore, family, run
+
+# None: it has no use for KEKs, or they are in another process of its own.
+LOADING: dict[str, tuple[str, ...] | None] = {
+    "worker": ("worker",),
+    "up": ("up",),
+    "demo": ("demo",),
+    "publish": None,
+    "watch": None,
+    "announce": ("announce", "--project", "p1"),
+    "status": None,
+    "show": ("show", "volume:v1"),
+    "explain": ("explain", "volume-created", "--project", "p1", "--set", "volume_id=v9"),
+    "dead": None,
+    "waiting": None,
+    "list": None,
+    "key": ("key", "export", "KEY-ID", "--project", "p1", "--output", "dek"),
+    "verify": ("verify",),
+    "doctor": ("doctor",),
+    "health": None,
+    "accept": ("accept", "incident"),
+    "migrate": ("migrate", "--yes"),
+    "keyring": ("keyring", "status"),
+    "schemas": None,
+}
+PLACES = ("crypto.hardening", "cli.accept", "cli.demo", "cli.explain", "cli.keyring", "cli.up")
+
+
+def test_every_command_is_listed_here() -> None:
+    assert LOADING.keys() >= KMWorker.purposes.keys()
+
+
+@pytest.fixture
+def order(store: FilledStore, broker: Broker, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What happens first: the process is closed, or KEKs come into it."""
+    store.assign(*family())
+    happened: list[str] = []
+    for place in PLACES:
+        monkeypatch.setattr(f"kmworker.{place}.harden_process", lambda: happened.append("closed"))
+
+    def keks(_path: Path) -> Keyring:
+        happened.append("KEKs")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Keyring, "load", keks)
+    monkeypatch.setattr(Keyring, "generate", keks)
+    for name in ("start", "stop"):
+        monkeypatch.setattr(f"kmworker.embedded.supervisor.Supervisor.{name}", lambda it: it)
+    monkeypatch.setattr(
+        "kmworker.embedded.supervisor.Supervisor.start",
+        lambda it: it._make_keyring(Path("keyring.json")),
+    )
+    return happened
+
+
+@pytest.mark.parametrize("command", [it for it in LOADING.values() if it is not None], ids=" ".join)
+def test_a_command_that_loads_keks_has_closed_its_process(
+    order: list[str], command: tuple[str, ...]
+) -> None:
+    if command[0] not in KMWorker.purposes:
+        return
+    run(*command)
+    assert order[:2] == ["closed", "KEKs"]
+
+
+def test_a_keyring_is_made_in_a_closed_process(order: list[str]) -> None:
+    run("keyring", "init")
+    assert order == ["closed", "KEKs"]
+
+
+@pytest.mark.parametrize("command", [name for name, it in LOADING.items() if it is None])
+def test_the_others_load_none(order: list[str], command: str) -> None:
+    run(command)
+    assert "KEKs" not in order

@@ -1,0 +1,680 @@
+"""Folding a batch over what is known: order, sharing, waiting, founding; nothing written."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kmworker.domain.decision import Refuse
+from kmworker.domain.event import UNENCRYPTED, Event, RequestedEncryption
+from kmworker.domain.model import (
+    Assignment,
+    Broken,
+    DataAction,
+    Disposition,
+    Item,
+    KeyRecord,
+    KeyState,
+    Kind,
+    ScopeRecord,
+    State,
+    Transport,
+    scope_id_for,
+)
+from kmworker.domain.plan import (
+    Arrival,
+    AssignWrite,
+    Later,
+    Outcome,
+    ParkWrite,
+    Plan,
+    Repeat,
+    StillWaiting,
+    Write,
+    entry_name,
+)
+from kmworker.domain.planner import items_to_look_up, plan_batch
+from kmworker.domain.policy import Policy
+from kmworker.errors import Reason
+from tests.kit.builders import (
+    NOW,
+    SHIPPED,
+    XTS,
+    XTS_256,
+    arrived,
+    event_of,
+    fresh,
+    held,
+    image,
+    original_of,
+    partition,
+    policy_of,
+    replica,
+    snapshot,
+    volume,
+    waited,
+)
+
+CREATE, CLONE, REUSE = Disposition.CREATE, Disposition.CLONE, Disposition.REUSE
+NO_SNAPSHOTS = policy_of(
+    '[[rule]]\nname = "no-snapshots"\nevent = "snapshot-taken"\nthen = "deny"\n'
+    '[[rule]]\nname = "rest"\nthen = "create"\n'
+)
+NO_PARTITIONS = policy_of(
+    '[[rule]]\nname = "no-partitions"\nevent = "replica-added"\nsource = "none"\nthen = "deny"\n'
+    '[[rule]]\nname = "rest"\nthen = "create"\n'
+)
+NO_REPLICAS = policy_of(
+    '[[rule]]\nname = "no-replicas"\nevent = "replica-added"\nsource = "partition"\nthen = "deny"\n'
+    '[[rule]]\nname = "rest"\nthen = "create"\n'
+)
+
+
+def folded(
+    *arrivals: Arrival, known: Mapping[Item, State] | None = None, policy: Policy = SHIPPED
+) -> Plan:
+    return plan_batch(arrivals, known or {}, policy, fresh())
+
+
+def events(*all_events: Event) -> list[Arrival]:
+    return [arrived(event, tag) for tag, event in enumerate(all_events, 1)]
+
+
+def outcomes(plan: Plan) -> list[Outcome]:
+    return [outcome for _arrival, outcome in plan.outcomes]
+
+
+def assigned(plan: Plan) -> list[tuple[str, str]]:
+    """The items that the plan assigns, in the order written, and how."""
+    return [
+        (write.assignment.item.id, write.assignment.disposition.value)
+        for write in plan.writes
+        if isinstance(write, AssignWrite)
+    ]
+
+
+def write_of(plan: Plan, item: Item) -> AssignWrite:
+    (write,) = (
+        write
+        for write in plan.writes
+        if isinstance(write, AssignWrite) and write.assignment.item == item
+    )
+    return write
+
+
+def parked(plan: Plan) -> list[str]:
+    return [write.item.id for write in plan.writes if isinstance(write, ParkWrite)]
+
+
+# --- one event --------------------------------------------------------------------
+
+
+def test_a_blank_volume_gets_a_new_scope_key_and_record() -> None:
+    plan = folded(arrived(event_of(volume())))
+    scope_id = scope_id_for(volume())
+    assert plan.writes == [
+        AssignWrite(
+            assignment=Assignment(
+                item=volume(),
+                disposition=CREATE,
+                key_id="id-2",
+                scope_id=scope_id,
+                source=None,
+                node=None,
+                encryption=XTS,
+                data_action=DataAction.NONE,
+                reencrypt_from=None,
+                rule="blank-volumes-get-a-key",
+                cause=event_of(volume()).cause,
+                assigned_at=NOW,
+            ),
+            key=KeyRecord("id-2", scope_id, "id-1", KeyState.ACTIVE, None, NOW),
+            scope=ScopeRecord(scope_id, "volume:v1", "id-1", XTS, "kek-1", None, NOW),
+            source=None,
+        )
+    ]
+    assert outcomes(plan) == plan.writes
+
+
+def test_a_clone_gets_a_fresh_key_in_its_sources_scope() -> None:
+    source = held(snapshot())
+    plan = folded(arrived(event_of(volume("v2"), snapshot())), known={snapshot(): source})
+    write = write_of(plan, volume("v2"))
+    assert source.scope is not None
+    assert write.scope is None
+    scope_id, dek_id = source.scope.scope_id, source.scope.dek_id
+    assert write.key == KeyRecord("id-1", scope_id, dek_id, KeyState.ACTIVE, "key-s1", NOW)
+    assert write.source is source
+    assert write.assignment.key_id == "id-1"
+    assert write.assignment.scope_id == source.scope.scope_id
+    assert write.assignment.encryption == XTS
+
+
+def test_a_reuse_adds_a_record_and_nothing_else() -> None:
+    source = held(volume(), encryption=XTS_256)
+    plan = folded(arrived(event_of(snapshot(), volume())), known={volume(): source})
+    write = write_of(plan, snapshot())
+    assert (write.key, write.scope, write.source) == (None, None, source)
+    assert write.assignment.disposition is REUSE
+    assert (write.assignment.key_id, write.assignment.scope_id) == (
+        "key-v1",
+        scope_id_for(volume()),
+    )
+    assert write.assignment.encryption == XTS_256
+
+
+def test_a_create_from_a_source_says_what_to_reencrypt_from() -> None:
+    source = held(volume())
+    event = replace(event_of(replica(), volume()), transport=Transport.REENCRYPT)
+    write = write_of(folded(arrived(event), known={volume(): source}), replica())
+    assert write.assignment.data_action is DataAction.REENCRYPT
+    assert write.assignment.reencrypt_from == "key-v1"
+    assert write.assignment.node == "node-1"
+    assert write.scope is not None
+    assert write.scope.derived_from == scope_id_for(volume())
+    assert write.key is not None
+    assert write.key.cloned_from is None
+
+
+def test_an_unencrypted_item_gets_a_record_without_key_and_scope() -> None:
+    event = event_of(volume(), encryption=UNENCRYPTED)
+    write = write_of(folded(arrived(event)), volume())
+    assert (write.key, write.scope) == (None, None)
+    assignment = write.assignment
+    assert assignment.disposition is Disposition.NONE
+    assert (assignment.key_id, assignment.scope_id, assignment.encryption) == (None, None, None)
+
+
+def test_an_assigned_item_is_repeated_and_nothing_is_written() -> None:
+    own = held(snapshot(), volume())
+    plan = folded(arrived(event_of(snapshot(), volume())), known={snapshot(): own})
+    assert plan.writes == []
+    assert outcomes(plan) == [Repeat(own)]
+
+
+def test_a_conflict_is_refused_and_nothing_is_written() -> None:
+    own = held(snapshot(), volume("v9"))
+    event = event_of(snapshot(), volume(), event_id="another")
+    plan = folded(arrived(event), known={snapshot(): own})
+    assert plan.writes == []
+    detail = "snapshot:s1 is assigned already, from volume:v9; this event says: from volume:v1"
+    assert outcomes(plan) == [Refuse(Reason.CONFLICT, detail)]
+
+
+def test_broken_records_are_refused_and_nothing_is_written() -> None:
+    known = {volume(): Broken("volume:v1 does not verify")}
+    plan = folded(arrived(event_of(snapshot(), volume())), known=known)
+    assert plan.writes == []
+    assert outcomes(plan) == [Refuse(Reason.INTEGRITY, "volume:v1 does not verify")]
+
+
+def test_an_event_without_its_source_is_parked_in_the_sources_room() -> None:
+    event = event_of(snapshot(), volume())
+    plan = folded(arrived(event))
+    name = entry_name(event, original_of(event))
+    assert plan.writes == [ParkWrite(volume(), snapshot(), name, original_of(event))]
+    assert outcomes(plan) == plan.writes
+
+
+def test_what_is_looked_up_are_the_items_and_their_sources_but_images() -> None:
+    wanted = items_to_look_up(
+        [
+            event_of(volume()),
+            event_of(volume("v2"), image()),
+            event_of(snapshot(), volume()),
+            event_of(replica(), partition(project="p2")),
+        ]
+    )
+    assert wanted == {volume(), volume("v2"), snapshot(), replica(), partition(project="p2")}
+
+
+# --- one event after another ------------------------------------------------------
+
+
+def test_a_snapshot_shares_the_key_of_a_volume_in_the_same_batch() -> None:
+    plan = folded(*events(event_of(volume()), event_of(snapshot(), volume())))
+    made, shared = write_of(plan, volume()), write_of(plan, snapshot())
+    assert plan.writes == [made, shared]
+    assert shared.assignment.key_id == made.assignment.key_id
+    assert shared.assignment.scope_id == made.assignment.scope_id
+
+
+def test_what_rests_on_the_batch_says_so_to_the_store() -> None:
+    plan = folded(*events(event_of(volume()), event_of(snapshot(), volume())))
+    made, shared = write_of(plan, volume()), write_of(plan, snapshot())
+    assert shared.source is not None
+    assert (shared.source.key, shared.source.scope) == (made.key, made.scope)
+    assert shared.source.assignment == made.assignment
+
+
+def test_a_snapshot_that_overtook_its_volume_is_written_after_it() -> None:
+    plan = folded(*events(event_of(snapshot(), volume()), event_of(volume())))
+    assert assigned(plan) == [("v1", "create"), ("s1", "reuse")]
+    assert parked(plan) == []
+
+
+CHAIN = [
+    event_of(volume("a")),
+    event_of(snapshot("b"), volume("a")),
+    event_of(volume("c"), snapshot("b")),
+    event_of(replica("d"), volume("c")),
+    event_of(volume("e"), replica("d")),
+]
+CHAIN_ASSIGNED = [
+    ("a", "create"),
+    ("b", "reuse"),
+    ("c", "clone"),
+    ("d", "reuse"),
+    ("e", "clone"),
+]
+
+
+def test_a_chain_in_reverse_is_resolved_without_parking() -> None:
+    plan = folded(*events(*reversed(CHAIN)))
+    assert assigned(plan) == CHAIN_ASSIGNED
+    assert parked(plan) == []
+
+
+@given(st.permutations(CHAIN))
+def test_a_chain_in_any_order_is_written_in_its_own(chain: list[Event]) -> None:
+    plan = folded(*events(*chain))
+    assert assigned(plan) == CHAIN_ASSIGNED
+    assert parked(plan) == []
+    assert len({write.assignment.scope_id for write in assignments(plan.writes)}) == 1
+
+
+def test_those_that_overtook_an_item_follow_it_in_the_order_they_came() -> None:
+    early = [event_of(snapshot(name), volume()) for name in ("s1", "s2", "s3")]
+    plan = folded(*events(*early, event_of(volume()), event_of(volume("v2"))))
+    assert [name for name, _how in assigned(plan)] == ["v1", "s1", "s2", "s3", "v2"]
+
+
+def test_a_chain_whose_root_is_missing_waits_link_by_link() -> None:
+    plan = folded(*events(*reversed(CHAIN[1:])))
+    assert assigned(plan) == []
+    assert {(w.source.id, w.item.id) for w in plan.writes if isinstance(w, ParkWrite)} == {
+        ("a", "b"),
+        ("b", "c"),
+        ("c", "d"),
+        ("d", "e"),
+    }
+
+
+def test_what_waits_for_a_refused_item_is_parked() -> None:
+    # The size is not allowed, so the volume never comes; another event may bring it yet.
+    bad = event_of(volume(), encryption=RequestedEncryption("aes-xts-plain64", 128))
+    plan = folded(*events(event_of(snapshot(), volume()), bad, event_of(snapshot("s2"), volume())))
+    assert assigned(plan) == []
+    assert sorted(parked(plan)) == ["s1", "s2"]
+    assert [type(outcome) for outcome in outcomes(plan)] == [Refuse, ParkWrite, ParkWrite]
+
+
+def test_every_event_has_one_outcome() -> None:
+    arrivals = events(*CHAIN, *CHAIN, event_of(snapshot("x"), volume("y")))
+    plan = folded(*arrivals)
+    assert sorted(a.delivery.tag for a, _outcome in plan.outcomes if a.delivery) == [*range(1, 12)]
+
+
+# --- the same item twice ----------------------------------------------------------
+
+
+def test_a_duplicate_in_the_batch_shares_the_write() -> None:
+    one, two = event_of(volume(), event_id="one"), event_of(volume(), event_id="two")
+    plan = folded(*events(one, two))
+    (write,) = plan.writes
+    assert outcomes(plan) == [write, write]
+    assert outcomes(plan)[0] is outcomes(plan)[1]
+    assert write_of(plan, volume()).assignment.cause.id == "one"
+
+
+def test_duplicates_that_wait_are_parked_under_one_name() -> None:
+    event = event_of(snapshot(), volume())
+    plan = folded(*events(event, event))
+    one, two = plan.writes
+    assert isinstance(one, ParkWrite)
+    assert one == two
+
+
+def test_a_conflict_in_the_batch_is_decided_later() -> None:
+    other = event_of(volume(), snapshot(), event_id="another")
+    plan = folded(*events(event_of(volume()), other))
+    assert assigned(plan) == [("v1", "create")]
+    assert outcomes(plan) == [write_of(plan, volume()), Later()]
+
+
+@pytest.mark.parametrize(
+    "otherwise",
+    [
+        event_of(volume(), event_id="another", encryption=UNENCRYPTED),
+        event_of(volume(), event_id="another", encryption=RequestedEncryption(XTS.cipher, 256)),
+    ],
+    ids=["null", "another size"],
+)
+def test_another_encryption_in_the_batch_is_decided_later(otherwise: Event) -> None:
+    plan = folded(*events(event_of(volume()), otherwise))
+    assert outcomes(plan) == [write_of(plan, volume()), Later()]
+
+
+def test_another_node_in_the_batch_is_decided_later() -> None:
+    first = event_of(replica(), partition())
+    moved = replace(event_of(replica(), partition(), event_id="another"), node="node-2")
+    plan = folded(*events(first, moved))
+    assert outcomes(plan) == [write_of(plan, replica()), Later()]
+
+
+def test_the_very_same_event_shares_its_write_whatever_it_says() -> None:
+    first = event_of(volume())
+    garbled = replace(first, derived_from=snapshot(), encryption=UNENCRYPTED)
+    plan = folded(*events(first, garbled))
+    assert outcomes(plan) == [write_of(plan, volume())] * 2
+
+
+def test_a_conflict_with_another_sources_event_in_the_batch_is_decided_later() -> None:
+    known: dict[Item, State] = {snapshot("s1"): held(snapshot("s1"))}
+    first = event_of(volume(), snapshot("s1"))
+    second = event_of(volume(), snapshot("s2"), event_id="another")
+    plan = folded(*events(first, second), known=known)
+    assert outcomes(plan) == [write_of(plan, volume()), Later()]
+
+
+def test_a_refusal_that_rests_on_the_batch_is_decided_later() -> None:
+    plan = folded(*events(event_of(volume()), event_of(snapshot(), volume())), policy=NO_SNAPSHOTS)
+    assert assigned(plan) == [("v1", "create")]
+    assert outcomes(plan) == [write_of(plan, volume()), Later()]
+
+
+def test_a_refusal_that_rests_on_what_is_stored_is_decided_at_once() -> None:
+    known: dict[Item, State] = {volume(): held(volume())}
+    plan = folded(arrived(event_of(snapshot(), volume())), known=known, policy=NO_SNAPSHOTS)
+    detail = "rule no-snapshots denies it"
+    assert outcomes(plan) == [Refuse(Reason.POLICY_DENIED, detail)]
+
+
+# --- other projects ---------------------------------------------------------------
+
+
+def test_a_source_in_another_project_is_never_taken_from_the_batch() -> None:
+    there = volume(project="p2")
+    plan = folded(*events(event_of(there), event_of(volume("v2"), there)))
+    assert assigned(plan) == [("v1", "create")]
+    assert parked(plan) == ["v2"]
+
+
+def test_nor_is_an_event_held_back_for_it() -> None:
+    there = volume(project="p2")
+    plan = folded(*events(event_of(volume("v2"), there), event_of(there)))
+    assert parked(plan) == ["v2"]
+    assert [type(write) for write in plan.writes] == [ParkWrite, AssignWrite]
+
+
+def test_a_source_in_another_project_leads_to_a_scope_of_its_own() -> None:
+    there = volume(project="p2")
+    source = held(there)
+    plan = folded(arrived(event_of(volume("v2"), there)), known={there: source})
+    write = write_of(plan, volume("v2"))
+    assert write.assignment.disposition is CREATE
+    assert write.assignment.rule == "guard:cross-project"
+    assert write.assignment.reencrypt_from == "key-v1"
+    assert write.assignment.scope_id == scope_id_for(volume("v2"))
+    # It is in another slot, where this write's script cannot look.
+    assert write.source is None
+
+
+def test_items_of_one_name_in_two_projects_are_two_items() -> None:
+    here, there = event_of(volume()), event_of(volume(project="p2"))
+    plan = folded(*events(here, there))
+    one, two = assignments(plan.writes)
+    assert one.assignment.key_id != two.assignment.key_id
+    assert one.assignment.scope_id != two.assignment.scope_id
+
+
+# --- partitions -------------------------------------------------------------------
+
+
+def first_replica(name: str = "r1", requested: Disposition | None = None) -> Event:
+    return event_of(replica(name), partition(), requested=requested, transport=Transport.FILE)
+
+
+def test_the_first_replica_founds_its_partition_and_joins_it() -> None:
+    plan = folded(arrived(first_replica()))
+    assert assigned(plan) == [("4711", "create"), ("r1", "reuse")]
+    assert plan.founded == {replica(): partition()}
+    founder, joined = write_of(plan, partition()), write_of(plan, replica())
+    assert joined.assignment.key_id == founder.assignment.key_id
+    assert joined.source is not None
+    assert joined.source.scope == founder.scope
+    # The partition's share of the plan is not an event's: it is announced with the replica.
+    assert outcomes(plan) == [joined]
+
+
+def test_a_partition_is_caused_by_its_first_replica_and_held_by_no_node() -> None:
+    founder = write_of(folded(arrived(first_replica())), partition()).assignment
+    assert founder.cause == first_replica().cause
+    assert (founder.source, founder.node, founder.rule) == (None, None, "partitions-get-a-key")
+    assert founder.data_action is DataAction.NONE
+
+
+def test_of_two_first_replicas_at_once_one_founds_and_both_join() -> None:
+    plan = folded(*events(first_replica("r1"), first_replica("r2")))
+    assert assigned(plan) == [("4711", "create"), ("r1", "reuse"), ("r2", "reuse")]
+    assert plan.founded == {replica("r1"): partition()}
+    assert len({write.assignment.key_id for write in assignments(plan.writes)}) == 1
+
+
+def test_a_first_replica_delivered_twice_founds_once() -> None:
+    plan = folded(*events(first_replica(), first_replica()))
+    assert assigned(plan) == [("4711", "create"), ("r1", "reuse")]
+    assert outcomes(plan) == [write_of(plan, replica())] * 2
+
+
+def test_a_first_replicas_requested_disposition_is_not_its_partitions() -> None:
+    plan = folded(arrived(first_replica(requested=CLONE)))
+    assert assigned(plan) == [("4711", "create"), ("r1", "clone")]
+
+
+def test_a_first_replicas_encryption_is_its_partitions() -> None:
+    event = replace(first_replica(), encryption=RequestedEncryption("aes-xts-plain64", 256))
+    plan = folded(arrived(event))
+    assert assigned(plan) == [("4711", "create"), ("r1", "reuse")]
+    assert write_of(plan, replica()).assignment.encryption == XTS_256
+
+
+def test_an_unencrypted_first_replica_founds_an_unencrypted_partition() -> None:
+    plan = folded(arrived(replace(first_replica(), encryption=UNENCRYPTED)))
+    assert assigned(plan) == [("4711", "none"), ("r1", "none")]
+
+
+@pytest.mark.parametrize(
+    ("policy", "rule"),
+    [(NO_PARTITIONS, "no-partitions"), (NO_REPLICAS, "no-replicas")],
+    ids=["the partition", "the replica"],
+)
+def test_where_the_policy_denies_either_nothing_is_founded(policy: Policy, rule: str) -> None:
+    plan = folded(*events(first_replica("r1"), first_replica("r2")), policy=policy)
+    assert plan.writes == []
+    assert plan.founded == {}
+    assert outcomes(plan) == [Refuse(Reason.POLICY_DENIED, f"rule {rule} denies it")] * 2
+
+
+def test_a_replica_of_a_known_partition_founds_nothing() -> None:
+    plan = folded(arrived(first_replica("r2")), known={partition(): held(partition())})
+    assert assigned(plan) == [("r2", "reuse")]
+    assert plan.founded == {}
+
+
+def test_the_founder_is_announced_again_with_the_replica_that_founded_it() -> None:
+    known: dict[Item, State] = {
+        partition(): held(partition(), event_id="event-r1"),
+        replica("r1"): held(replica("r1"), partition()),
+        replica("r2"): held(replica("r2"), partition()),
+    }
+    plan = folded(*events(first_replica("r1"), first_replica("r2")), known=known)
+    assert plan.writes == []
+    assert plan.founded == {replica("r1"): partition()}
+
+
+def test_a_broken_partition_is_not_founded_anew() -> None:
+    known = {partition(): Broken("partition:4711 does not verify")}
+    plan = folded(arrived(first_replica()), known=known)
+    assert plan.writes == []
+    assert outcomes(plan) == [Refuse(Reason.INTEGRITY, "partition:4711 does not verify")]
+
+
+# --- events that waited -----------------------------------------------------------
+
+
+def test_a_waiting_event_whose_source_has_come_is_assigned() -> None:
+    arrival = waited(event_of(snapshot(), volume()))
+    plan = folded(arrival, known={volume(): held(volume())})
+    assert assigned(plan) == [("s1", "reuse")]
+
+
+def test_a_waiting_event_sees_its_source_in_the_same_batch() -> None:
+    plan = folded(waited(event_of(snapshot(), volume())), arrived(event_of(volume())))
+    assert assigned(plan) == [("v1", "create"), ("s1", "reuse")]
+
+
+def test_a_waiting_event_whose_source_is_still_absent_waits_on() -> None:
+    plan = folded(waited(event_of(snapshot(), volume())))
+    assert plan.writes == []
+    assert outcomes(plan) == [StillWaiting()]
+
+
+def test_an_expired_event_whose_source_is_absent_is_refused() -> None:
+    plan = folded(waited(event_of(snapshot(), volume()), expired=True))
+    assert plan.writes == []
+    detail = "volume:v1 did not appear in time"
+    assert outcomes(plan) == [Refuse(Reason.SOURCE_MISSING, detail)]
+
+
+def test_an_expired_event_is_refused_even_if_its_source_is_there_now() -> None:
+    arrival = waited(event_of(snapshot(), volume()), expired=True)
+    plan = folded(arrival, known={volume(): held(volume())})
+    assert plan.writes == []
+    detail = "volume:v1 did not appear in time"
+    assert outcomes(plan) == [Refuse(Reason.SOURCE_MISSING, detail)]
+
+
+@pytest.mark.parametrize("expired", [False, True], ids=["waiting", "expired"])
+def test_a_waiting_event_whose_item_was_assigned_meanwhile_is_repeated(expired: bool) -> None:
+    own = held(snapshot(), volume())
+    arrival = waited(event_of(snapshot(), volume()), expired=expired)
+    assert outcomes(folded(arrival, known={snapshot(): own})) == [Repeat(own)]
+
+
+def test_equal_events_have_equal_entry_names() -> None:
+    event = event_of(snapshot(), volume())
+    again = replace(original_of(event), routing_key="other", properties={"message_id": "2"})
+    assert entry_name(event, original_of(event)) == entry_name(event, again)
+    # What is in stores already must be found under the same name.
+    body = replace(original_of(event), body=b"{}")
+    assert entry_name(event, body) == "9e7605174b30e87534018e223de0dfac"
+
+
+def test_another_item_or_body_has_another_entry_name() -> None:
+    event, other = event_of(snapshot(), volume()), event_of(snapshot("s2"), volume())
+    original = original_of(event)
+    names = {
+        entry_name(event, original),
+        entry_name(other, original),
+        entry_name(event, replace(original, body=original.body + b" ")),
+    }
+    assert len(names) == 3
+
+
+# --- purity -----------------------------------------------------------------------
+
+NAMES = ("a", "b")
+ITEMS = [make(name) for make in (volume, snapshot) for name in NAMES] + [replica("a"), replica("b")]
+
+
+def test_items_that_name_each_other_as_source_wait_for_each_other() -> None:
+    one = arrived(event_of(volume("one"), volume("two")))
+    two = arrived(event_of(volume("two"), volume("one")))
+    plan = plan_batch([one, two], {}, SHIPPED, fresh())
+    assert {write.name for write in plan.writes if isinstance(write, ParkWrite)} == {
+        entry_name(it.event, it.original) for it in (one, two)
+    }
+
+
+PARENTS = [*ITEMS, partition("a"), volume("a", "p2"), None]
+
+
+@st.composite
+def arrivals(draw: st.DrawFn) -> Arrival:
+    item = draw(st.sampled_from(ITEMS))
+    parents = [parent for parent in PARENTS if _may_be_source(parent, item)]
+    event = event_of(
+        item,
+        draw(st.sampled_from(parents)),
+        event_id=draw(st.sampled_from(["1", "2"])),
+        requested=draw(st.sampled_from([None, CREATE, CLONE, REUSE])),
+        encryption=draw(st.sampled_from([None, UNENCRYPTED, RequestedEncryption("serpent", None)])),
+    )
+    if event.derived_from is None or draw(st.booleans()):
+        return arrived(event)
+    return waited(event, expired=draw(st.booleans()))
+
+
+def _may_be_source(parent: Item | None, item: Item) -> bool:
+    if parent is None:
+        return item.kind is Kind.VOLUME
+    if parent == item or (parent.kind is Kind.PARTITION) > (item.kind is Kind.REPLICA):
+        return False
+    return item.kind is not Kind.SNAPSHOT or parent.kind is Kind.VOLUME
+
+
+@st.composite
+def known_states(draw: st.DrawFn) -> dict[Item, State]:
+    known: dict[Item, State] = {}
+    for item in [*ITEMS, partition("a"), volume("a", "p2")]:
+        form = draw(st.sampled_from(["absent", "absent", "keyed", "bare", "broken"]))
+        if form == "broken":
+            known[item] = Broken(f"{item.ref} does not verify")
+        elif form != "absent":
+            known[item] = held(item, encryption=XTS if form == "keyed" else None)
+    return known
+
+
+@given(st.lists(arrivals(), max_size=6), known_states())
+def test_any_batch_gives_one_plan_that_keeps_what_store_and_broker_rely_on(
+    batch: list[Arrival], known: dict[Item, State]
+) -> None:
+    before = (list(batch), dict(known))
+    plan = plan_batch(batch, known, SHIPPED, fresh())
+    assert plan == plan_batch(batch, known, SHIPPED, fresh())
+    assert (batch, known) == before
+    assert_store_and_broker_can_rely_on(plan, batch, known)
+
+
+def assert_store_and_broker_can_rely_on(
+    plan: Plan, batch: list[Arrival], known: dict[Item, State]
+) -> None:
+    # Each event is settled by one outcome, and each write is waited for by someone.
+    assert len(plan.outcomes) == len(batch)
+    assert all(any(arrival is one for one, _outcome in plan.outcomes) for arrival in batch)
+    mentioned = {id(outcome) for outcome in outcomes(plan)}
+    founders = set(plan.founded.values())
+    written: set[Item] = set()
+    for write in plan.writes:
+        if isinstance(write, ParkWrite):
+            assert known.get(write.source) is None
+            assert id(write) in mentioned
+            continue
+        item = write.assignment.item
+        assert id(write) in mentioned or item in founders
+        # No item is written twice, none over a record, none before what it rests on.
+        assert known.get(item) is None
+        assert item not in written
+        assert write.source is None or rests_on(write.source.assignment.item, known, written)
+        written.add(item)
+
+
+def rests_on(source: Item, known: Mapping[Item, State], written: set[Item]) -> bool:
+    return known.get(source) is not None or source in written
+
+
+def assignments(writes: Iterable[Write]) -> list[AssignWrite]:
+    return [write for write in writes if isinstance(write, AssignWrite)]

@@ -1,0 +1,413 @@
+"""What becomes of each event once the store has answered: announced, settled, carried, buried."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import pytest
+
+from kmworker.domain.decision import Refuse
+from kmworker.domain.event import UNENCRYPTED, Event, RequestedEncryption
+from kmworker.domain.model import Assignment, Disposition, Item, State, Stored
+from kmworker.domain.plan import Arrival, AssignWrite, Committed, Plan, StillWaiting, WriteStatus
+from kmworker.domain.planner import plan_batch
+from kmworker.domain.resolve import MAX_ROUNDS, Dead, Done, Left, dead_from, resolve
+from kmworker.errors import Reason
+from tests.kit.builders import (
+    SHIPPED,
+    XTS,
+    arrived,
+    assignment_of,
+    delivery_of,
+    event_of,
+    fresh,
+    held,
+    original_of,
+    partition,
+    replica,
+    snapshot,
+    volume,
+    waited,
+)
+
+STORED = b'{"stored":true}'
+
+
+def planned(*arrivals: Arrival, known: Mapping[Item, State] | None = None) -> Plan:
+    return plan_batch(arrivals, known or {}, SHIPPED, fresh())
+
+
+def sorted_out(
+    plan: Plan, *answers: Committed, known: Mapping[Item, State] | None = None
+) -> tuple[Done, Left]:
+    return resolve(plan, answers, known or {}, [])
+
+
+def written(plan: Plan, index: int = 0, *, has_waiting: bool = False) -> Committed:
+    """The store's answer to a write that it made."""
+    write = plan.writes[index]
+    assert isinstance(write, AssignWrite)
+    return Committed(WriteStatus.WRITTEN, write.assignment, STORED, has_waiting)
+
+
+def exists(assignment: Assignment, *, has_waiting: bool = False) -> Committed:
+    """The store's answer where somebody else was faster."""
+    return Committed(WriteStatus.EXISTS, assignment, STORED, has_waiting)
+
+
+STALE = Committed(WriteStatus.STALE)
+ORPHAN = Committed(WriteStatus.ORPHAN)
+PARKED = Committed(WriteStatus.PARKED)
+FULL = Committed(WriteStatus.FULL, detail="too many wait")
+
+VOLUME = arrived(event_of(volume()))
+SNAPSHOT = arrived(event_of(snapshot(), volume()))
+
+
+def announced(done: Done) -> list[Item]:
+    return [known.assignment.item for known in done.announce]
+
+
+# --- assignments ------------------------------------------------------------------
+
+
+def test_a_written_assignment_is_announced_counted_and_settled() -> None:
+    plan = planned(VOLUME)
+    done, left = sorted_out(plan, written(plan))
+    assert announced(done) == [volume()]
+    assert [known.assignment.item for known in done.new] == [volume()]
+    assert done.deliveries == [delivery_of(VOLUME.event)]
+    assert (done.repeats, done.parked, done.dead, left) == (0, 0, [], Left())
+
+
+def test_what_is_announced_is_what_is_stored_not_what_was_planned() -> None:
+    plan = planned(VOLUME)
+    stored = assignment_of(volume(), key_id="the-first-writers")
+    done, left = sorted_out(plan, exists(stored))
+    assert [(a.assignment.key_id, a.data) for a in done.announce] == [("the-first-writers", STORED)]
+    assert done.new == []
+    assert done.repeats == 1
+    assert done.deliveries == [delivery_of(VOLUME.event)]
+    assert left == Left()
+
+
+def test_an_item_assigned_from_another_source_meanwhile_is_looked_up_again() -> None:
+    plan = planned(VOLUME)
+    stored = assignment_of(volume(), snapshot(), event_id="another")
+    done, left = sorted_out(plan, exists(stored))
+    assert done == Done()
+    assert left.carried == [replace(VOLUME, rounds=2)]
+
+
+@pytest.mark.parametrize(
+    ("event", "stored"),
+    [
+        (
+            event_of(volume(), encryption=UNENCRYPTED),
+            assignment_of(volume(), event_id="another"),
+        ),
+        (
+            event_of(volume(), encryption=RequestedEncryption(XTS.cipher, 256)),
+            assignment_of(volume(), event_id="another"),
+        ),
+        (
+            event_of(replica(), partition()),
+            replace(assignment_of(replica(), partition(), event_id="another"), node="node-2"),
+        ),
+    ],
+    ids=["null", "another size", "another node"],
+)
+def test_an_item_assigned_otherwise_meanwhile_is_looked_up_again(
+    event: Event, stored: Assignment
+) -> None:
+    arrival = arrived(event)
+    known = {partition(): held(partition(), encryption=None)}
+    done, left = sorted_out(planned(arrival, known=known), exists(stored), known=known)
+    assert done == Done()
+    assert left.carried == [replace(arrival, rounds=2)]
+
+
+def test_the_very_same_event_that_another_worker_handled_is_announced_as_stored() -> None:
+    stored = assignment_of(volume(), snapshot())
+    done, left = sorted_out(planned(VOLUME), exists(stored))
+    assert [known.assignment for known in done.announce] == [stored]
+    assert (done.repeats, left) == (1, Left())
+
+
+def test_a_stale_write_is_carried_and_nothing_is_settled() -> None:
+    known = {volume(): held(volume())}
+    done, left = sorted_out(planned(SNAPSHOT, known=known), STALE, known=known)
+    assert done == Done()
+    assert left.carried == [replace(SNAPSHOT, rounds=2)]
+
+
+def test_a_scope_without_its_item_is_an_incident() -> None:
+    done, left = sorted_out(planned(VOLUME), ORPHAN)
+    detail = "the scope of volume:v1 is there without the item"
+    assert [letter.refusal for letter in done.dead] == [Refuse(Reason.INTEGRITY, detail)]
+    assert done.deliveries == [delivery_of(VOLUME.event)]
+    assert (done.announce, left) == ([], Left())
+
+
+def test_an_unencrypted_item_is_announced_counted_and_settled() -> None:
+    arrival = arrived(event_of(volume(), encryption=UNENCRYPTED))
+    plan = planned(arrival)
+    done, left = sorted_out(plan, written(plan))
+    assert [known.assignment.item for known in done.announce] == [volume()]
+    assert [known.assignment.disposition for known in done.new] == [Disposition.NONE]
+    assert done.deliveries == [delivery_of(arrival.event)]
+    assert left == Left()
+
+
+def test_an_event_of_an_unencrypted_item_that_comes_again_is_announced_again() -> None:
+    known = {volume(): held(volume(), encryption=None)}
+    done, _left = sorted_out(planned(VOLUME, known=known), known=known)
+    assert (done.announce, done.repeats) == ([known[volume()]], 1)
+    assert done.deliveries == [delivery_of(VOLUME.event)]
+
+
+def test_duplicates_in_the_batch_are_each_settled_and_counted_as_one_assignment() -> None:
+    one, two = arrived(event_of(volume()), tag=1), arrived(event_of(volume()), tag=2)
+    plan = planned(one, two)
+    done, _left = sorted_out(plan, written(plan))
+    assert [delivery.tag for delivery in done.deliveries] == [1, 2]
+    assert len(done.new) == 1
+    assert done.repeats == 1
+    assert set(announced(done)) == {volume()}
+
+
+def test_one_stale_write_holds_up_only_what_rests_on_it() -> None:
+    other = arrived(event_of(volume("v2")), tag=3)
+    plan = planned(VOLUME, replace(SNAPSHOT, delivery=delivery_of(SNAPSHOT.event, 2)), other)
+    done, left = sorted_out(plan, exists(assignment_of(volume())), STALE, written(plan, 2))
+    assert announced(done) == [volume(), volume("v2")]
+    assert [arrival.event.item for arrival in left.carried] == [snapshot()]
+    assert [delivery.tag for delivery in done.deliveries] == [1, 3]
+
+
+# --- repeats and refusals ---------------------------------------------------------
+
+
+def test_a_redelivered_event_is_announced_from_what_was_looked_up() -> None:
+    own = held(snapshot(), volume())
+    known = {snapshot(): own}
+    done, left = sorted_out(planned(SNAPSHOT, known=known), known=known)
+    assert done.announce == [own]
+    assert (done.repeats, done.new) == (1, [])
+    assert done.deliveries == [delivery_of(SNAPSHOT.event)]
+    assert left == Left()
+
+
+def test_a_refusal_becomes_a_dead_letter_and_is_settled() -> None:
+    known = {snapshot(): held(snapshot(), volume("v9"), event_id="another")}
+    done, left = sorted_out(planned(SNAPSHOT, known=known), known=known)
+    (letter,) = done.dead
+    assert letter.refusal.reason is Reason.CONFLICT
+    assert (letter.event_id, letter.event_type) == ("event-s1", "snapshot-taken")
+    assert letter.original == original_of(SNAPSHOT.event)
+    assert letter.attempts == 1
+    assert done.deliveries == [delivery_of(SNAPSHOT.event)]
+    assert (done.announce, left) == ([], Left())
+
+
+def test_what_was_refused_before_there_was_a_plan_is_buried_and_settled_too() -> None:
+    delivery = delivery_of(event_of(volume("v2")))
+    refusal = Refuse(Reason.MALFORMED, "the body is not JSON")
+    letter = Dead(delivery.original, refusal, "", "unknown", delivery, None, 1)
+    done, left = resolve(planned(), [], {}, [letter])
+    assert done.dead == [letter]
+    assert done.deliveries == [delivery]
+    assert left == Left()
+
+
+def test_a_decision_put_off_is_carried() -> None:
+    conflict = arrived(event_of(volume(), snapshot(), event_id="another"), tag=2)
+    plan = planned(VOLUME, conflict)
+    done, left = sorted_out(plan, written(plan))
+    assert left.carried == [replace(conflict, rounds=2)]
+    assert [delivery.tag for delivery in done.deliveries] == [1]
+
+
+def test_carrying_ends_after_many_rounds_as_a_fault_of_our_own() -> None:
+    known = {volume(): held(volume())}
+    last = replace(SNAPSHOT, rounds=MAX_ROUNDS)
+    done, left = sorted_out(planned(last, known=known), STALE, known=known)
+    assert left == Left()
+    detail = f"the store kept changing for {MAX_ROUNDS} rounds"
+    assert [letter.refusal for letter in done.dead] == [Refuse(Reason.INTERNAL, detail)]
+    assert done.deliveries == [delivery_of(SNAPSHOT.event)]
+
+
+def test_the_round_before_the_last_is_carried() -> None:
+    known = {volume(): held(volume())}
+    event = replace(SNAPSHOT, rounds=MAX_ROUNDS - 1)
+    _done, left = sorted_out(planned(event, known=known), STALE, known=known)
+    assert [arrival.rounds for arrival in left.carried] == [MAX_ROUNDS]
+
+
+# --- waiting ----------------------------------------------------------------------
+
+
+def test_a_parked_event_is_settled_and_not_announced() -> None:
+    done, left = sorted_out(planned(SNAPSHOT), PARKED)
+    assert (done.announce, done.parked) == ([], 1)
+    assert done.deliveries == [delivery_of(SNAPSHOT.event)]
+    assert left == Left()
+
+
+def test_an_event_whose_source_came_while_it_was_parked_is_carried() -> None:
+    done, left = sorted_out(planned(SNAPSHOT), STALE)
+    assert done == Done()
+    assert left.carried == [replace(SNAPSHOT, rounds=2)]
+
+
+def test_an_event_without_room_to_wait_is_a_dead_letter_that_says_so() -> None:
+    done, left = sorted_out(planned(SNAPSHOT), FULL)
+    (letter,) = done.dead
+    assert letter.refusal == Refuse(Reason.NO_ROOM, "too many wait")
+    assert done.deliveries == [delivery_of(SNAPSHOT.event)]
+    assert left == Left()
+
+
+def test_an_event_that_waited_is_removed_once_it_is_assigned() -> None:
+    known = {volume(): held(volume())}
+    arrival = waited(event_of(snapshot(), volume()))
+    plan = planned(arrival, known=known)
+    done, _left = sorted_out(plan, written(plan), known=known)
+    assert announced(done) == [snapshot()]
+    assert done.entries == [arrival.entry]
+    assert done.deliveries == []
+
+
+def test_an_event_that_waits_on_is_neither_removed_nor_carried() -> None:
+    arrival = waited(event_of(snapshot(), volume()))
+    plan = planned(arrival)
+    assert plan.outcomes == [(arrival, StillWaiting())]
+    done, left = sorted_out(plan)
+    assert done == Done()
+    assert left == Left(still_waiting=[arrival.entry] if arrival.entry else [])
+
+
+def test_an_expired_event_is_buried_with_its_attempts_and_removed() -> None:
+    arrival = waited(event_of(snapshot(), volume()), attempts=3, expired=True)
+    done, _left = sorted_out(planned(arrival))
+    (letter,) = done.dead
+    assert (letter.refusal.reason, letter.attempts) == (Reason.SOURCE_MISSING, 3)
+    assert done.entries == [arrival.entry]
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["written", "was there"])
+def test_an_assigned_item_that_events_wait_for_is_ready_to_be_taken_from(again: bool) -> None:
+    plan = planned(VOLUME)
+    answer = written(plan, has_waiting=True)
+    if again:
+        answer = exists(assignment_of(volume()), has_waiting=True)
+    _done, left = sorted_out(plan, answer)
+    assert left.ready == [volume()]
+
+
+def test_so_is_one_whose_event_is_repeated() -> None:
+    known = {volume(): held(volume(), has_waiting=True)}
+    _done, left = sorted_out(planned(VOLUME, known=known), known=known)
+    assert left.ready == [volume()]
+
+
+def test_even_one_that_is_not_encrypted() -> None:
+    plan = planned(arrived(event_of(volume(), encryption=UNENCRYPTED)))
+    _done, left = sorted_out(plan, written(plan, has_waiting=True))
+    assert left.ready == [volume()]
+
+
+# --- partitions -------------------------------------------------------------------
+
+REPLICA = arrived(event_of(replica(), partition()))
+
+
+def test_a_founded_partition_is_announced_before_its_replica() -> None:
+    plan = planned(REPLICA)
+    done, _left = sorted_out(plan, written(plan, 0), written(plan, 1))
+    assert announced(done) == [partition(), replica()]
+    assert [known.assignment.item for known in done.new] == [partition(), replica()]
+    assert done.deliveries == [delivery_of(REPLICA.event)]
+
+
+def test_both_are_announced_again_when_the_event_is_delivered_again() -> None:
+    known: dict[Item, State] = {
+        partition(): held(partition(), event_id="event-r1"),
+        replica(): held(replica(), partition()),
+    }
+    done, _left = sorted_out(planned(REPLICA, known=known), known=known)
+    assert done.announce == [known[partition()], known[replica()]]
+    assert done.repeats == 1
+
+
+def test_both_are_announced_where_the_same_event_was_faster_elsewhere() -> None:
+    done, _left = sorted_out(
+        planned(REPLICA),
+        exists(assignment_of(partition(), event_id="event-r1")),
+        exists(assignment_of(replica(), partition())),
+    )
+    assert announced(done) == [partition(), replica()]
+    assert (done.new, done.repeats) == ([], 1)
+
+
+def test_a_replica_whose_partition_another_one_founded_meanwhile_is_carried() -> None:
+    founder = exists(assignment_of(partition(), event_id="event-r9"))
+    done, left = sorted_out(planned(REPLICA), founder, STALE)
+    assert done.announce == []
+    assert left.carried == [replace(REPLICA, rounds=2)]
+
+
+def test_a_partitions_scope_without_the_partition_is_an_incident_at_once() -> None:
+    done, left = sorted_out(planned(REPLICA), ORPHAN, STALE)
+    detail = "the scope of partition:4711 is there without the item"
+    assert [letter.refusal for letter in done.dead] == [Refuse(Reason.INTEGRITY, detail)]
+    assert done.deliveries == [delivery_of(REPLICA.event)]
+    assert left == Left()
+
+
+def test_an_unencrypted_partition_is_announced_before_its_replica() -> None:
+    arrival = arrived(event_of(replica(), partition(), encryption=UNENCRYPTED))
+    plan = planned(arrival)
+    done, _left = sorted_out(plan, written(plan, 0), written(plan, 1))
+    assert [known.assignment.item for known in done.announce] == [partition(), replica()]
+    assert len(done.new) == 2
+    assert done.deliveries == [delivery_of(arrival.event)]
+
+
+# --- dead letters -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arrival", "attempts"),
+    [
+        pytest.param(replace(VOLUME, attempts=4), 4, id="tries that failed in this process"),
+        pytest.param(waited(SNAPSHOT.event, attempts=2), 2, id="tries counted in the store"),
+        pytest.param(
+            replace(waited(SNAPSHOT.event, attempts=2), attempts=5), 5, id="whichever is more"
+        ),
+    ],
+)
+def test_a_dead_letter_says_how_often_it_was_tried(arrival: Arrival, attempts: int) -> None:
+    letter = dead_from(arrival, Refuse(Reason.INTERNAL, "it failed"))
+    assert letter.attempts == attempts
+
+
+def test_a_dead_letter_knows_what_to_settle() -> None:
+    event: Event = SNAPSHOT.event
+    refusal = Refuse(Reason.INTERNAL, "it failed")
+    assert dead_from(SNAPSHOT, refusal).delivery == delivery_of(event)
+    assert dead_from(SNAPSHOT, refusal).entry is None
+    arrival = waited(event)
+    assert dead_from(arrival, refusal).delivery is None
+    assert dead_from(arrival, refusal).entry == arrival.entry
+
+
+def test_nothing_in_gives_nothing_out() -> None:
+    assert sorted_out(planned()) == (Done(), Left())
+
+
+def test_what_is_announced_does_not_name_key_and_scope_records_that_nobody_read() -> None:
+    plan = planned(VOLUME)
+    done, _left = sorted_out(plan, written(plan))
+    (known,) = done.announce
+    assert known == Stored(known.assignment, STORED)

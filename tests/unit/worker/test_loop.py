@@ -1,0 +1,243 @@
+"""How a worker's run begins and ends, and what makes it pause in between."""
+
+import json
+
+import pytest
+
+from kmworker.crypto import Keyring, KeyringCustody
+from kmworker.crypto.kek import Kek
+from kmworker.errors import SetupError, StoreUnavailable
+from kmworker.worker.stages import Milestone
+from tests.kit.simulator.checks import assert_all_assigned, assert_settled
+from tests.kit.simulator.events import snapshot, volume
+from tests.kit.simulator.installation import Installation, Limits, Process
+from tests.kit.simulator.troubles import Lost
+
+
+def stop_at(process: Process, step: Milestone) -> None:
+    def stepped(reached: Milestone) -> None:
+        if reached is step:
+            process.worker.stop()
+
+    process.stages._on_milestone = stepped
+
+
+@pytest.mark.parametrize("step", list(Milestone))
+def test_a_stop_takes_no_more_events_and_finishes_those_at_hand(step: Milestone) -> None:
+    site = Installation(Limits(batch_max=2))
+    process = site.process()
+    # Later than its first sweep.
+    process.turn()
+    site.publish(volume("a"), volume("b"), volume("c"), volume("d"), volume("e"))
+    stop_at(process, step)
+    process.worker.run()
+    # Those that were received while the first batch was written are at hand, too.
+    ahead = (
+        {"volume:c", "volume:d"}
+        if step in {Milestone.COMMIT, Milestone.ANNOUNCE, Milestone.SETTLE}
+        else set()
+    )
+    assert set(site.announced()) == {"volume:a", "volume:b"} | ahead
+    # What was sent ahead and not taken goes back at once.
+    returned = [message.delivery_count for message in site.broker.work.ready]
+    assert returned == [1] * (3 - len(ahead))
+    site.process().run()
+    assert_settled(site)
+
+
+def test_an_idle_worker_stops_at_once() -> None:
+    site = Installation()
+    process = site.process()
+    process.run()
+    assert site.clock.slept_s == 0
+    assert site.redis.hget(site.names.worker("worker-1"), "state") == b"stopped"
+
+
+def test_a_stop_finishes_what_waited_for_a_source_at_hand_and_takes_nothing_with_it() -> None:
+    site = Installation(Limits(batch_max=2))
+    early = [snapshot(f"s{number}", "v") for number in range(5)]
+    site.publish(*early)
+    site.process().run()
+    site.publish(volume("v"), volume("w"), volume("later"))
+    process = site.process()
+    stop_at(process, Milestone.RECEIVE)
+    process.worker.run()
+    assert "volume:later" not in site.announced()
+    site.process().run()
+    assert_all_assigned(site, volume("v"), volume("w"), volume("later"), *early)
+
+
+def test_a_stop_waits_for_servers_to_come_back() -> None:
+    site = Installation()
+    site.publish(volume("v"))
+    process = site.process()
+    process.worker._jitter = lambda _least, most: most
+    process.troubles.at("store.commit result", StoreUnavailable("gone"), times=4)
+    stop_at(process, Milestone.PLAN)
+    process.worker.run()
+    assert_all_assigned(site, volume("v"))
+
+
+def test_a_stop_does_not_wait_beyond_its_deadline() -> None:
+    site = Installation()
+    site.publish(volume("v"))
+    process = site.process()
+    process.worker._jitter = lambda _least, most: most
+    process.troubles.at("store.commit result", StoreUnavailable("gone"), times=1000)
+    stop_at(process, Milestone.PLAN)
+    process.worker.run()
+    assert site.clock.slept_s == pytest.approx(site.limits.stop_deadline_s, abs=0.2)
+    site.process().run()
+    assert_all_assigned(site, volume("v"))
+
+
+def test_a_second_stop_does_not_extend_the_deadline() -> None:
+    site = Installation()
+    process = site.process()
+    process.worker.stop()
+    site.clock.advance(5)
+    process.worker.stop()
+    assert process.worker._stop_by == site.clock.monotonic() + site.limits.stop_deadline_s - 5
+
+
+def test_a_worker_that_cannot_reach_anything_stops_all_the_same() -> None:
+    site = Installation()
+    process = site.process()
+    process.worker._jitter = lambda _least, most: most
+    process.troubles.at("store.admit", StoreUnavailable("gone"), times=1000)
+    process.troubles.at("reports.write", StoreUnavailable("gone"), times=1000)
+
+    def stop_in_time(_point: str) -> None:
+        if site.clock.slept_s > 10:
+            process.worker.stop()
+
+    process.troubles.at_each = stop_in_time
+    process.worker.run()
+    assert site.clock.slept_s < 20
+
+
+@pytest.mark.parametrize("point", ["store.admit", "bus.open"])
+def test_a_setup_error_ends_the_run(point: str) -> None:
+    site = Installation()
+    site.publish(volume("v"))
+    process = site.process()
+    process.troubles.at(point, SetupError("not like this", "do that"))
+    with pytest.raises(SetupError, match="not like this"):
+        process.worker.run()
+    assert not site.announcements
+    site.process().run()
+    assert_all_assigned(site, volume("v"))
+
+
+def test_the_store_is_admitted_again_after_each_failure_of_its_own() -> None:
+    """It may be another server now, and not durable, or not ours."""
+    site = Installation()
+    site.publish(volume("v"))
+    process = site.process()
+    process.troubles.at("store.commit", StoreUnavailable("gone"))
+    process.troubles.at("store.admit", SetupError("another store"), skip=1)
+    with pytest.raises(SetupError):
+        process.worker.run()
+
+
+@pytest.mark.parametrize("point", ["bus.open", "bus.send", "bus.receive", "bus.anchor"])
+def test_a_failure_of_the_broker_costs_the_store_no_look_at_all_projects(point: str) -> None:
+    site = Installation()
+    site.publish(volume("v"))
+    process = site.process()
+    process.troubles.at(point, Lost(), times=3)
+    process.run()
+    assert process.tally.totals["failures"] == 3
+    assert process.troubles.counts()["store.admit"] == 1
+    assert_all_assigned(site, volume("v"))
+
+
+def test_a_store_that_is_behind_what_another_broker_kept_is_refused_after_a_failure() -> None:
+    site = Installation()
+    site.publish(volume("v"))
+    process = site.process()
+    process.turn(3)
+    (body,) = site.broker.anchors
+    site.broker.anchors = [json.dumps(json.loads(body) | {"commits": 99}).encode()]
+    process.host.cut()
+    with pytest.raises(SetupError, match="of 99 commits it has 1"):
+        process.run()
+
+
+def test_what_others_have_anchored_meanwhile_costs_no_look_at_all_projects() -> None:
+    site = Installation()
+    process, other = site.process(), site.process()
+    process.turn(2)
+    process.host.hold()
+    site.publish(volume("v"))
+    other.turn(2)
+    site.publish(volume("w"))
+    other.run()
+    process.host.hold(False)
+    process.host.cut()
+    read = process.host.steps.taken
+    before = len(read)
+    process.run()
+    assert process.tally.totals["failures"] >= 1
+    assert "store.sscan" not in {step.name for step in read[before:]}
+    assert json.loads(site.broker.anchors[0])["commits"] == 2
+
+
+def test_announcements_carry_the_source_that_the_store_remembers() -> None:
+    site = Installation()
+    site.first_source = "/first"
+    site.store().admit()
+    site.first_source = "/second"
+    site.publish(volume("w"))
+    site.process().run()
+    (body,) = site.announced()["volume:w"]
+    assert b'"source":"/first"' in body
+
+
+def test_a_record_under_a_kek_that_came_later_ends_the_worker_and_is_never_dead_lettered() -> None:
+    site = Installation()
+    ours = site.custody
+    newer = Kek(b"n" * 32, "2026-11-23T16:00:00Z")
+    both = Keyring(
+        newer.kek_id, {newer.kek_id: newer, ours.kek_id: ours._keyring.keks[ours.kek_id]}
+    )
+    site.store().admit()
+    site.custody = KeyringCustody(both)
+    site.publish(volume("v"), snapshot("waits", "late"))
+    site.process().run()
+    # As if it had come while one with the old keyring was there.
+    keyring, check = site.names.top("keyring"), f"check:{newer.kek_id}"
+    value = site.redis.hget(keyring, check)
+    site.redis.hdel(keyring, check)
+    site.custody = ours
+    process = site.process()
+    process.turn()
+    site.redis.hset(keyring, check, value)
+    site.publish(snapshot("s", "v"), volume("late"))
+    with pytest.raises(SetupError, match=newer.kek_id):
+        process.turn(20)
+    assert process.tally.last_error.startswith("UnknownKek")
+    assert not site.letters
+    assert set(site.announced()) <= {"volume:v", "volume:late"}
+    process.die()
+    site.custody = KeyringCustody(both)
+    site.process().run()
+    site.let_pass(site.limits.sweep_s)
+    site.process().run()
+    assert_all_assigned(
+        site, volume("v"), snapshot("s", "v"), volume("late"), snapshot("waits", "late")
+    )
+
+
+def test_a_record_under_a_kek_that_nobody_has_stops_no_other_event() -> None:
+    site = Installation()
+    site.publish(volume("v"))
+    site.process().run()
+    key, kek_id = site.names.of("p1", "items"), site.custody.kek_id.encode()
+    record = site.redis.hget(key, "volume:v")
+    site.redis.hset(key, "volume:v", record.replace(kek_id, b"0" * 16))
+    site.publish(snapshot("s", "v"), volume("w"))
+    site.process().run()
+    assert "volume:w" in site.announced()
+    (letter,) = site.letters
+    assert letter.properties["application_headers"]["x-kmworker-reason"] == "integrity"

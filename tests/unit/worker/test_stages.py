@@ -1,0 +1,263 @@
+"""The worker with everything at hand: batches, their order, and what comes of each event."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+
+import pytest
+
+from kmworker.domain.model import Item, Kind
+from kmworker.worker.stages import Milestone
+from tests.kit.simulator.checks import assert_all_assigned, assert_settled
+from tests.kit.simulator.events import garbage, partition_replica, replica, snapshot, volume
+from tests.kit.simulator.installation import Installation, Limits, Process
+from tests.kit.simulator.manner import Manner
+from tests.kit.simulator.wire import Confirm, ServerChannel
+
+V = Item("p1", Kind.VOLUME, "v")
+S = Item("p1", Kind.SNAPSHOT, "s")
+
+HISTORY = (
+    volume("v"),
+    snapshot("s", "v"),
+    volume("clone", S),
+    replica("copy", V, transport="block"),
+    partition_replica("4711@obj-07", "4711"),
+    partition_replica("4711@obj-08", "4711"),
+    volume("w", project="p2"),
+)
+
+
+def test_what_has_been_delivered_goes_through_the_seven_steps_together() -> None:
+    site = Installation()
+    site.publish(*HISTORY)
+    process = site.process()
+    process.run()
+    assert process.steps == list(Milestone)
+    assert_all_assigned(site, *HISTORY)
+
+
+def test_a_batch_is_never_larger_than_batch_max() -> None:
+    site = Installation(Limits(batch_max=3))
+    site.publish(*HISTORY)
+    process = site.process()
+    process.run()
+    assert process.troubles.counts()["store.commit result"] == 3
+    assert_all_assigned(site, *HISTORY)
+
+
+def test_a_source_in_another_project_is_read_from_the_store_and_leads_to_a_key_of_its_own() -> None:
+    site = Installation()
+    away = replica("away", V, project="p2", transport="reencrypt")
+    site.publish(away, volume("v"))
+    site.process().run()
+    record = site.record(away.item)
+    assert record is not None
+    assert record["data"]["rule"] == "guard:cross-project"
+    assert_all_assigned(site, volume("v"), away)
+
+
+def test_one_event_alone_is_handled_at_once() -> None:
+    site = Installation()
+    process = site.process()
+    process.turn()
+    site.publish(volume("v"))
+    # Once to begin, once to see that there is nothing to do meanwhile, once for the confirm.
+    process.turn(3)
+    assert_all_assigned(site, volume("v"))
+    assert site.clock.slept_s == 0
+
+
+@pytest.mark.parametrize("batch_max", [1, 2, 16])
+def test_order_is_store_then_broker_then_acknowledgement(batch_max: int) -> None:
+    site = Installation(Limits(batch_max=batch_max))
+    events = (
+        *HISTORY,
+        garbage(),
+        volume("v", S, event_id="other"),
+        snapshot("early", "late"),
+        volume("late"),
+    )
+    process = site.process()
+    site.publish(*events)
+    process.run()
+    assert_settled(site)
+    assert len(site.letters) == 2
+
+
+def test_nothing_is_acknowledged_while_confirms_are_outstanding() -> None:
+    site = Installation()
+    process = site.process()
+    settled: dict[str, bool] = {}
+    process.troubles.at_each = lambda point: settled.update({point: site.broker.is_settled})
+    site.publish(volume("v"))
+    process.run()
+    assert not settled["bus.send done"]
+    assert not settled["bus.acknowledge"]
+    assert settled["bus.acknowledge done"]
+
+
+class Withholding(Manner):
+    """Confirms nothing while it is told not to, however long it is waited for."""
+
+    def __init__(self) -> None:
+        self.withholds = False
+
+    def confirms(
+        self, channel: ServerChannel, stored: Mapping[int, bool], *, patience: bool
+    ) -> Iterator[Confirm]:
+        if not self.withholds:
+            yield from super().confirms(channel, stored, patience=patience)
+
+
+def withholding() -> tuple[Withholding, Installation, Process]:
+    """A worker at rest, and a broker that confirms nothing from now on."""
+    manner = Withholding()
+    site = Installation(manner=manner)
+    process = site.process()
+    process.turn()
+    manner.withholds = True
+    return manner, site, process
+
+
+def test_nothing_waits_for_the_broker_while_there_is_something_to_do() -> None:
+    manner, site, process = withholding()
+    events = [volume("a"), snapshot("s", "a"), volume("b"), volume("c")]
+    bad = garbage()
+    for event in (events[0], bad, *events[1:]):
+        site.publish(event)
+        process.turn(2)
+    assert set(site.announced()) == {"volume:a", "snapshot:s", "volume:b", "volume:c"}
+    assert len(site.letters) == 1
+    assert settlings(site) == []
+    assert not site.broker.is_settled
+    manner.withholds = False
+    process.turn(2)
+    settled = [events[0].body, bad.body, *(event.body for event in events[1:])]
+    assert list(dict.fromkeys(settlings(site))) == settled
+    assert_settled(site)
+    assert process.tally.totals["failures"] == 0
+
+
+def test_confirms_that_do_not_come_are_not_waited_for_for_ever() -> None:
+    manner, site, process = withholding()
+    site.publish(volume("a"), volume("b"))
+    began = site.clock.monotonic()
+    while not process.tally.totals["failures"]:
+        process.turn()
+    waited_s = site.clock.monotonic() - began
+    assert waited_s == pytest.approx(30.0, abs=1.0)
+    manner.withholds = False
+    process.run()
+    assert_all_assigned(site, volume("a"), volume("b"))
+
+
+@pytest.mark.parametrize("come", [True, False])
+def test_a_stop_waits_for_confirms_and_not_for_ever(come: bool) -> None:
+    manner, site, process = withholding()
+    site.publish(volume("a"))
+    process.turn(2)
+    began = site.clock.monotonic()
+    process.worker.stop()
+    manner.withholds = not come
+    process.worker.run()
+    assert site.broker.is_settled == come
+    waited_s = site.clock.monotonic() - began
+    assert waited_s == pytest.approx(0 if come else site.limits.worker().stop_deadline_s, abs=0.1)
+    manner.withholds = False
+    site.process().run()
+    assert_all_assigned(site, volume("a"))
+
+
+def settlings(site: Installation) -> list[bytes]:
+    return [effect.body for effect in site.broker.journal if effect.kind == "settling"]
+
+
+def test_an_event_that_comes_twice_is_announced_twice_with_the_same_bytes() -> None:
+    site = Installation()
+    site.publish(volume("v"), volume("v"))
+    site.process().run()
+    site.publish(volume("v"))
+    site.process().run()
+    (bodies,) = site.announced().values()
+    assert len(bodies) == 3
+    assert_all_assigned(site, volume("v"))
+
+
+def test_another_event_for_an_assigned_item_repeats_the_first_assignment() -> None:
+    site = Installation()
+    site.publish(volume("v"), volume("v", event_id="second"))
+    site.process().run()
+    site.publish(volume("v", event_id="third"))
+    site.process().run()
+    assert_all_assigned(site, volume("v"))
+    assert len(site.announced()["volume:v"]) == 3
+
+
+@pytest.mark.parametrize("batch_max", [1, 16])
+def test_another_source_for_an_assigned_item_is_a_conflict(batch_max: int) -> None:
+    site = Installation(Limits(batch_max=batch_max))
+    site.publish(
+        volume("v"), volume("other"), volume("v", Item("p1", Kind.VOLUME, "other"), event_id="liar")
+    )
+    site.process().run()
+    assert site.reasons() == {"liar": "conflict"}
+    assert len(site.announced()["volume:v"]) == 1
+    assert_settled(site)
+
+
+def test_the_event_that_founded_a_partition_announces_both_again() -> None:
+    site = Installation()
+    founder, joiner = partition_replica("4711@a", "4711"), partition_replica("4711@b", "4711")
+    site.publish(founder, joiner)
+    site.process().run()
+    site.publish(founder, joiner)
+    site.process().run()
+    counted = {ref: len(bodies) for ref, bodies in site.announced().items()}
+    assert counted == {"partition:4711": 2, "replica:4711@a": 2, "replica:4711@b": 2}
+    assert_all_assigned(site, founder, joiner)
+
+
+def test_an_unencrypted_volume_is_recorded_and_announced() -> None:
+    site = Installation()
+    site.publish(volume("v", encryption=None))
+    site.process().run()
+    record = site.record(V)
+    assert record is not None
+    assert record["data"]["disposition"] == "none"
+    assert [json.loads(it.body)["data"] for it in site.announcements] == [record["data"]]
+    assert_settled(site)
+
+
+def test_an_unreadable_event_is_dead_lettered_and_its_neighbours_are_not() -> None:
+    site = Installation()
+    site.publish(volume("v"), garbage("{}"), snapshot("s", "v"))
+    site.process().run()
+    (letter,) = site.letters
+    assert letter.body == b"{}"
+    assert letter.routing_key == "malformed.unknown"
+    assert letter.properties["application_headers"]["x-kmworker-attempts"] == 1
+    assert letter.properties["content_type"] == "application/cloudevents+json"
+    assert set(site.announced()) == {"volume:v", "snapshot:s"}
+    assert_settled(site)
+
+
+def test_an_announcement_that_no_queue_is_bound_for_is_counted_and_no_error() -> None:
+    site = Installation()
+    site.broker.unbind("subscriber")
+    site.publish(volume("v"))
+    process = site.process()
+    process.run()
+    assert process.tally.totals["unrouted"] == 1
+    assert site.record(V) is not None
+    assert_settled(site)
+
+
+def test_the_tally_says_what_the_events_came_to() -> None:
+    site = Installation()
+    site.publish(*HISTORY, volume("v"), garbage(), snapshot("early", "late"))
+    process = site.process()
+    process.run()
+    assert process.tally.totals == Counter(
+        create=3, reuse=4, clone=1, repeat=1, dead=1, waiting=1, unrouted=0
+    )

@@ -1,0 +1,91 @@
+"""Time that decides is the store's: a worker's own clock refuses nobody."""
+
+import json
+from datetime import datetime
+
+import pytest
+
+from kmworker.clock import StoreClock
+from tests.kit.simulator.checks import assert_all_assigned
+from tests.kit.simulator.clock import Ahead, SettableClock
+from tests.kit.simulator.events import snapshot, volume
+from tests.kit.simulator.installation import Installation
+
+HOURS_S = 7200.0
+
+
+@pytest.mark.parametrize("ahead_s", [HOURS_S, -HOURS_S])
+def test_a_worker_whose_clock_is_two_hours_off_dead_letters_nothing(ahead_s: float) -> None:
+    site = Installation()
+    site.publish(snapshot("s", "v"))
+    site.process().run()
+    wrong = site.process(clock_ahead_s=ahead_s)
+    wrong.run()
+    site.let_pass(site.limits.sweep_s + 1)
+    site.process(clock_ahead_s=ahead_s).run()
+    assert not site.letters
+    site.publish(volume("v"))
+    site.process(clock_ahead_s=ahead_s).run()
+    assert_all_assigned(site, volume("v"), snapshot("s", "v"))
+
+
+@pytest.mark.parametrize("ahead_s", [HOURS_S, -HOURS_S])
+def test_what_a_worker_whose_clock_is_off_parks_expires_when_it_should(ahead_s: float) -> None:
+    site = Installation()
+    site.publish(snapshot("s", "v"))
+    site.process(clock_ahead_s=ahead_s).run()
+    (entry,) = site.waiting().values()
+    until = datetime.fromisoformat(entry["deadline"]).timestamp() - site.clock.now()
+    assert until == pytest.approx(site.limits.waiting_deadline_s, abs=0.01)
+    site.let_pass(site.limits.waiting_deadline_s - 20)
+    site.process().run()
+    assert not site.letters
+    site.let_pass(40)
+    site.process().run()
+    assert set(site.reasons().values()) == {"source-missing"}
+
+
+def test_an_assignment_bears_the_stores_time() -> None:
+    site = Installation()
+    site.publish(volume("v"))
+    site.process(clock_ahead_s=HOURS_S).run()
+    ((body,),) = site.announced().values()
+    at = datetime.fromisoformat(json.loads(body)["data"]["assigned_at"]).timestamp()
+    assert at == pytest.approx(site.clock.now(), abs=1)
+
+
+def test_a_clock_that_is_off_is_reported() -> None:
+    site = Installation()
+    process = site.process(clock_ahead_s=HOURS_S)
+    process.run()
+    assert process.tally.clock_ahead_s == HOURS_S
+    name = site.names.worker("worker-1")
+    assert float(site.redis.hget(name, "clock_ahead_s")) == HOURS_S
+    # What is reported beside it is the store's time.
+    assert float(site.redis.hget(name, "seen_at")) == pytest.approx(site.clock.now(), abs=1)
+
+
+def test_a_clock_that_is_set_while_a_worker_runs_changes_nothing() -> None:
+    inner = SettableClock()
+    machine = Ahead(inner, 0.0)
+    clock = StoreClock(machine)
+    assert clock.agree(inner.now) == 0.0
+    machine.ahead_s = HOURS_S
+    assert clock.now() == inner.now()
+    assert clock.agree(inner.now) == HOURS_S
+    assert clock.now() == inner.now()
+
+
+def test_an_answer_that_took_long_is_believed_only_if_there_is_no_better() -> None:
+    inner = SettableClock()
+    clock = StoreClock(inner)
+
+    def slow() -> float:
+        inner.advance(10)
+        return inner.now()
+
+    clock.agree(slow)
+    assert clock.now() == pytest.approx(inner.now(), abs=5)
+    clock.agree(inner.now)
+    clock.agree(slow)
+    assert clock.now() == inner.now()

@@ -1,0 +1,186 @@
+"""Events that overtake their source: they wait, and none of them for ever."""
+
+import random
+
+import pytest
+
+from kmworker.domain.model import Item, Kind
+from tests.kit.simulator.checks import assert_all_assigned, assert_settled
+from tests.kit.simulator.events import Sent, replica, snapshot, volume
+from tests.kit.simulator.installation import Installation, Limits
+from tests.kit.simulator.troubles import Crash
+
+V = Item("p1", Kind.VOLUME, "v")
+
+
+def chain(length: int) -> list[Sent]:
+    """Volumes each of which was made from the one before."""
+    made = [volume("v0")]
+    for number in range(1, length):
+        made.append(volume(f"v{number}", made[-1].item))
+    return made
+
+
+# --- sources that come ------------------------------------------------------------
+
+
+def test_a_snapshot_that_overtakes_its_volume_waits_for_it() -> None:
+    site = Installation()
+    site.publish(snapshot("s", "v"))
+    site.process().run()
+    assert site.broker.is_settled
+    (entry,) = site.waiting().values()
+    assert (entry["item"], entry["source"], entry["attempts"]) == ("snapshot:s", "volume:v", 0)
+    assert not site.announcements
+    site.publish(volume("v"))
+    site.process().run()
+    assert list(site.announced()) == ["volume:v", "snapshot:s"]
+    assert_all_assigned(site, volume("v"), snapshot("s", "v"))
+
+
+def test_a_chain_of_fifty_that_comes_backwards_needs_no_sweep() -> None:
+    site = Installation(Limits(batch_max=4))
+    events = chain(50)
+    process = site.process()
+    process.turn()
+    site.publish(*reversed(events))
+    process.run()
+    assert_all_assigned(site, *events)
+    assert process.troubles.counts()["store.sweep"] == 0
+    assert site.clock.slept_s == 0
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_two_workers_resolve_a_chain_that_comes_in_any_order(seed: int) -> None:
+    site = Installation(Limits(batch_max=4))
+    events = chain(50)
+    shuffled = random.Random(seed).sample(events, len(events))
+    first, second = site.process(), site.process()
+    site.come_to_rest(first, second)
+    site.publish(*(reversed(events) if seed == 0 else shuffled))
+    site.come_to_rest(first, second)
+    assert_all_assigned(site, *events)
+    assert first.troubles.counts()["store.sweep"] == second.troubles.counts()["store.sweep"] == 0
+
+
+def test_more_waiting_events_than_a_batch_holds_are_all_taken() -> None:
+    site = Installation(Limits(batch_max=4))
+    crowd = [snapshot(f"s{number}", "v") for number in range(30)]
+    site.publish(*crowd)
+    site.process().run()
+    site.publish(volume("v"))
+    site.process().run()
+    assert_all_assigned(site, volume("v"), *crowd)
+
+
+def test_an_event_waits_in_another_project_for_its_source_there() -> None:
+    site = Installation()
+    away = replica("away", V, project="p2", transport="reencrypt")
+    site.publish(away)
+    site.process().run()
+    assert len(site.waiting("p1")) == 1
+    site.publish(volume("v"))
+    site.process().run()
+    assert_all_assigned(site, volume("v"), away)
+
+
+def test_a_waiting_event_that_comes_twice_waits_once() -> None:
+    site = Installation()
+    site.publish(snapshot("s", "v"), snapshot("s", "v"))
+    site.process().run()
+    (first,) = site.waiting().values()
+    site.clock.advance(60)
+    site.publish(snapshot("s", "v"))
+    site.process().run()
+    assert list(site.waiting().values()) == [first]
+
+
+def test_a_source_that_is_announced_again_takes_what_waits_along() -> None:
+    """The worker that assigned it died before it looked."""
+    site = Installation()
+    site.publish(snapshot("s", "v"))
+    site.process().run()
+    dying = site.process()
+    dying.troubles.at("bus.send", Crash())
+    site.publish(volume("v"))
+    dying.run_into_crash()
+    process = site.process()
+    process.run()
+    assert_all_assigned(site, volume("v"), snapshot("s", "v"))
+
+
+# --- deadlines --------------------------------------------------------------------
+
+
+def test_an_event_past_its_deadline_is_dead_lettered_as_it_was() -> None:
+    site = Installation()
+    headers = {"x-request": "r-1", "CC": ["elsewhere"]}
+    site.publish(snapshot("s", "v"), application_headers=headers, correlation_id="c-1")
+    site.process().run()
+    site.let_pass(site.limits.waiting_deadline_s - 1)
+    site.process().run()
+    assert not site.letters
+    site.let_pass(11)
+    site.process().run()
+    (letter,) = site.letters
+    assert letter.body == snapshot("s", "v").body
+    assert letter.routing_key == "source-missing.snapshot-taken"
+    assert letter.properties["correlation_id"] == "c-1"
+    told = letter.properties["application_headers"]
+    assert told["x-request"] == "r-1"
+    assert told["x-kmworker-reason"] == "source-missing"
+    assert told["x-kmworker-attempts"] == 1
+    assert told["x-kmworker-routing-key"] == "snapshot-taken"
+    assert "CC" not in told
+    assert_settled(site)
+
+
+def test_more_events_than_a_batch_holds_expire_without_another_sweep() -> None:
+    site = Installation(Limits(batch_max=4))
+    crowd = [snapshot(f"s{number}", "v") for number in range(30)]
+    site.publish(*crowd)
+    site.process().run()
+    site.let_pass(site.limits.waiting_deadline_s + 1)
+    process = site.process()
+    process.turn(10)
+    assert {letter.body for letter in site.letters} == {event.body for event in crowd}
+    assert process.troubles.counts()["store.lease"] == 1
+    assert_settled(site)
+
+
+def test_a_source_that_comes_at_the_last_moment_wins() -> None:
+    site = Installation()
+    site.publish(snapshot("s", "v"))
+    site.process().run()
+    dying = site.process()
+    dying.troubles.at("bus.send", Crash())
+    site.publish(volume("v"))
+    with pytest.raises(Crash):
+        dying.run()
+    site.let_pass(site.limits.waiting_deadline_s + 1)
+    # The sweep finds it due, and its source there.
+    site.process().run()
+    assert set(site.announced()) == {"snapshot:s"}
+    dying.die()
+    site.process().run()
+    assert_all_assigned(site, volume("v"), snapshot("s", "v"))
+
+
+@pytest.mark.parametrize("point", ["bus.send", "bus.send done"])
+def test_an_expired_event_is_not_assigned_when_its_source_comes_after_all(point: str) -> None:
+    """Its dead letter may be out already: two answers would be one too many."""
+    site = Installation()
+    site.publish(snapshot("s", "v"))
+    site.process().run()
+    site.let_pass(site.limits.waiting_deadline_s + 1)
+    dying = site.process()
+    dying.troubles.at(point, Crash())
+    dying.run_into_crash()
+    site.publish(volume("v"))
+    site.process().run()
+    site.let_pass(11)
+    site.process().run()
+    assert set(site.announced()) == {"volume:v"}
+    assert {letter.body for letter in site.letters} == {snapshot("s", "v").body}
+    assert site.reasons() == {"event-snapshot-s": "source-missing"}
+    assert_settled(site)
