@@ -1,8 +1,10 @@
 """A simulation of hours that was ended goes on where it was."""
 
+import subprocess
+import sys
 from pathlib import Path
 
-from tests.kit.simulator.journal import Journal
+from tests.kit.simulator.journal import ROOT, Journal
 
 PART = ("pairs", "create", 3)
 
@@ -34,3 +36,26 @@ def test_what_is_forgotten_is_played_again(tmp_path: Path) -> None:
     journal.note(PART, (7, []))
     journal.forget()
     assert Journal(tmp_path, "code").played == {}
+
+
+BEFORE_AND_AFTER = """
+from tests.kit.simulator import __main__, journal
+from tests.kit.simulator.explore import Case
+from tests.kit.simulator.histories import HISTORIES
+
+before = set(journal.played_files())
+for name in HISTORIES:
+    Case(name).run()
+print(*set(journal.played_files()) - before)
+print(*before)
+"""
+
+
+def test_the_code_that_is_played_is_known_before_it_is_played() -> None:
+    command = [sys.executable, "-c", BEFORE_AND_AFTER]
+    told = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout
+    later, before = told.splitlines()[-2:]
+    assert not later
+    for file in ("kmworker/worker/stages.py", "kmworker/store/lua/commit.lua"):
+        assert str(ROOT / file) in before.split()
+    assert str(ROOT / "kmworker/cli/app.py") not in before.split()

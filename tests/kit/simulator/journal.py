@@ -1,17 +1,19 @@
 """What has been played, so that a run of hours that was ended goes on where it was.
 
 Kept for one state of the code: whatever is changed in what is played, or in what plays it,
-begins anew.
+begins anew. That is the modules which are imported by then, and what is no module; what commands
+and tools do beside it may change.
 """
 
 import json
+import sys
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parents[3]
 FOLDER: Final = ROOT / ".simulated"
-CODE: Final = ("kmworker/**/*.py", "kmworker/**/*.lua", "config/policy.toml", "tests/kit/**/*.py")
+BESIDE: Final = ("kmworker/store/**/*.lua", "config/policy.toml")
 
 Part = tuple[str, str, int]
 """A kind of runs, a history, and the number of the part."""
@@ -49,8 +51,17 @@ class Journal:
         return self._path.read_text("utf-8").splitlines(keepends=True)
 
 
+def played_files() -> list[Path]:
+    """Return the files whose change makes a run another one, sorted."""
+    files = (getattr(module, "__file__", None) for module in list(sys.modules.values()))
+    paths = (Path(file).resolve() for file in files if file)
+    ours = (ROOT / "kmworker", ROOT / "tests")
+    code = (it for it in paths if any(it.is_relative_to(folder) for folder in ours))
+    return sorted({*code, *(it for pattern in BESIDE for it in ROOT.glob(pattern))})
+
+
 def _digest() -> str:
     digest = sha256()
-    for path in sorted(path for pattern in CODE for path in ROOT.glob(pattern)):
+    for path in played_files():
         digest.update(path.relative_to(ROOT).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:16]
