@@ -3,9 +3,10 @@
 import json
 import re
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
+import amqp
 import pytest
 
 from kmworker.settings import Settings
@@ -21,6 +22,7 @@ REJECT = {"x-queue-type": "quorum", "x-max-length": 1, "x-overflow": "reject-pub
 
 # The shipped policy keeps away what an administrator has for all queues.
 FULL = {"max-length": 1, "overflow": "reject-publish"}
+PROBE = "is there room?"
 
 
 @pytest.fixture
@@ -90,10 +92,27 @@ def test_a_subscriber_without_room_costs_nobody_else_an_assignment(
         producer.channel.queue_delete(full)
 
 
-def full(rabbitmq: RabbitMQ, producer: Producer) -> AbstractContextManager[None]:
-    """Leave the dead queue no room, above our policies, while this lasts."""
-    dead = re.escape(producer.topology.dead)
-    return rabbitmq.policy(producer.topology.namespace, f"^{dead}$", FULL, priority=101)
+@contextmanager
+def full(rabbitmq: RabbitMQ, producer: Producer) -> Iterator[None]:
+    """Leave the dead queue no room, above our policies, while this lasts.
+
+    A policy takes its time to reach a queue: it is full when it refuses, and not before.
+    """
+    dead, taken = producer.topology.dead, 0
+
+    def refuses() -> bool:
+        nonlocal taken
+        try:
+            producer.channel.basic_publish(amqp.Message(PROBE), "", dead)
+        except amqp.exceptions.MessageNacked:
+            return True
+        taken += 1
+        return False
+
+    with rabbitmq.policy(producer.topology.namespace, f"^{re.escape(dead)}$", FULL, priority=101):
+        until(refuses, "the dead queue is full")
+        yield
+        assert {producer.get(dead).body for _ in range(taken)} == {PROBE}
 
 
 def test_dead_letters_without_room_wait_alone_and_come_when_there_is_some(
@@ -124,7 +143,6 @@ def test_whoever_comes_after_gets_held_back_events_first_and_goes_on_with_the_re
     bad: list[Sent] = []
 
     def is_refused(worker: Worker) -> bool:
-        # A policy takes its time to reach a queue.
         bad.append(garbage(f"bad {len(bad)}"))
         publish(producer, bad[-1])
         return dead in worker._tally.trouble and len(worker._pipeline.unsettled) > 40
