@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from redis.exceptions import ResponseError
 
+from kmworker.store.counts import MAX_DIGITS, number_in
 from kmworker.store.inspection import pages
 from kmworker.store.names import Names
 
@@ -22,10 +23,9 @@ __all__ = [
     "MAX_BELIEVED",
     "NUMBER",
     "Commits",
-    "number_in",
     "numbers_of_all",
     "read_commits",
-]  # fmt: skip
+]
 
 NUMBER: Final = "number"
 """Field of `km:commits`: at most the sum of all projects' numbers, and of `FORGIVEN`."""
@@ -34,8 +34,6 @@ FORGIVEN: Final = "forgiven"
 INCIDENT: Final = "incident"
 """Field of `km:commits`: the name of a loss that no person has accepted yet."""
 PAGE_SIZE: Final = 1000
-# Redis counts to 2**63 and refuses then; what is near it was not counted by a worker.
-MAX_DIGITS: Final = 15
 MAX_BELIEVED: Final = 10 ** (MAX_DIGITS - 1)
 """A thousand years of 3,000 commits a second: what is beyond it someone wrote there. Counting must
 not go on from it, also not by a person's word, or it soon comes to where it ends."""
@@ -102,10 +100,3 @@ def numbers_of_all(client: Any, key: str) -> Sequence[bytes | None]:  # noqa: AN
             raise
         return NO_HASH
     return found
-
-
-def number_in(text: bytes | None) -> int | None:
-    """Return what a counter says, None if it is no count; absent is 0."""
-    if text is None:
-        return 0
-    return int(text) if text.isdigit() and len(text) <= MAX_DIGITS else None

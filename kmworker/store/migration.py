@@ -35,7 +35,7 @@ from kmworker.store.projects import listed_projects, projects_with_keys
 from kmworker.store.reading import Named, StoreReader, text
 from kmworker.store.scripts import Scripts
 
-__all__ = ["FORMER", "Flaw", "Migration", "MigrationCustody", "Step"]
+__all__ = ["FORMER", "CarriedPage", "Flaw", "Migration", "MigrationCustody"]
 
 KEYS: Final = ("scopes", "deks", "keys", "items", "parked")
 # DEKs go with their scopes; key-ids after these, of which they are to name the DEK.
@@ -56,7 +56,7 @@ class Flaw(NamedTuple):
     says: str
 
 
-class Step(NamedTuple):
+class CarriedPage(NamedTuple):
     """What one page came to."""
 
     looked_at: int
@@ -146,7 +146,7 @@ class Migration:
         sizes = self._reader.sizes(self._projects)
         self.size = sum(size[key] for size in sizes for key in STAGES)
 
-    def steps(self) -> Iterator[Step]:
+    def steps(self) -> Iterator[CarriedPage]:
         """Carry records over, page by page, until none of layout 1 is left but flawed ones.
 
         A record that changed while it was carried over is looked at again.
@@ -154,10 +154,11 @@ class Migration:
         for project in self._projects:
             types = self._reader.types(project)
             for key in STAGES:
-                wrong = [k for k in _keys_of(key) if types[k] not in {"none", "hash"}]
+                keys = ("scopes", "deks") if key == "scopes" else (key,)
+                wrong = [k for k in keys if types[k] not in {"none", "hash"}]
                 if wrong:
                     says = f"it is a {types[wrong[0]]}, and should be a hash"
-                    yield Step(0, 0, [Flaw(Place(project, wrong[0], ""), says)])
+                    yield CarriedPage(0, 0, [Flaw(Place(project, wrong[0], ""), says)])
                     continue
                 yield from self._stage(project, key)
 
@@ -235,19 +236,17 @@ class Migration:
             )
         return listed_projects(self._reader) | with_keys
 
-    def _stage(self, project: str, key: str) -> Iterator[Step]:
+    def _stage(self, project: str, key: str) -> Iterator[CarriedPage]:
         cursor: int | None = None
         while cursor != 0:
             cursor, page = self._reader.scan(project, key, cursor or 0)
             while page:
                 changes, flaws = self._changes(project, key, page)
                 made = self._make(project, changes)
-                yield Step(len(page), made, flaws)
+                yield CarriedPage(len(page), made, flaws)
                 # Somebody was faster with one of them: see what is left to do.
-                page = [] if made == len(changes) else self._again(project, key, changes)
-
-    def _again(self, project: str, key: str, changes: Sequence[_Change]) -> list[Named]:
-        return self._reader.again(project, key, [change.field for change in changes])
+                left = [] if made == len(changes) else [change.field for change in changes]
+                page = self._reader.again(project, key, left) if left else []
 
     def _make(self, project: str, changes: Sequence[_Change]) -> int:
         if self._is_rehearsal or not changes:
@@ -281,7 +280,6 @@ class Migration:
 
     def _tasks(self, project: str, key: str, page: Sequence[Named]) -> Iterator[_Task]:
         """Give what there is to do for the records of a page, and for their DEKs."""
-        carrier = self._carrier
         beside: dict[str, Any] = {}
         if key == "keys":
             scope_ids = [found[1].decode() for _, raw in page if (found := SCOPE_ID.search(raw))]
@@ -289,19 +287,14 @@ class Migration:
         if key == "scopes":
             names = [text(field) for field, _raw in page]
             beside = self._reader.fetch(project, {"deks": names})["deks"]
+        carrier = self._carrier
+        carries: dict[str, Callable[[Place, bytes], bytes | None]]
+        carries = {"items": carrier.item, "keys": partial(carrier.key, scopes=beside)}
+        carry = carries.get(key, carrier.as_it_is)
         for field, raw in page:
             place = Place(project, key, text(field))
+            yield _Task(place, field, raw, partial(carry, place, raw))
             blob = beside.get(place.field)
-            if key == "items":
-                yield _Task(place, field, raw, partial(carrier.item, place, raw))
-            elif key == "keys":
-                yield _Task(place, field, raw, partial(carrier.key, place, raw, beside))
-            else:
-                yield _Task(place, field, raw, partial(carrier.as_it_is, place, raw))
             if key == "scopes" and blob is not None:
                 at_dek = place._replace(key="deks")
                 yield _Task(at_dek, field, blob, partial(carrier.dek, place, raw, blob))
-
-
-def _keys_of(stage: str) -> tuple[str, ...]:
-    return ("scopes", "deks") if stage == "scopes" else (stage,)

@@ -4,10 +4,8 @@ A record is written in one fixed order with its seal last, and the seal covers t
 bytes before it: what is checked is what was stored, not what a parser made of it.
 """
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import lru_cache
 from typing import Any
 
 from pydantic_core import from_json, to_json
@@ -26,15 +24,14 @@ from kmworker.domain.model import (
     ScopeRecord,
     State,
 )
-from kmworker.domain.plan import AssignWrite, Entry, ParkWrite
+from kmworker.domain.plan import Entry, ParkWrite
 from kmworker.errors import PermanentError, Reason, UnknownKek
 from kmworker.ports import Custody, Taken
 from kmworker.wire.assignments import KINDS, decode_data, encode_data
 from kmworker.wire.properties import bounded, pack, unpack
 
 __all__ = [
-    "RecordCodec", "encode_write", "expected_state", "item_at", "item_in", "key_in", "original_in",
-    "refuse_other_dek", "scope_in",
+    "RecordCodec", "item_at", "item_in", "key_in", "original_in", "refuse_other_dek", "scope_in",
 ]  # fmt: skip
 
 RECORD_VERSION = 1
@@ -279,46 +276,6 @@ def refuse_other_dek(key: KeyRecord, scope: ScopeRecord) -> None:
 def original_in(fields: Mapping[str, Any]) -> Original:
     """Return the event in a parked record's fields, as its producer sent it."""
     return Original(fields["body"].encode(), fields["routing_key"], unpack(fields["properties"]))
-
-
-def encode_write(
-    codec: RecordCodec, custody: Custody, write: AssignWrite
-) -> tuple[list[Any], bytes]:
-    """Return the arguments of an assignment for `commit.lua`, and its data."""
-    assignment = write.assignment
-    project = assignment.item.project
-    record, data = codec.item(assignment)
-    return [
-        b"A",
-        assignment.item.ref,
-        record,
-        assignment.disposition,
-        assignment.scope_id or "",
-        assignment.key_id or "",
-        b"" if write.key is None else codec.key(project, write.key),
-        b"" if write.scope is None else codec.scope(project, write.scope),
-        b"" if write.scope is None else custody.mint(project, write.scope),
-        "" if write.source is None else write.source.assignment.item.ref,
-        "" if write.source is None else expected_state(write.source),
-    ], data
-
-
-def expected_state(source: Held) -> str:
-    """Return what `commit.lua` must find of a source for a decision to stand."""
-    if source.key is None or source.scope is None:
-        return "none"
-    encryption = source.scope.encryption
-    cipher = _escaped(encryption.cipher)
-    return (
-        f"{source.key.key_id} {source.key.scope_id} {source.key.state}"
-        f" {source.scope.dek_id} {cipher} {encryption.key_bits}"
-    )
-
-
-@lru_cache(maxsize=64)
-def _escaped(cipher: str) -> str:
-    """Return a cipher as it is stored: the script compares raw JSON text."""
-    return json.dumps(cipher, ensure_ascii=False)[1:-1]
 
 
 def item_at(project: str, ref: bytes) -> Item:

@@ -17,15 +17,9 @@ import structlog
 from redis.exceptions import RedisError
 
 from kmworker.errors import SetupError
-from kmworker.store.commits import (
-    INCIDENT,
-    NUMBER,
-    Commits,
-    number_in,
-    numbers_of_all,
-    read_commits,
-)
+from kmworker.store.commits import INCIDENT, NUMBER, Commits, numbers_of_all, read_commits
 from kmworker.store.connection import is_no_number, translate
+from kmworker.store.counts import number_in
 from kmworker.store.inspection import pages
 from kmworker.store.names import Names
 from kmworker.store.pipe import Command

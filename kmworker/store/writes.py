@@ -3,12 +3,13 @@
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 from redis.exceptions import RedisError
 
 from kmworker.clock import Clock, rfc3339
-from kmworker.domain.model import Item
+from kmworker.domain.model import Held, Item
 from kmworker.domain.plan import AssignWrite, Committed, ParkWrite, Write, WriteStatus
 from kmworker.errors import PermanentError, UnknownKek
 from kmworker.ports import Answered, Custody, Pending
@@ -18,11 +19,11 @@ from kmworker.store.crowds import Crowds
 from kmworker.store.due import DueIndex
 from kmworker.store.names import Names
 from kmworker.store.pipe import Then
-from kmworker.store.records import RecordCodec, encode_write
+from kmworker.store.records import RecordCodec
 from kmworker.store.rollback import History, Made
 from kmworker.store.scripts import Ahead, Answers, Call, Scripts
 
-__all__ = ["Writes"]
+__all__ = ["Writes", "encode_write"]
 
 COMMIT_KEYS: Final = (
     "items", "keys", "scopes", "deks", "lineage", "holders", "stats",
@@ -242,3 +243,43 @@ def _made(replies: Mapping[str, Any]) -> list[Made]:
 def _project_of(write: Write) -> str:
     item = write.assignment.item if isinstance(write, AssignWrite) else write.source
     return item.project
+
+
+def encode_write(
+    codec: RecordCodec, custody: Custody, write: AssignWrite
+) -> tuple[list[Any], bytes]:
+    """Return the arguments of an assignment for `commit.lua`, and its data."""
+    assignment = write.assignment
+    project = assignment.item.project
+    record, data = codec.item(assignment)
+    return [
+        b"A",
+        assignment.item.ref,
+        record,
+        assignment.disposition,
+        assignment.scope_id or "",
+        assignment.key_id or "",
+        b"" if write.key is None else codec.key(project, write.key),
+        b"" if write.scope is None else codec.scope(project, write.scope),
+        b"" if write.scope is None else custody.mint(project, write.scope),
+        "" if write.source is None else write.source.assignment.item.ref,
+        "" if write.source is None else _expected_state(write.source),
+    ], data
+
+
+def _expected_state(source: Held) -> str:
+    """Return what `commit.lua` must find of a source for a decision to stand."""
+    if source.key is None or source.scope is None:
+        return "none"
+    encryption = source.scope.encryption
+    cipher = _escaped(encryption.cipher)
+    return (
+        f"{source.key.key_id} {source.key.scope_id} {source.key.state}"
+        f" {source.scope.dek_id} {cipher} {encryption.key_bits}"
+    )
+
+
+@lru_cache(maxsize=64)
+def _escaped(cipher: str) -> str:
+    """Return a cipher as it is stored: the script compares raw JSON text."""
+    return json.dumps(cipher, ensure_ascii=False)[1:-1]

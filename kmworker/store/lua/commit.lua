@@ -41,8 +41,8 @@ local refused = refusal(
 if refused then return refused end
 
 local commits = redis.call('MGET', KEYS[13])[1] or '0'
--- Redis counts to 2^63.
-if not string.find(commits, '^%d+$') or #commits > 15 then
+-- Redis counts to 2^63, and not on from a number that begins with a zero.
+if commits ~= '0' and not string.find(commits, '^[1-9]%d*$') or #commits > 15 then
   return redis.error_reply('WRONGTYPE ' .. KEYS[13] .. ' holds no number of commits')
 end
 

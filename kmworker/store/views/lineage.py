@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from kmworker.domain.model import Kind, Place
-from kmworker.store.commits import number_in
 from kmworker.store.connection import store_errors
+from kmworker.store.counts import number_in
 from kmworker.store.inspection import Views
 
 __all__ = [

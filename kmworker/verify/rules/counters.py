@@ -11,16 +11,15 @@ from dataclasses import dataclass
 from typing import Final
 
 from kmworker.domain.model import Disposition, Place
+from kmworker.store.counts import number_in
 from kmworker.verify.rules.findings import CountRepair, Finding, Problem, ShareRepair
 
 __all__ = [
-    "Counted", "count_finding", "is_unsettled", "number_in", "shares_findings", "sum_findings",
+    "Counted", "count_finding", "is_unsettled", "shares_findings", "sum_findings",
     "waiting_findings",
 ]  # fmt: skip
 
 PROBLEMS: Final = {"holders": Problem.HOLDERS_WRONG, "stats": Problem.STATS_WRONG}
-# Redis counts to 2**63 and then refuses: what is near it was not counted by a worker.
-MAX_COUNT: Final = 2**62
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,16 +36,6 @@ class Counted:
     """Flawed items, of which nobody can say whether they belong here."""
     length: int | None
     """How many items the project has; None if that changed meanwhile."""
-
-
-def number_in(text: bytes | None) -> int | None:
-    """Return what a counter counts, None if it is no count; absent is 0."""
-    if text is None:
-        return 0
-    if not text.isdigit() or not text.isascii() or (len(text) > 1 and text.startswith(b"0")):
-        return None
-    number = int(text) if len(text) < len(str(MAX_COUNT)) else MAX_COUNT
-    return number if number < MAX_COUNT else None
 
 
 def count_finding(project: str, counted: Counted) -> Finding | None:

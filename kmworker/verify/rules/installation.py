@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from kmworker.domain.model import Place
-from kmworker.verify.rules.counters import number_in
+from kmworker.store.counts import number_in
 from kmworker.verify.rules.findings import Finding, ListingRepair, Problem
 from kmworker.wire.fields import PROJECT_ID
 

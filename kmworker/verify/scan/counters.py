@@ -26,7 +26,7 @@ from kmworker.verify.rules.counters import (
 from kmworker.verify.rules.findings import Finding, Problem
 from kmworker.verify.rules.opened import Sound
 from kmworker.verify.scan.opening import Opening
-from kmworker.verify.scan.stages import Step
+from kmworker.verify.scan.stages import CheckedPage
 
 __all__ = ["CounterStage", "WaitingNumberStage", "WaitingSharesStage", "passes_over"]
 
@@ -37,7 +37,7 @@ DISPOSITIONS: Final = list(Disposition)
 # Inside a JSON string a quote is escaped, so this can only be the field.
 KEY_ID: Final = re.compile(rb'"key_id":"([^"]+)"')
 
-Steps = Iterator[Step]
+Steps = Iterator[CheckedPage]
 
 
 def passes_over(items: int) -> int:
@@ -92,16 +92,16 @@ class CounterStage:
             findings = [_unused(project, key_id) for key_id in unused]
             findings += _judged(project, counted, moved)
             says_stats |= any(it.problem is Problem.STATS_WRONG for it in findings)
-            yield Step(0, looked_at, findings)
+            yield CheckedPage(0, looked_at, findings)
         says_stats |= any(place.key == "stats" for place in moved)
         for attempt in range(2, ROUNDS + 1):
             if moved:
-                yield Step(0, 0, self._once_more(project, moved, is_last=attempt == ROUNDS))
+                yield CheckedPage(0, 0, self._once_more(project, moved, is_last=attempt == ROUNDS))
         # Together only if each by itself was right, and every item could be counted.
         if not (says_stats or first.doubtful):
             length, stats = self._reader.lengths(project, "items", DISPOSITIONS)
             together = sum_findings(project, dict(zip(DISPOSITIONS, stats, strict=True)), length)
-            yield Step(0, 0, list(together))
+            yield CheckedPage(0, 0, list(together))
 
     def _once_more(self, project: str, moved: set[Place], *, is_last: bool) -> list[Finding]:
         """Count again what was wrong and moved meanwhile."""
@@ -220,7 +220,7 @@ class WaitingNumberStage:
         """Check, at one moment."""
         del cursor
         parked, (said,) = self._reader.lengths(project, "parked", ["waiting"])
-        yield Step(0, 0, list(waiting_findings(project, said, parked)))
+        yield CheckedPage(0, 0, list(waiting_findings(project, said, parked)))
 
 
 class WaitingSharesStage:
@@ -244,10 +244,10 @@ class WaitingSharesStage:
                 for entry, raw in page:
                     self._count(project, entry, raw, counted)
                 looked_at += len(page)
-                yield Step(0, len(page), [])
+                yield CheckedPage(0, len(page), [])
             # A scan may give one twice.
             if self._reader.shares(project) == before and looked_at == before[0]:
-                yield Step(0, 0, list(shares_findings(project, *before, counted)))
+                yield CheckedPage(0, 0, list(shares_findings(project, *before, counted)))
                 return
 
     def _count(

@@ -12,10 +12,10 @@ from typing import NamedTuple, Protocol
 from kmworker.store.reading import Named, StoreReader
 from kmworker.verify.rules.findings import Finding
 
-__all__ = ["Judged", "ScanStage", "Stage", "Step"]
+__all__ = ["CheckedPage", "Judged", "ScanStage", "Stage"]
 
 
-class Step(NamedTuple):
+class CheckedPage(NamedTuple):
     """What one page came to."""
 
     cursor: int
@@ -37,7 +37,7 @@ class Stage(Protocol):
         """What it reads of the project; it cannot run if one is of the wrong type."""
         ...
 
-    def run(self, project: str, cursor: int) -> Iterator[Step]:
+    def run(self, project: str, cursor: int) -> Iterator[CheckedPage]:
         """Check, from a cursor on."""
         ...
 
@@ -63,7 +63,7 @@ class ScanStage:
     keys: Sequence[str]
     judge: Judge
 
-    def run(self, project: str, cursor: int) -> Iterator[Step]:
+    def run(self, project: str, cursor: int) -> Iterator[CheckedPage]:
         """Check, from a cursor on."""
         while True:
             cursor, page = self.reader.scan(project, self.name, cursor)
@@ -75,6 +75,6 @@ class ScanStage:
                 again = self.reader.again(project, self.name, suspects)
                 judged = self.judge(project, again, atomic=True)
                 findings = [finding for found in judged.values() for finding in found]
-            yield Step(cursor, len(page), findings)
+            yield CheckedPage(cursor, len(page), findings)
             if cursor == 0:
                 return

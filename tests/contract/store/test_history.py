@@ -124,7 +124,7 @@ def test_a_share_that_is_refused_takes_nothing_from_what_the_others_have_counted
     assert store.commits() == 2
 
 
-@pytest.mark.parametrize("spoilt", ["many", "-1", "1.5", "", "9" * 16])
+@pytest.mark.parametrize("spoilt", ["many", "-1", "1.5", "", "007", "00", "9" * 16])
 def test_a_projects_count_that_someone_wrote_to_lets_nothing_be_written(
     stand: Stand, store: RedisStore, draft: Drafts, spoilt: str
 ) -> None:

@@ -16,7 +16,7 @@ from kmworker.domain.event import Event
 from kmworker.domain.model import Item, Kind
 from kmworker.errors import PermanentError, Reason, ScriptFailed
 from kmworker.store import writes
-from kmworker.store.records import encode_write
+from kmworker.store.writes import encode_write
 from kmworker.wire.assignments import announce
 from kmworker.wire.dead_letters.writing import dead_letter
 from kmworker.worker import stages
