@@ -9,31 +9,23 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
+from kmworker.bootstrap.assembly import assemble, assemble_anchor, assemble_store
 from kmworker.bootstrap.brokers import open_bus, open_keep
-from kmworker.clock import Clock, StoreClock, SystemClock, rfc3339
+from kmworker.clock import Clock, StoreClock, SystemClock
 from kmworker.crypto import Keyring, KeyringCustody
-from kmworker.domain.plan import Fresh
 from kmworker.domain.policy import Policy
 from kmworker.domain.policy_file import load_policy
 from kmworker.errors import SetupError
-from kmworker.ports import Keep
 from kmworker.settings import Settings
 from kmworker.settings.urls import STREAM_SCHEMES
-from kmworker.store.admission import Admission
 from kmworker.store.client import Client, Gate
 from kmworker.store.connection import connect
 from kmworker.store.names import Names
 from kmworker.store.redis_store import RedisStore
 from kmworker.store.reports import RedisReports
-from kmworker.wire.ids import random_id
-from kmworker.wire.topology import Topology
 from kmworker.worker.loop import Worker
-from kmworker.worker.reporter import Reporter
 from kmworker.worker.rollback import Anchor
-from kmworker.worker.stages import Exchanges, Milestone, Stages
-from kmworker.worker.tally import Tally
-from kmworker.worker.timekeeping import Timekeeper
-from kmworker.worker.waiting_room import Sweeper
+from kmworker.worker.stages import Milestone
 
 __all__ = [
     "StoreParts",
@@ -109,26 +101,10 @@ def open_store(
     """
     client = connect(settings.store, gate)
     custody = KeyringCustody(Keyring.load(settings.keyring.path))
-    names = Names(settings.store.prefix)
-    admission = Admission(
-        client,
-        names,
-        source=settings.broker.source,
-        allow_volatile=settings.store.allow_volatile,
-        is_vouched=settings.store.durability == "vouched",
-        custody=custody,
-        worker_id=worker_id,
-        gate=gate,
+    store = assemble_store(
+        settings, client, custody, clock or SystemClock(), worker_id=worker_id, gate=gate
     )
-    store = RedisStore(
-        client,
-        custody,
-        names=names,
-        admission=admission,
-        clock=clock or SystemClock(),
-        waiting=settings.waiting,
-    )
-    return StoreParts(client, names, custody, store)
+    return StoreParts(client, Names(settings.store.prefix), custody, store)
 
 
 def build_worker(
@@ -149,46 +125,18 @@ def build_worker(
     refuse_unheard(policy, settings)
     worker_id = f"{platform.node()}-{os.getpid()}-{secrets.token_hex(3)}"
     parts = open_store(settings, worker_id, Gate(), clock)
-    batch_max = settings.worker.batch_max
-    prefetch = prefetch_for(batch_max)
-    bus = open_bus(settings.broker, prefetch=prefetch, name=f"kmworker {worker_id}")
-    tally = Tally(clock)
-    topology = Topology(settings.broker.namespace)
-    kek_id = parts.custody.kek_id
-    stages = Stages(
-        bus=bus,
+    prefetch = prefetch_for(settings.worker.batch_max)
+    return assemble(
+        settings,
+        worker_id=worker_id,
+        bus=open_bus(settings.broker, prefetch=prefetch, name=f"kmworker {worker_id}"),
         store=parts.store,
+        reports=RedisReports(parts.client, parts.names, worker_id, clock.monotonic),
+        custody=parts.custody,
         policy=policy,
         clock=clock,
-        tally=tally,
-        exchanges=Exchanges(topology.assignments, topology.dead),
-        fresh=lambda: Fresh(rfc3339(clock.now()), random_id, kek_id),
-        max_attempts=settings.worker.max_attempts,
+        time_s=parts.store.time_s,
         on_milestone=on_milestone,
-    )
-    return Worker(
-        bus=bus,
-        store=parts.store,
-        stages=stages,
-        sweeper=Sweeper(
-            parts.store,
-            clock,
-            worker_id=worker_id,
-            every_s=settings.waiting.sweep_s,
-            limit=batch_max,
-        ),
-        timekeeper=Timekeeper(clock, parts.store.time_s, tally),
-        anchor=_anchor(settings, parts, bus.anchor, worker_id),
-        reporter=Reporter(
-            RedisReports(parts.client, parts.names, worker_id, clock.monotonic),
-            bus,
-            tally,
-            clock,
-            worker_id,
-        ),
-        tally=tally,
-        clock=clock,
-        settings=settings.worker,
     )
 
 
@@ -206,13 +154,7 @@ def open_anchor(settings: Settings, parts: StoreParts) -> Iterator[Anchor]:
         BrokerUnavailable: it is not there.
     """
     with open_keep(settings.broker, "accept") as keep:
-        yield _anchor(settings, parts, keep, "accept")
-
-
-def _anchor(settings: Settings, parts: StoreParts, keep: Keep, worker_id: str) -> Anchor:
-    # Only who holds the keyring can say which store an anchor is of.
-    identity = parts.custody.check_values(f"anchor/{settings.store.prefix}").values()
-    return Anchor(keep, parts.store, worker_id=worker_id, identity=identity)
+        yield assemble_anchor(settings, keep, parts.store, parts.custody, "accept")
 
 
 def _shipped_policy() -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import redis
 import structlog
 
-from kmworker.clock import Clock, SystemClock, rfc3339
+from kmworker.clock import Clock, rfc3339
 from kmworker.errors import NotFound, SetupError
 from kmworker.store.client import Gate
 from kmworker.store.connection import store_errors
@@ -32,7 +32,6 @@ from kmworker.store.names import Names
 from kmworker.store.rollback import History
 from kmworker.store.scripts import Scripts
 from kmworker.store.server import greeting_of, refuse_replica
-from kmworker.wire.ids import random_id
 
 __all__ = [
     "Admission", "check_values_in", "enter", "installed", "is_of_layout_1", "missing", "recognised",
@@ -59,12 +58,12 @@ class Admission:
         *,
         source: str,
         allow_volatile: bool,
-        is_vouched: bool = False,
+        is_vouched: bool,
         custody: LayoutCustody,
         worker_id: str,
-        gate: Gate | None = None,
-        new_id: Callable[[], str] = random_id,
-        clock: Clock | None = None,
+        gate: Gate,
+        new_id: Callable[[], str],
+        clock: Clock,
     ) -> None:
         self._client: Any = client  # its types leave open whether replies are bytes
         self._names = names
@@ -73,10 +72,10 @@ class Admission:
         self._is_vouched = is_vouched
         self._custody = custody
         self._new_id = new_id
-        self._clock = clock or SystemClock()
+        self._clock = clock
         self.history = History(client, names, worker_id=worker_id, is_tolerant=allow_volatile)
         self.is_newer = False
-        self._gate = gate or Gate()
+        self._gate = gate
 
     def admit(self) -> str:
         """Return the CloudEvents source that this store's announcements carry.

@@ -16,28 +16,22 @@ from uuid import UUID
 
 import pytest
 
+from kmworker.bootstrap.assembly import assemble, assemble_store
 from kmworker.bus.rabbit import RabbitBus
 from kmworker.clock import Clock, StoreClock, rfc3339
 from kmworker.crypto import Keyring, KeyringCustody
 from kmworker.crypto.kek import Kek
 from kmworker.domain.model import Item
-from kmworker.domain.plan import Fresh
 from kmworker.domain.policy import Policy
 from kmworker.domain.policy_file import load_policy
 from kmworker.ports import Reports, Store
-from kmworker.settings import BrokerSettings
-from kmworker.store.admission import Admission
+from kmworker.settings import Settings
 from kmworker.store.names import Names
 from kmworker.store.redis_store import RedisStore
 from kmworker.store.reports import RedisReports
-from kmworker.store.rollback import History
 from kmworker.worker.loop import Worker
-from kmworker.worker.reporter import Reporter
-from kmworker.worker.rollback import Anchor
-from kmworker.worker.stages import Exchanges, Milestone, Stages
+from kmworker.worker.stages import Milestone, Stages
 from kmworker.worker.tally import Tally
-from kmworker.worker.timekeeping import Timekeeper
-from kmworker.worker.waiting_room import Sweeper
 from tests.kit.simulator.broker import Broker
 from tests.kit.simulator.bus import TroubledBus
 from tests.kit.simulator.clock import Ahead, SettableClock
@@ -59,7 +53,6 @@ __all__ = ["SHIPPED_POLICY", "SIMULATED", "Installation", "Limits", "Process"]
 SHIPPED_POLICY: Final = Path(__file__).parents[3] / "config" / "policy.toml"
 EVERY_ASSIGNMENT: Final = "subscriber"
 SIMULATED: Final = "00000000-0000-4000-8000-00000000517a"
-SETTINGS: Final = BrokerSettings(url="amqp://simulated//", namespace="kmworker")
 
 
 @dataclass(slots=True)
@@ -193,7 +186,7 @@ class Installation:
         host = Host(broker, troubles, faults)
         host.forget_scripts = self.forget_scripts
         real = RabbitBus(
-            SETTINGS,
+            self._settings().broker,
             prefetch=3 * limits.batch_max,
             name=worker_id,
             connect=host.connect,
@@ -210,34 +203,22 @@ class Installation:
         store = cast("Store", TroubledStore(cast("Store", poisoned), troubles))
         stepped_reports = SteppedReports(self._reports, host.steps)
         reports = cast("Reports", Troubled("reports", stepped_reports, troubles))
-        tally = Tally(clock)
-        stages = Stages(
+        worker = assemble(
+            self._settings(),
+            worker_id=worker_id,
             bus=bus,
             store=store,
+            reports=reports,
+            custody=self.custody,
             policy=policy or self.policy,
             clock=clock,
-            tally=tally,
-            exchanges=Exchanges(broker.topology.assignments, broker.topology.dead),
-            fresh=lambda: Fresh(rfc3339(clock.now()), self._new_id, self.custody.kek_id),
-            max_attempts=limits.max_attempts,
+            # A store in memory goes by no clock of its own.
+            time_s=self.clock.now,
+            new_id=self._new_id,
             on_milestone=stepped,
-        )
-        worker = Worker(
-            bus=bus,
-            store=store,
-            stages=stages,
-            sweeper=Sweeper(
-                store, clock, worker_id=worker_id, every_s=limits.sweep_s, limit=limits.batch_max
-            ),
-            timekeeper=Timekeeper(clock, self.clock.now, tally),
-            anchor=Anchor(bus.anchor, store, worker_id=worker_id, identity=["this one"]),
-            reporter=Reporter(reports, bus, tally, clock, worker_id),
-            tally=tally,
-            clock=clock,
-            settings=limits.worker(),
             jitter=lambda _least, _most: 0.0,
         )
-        return Process(worker, bus, stages, tally, troubles, host, steps)
+        return Process(worker, bus, worker._stages, worker._tally, troubles, host, steps)
 
     def store(
         self,
@@ -248,30 +229,19 @@ class Installation:
         clock: Clock | None = None,
     ) -> RedisStore:
         """Open the store as a process does."""
-        custody = custody or self.custody
-        client = client or self.redis
-        admission = Admission(
-            client,
-            self.names,
-            source=self.first_source,
-            allow_volatile=True,
-            custody=custody,
+        store = assemble_store(
+            self._settings(),
+            client or self.redis,
+            custody or self.custody,
+            clock or self.clock,
             worker_id=worker_id,
             new_id=lambda: self.installation,
-            clock=self.clock,
-        )
-        # Whether a store in memory is durable cannot be asked; what it has forgotten can.
-        admission.history = History(client, self.names, worker_id=worker_id)
-        store = RedisStore(
-            client,
-            custody,
-            names=self.names,
-            admission=admission,
-            clock=clock or self.clock,
-            waiting=self.limits.waiting(),
         )
         store._writes.worth_halving = 2
         return store
+
+    def _settings(self) -> Settings:
+        return self.limits.settings(self.first_source)
 
     def come_to_rest(self, *processes: Process) -> None:
         """Let processes take turns until none of them has anything to do."""

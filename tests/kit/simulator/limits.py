@@ -3,7 +3,13 @@
 from dataclasses import dataclass
 from functools import cache
 
-from kmworker.settings import WaitingSettings, WorkerSettings
+from kmworker.settings import (
+    BrokerSettings,
+    Settings,
+    StoreSettings,
+    WaitingSettings,
+    WorkerSettings,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,24 +24,26 @@ class Limits:
     waiting_deadline_s: float = 3600.0
     sweep_s: float = 10.0
 
-    def worker(self) -> WorkerSettings:
-        """Return them as a worker gets them."""
-        return _worker_settings(self)
-
-    def waiting(self) -> WaitingSettings:
-        """Return those of the waiting rooms as a store gets them."""
-        return WaitingSettings(
-            max=self.waiting_max,
-            foreign_max=self.foreign_max,
-            deadline_s=self.waiting_deadline_s,
-            sweep_s=self.sweep_s,
-        )
+    def settings(self, source: str) -> Settings:
+        """Return them as a worker gets them, with the CloudEvents source of its announcements."""
+        return _settings(self, source)
 
 
 @cache
-def _worker_settings(limits: Limits) -> WorkerSettings:
-    return WorkerSettings(
-        batch_max=limits.batch_max,
-        max_attempts=limits.max_attempts,
-        stop_deadline_s=limits.stop_deadline_s,
+def _settings(limits: Limits, source: str) -> Settings:
+    return Settings(
+        broker=BrokerSettings(url="amqp://simulated//", source=source),
+        # Whether a store in memory is durable cannot be asked; what it has forgotten can.
+        store=StoreSettings(durability="vouched"),
+        worker=WorkerSettings(
+            batch_max=limits.batch_max,
+            max_attempts=limits.max_attempts,
+            stop_deadline_s=limits.stop_deadline_s,
+        ),
+        waiting=WaitingSettings(
+            max=limits.waiting_max,
+            foreign_max=limits.foreign_max,
+            deadline_s=limits.waiting_deadline_s,
+            sweep_s=limits.sweep_s,
+        ),
     )

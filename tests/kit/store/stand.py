@@ -5,12 +5,12 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any, cast
 
+from kmworker.bootstrap.assembly import assemble_store
 from kmworker.crypto import KeyringCustody
 from kmworker.domain.model import Held, Item, Place
 from kmworker.domain.plan import AssignWrite, Committed
 from kmworker.ports import Taken
-from kmworker.settings import WaitingSettings
-from kmworker.store.admission import Admission
+from kmworker.settings import BrokerSettings, Settings, StoreSettings, WaitingSettings
 from kmworker.store.client import Client, Gate
 from kmworker.store.names import Names
 from kmworker.store.redis_store import RedisStore
@@ -112,26 +112,23 @@ class Stand:
         gate: Gate | None = None,
     ) -> RedisStore:
         """Return one more worker's store."""
-        client = client or self.client()
-        custody = custody or self.custody
-        names = Names(self.prefix)
-        return RedisStore(
-            client,
-            custody,
-            names=names,
-            admission=Admission(
-                client,
-                names,
-                source=source,
+        settings = Settings(
+            broker=BrokerSettings(source=source),
+            store=StoreSettings(
+                prefix=self.prefix,
                 allow_volatile=allow_volatile,
-                is_vouched=is_vouched,
-                custody=custody,
-                worker_id=worker_id,
-                gate=gate,
-                new_id=lambda: INSTALLATION,
+                durability="vouched" if is_vouched else "checked",
             ),
-            clock=self.clock,
             waiting=waiting,
+        )
+        return assemble_store(
+            settings,
+            client or self.client(),
+            custody or self.custody,
+            self.clock,
+            worker_id=worker_id,
+            gate=gate,
+            new_id=lambda: INSTALLATION,
         )
 
     def reports(self, client: Client | None = None) -> RedisReports:

@@ -9,6 +9,7 @@ from typing import Any
 import fakeredis
 from typer.testing import CliRunner, Result
 
+from kmworker.bootstrap.assembly import assemble_store
 from kmworker.cli.app import app
 from kmworker.clock import SystemClock, rfc3339
 from kmworker.crypto import Keyring, KeyringCustody
@@ -17,11 +18,9 @@ from kmworker.domain.message import Original, Outgoing
 from kmworker.domain.model import Disposition, Held, Item
 from kmworker.domain.plan import Arrival, Fresh
 from kmworker.domain.planner import items_to_look_up, plan_batch
-from kmworker.settings import WaitingSettings
-from kmworker.store.admission import Admission
+from kmworker.settings import BrokerSettings, Settings, StoreSettings, WaitingSettings
 from kmworker.store.inspection import Views
 from kmworker.store.names import Names
-from kmworker.store.redis_store import RedisStore
 from tests.kit.builders import SHIPPED, event_of, snapshot, volume
 from tests.kit.store.fake_client import FakeClient
 
@@ -48,20 +47,13 @@ class FilledStore:
         self.client: Any = FakeClient(server=self.server, protocol=2)
         self.custody = KeyringCustody(Keyring.generate(keyring))
         self._numbers = itertools.count(1)
-        self._store = RedisStore(
-            self.client,
-            self.custody,
-            names=self.names,
-            admission=Admission(
-                self.client,
-                self.names,
-                source=SOURCE,
-                allow_volatile=True,
-                custody=self.custody,
-                worker_id="w1",
-            ),
-            clock=SystemClock(),
+        settings = Settings(
+            broker=BrokerSettings(source=SOURCE),
+            store=StoreSettings(allow_volatile=True),
             waiting=WaitingSettings(max=10),
+        )
+        self._store = assemble_store(
+            settings, self.client, self.custody, SystemClock(), worker_id="w1"
         )
 
     @property

@@ -163,7 +163,7 @@ def test_a_stop_waits_for_confirms_and_not_for_ever(come: bool) -> None:
     process.worker.run()
     assert site.broker.is_settled == come
     waited_s = site.clock.monotonic() - began
-    assert waited_s == pytest.approx(0 if come else site.limits.worker().stop_deadline_s, abs=0.1)
+    assert waited_s == pytest.approx(0 if come else site.limits.stop_deadline_s, abs=0.1)
     manner.withholds = False
     site.process().run()
     assert_all_assigned(site, volume("a"))

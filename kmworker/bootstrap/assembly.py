@@ -1,0 +1,139 @@
+"""How the parts of a worker belong together: for the program, the simulator and every test."""
+
+import random
+from collections.abc import Callable
+
+from kmworker.clock import Clock, StoreClock, rfc3339
+from kmworker.crypto import KeyringCustody
+from kmworker.domain.plan import Fresh
+from kmworker.domain.policy import Policy
+from kmworker.ports import Bus, Keep, Reports, Store
+from kmworker.settings import Settings
+from kmworker.store.admission import Admission
+from kmworker.store.client import Client, Gate
+from kmworker.store.names import Names
+from kmworker.store.redis_store import RedisStore
+from kmworker.wire.ids import random_id
+from kmworker.wire.topology import Topology
+from kmworker.worker.loop import Worker
+from kmworker.worker.reporter import Reporter
+from kmworker.worker.rollback import Anchor
+from kmworker.worker.stages import Exchanges, Milestone, Stages
+from kmworker.worker.tally import Tally
+from kmworker.worker.timekeeping import Timekeeper
+from kmworker.worker.waiting_room import Sweeper
+
+__all__ = ["assemble", "assemble_anchor", "assemble_store"]
+
+
+def assemble(  # noqa: PLR0913  # what differs between the program and a simulation
+    settings: Settings,
+    *,
+    worker_id: str,
+    bus: Bus,
+    store: Store,
+    reports: Reports,
+    custody: KeyringCustody,
+    policy: Policy,
+    clock: StoreClock,
+    time_s: Callable[[], float],
+    new_id: Callable[[], str] = random_id,
+    on_milestone: Callable[[Milestone], None] = lambda _: None,
+    jitter: Callable[[float, float], float] = random.uniform,
+) -> Worker:
+    """Put a worker together out of what it talks to; nothing is sent yet.
+
+    Args:
+        settings: as loaded.
+        worker_id: whose leases, reports and log these are.
+        bus: the broker.
+        store: the records.
+        reports: what dashboards read.
+        custody: the store's.
+        policy: how items get their key-ids.
+        clock: by which the worker goes.
+        time_s: asks the store what time it is, Unix seconds; the clock is set by it.
+        new_id: draws key-ids and DEK-ids.
+        on_milestone: called each time a batch has passed one; tests stop the process there.
+        jitter: draws between two numbers, so that workers do not come back in step.
+    """
+    tally = Tally(clock)
+    topology = Topology(settings.broker.namespace)
+    stages = Stages(
+        bus=bus,
+        store=store,
+        policy=policy,
+        clock=clock,
+        tally=tally,
+        exchanges=Exchanges(topology.assignments, topology.dead),
+        fresh=lambda: Fresh(rfc3339(clock.now()), new_id, custody.kek_id),
+        max_attempts=settings.worker.max_attempts,
+        on_milestone=on_milestone,
+    )
+    return Worker(
+        bus=bus,
+        store=store,
+        stages=stages,
+        sweeper=Sweeper(
+            store,
+            clock,
+            worker_id=worker_id,
+            every_s=settings.waiting.sweep_s,
+            limit=settings.worker.batch_max,
+        ),
+        timekeeper=Timekeeper(clock, time_s, tally),
+        anchor=assemble_anchor(settings, bus.anchor, store, custody, worker_id),
+        reporter=Reporter(reports, bus, tally, clock, worker_id),
+        tally=tally,
+        clock=clock,
+        settings=settings.worker,
+        jitter=jitter,
+    )
+
+
+def assemble_store(  # noqa: PLR0913  # what differs between the program and tests
+    settings: Settings,
+    client: Client,
+    custody: KeyringCustody,
+    clock: Clock,
+    *,
+    worker_id: str,
+    gate: Gate | None = None,
+    new_id: Callable[[], str] = random_id,
+) -> RedisStore:
+    """Put a store together on a client; nothing is sent yet.
+
+    Args:
+        settings: as loaded.
+        client: of the store's server.
+        custody: the keyring's.
+        clock: by which waiting events expire.
+        worker_id: whose commits are counted.
+        gate: opened for admission alone, so that no other connection is ever made.
+        new_id: draws the id of an installation whose first worker this is.
+    """
+    names = Names(settings.store.prefix)
+    admission = Admission(
+        client,
+        names,
+        source=settings.broker.source,
+        allow_volatile=settings.store.allow_volatile,
+        is_vouched=settings.store.durability == "vouched",
+        custody=custody,
+        worker_id=worker_id,
+        gate=gate or Gate(),
+        new_id=new_id,
+        clock=clock,
+    )
+    return RedisStore(
+        client, custody, names=names, admission=admission, clock=clock, waiting=settings.waiting
+    )
+
+
+def assemble_anchor(
+    settings: Settings, keep: Keep, store: Store, custody: KeyringCustody, worker_id: str
+) -> Anchor:
+    """Put the comparing of a store with its anchor together; nothing is sent yet."""
+    # Only who holds the keyring can say which store an anchor is of.
+    identity = custody.check_values(f"anchor/{settings.store.prefix}").values()
+    return Anchor(keep, store, worker_id=worker_id, identity=identity)
