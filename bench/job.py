@@ -43,8 +43,7 @@ from kmworker.store.layout import layout_in
 from kmworker.store.names import Names
 from kmworker.store.records import RecordCodec
 from kmworker.wire.assignments import announce
-from kmworker.wire.events.definition import Envelope
-from kmworker.wire.events.definitions import DEFINITIONS
+from kmworker.wire.events.definition import EVENTS, Envelope, data_of
 from kmworker.wire.topology import Topology
 
 Document = Mapping[str, Any]
@@ -92,7 +91,9 @@ class _Work:
         """Check an event that is JSON already; pydantic raises what is wrong with it."""
         envelope = Envelope.model_validate(document)
         cause = Cause(envelope.id, envelope.source, envelope.type)
-        return DEFINITIONS[envelope.type].data.model_validate(document["data"]).to_event(cause)
+        event = EVENTS[envelope.type]
+        data = data_of(event).validate_python(document["data"])
+        return event(id=envelope.id, time="", **data).to_event(cause)
 
     def asked(self, event: Event) -> tuple[list[str], list[str]]:
         """Return the keys and arguments of `find.lua` for what the decision needs."""

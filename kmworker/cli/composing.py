@@ -10,8 +10,9 @@ import typer
 
 from kmworker.cli.program import misused
 from kmworker.clock import rfc3339
-from kmworker.domain.event import EVENT_TYPES, UNKNOWN_TYPE, Event, Unreadable
+from kmworker.domain.event import UNKNOWN_TYPE, Event, Unreadable
 from kmworker.domain.message import Outgoing
+from kmworker.wire.events.definition import EVENT_TYPES
 from kmworker.wire.events.reading import parse
 from kmworker.wire.ids import random_id
 from kmworker.wire.properties import CLOUD_EVENT, PERSISTENT

@@ -27,9 +27,8 @@ from kmworker.errors import (
     SetupError,
     TransientError,
 )
-from kmworker.wire.events.replica_added import ReplicaAdded
-from kmworker.wire.events.snapshot_taken import SnapshotTaken
-from kmworker.wire.events.volume_created import VolumeCreated
+from kmworker.wire.events import types
+from kmworker.wire.events.types import *  # noqa: F403  # every type of event, by its class
 
 __all__ = [
     "UNENCRYPTED",
@@ -45,13 +44,11 @@ __all__ = [
     "PermanentError",
     "Producer",
     "Reason",
-    "ReplicaAdded",
     "RequestedEncryption",
     "SetupError",
-    "SnapshotTaken",
     "Subscriber",
     "TransientError",
     "Transport",
     "Unrouted",
-    "VolumeCreated",
 ]
+__all__ += types.__all__

@@ -8,7 +8,6 @@ from kmworker.domain.values import value
 from kmworker.errors import Reason
 
 __all__ = [
-    "EVENT_TYPES",
     "UNENCRYPTED",
     "UNKNOWN_TYPE",
     "Event",
@@ -17,8 +16,6 @@ __all__ = [
     "Unreadable",
 ]
 
-EVENT_TYPES: Final = ("volume-created", "snapshot-taken", "replica-added")
-"""What can happen; `kmworker.wire.events` says how each is written."""
 UNKNOWN_TYPE: Final = "unknown"
 """Stands where a message's type could not be read but a name is needed."""
 

@@ -6,12 +6,12 @@ not by an event.
 
 import re
 import tomllib
+from collections.abc import Collection
 from fnmatch import fnmatchcase
 from typing import Final
 
 from pydantic import ValidationError
 
-from kmworker.domain.event import EVENT_TYPES
 from kmworker.domain.model import Disposition, Kind, Transport
 from kmworker.domain.policy import ABSENT, REFUSE, Action, DefaultEncryption, Policy, Rule
 from kmworker.domain.policy_tables import matches_any
@@ -25,19 +25,20 @@ MAX_USER_BYTES: Final = 255
 PROJECT: Final = re.compile(r"[A-Za-z0-9._:@+~=*?-]{1,128}")
 
 
-def load_policy(text: str, name: str) -> Policy:
+def load_policy(text: str, name: str, event_types: Collection[str]) -> Policy:
     """Read and check a policy file.
 
     Args:
         text: the TOML document.
         name: where it came from, for messages.
+        event_types: what can happen, for rules and producers to name.
 
     Raises:
         SetupError: it is not TOML, or says something that cannot be.
     """
     try:
         policy = Policy.model_validate(tomllib.loads(text))
-        _check(policy)
+        _check(policy, event_types)
     except tomllib.TOMLDecodeError as wrong:
         raise SetupError(f"policy {name} is not TOML: {wrong}") from None
     except ValidationError as wrong:
@@ -75,11 +76,11 @@ def _refused(name: str, what: str) -> SetupError:
     )
 
 
-def _check(policy: Policy) -> None:
-    _check_names(policy)
+def _check(policy: Policy, event_types: Collection[str]) -> None:
+    _check_names(policy, event_types)
     for index, later in enumerate(policy.rule):
         _check_feasible(later)
-        _check_copies_as_they_are(later)
+        _check_copies_as_they_are(later, event_types)
         for earlier in policy.rule[:index]:
             if shadows(earlier, later):
                 text = f"rule {later.name} can never match: {earlier.name} above it"
@@ -87,7 +88,7 @@ def _check(policy: Policy) -> None:
     for default in policy.default_encryption:
         _check_default(policy, default)
     for producer in policy.producer:
-        _check_producer(producer)
+        _check_producer(producer, event_types)
 
 
 def shadows(earlier: Rule, later: Rule) -> bool:
@@ -98,7 +99,7 @@ def shadows(earlier: Rule, later: Rule) -> bool:
     )
 
 
-def _check_names(policy: Policy) -> None:
+def _check_names(policy: Policy, event_types: Collection[str]) -> None:
     for what, names in (
         ("rule", [rule.name for rule in policy.rule]),
         ("cipher", [cipher.name for cipher in policy.cipher]),
@@ -112,7 +113,7 @@ def _check_names(policy: Policy) -> None:
             raise _Unsound(f"no cipher can be called {word}: default encryptions use the word")
     for rule in policy.rule:
         for column, globs, words in (
-            ("event type", rule.event, EVENT_TYPES),
+            ("event type", rule.event, event_types),
             ("source", rule.source, (ABSENT, *Kind)),
             ("transport", rule.transport, (ABSENT, *Transport)),
             ("disposition", rule.disposition, (*Disposition,)),
@@ -133,11 +134,11 @@ def _check_feasible(rule: Rule) -> None:
         raise _Unsound(text + '; name its sources, for example source = ["volume"]')
 
 
-def _check_copies_as_they_are(rule: Rule) -> None:
+def _check_copies_as_they_are(rule: Rule, event_types: Collection[str]) -> None:
     """Refuse a rule that would give its source's very bytes another key, or none."""
     if rule.then not in {Action.CREATE, Action.NONE}:
         return
-    events = {name for name in EVENT_TYPES if matches_any(rule.event, name)}
+    events = {name for name in event_types if matches_any(rule.event, name)}
     is_of_snapshots = events == {"snapshot-taken"}
     is_of_replicas = events == {"replica-added"} and not any(
         matches_any(globs, word)
@@ -159,7 +160,7 @@ def _check_default(policy: Policy, entry: DefaultEncryption) -> None:
         raise _Unsound(f"default encryption: {cipher.name} does not allow {entry.key_bits} bits")
 
 
-def _check_producer(producer: Producer) -> None:
+def _check_producer(producer: Producer, event_types: Collection[str]) -> None:
     """Refuse what no user, project or event can be like: it would shut its producer out."""
     user = producer.user
     if not user.isprintable() or len(user.encode()) > MAX_USER_BYTES:
@@ -172,5 +173,5 @@ def _check_producer(producer: Producer) -> None:
         if not PROJECT.fullmatch(glob):
             raise _Unsound(f"producer {user}: no project is like {glob}")
     for glob in producer.types:
-        if not any(fnmatchcase(name, glob) for name in EVENT_TYPES):
+        if not any(fnmatchcase(name, glob) for name in event_types):
             raise _Unsound(f"producer {user}: no event type is like {glob}")

@@ -24,6 +24,7 @@ from kmworker.domain.model import (
 from kmworker.domain.plan import Arrival, Entry, Fresh
 from kmworker.domain.policy import Policy
 from kmworker.domain.policy_file import load_policy
+from kmworker.wire.events.definition import EVENT_TYPES
 
 NOW = "2026-11-23T16:00:00.000Z"
 EARLIER = "2026-11-23T15:00:00.000Z"
@@ -35,7 +36,7 @@ CTR = Encryption("aes-ctr-plain64", 256)
 UNLISTED = Encryption("serpent-xts-plain64", 512)
 
 SHIPPED_POLICY = Path(__file__).parents[2] / "config" / "policy.toml"
-SHIPPED = load_policy(SHIPPED_POLICY.read_text("utf-8"), "policy.toml")
+SHIPPED = load_policy(SHIPPED_POLICY.read_text("utf-8"), "policy.toml", EVENT_TYPES)
 
 CIPHERS = """
 [[cipher]]
@@ -56,7 +57,7 @@ cipher = "aes-xts-plain64"
 
 def policy_of(rules: str, *, ciphers: str = CIPHERS, defaults: str = DEFAULTS) -> Policy:
     """A policy of these rules, in TOML."""
-    return load_policy(rules + ciphers + defaults, "test.toml")
+    return load_policy(rules + ciphers + defaults, "test.toml", EVENT_TYPES)
 
 
 # --- items ------------------------------------------------------------------------

@@ -1,25 +1,29 @@
-"""Events out: what every event has that a producer in Python publishes.
+"""What every event has. The class of a type is all of it: for producers, workers and schemas.
+
+Producers in Python make its instances, and what a worker reads becomes one. So a field is stated
+once, with its limits, and what is written under it is its published description.
 
 An event gets its id when it is made, not when it is sent. So whoever publishes the same
 object again says the same thing again, and no retry can turn one event into two.
 """
 
 import json
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from time import time
-from typing import Any, ClassVar, Final, TypeAlias
+from typing import Annotated, Any, ClassVar, Final
 
 from kmworker.clock import rfc3339
-from kmworker.domain.event import RequestedEncryption, Unencrypted
-from kmworker.domain.model import Disposition, Encryption, Item
+from kmworker.domain.event import Event, RequestedEncryption, Unencrypted
+from kmworker.domain.model import Cause, Disposition, Encryption, Item
+from kmworker.wire.events.parts import ReadAs, SizeBytes, Words
+from kmworker.wire.fields import ProjectId
 from kmworker.wire.ids import random_id
 
-__all__ = ["Encrypted", "LifecycleEvent"]
+__all__ = ["LifecycleEvent"]
 
-Encrypted: TypeAlias = Encryption | RequestedEncryption | Unencrypted | None
-"""None leaves it to the source or the policy; only `UNENCRYPTED` means not encrypted."""
-
+REQUESTED: Final = Words(Disposition.CREATE, Disposition.CLONE, Disposition.REUSE)
 ENVELOPE: Final = frozenset({"id", "time"})
 
 
@@ -28,25 +32,44 @@ def _now() -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LifecycleEvent:
+class LifecycleEvent(ABC):
     """What every event has."""
 
     type: ClassVar[str]
+    also_refused: ClassVar[Sequence[str]]
+    """What a worker refuses that the schema cannot say."""
+    example: ClassVar[dict[str, Any]]
+    """A whole event, as the published schemas show it."""
 
-    project_id: str
-    size_bytes: int | None = None
-    disposition: Disposition | None = None
-    """A request: rules may overrule it, and guards always do."""
-    extra: Mapping[str, Any] | None = None
-    """Notes of your own, at most 4 KiB as compact JSON in UTF-8: nobody reads them."""
+    project_id: ProjectId
+    """The item's project; for Swift partitions and their replicas the cluster's name."""
+    size_bytes: SizeBytes | None = None
+    """How much data the item can hold."""
+    disposition: Annotated[Disposition, REQUESTED] | None = None
+    """The disposition that is requested for the item; policy decides whether it is allowed."""
+    extra: Annotated[Mapping[str, Any], ReadAs(dict[str, Any], dict)] | None = None
+    """The producer's own notes, at most 4 KiB as compact JSON in UTF-8: they are ignored."""
     id: str = field(default_factory=random_id)
     """With the producer's ``event_source`` it names the event: give it back on a retry."""
     time: str = field(default_factory=_now)
     """RFC 3339."""
 
+    @classmethod
+    def data_fields(cls) -> list[Any]:
+        """Return the dataclass fields of what is written into the event's data."""
+        return [it for it in fields(cls) if it.name not in ENVELOPE]
+
+    def objection(self) -> str | None:
+        """Return what is wrong with the fields together."""
+        return None
+
+    @abstractmethod
+    def to_event(self, cause: Cause) -> Event:
+        """Reduce it to what a decision needs."""
+
     def body(self, event_source: str) -> bytes:
         """Return the event as it is published; what was not given is not there."""
-        given = {it.name: getattr(self, it.name) for it in fields(self) if it.name not in ENVELOPE}
+        given = {it.name: getattr(self, it.name) for it in self.data_fields()}
         document = {
             "specversion": "1.0",
             "id": self.id,

@@ -10,15 +10,14 @@ from itertools import islice
 from types import MappingProxyType
 from typing import Any, Final, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from kmworker.domain.event import UNKNOWN_TYPE, Event, Unreadable
 from kmworker.domain.message import MAX_BODY_BYTES
 from kmworker.domain.model import Cause, Kind
 from kmworker.errors import Reason
-from kmworker.wire.events.definition import Envelope
-from kmworker.wire.events.definitions import DEFINITIONS
+from kmworker.wire.events.definition import EVENTS, Envelope, data_of
 from kmworker.wire.events.mistakes import (
     body_mistake,
     content_type_mistake,
@@ -39,7 +38,9 @@ MAX_FIELDS: Final = 32
 MAX_ERRORS: Final = 4 * MAX_FIELDS
 CONTENT_TYPES: Final = frozenset({CLOUD_EVENT, "application/json"})
 
-M = TypeVar("M", bound=BaseModel)
+ENVELOPE: Final = TypeAdapter(Envelope)
+
+T = TypeVar("T")
 
 
 class _NotTaken(Exception):  # control flow within this module only
@@ -86,13 +87,13 @@ def parse(
 
 def _read(document: dict[str, Any], routing_key: str, properties: Mapping[str, Any]) -> Event:
     try:
-        envelope = _validated(Envelope, document)
+        envelope = _validated(ENVELOPE, document)
     except _NotTaken as refusal:
         raise _NotTaken(document_mistake(document, properties) or refusal.detail) from None
     if routing_key != envelope.type:
         raise _NotTaken("the routing key differs from the event's type")
-    definition = DEFINITIONS.get(envelope.type)
-    if definition is None:
+    known = EVENTS.get(envelope.type)
+    if known is None:
         raise _NotTaken(
             f"this version does not know the event's type{type_meant(envelope.type)}",
             Reason.UNSUPPORTED_TYPE,
@@ -101,7 +102,9 @@ def _read(document: dict[str, Any], routing_key: str, properties: Mapping[str, A
     data = document.get("data")
     if not isinstance(data, dict):
         raise _no_data(document)
-    read = _validated(definition.data, data, envelope.type, "data.")
+    said = _validated(data_of(known), data, envelope.type, "data.")
+    # When it happened decides nothing.
+    read = known(id=envelope.id, time="", **said)
     objection = read.objection()
     if objection is not None:
         raise _NotTaken(objection)
@@ -197,12 +200,14 @@ _DECODER: Final = json.JSONDecoder(
 )
 
 
-def _validated(model: type[M], value: dict[str, Any], event_type: str = "", prefix: str = "") -> M:
+def _validated(
+    adapter: TypeAdapter[T], value: dict[str, Any], event_type: str = "", prefix: str = ""
+) -> T:
     try:
-        # What `model_validate` calls, after it has looked at its other arguments.
-        return model.__pydantic_validator__.validate_python(value)  # type: ignore[no-any-return]
+        # What `validate_python` calls, after it has looked at its other arguments.
+        return adapter.validator.validate_python(value)  # type: ignore[no-any-return]
     except ValidationError as invalid:
-        errors = _errors(model, value, invalid)
+        errors = _errors(adapter, value, invalid)
         unknown = unknown_in(errors)
         raise _NotTaken(
             in_words(unknown or errors[0], event_type, prefix), may_be_newer=unknown is not None
@@ -210,7 +215,7 @@ def _validated(model: type[M], value: dict[str, Any], event_type: str = "", pref
 
 
 def _errors(
-    model: type[BaseModel], value: dict[str, Any], invalid: ValidationError
+    adapter: TypeAdapter[T], value: dict[str, Any], invalid: ValidationError
 ) -> list[ErrorDetails]:
     """Return what is wrong, or, where that is very much, enough of it.
 
@@ -219,7 +224,7 @@ def _errors(
     """
     if invalid.error_count() > MAX_ERRORS:
         try:
-            model.__pydantic_validator__.validate_python(_few_fields(value))
+            adapter.validator.validate_python(_few_fields(value))
         except ValidationError as fewer:
             invalid = fewer
     return invalid.errors(include_url=False)

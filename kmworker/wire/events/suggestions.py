@@ -8,10 +8,8 @@ from collections.abc import Collection, Iterator, Mapping
 from difflib import get_close_matches
 from typing import Final
 
-from pydantic import BaseModel
-
-from kmworker.wire.events.definition import WireEncryption
-from kmworker.wire.events.definitions import DEFINITIONS
+from kmworker.wire.events.definition import EVENTS, source_of
+from kmworker.wire.events.parts import WireEncryption
 
 __all__ = ["suggestion", "type_meant"]
 
@@ -58,7 +56,7 @@ def suggestion(event_type: str, place: str, name: str) -> str:
     meant = next(_meant(event_type, place, squeezed, known), None)
     if meant is not None:
         return f"; did you mean {meant}?"
-    elsewhere = [other for other in DEFINITIONS if name in _known(other, place)]
+    elsewhere = [other for other in EVENTS if name in _known(other, place)]
     if elsewhere:
         return f" in {event_type}; it belongs to {' and '.join(elsewhere)}"
     return "; notes of your own go into data.extra"
@@ -67,18 +65,18 @@ def suggestion(event_type: str, place: str, name: str) -> str:
 def type_meant(name: str) -> str:
     """Return what to say after that an event's type is unknown; empty if nothing is near."""
     spelt = re.sub("[^a-z]+", "-", name[:MAX_NAME_LETTERS].lower())
-    near = get_close_matches(spelt, DEFINITIONS, n=1, cutoff=TYPES_ALIKE)
+    near = get_close_matches(spelt, EVENTS, n=1, cutoff=TYPES_ALIKE)
     return f"; did you mean {near[0]}?" if near else ""
 
 
 def _known(event_type: str, place: str) -> Collection[str]:
-    definition = DEFINITIONS[event_type]
-    model: type[BaseModel] = definition.data
-    if place == "source" and definition.source is not None:
-        model = definition.source
-    elif place == "encryption":
-        model = WireEncryption
-    return [field.alias or name for name, field in model.model_fields.items()]
+    event = EVENTS[event_type]
+    source = source_of(event)
+    if place == "source" and source is not None:
+        return source.written.model_fields
+    if place == "encryption":
+        return WireEncryption.model_fields
+    return [it.name for it in event.data_fields()]
 
 
 def _meant(event_type: str, place: str, name: str, known: Collection[str]) -> Iterator[str]:
@@ -95,8 +93,8 @@ def _meant(event_type: str, place: str, name: str, known: Collection[str]) -> It
 
 def _sources_meant(event_type: str, name: str, known: Collection[str]) -> Iterator[str]:
     """Give the item that is named as in `source_snapshot_id`, `src_vol` or `image_ref`."""
-    source = DEFINITIONS[event_type].source
-    for kind in () if source is None else source.kinds():
+    source = source_of(EVENTS[event_type])
+    for kind in () if source is None else source.kinds:
         form = rf"(source|src|parent|from)?{kind}(id|ref|uuid)?"
         if kind in SHORT:
             form = form.replace(kind, f"({kind}|{SHORT[kind]})")

@@ -1,24 +1,15 @@
 """``volume-created``."""
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Final, Literal
-
-from pydantic import Field
+from typing import Annotated, Any, ClassVar, Literal
 
 from kmworker.domain.event import Event
 from kmworker.domain.model import Cause, Item, Kind
-from kmworker.wire.events.definition import (
-    Data,
-    Definition,
-    Source,
-    WireEncryption,
-    requested_encryption,
-    source_item,
-)
-from kmworker.wire.events.lifecycle import Encrypted, LifecycleEvent
+from kmworker.wire.events.lifecycle import LifecycleEvent
+from kmworker.wire.events.parts import Encrypted, From, requested
 from kmworker.wire.fields import ItemId, Printable
 
-__all__ = ["DEFINITION", "VolumeCreated"]
+__all__ = ["VolumeCreated"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,66 +17,11 @@ class VolumeCreated(LifecycleEvent):
     """A volume exists, and no byte of it is written yet."""
 
     type: ClassVar[str] = "volume-created"
-
-    volume_id: str
-    copy: Literal["shared"] | None = None
-    """``shared``: it shares its source's blocks, as a thin clone does."""
-    volume_type: str | None = None
-    source: Item | None = None
-    """What it was made from; `Kind.IMAGE` for data from outside, None for a blank volume."""
-    encryption: Encrypted = None
-
-
-class VolumeSource(Source):
-    """What a volume was made from."""
-
-    kind: Literal["volume", "snapshot", "replica", "image"]
-    """An `image` is data from outside that has no key here."""
-
-
-class VolumeData(Data):
-    """What a worker takes."""
-
-    volume_id: ItemId
-    """The volume's id."""
-    source: VolumeSource | None = None
-    """What the volume was made from. Absent: it is blank."""
-    copied: Annotated[Literal["shared"] | None, Field(alias="copy")] = None
-    """`shared`: the volume shares its source's blocks, as thin clones do: never encrypted anew.
-
-    Absent: its data is written anew, or copied as the assignment says.
-    """
-    volume_type: Printable | None = None
-    """The storage's name for this kind of volume, which policy can go by."""
-    encryption: WireEncryption | None = None
-    """Null: the volume is not encrypted. Absent: the source's, else the policy's default."""
-
-    def objection(self) -> str | None:
-        """Return what is wrong with the fields together."""
-        if self.copied is not None and self.source is None:
-            return "data.copy: a volume without data.source has nothing to share"
-        return None
-
-    def to_event(self, cause: Cause) -> Event:
-        """Reduce it to what a decision needs."""
-        return Event(
-            cause=cause,
-            item=Item(self.project_id, Kind.VOLUME, self.volume_id),
-            derived_from=source_item(self.source, self.project_id),
-            encryption=requested_encryption(self, self.encryption),
-            requested=self.requested,
-            volume_type=self.volume_type,
-            size_bytes=self.size_bytes,
-            is_shared=self.copied is not None,
-        )
-
-
-DEFINITION: Final = Definition(
-    event=VolumeCreated,
-    data=VolumeData,
-    source=VolumeSource,
-    also_refused=("a volume that names itself as its source", "`copy` without `source`"),
-    example={
+    also_refused: ClassVar = (
+        "a volume that names itself as its source",
+        "`copy` without `source`",
+    )
+    example: ClassVar[dict[str, Any]] = {
         "specversion": "1.0",
         "id": "6d1c2a5e-8a0f-4c61-9a44-3c1b6d1f0e92",
         "source": "/cinder/blk01",
@@ -104,5 +40,46 @@ DEFINITION: Final = Definition(
             "encryption": {"cipher": "aes-xts-plain64", "key_bits": 512},
             "disposition": "clone",
         },
-    },
-)
+    }
+
+    volume_id: ItemId
+    """The volume's id."""
+    source: (
+        Annotated[
+            Item,
+            From(
+                Kind.VOLUME, Kind.SNAPSHOT, Kind.REPLICA, Kind.IMAGE,
+                said="An `image` is data from outside that has no key here.",
+            ),
+        ]
+        | None
+    ) = None  # fmt: skip
+    """What the volume was made from. Absent: it is blank."""
+    copy: Literal["shared"] | None = None
+    """`shared`: the volume shares its source's blocks, as thin clones do: never encrypted anew.
+
+    Absent: its data is written anew, or copied as the assignment says.
+    """
+    volume_type: Printable | None = None
+    """The storage's name for this kind of volume, which policy can go by."""
+    encryption: Encrypted = None
+    """Null: the volume is not encrypted. Absent: the source's, else the policy's default."""
+
+    def objection(self) -> str | None:
+        """Return what is wrong with the fields together."""
+        if self.copy is not None and self.source is None:
+            return "data.copy: a volume without data.source has nothing to share"
+        return None
+
+    def to_event(self, cause: Cause) -> Event:
+        """Reduce it to what a decision needs."""
+        return Event(
+            cause=cause,
+            item=Item(self.project_id, Kind.VOLUME, self.volume_id),
+            derived_from=self.source,
+            encryption=requested(self.encryption),
+            requested=self.disposition,
+            volume_type=self.volume_type,
+            size_bytes=self.size_bytes,
+            is_shared=self.copy is not None,
+        )

@@ -10,7 +10,7 @@ from typing import Any, Final
 from pydantic_core import ErrorDetails
 
 from kmworker.wire import fields
-from kmworker.wire.events.definition import TIME
+from kmworker.wire.events.parts import TIME
 from kmworker.wire.events.suggestions import suggestion
 
 __all__ = ["in_words", "shown", "unknown_in"]

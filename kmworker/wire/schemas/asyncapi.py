@@ -6,11 +6,10 @@ binding makes a channel either an exchange or a queue, so the events have one of
 
 from typing import Any, Final
 
-from kmworker.domain.event import EVENT_TYPES
 from kmworker.errors import Reason
 from kmworker.settings import BrokerSettings
 from kmworker.wire.dead_letters.headers import DeadLetterHeaders
-from kmworker.wire.events.definitions import DEFINITIONS
+from kmworker.wire.events.definition import EVENT_TYPES, EVENTS
 from kmworker.wire.properties import CLOUD_EVENT, PERSISTENT
 from kmworker.wire.schemas.dialect import Schema, schema_of
 from kmworker.wire.schemas.examples import ASSIGNED, DEAD
@@ -174,8 +173,8 @@ def _operations() -> Schema:
 
 def _messages(schemas: Schema) -> Schema:
     events = {
-        name: _cloud_event(schemas[name], definition.example, correlation="id")
-        for name, definition in DEFINITIONS.items()
+        name: _cloud_event(schemas[name], event.example, correlation="id")
+        for name, event in EVENTS.items()
     }
     assigned = schemas["key-assigned"]
     return events | {
@@ -220,7 +219,7 @@ def _dead_letter() -> Schema:
             {
                 "name": "source-missing",
                 "headers": DEAD.properties["application_headers"],
-                "payload": DEFINITIONS["snapshot-taken"].example,
+                "payload": EVENTS["snapshot-taken"].example,
             }
         ],
     }

@@ -8,12 +8,15 @@ stricter than the worker about leap seconds), and `\u` in patterns (unknown to G
 Patterns are ECMA 262, where `$` is the end; to Python's `re` it is also before a last line break.
 """
 
+import ast
+import inspect
 import re
-from typing import Any, Final
+from itertools import pairwise
+from typing import Any, Final, cast
 
 from pydantic import TypeAdapter
 
-__all__ = ["DIALECT", "Schema", "schema_of"]
+__all__ = ["DIALECT", "Schema", "descriptions", "schema_of"]
 
 Schema = dict[str, Any]
 
@@ -29,14 +32,29 @@ KEYWORDS: Final = (
 _ESCAPE: Final = re.compile(r"\\u([0-9a-f]{4})")
 
 
-def schema_of(message: type) -> Schema:
-    """Return the schema of what a class allows, self-contained.
+def schema_of(message: type | TypeAdapter[Any]) -> Schema:
+    """Return the schema of what a class or its adapter allows, self-contained.
 
     Raises:
         TypeError: the class uses a keyword that nobody has thought about yet.
     """
-    whole = TypeAdapter[object](message).json_schema()
+    adapter = message if isinstance(message, TypeAdapter) else TypeAdapter[object](message)
+    whole = adapter.json_schema()
     return _tidied(whole, whole.get("$defs", {}))
+
+
+def descriptions(message: type) -> dict[str, str]:
+    """Return what is written under each field in the text of a class and of its bases."""
+    found = {}
+    for base in message.__mro__[-2::-1]:
+        text = cast(ast.ClassDef, ast.parse(inspect.getsource(base)).body[0])
+        for pair in pairwise(text.body):
+            match pair:
+                case ast.AnnAssign(target=ast.Name(name)), ast.Expr(ast.Constant(str(said))):
+                    found[name] = inspect.cleandoc(said)
+                case _:
+                    pass
+    return found
 
 
 def _tidied(schema: Schema, definitions: Schema) -> Schema:

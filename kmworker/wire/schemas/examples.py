@@ -19,7 +19,7 @@ from kmworker.domain.model import (
 from kmworker.errors import Reason
 from kmworker.wire.assignments import announce, encode_data
 from kmworker.wire.dead_letters.writing import dead_letter
-from kmworker.wire.events.definitions import DEFINITIONS
+from kmworker.wire.events.definition import EVENTS
 
 __all__ = ["ANNOUNCED", "ASSIGNED", "DEAD"]
 
@@ -27,7 +27,7 @@ SOURCE: Final = "/kmworker"
 KEY_ID: Final = "c0b7e0a4-6f0c-4b1e-9f57-2d3f8f0a9b61"
 NOW: Final = "2026-11-23T16:00:00.000Z"
 
-SNAPSHOT_TAKEN: Final = DEFINITIONS["snapshot-taken"].example
+SNAPSHOT_TAKEN: Final = EVENTS["snapshot-taken"].example
 DATA: Final[dict[str, str]] = SNAPSHOT_TAKEN["data"]
 
 

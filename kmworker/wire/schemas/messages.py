@@ -4,9 +4,9 @@ from collections.abc import Container
 from typing import Any, Final
 
 from kmworker.wire.assignments import ASSIGNED_TYPE, KeyAssigned
-from kmworker.wire.events.definition import Definition, Envelope
-from kmworker.wire.events.definitions import DEFINITIONS
-from kmworker.wire.schemas.dialect import DIALECT, Schema, schema_of
+from kmworker.wire.events.definition import EVENTS, Envelope, data_of
+from kmworker.wire.events.lifecycle import LifecycleEvent
+from kmworker.wire.schemas.dialect import DIALECT, Schema, descriptions, schema_of
 from kmworker.wire.schemas.examples import ASSIGNED
 
 __all__ = ["json_schemas", "schemas_by_type"]
@@ -33,7 +33,7 @@ ALWAYS_REFUSED: Final = (
 
 def json_schemas() -> dict[str, Schema]:
     """Return each message's schema by the name of its file."""
-    examples = {name: it.example for name, it in DEFINITIONS.items()} | {ASSIGNED_TYPE: ASSIGNED}
+    examples = {name: it.example for name, it in EVENTS.items()} | {ASSIGNED_TYPE: ASSIGNED}
     return {
         f"{name}.{VERSION}.json": {
             "$schema": DIALECT,
@@ -47,33 +47,41 @@ def json_schemas() -> dict[str, Schema]:
 
 def schemas_by_type() -> dict[str, Schema]:
     """Return what the files and the AsyncAPI document have in common, by the type's name."""
-    schemas = {name: _event(name, definition) for name, definition in DEFINITIONS.items()}
+    schemas = {name: _event(event) for name, event in EVENTS.items()}
     schemas[ASSIGNED_TYPE] = schema_of(KeyAssigned)
     return {name: {"title": name, **schema} for name, schema in schemas.items()}
 
 
-def _event(event_type: str, definition: Definition) -> Schema:
+def _event(event: type[LifecycleEvent]) -> Schema:
     """Put one type's data into the envelope."""
     envelope = schema_of(Envelope)
-    data = schema_of(definition.data)
+    data = schema_of(data_of(event))
+    said = descriptions(event)
+    data["properties"] = {
+        name: _saying(said[name], field) for name, field in data["properties"].items()
+    }
     properties: dict[str, Any] = envelope["properties"]
     properties["type"] = {
         "description": properties["type"]["description"],
         "type": "string",
-        "const": event_type,
+        "const": event.type,
     }
     return {
-        "description": _described(definition, data["properties"]),
+        "description": _described(event, data["properties"]),
         "type": "object",
         "required": [*envelope["required"], "data"],
-        "properties": properties
-        | {"data": data | {"description": "The fields of this type of event."}},
+        "properties": properties | {"data": _saying("The fields of this type of event.", data)},
     }
 
 
-def _described(definition: Definition, fields: Container[str]) -> str:
+def _saying(description: str, schema: Schema) -> Schema:
+    """Put a description first, in place of its own."""
+    return {"description": description} | schema | {"description": description}
+
+
+def _described(event: type[LifecycleEvent], fields: Container[str]) -> str:
     # Null and absence differ in one place only, and only where that field is.
     exception = ", except in `encryption`" if "encryption" in fields else ""
-    refusals = (*ALWAYS_REFUSED, *definition.also_refused)
+    refusals = (*ALWAYS_REFUSED, *event.also_refused)
     items = ";\n".join(f"- {refusal}" for refusal in refusals)
-    return f"{definition.event.__doc__}\n\n{OPEN}{exception}. {BEYOND}\n\n{items}."
+    return f"{event.__doc__}\n\n{OPEN}{exception}. {BEYOND}\n\n{items}."

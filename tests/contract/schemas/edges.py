@@ -3,14 +3,11 @@
 import copy
 from typing import Any
 
-from kmworker.domain.event import EVENT_TYPES
-from kmworker.wire.events.definitions import DEFINITIONS
+from kmworker.wire.events.definition import EVENT_TYPES, EVENTS
 from tests.kit.published_schemas import schema_of
 
 # The examples, with every optional field filled in.
-FULL: dict[str, dict[str, Any]] = {
-    name: copy.deepcopy(it.example) for name, it in DEFINITIONS.items()
-}
+FULL: dict[str, dict[str, Any]] = {name: copy.deepcopy(it.example) for name, it in EVENTS.items()}
 FILLED_IN: dict[str, Any] = {
     "size_bytes": 1, "disposition": "reuse", "copy": "shared", "source": None,
     "encryption": {"cipher": "aes-xts-plain64", "key_bits": 256},

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kmworker.domain.event import EVENT_TYPES
+from kmworker.wire.events.definition import EVENT_TYPES
 from tests.contract.schemas.drawing import events, spoilt
 from tests.contract.schemas.edges import FULL, VALUES, changed
 from tests.kit.published_schemas import Schema, is_taken, is_valid, schema_of, subschemas

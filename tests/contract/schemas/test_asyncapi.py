@@ -10,8 +10,8 @@ import pytest
 import yaml
 from jsonschema import Draft7Validator
 
-from kmworker.domain.event import EVENT_TYPES
 from kmworker.domain.message import Outgoing
+from kmworker.wire.events.definition import EVENT_TYPES
 from kmworker.wire.schemas import asyncapi, texts
 from kmworker.wire.schemas.examples import ANNOUNCED, DEAD
 from kmworker.wire.topology import Topology

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from jsonschema import Draft7Validator
 
-from kmworker.domain.event import EVENT_TYPES, Unreadable
+from kmworker.domain.event import Unreadable
 from kmworker.errors import Reason
+from kmworker.wire.events.definition import EVENT_TYPES
 from kmworker.wire.events.reading import parse
 from tests.contract.schemas.edges import FULL, changed
 from tests.kit.published_schemas import Schema, is_taken, is_valid, schema_of

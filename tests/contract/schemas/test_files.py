@@ -11,7 +11,8 @@ import pytest
 from jsonschema import Draft7Validator
 from pydantic import BaseModel
 
-from kmworker.domain.event import EVENT_TYPES, Event
+from kmworker.domain.event import Event
+from kmworker.wire.events.definition import EVENT_TYPES
 from kmworker.wire.events.reading import parse
 from kmworker.wire.schemas import json_schemas, texts, write_schemas
 from kmworker.wire.schemas.dialect import schema_of as model_schema_of

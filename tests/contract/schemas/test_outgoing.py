@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from kmworker.clock import rfc3339
 from kmworker.domain.decision import Refuse
-from kmworker.domain.event import EVENT_TYPES
 from kmworker.domain.message import LEFT_OFF, Digest, Original, Outgoing
 from kmworker.domain.model import (
     Assignment,
@@ -25,6 +24,7 @@ from kmworker.domain.policy import MAX_DEK_BITS
 from kmworker.errors import Reason
 from kmworker.wire.assignments import announce, encode_data
 from kmworker.wire.dead_letters.writing import dead_letter
+from kmworker.wire.events.definition import EVENT_TYPES
 from kmworker.wire.schemas import asyncapi
 from kmworker.wire.schemas.examples import ASSIGNED
 from tests.contract.schemas.drawing import LETTERS, from_schema

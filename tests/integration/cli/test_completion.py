@@ -8,7 +8,7 @@ from typing import Final
 import pytest
 
 from kmworker.cli.app import KMWorker
-from kmworker.domain.event import EVENT_TYPES
+from kmworker.wire.events.definition import EVENT_TYPES
 from tests.integration.cli.terminal import Terminal
 from tests.kit.polling import until
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 from pika import BasicProperties
 from pika.adapters.blocking_connection import BlockingChannel
 
-from kmworker.domain.event import EVENT_TYPES
+from kmworker.wire.events.definition import EVENT_TYPES
 
 EVENTS, WORK = "kmworker.events", "kmworker.events.work"
 ASSIGNMENTS, DEAD = "kmworker.assignments", "kmworker.dead"

@@ -11,6 +11,7 @@ from typing import Final
 from kmworker.domain.model import Item, Kind
 from kmworker.domain.policy import Policy
 from kmworker.domain.policy_file import load_policy
+from kmworker.wire.events.definition import EVENT_TYPES
 from tests.kit.simulator.events import Sent, garbage, partition_replica, replica, snapshot, volume
 from tests.kit.simulator.happenings import (
     Happening,
@@ -92,6 +93,7 @@ projects = "p1"
 types = ["volume-created", "snapshot-taken"]
 """,
     "policy.toml",
+    EVENT_TYPES,
 )
 
 

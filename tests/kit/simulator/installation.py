@@ -29,6 +29,7 @@ from kmworker.settings import Settings
 from kmworker.store.names import Names
 from kmworker.store.redis_store import RedisStore
 from kmworker.store.reports import RedisReports
+from kmworker.wire.events.definition import EVENT_TYPES
 from kmworker.worker.loop import Worker
 from kmworker.worker.stages import Milestone, Stages
 from kmworker.worker.tally import Tally
@@ -328,4 +329,4 @@ class Installation:
 
 @cache
 def _shipped_policy() -> Policy:
-    return load_policy(SHIPPED_POLICY.read_text("utf-8"), "policy.toml")
+    return load_policy(SHIPPED_POLICY.read_text("utf-8"), "policy.toml", EVENT_TYPES)

@@ -17,7 +17,8 @@ from kmworker.client import (
 )
 from kmworker.domain.event import Event
 from kmworker.domain.model import Cause
-from kmworker.wire.events.lifecycle import Encrypted, LifecycleEvent
+from kmworker.wire.events.lifecycle import LifecycleEvent
+from kmworker.wire.events.parts import Encrypted
 from kmworker.wire.events.reading import parse
 
 CONTENT_TYPE = "application/cloudevents+json"

@@ -19,6 +19,7 @@ from kmworker.domain.policy import (
 )
 from kmworker.domain.policy_file import covers, load_policy, shadows
 from kmworker.errors import SetupError
+from kmworker.wire.events.definition import EVENT_TYPES
 from tests.kit.builders import (
     CIPHERS,
     DEFAULTS,
@@ -56,7 +57,7 @@ HERE = Circumstances("volume-created", "volume", "p1", "gold", "aes-xts-plain64"
 
 
 def test_the_shipped_policy_loads() -> None:
-    assert load_policy(SHIPPED_POLICY.read_text("utf-8"), "config/policy.toml") == SHIPPED
+    assert load_policy(SHIPPED_POLICY.read_text("utf-8"), "policy.toml", EVENT_TYPES) == SHIPPED
 
 
 def test_a_rules_former_word_for_allow_requested_is_read() -> None:
@@ -259,14 +260,14 @@ ERRORS = {
 @pytest.mark.parametrize(("text", "message"), ERRORS.values(), ids=ERRORS)
 def test_a_policy_that_cannot_be_is_refused_with(text: str, message: str) -> None:
     with pytest.raises(SetupError, match=re.escape(message)) as refusal:
-        load_policy(text, "test.toml")
+        load_policy(text, "test.toml", EVENT_TYPES)
     assert str(refusal.value).startswith("policy test.toml")
     assert "\n" not in str(refusal.value)
 
 
 def test_a_wrong_policy_comes_with_a_hint() -> None:
     with pytest.raises(SetupError) as refusal:
-        load_policy("", "test.toml")
+        load_policy("", "test.toml", EVENT_TYPES)
     assert refusal.value.hint == "compare it with the shipped config/policy.toml"
 
 
