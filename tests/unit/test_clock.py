@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kmworker.clock import Every
-from tests.kit.simulator.clock import SettableClock
+from kmworker.clock import Every, StoreClock
+from tests.kit.simulator.clock import Ahead, SettableClock
 
 
 def times(every: Every, clock: SettableClock, steps: list[float]) -> list[float]:
@@ -62,3 +62,29 @@ def test_it_is_never_due_twice_in_one_interval_nor_forgotten(
         if not every.is_due():
             assert step < 1.5 * every_s
         assert not every.is_due()
+
+
+def test_a_clock_that_is_set_while_a_worker_runs_changes_nothing() -> None:
+    inner = SettableClock()
+    machine = Ahead(inner, 0.0)
+    clock = StoreClock(machine)
+    assert clock.agree(inner.now) == 0.0
+    machine.ahead_s = 7200.0
+    assert clock.now() == inner.now()
+    assert clock.agree(inner.now) == 7200.0
+    assert clock.now() == inner.now()
+
+
+def test_an_answer_that_took_long_is_believed_only_if_there_is_no_better() -> None:
+    inner = SettableClock()
+    clock = StoreClock(inner)
+
+    def slow() -> float:
+        inner.advance(10)
+        return inner.now()
+
+    clock.agree(slow)
+    assert clock.now() == pytest.approx(inner.now(), abs=5)
+    clock.agree(inner.now)
+    clock.agree(slow)
+    assert clock.now() == inner.now()

@@ -287,6 +287,13 @@ class Installation:
             self.ledger.accept(event)
             assert self.broker.publish(exchange, event.routing_key, event.body, found)
 
+    def handle(self, *events: Sent, **properties: Any) -> Process:
+        """Publish events, and let a new process do all that there is to do."""
+        self.publish(*events, **properties)
+        process = self.process()
+        process.run()
+        return process
+
     # --- what comes out -----------------------------------------------------------
 
     @property
@@ -306,6 +313,12 @@ class Installation:
     def letters(self) -> Sequence[Message]:
         """All dead letters, in their order."""
         return list(self.broker.dead.ready)
+
+    def letter_of(self, event: Sent) -> dict[str, Any]:
+        """Return the headers of an event's one dead letter."""
+        (letter,) = [letter for letter in self.letters if letter.body == event.body]
+        headers: dict[str, Any] = letter.properties["application_headers"]
+        return headers
 
     def reasons(self) -> dict[str, str]:
         """The last reason for each dead letter, by event id."""

@@ -1,7 +1,6 @@
 """Reports: on time, complete, and never in the way."""
 
 import os
-from collections import Counter
 from itertools import pairwise
 from typing import cast
 
@@ -15,10 +14,7 @@ from kmworker.worker.reporter import MAX_FEED, Reporter
 from kmworker.worker.tally import Tally
 from tests.kit.builders import assignment_of
 from tests.kit.builders import volume as volume_item
-from tests.kit.simulator.checks import assert_all_assigned
 from tests.kit.simulator.clock import SettableClock
-from tests.kit.simulator.events import snapshot, volume
-from tests.kit.simulator.installation import Installation
 
 COUNTS = QueueCounts(work=3, dead=1, consumers=2)
 
@@ -186,31 +182,3 @@ def test_a_report_that_fails_is_no_failure(what: str, fault: Exception) -> None:
     desk.clock.advance(10)
     desk.reporter.report_if_due()
     assert desk.written[-1].queues == COUNTS
-
-
-@pytest.mark.parametrize("point", ["reports.begin", "reports.write", "bus.counts"])
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: type(fault).__name__)
-def test_a_worker_whose_reports_fail_works_on(point: str, fault: Exception) -> None:
-    site = Installation()
-    process = site.process()
-    process.troubles.at(point, fault, times=100)
-    for event in (volume("v"), snapshot("s", "v")):
-        site.publish(event)
-        process.turn(2)
-        site.let_pass(6)
-    process.run()
-    assert process.tally.totals["failures"] == 0
-    assert_all_assigned(site, volume("v"), snapshot("s", "v"))
-
-
-@pytest.mark.parametrize(
-    "name", ["queues", "feed", "minutes", "workers", "worker:worker-1", "totals"]
-)
-def test_dashboards_keys_of_the_wrong_type_stop_nobody(name: str) -> None:
-    site = Installation()
-    site.redis.set(site.names.top(name), "not what it should be")
-    site.publish(volume("v"))
-    process = site.process()
-    process.run()
-    assert process.tally.totals == Counter(create=1, repeat=0, waiting=0, unrouted=0)
-    assert_all_assigned(site, volume("v"))

@@ -373,12 +373,12 @@ VALUES = st.recursive(
 )
 
 
-@given(table=_tables(VALUES), times=st.sampled_from([1, 40, 900]))
+@given(table=_tables(VALUES), times=st.sampled_from([1, 20, 200]))
 def test_whatever_a_broker_delivers_beside_an_event_can_be_dead_lettered(
     table: bytes, times: int
 ) -> None:
     fields = [table[5:]]
     # The same again under other names, until it is larger than what goes on.
     fields += [field(b"again-%d" % again, b"F", table[1:]) for again in range(times - 1)]
-    header = headers(b"".join(fields)[:120_000])
+    header = headers(b"".join(fields)[:40_000])
     assert read_one(deliver(b"x", header=header)).body == b"x"

@@ -106,8 +106,7 @@ def test_a_store_behind_the_anchor_is_refused(others: list[int]) -> None:
 def test_what_is_no_anchor_of_this_store_stops_nobody(body: bytes) -> None:
     site = Installation()
     site.broker.anchors = [body]
-    site.publish(volume("v"))
-    site.process().run()
+    site.handle(volume("v"))
     assert anchored(site) > 0
     assert site.announced()
 

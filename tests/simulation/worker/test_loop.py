@@ -56,8 +56,7 @@ def test_an_idle_worker_stops_at_once() -> None:
 def test_a_stop_finishes_what_waited_for_a_source_at_hand_and_takes_nothing_with_it() -> None:
     site = Installation(Limits(batch_max=2))
     early = [snapshot(f"s{number}", "v") for number in range(5)]
-    site.publish(*early)
-    site.process().run()
+    site.handle(*early)
     site.publish(volume("v"), volume("w"), volume("later"))
     process = site.process()
     stop_at(process, Milestone.RECEIVE)
@@ -188,8 +187,7 @@ def test_announcements_carry_the_source_that_the_store_remembers() -> None:
     site.first_source = "/first"
     site.store().admit()
     site.first_source = "/second"
-    site.publish(volume("w"))
-    site.process().run()
+    site.handle(volume("w"))
     (body,) = site.announced()["volume:w"]
     assert b'"source":"/first"' in body
 
@@ -203,8 +201,7 @@ def test_a_record_under_a_kek_that_came_later_ends_the_worker_and_is_never_dead_
     )
     site.store().admit()
     site.custody = KeyringCustody(both)
-    site.publish(volume("v"), snapshot("waits", "late"))
-    site.process().run()
+    site.handle(volume("v"), snapshot("waits", "late"))
     # As if it had come while one with the old keyring was there.
     keyring, check = site.names.top("keyring"), f"check:{newer.kek_id}"
     value = site.redis.hget(keyring, check)
@@ -231,13 +228,11 @@ def test_a_record_under_a_kek_that_came_later_ends_the_worker_and_is_never_dead_
 
 def test_a_record_under_a_kek_that_nobody_has_stops_no_other_event() -> None:
     site = Installation()
-    site.publish(volume("v"))
-    site.process().run()
+    site.handle(volume("v"))
     key, kek_id = site.names.of("p1", "items"), site.custody.kek_id.encode()
     record = site.redis.hget(key, "volume:v")
     site.redis.hset(key, "volume:v", record.replace(kek_id, b"0" * 16))
-    site.publish(snapshot("s", "v"), volume("w"))
-    site.process().run()
+    site.handle(snapshot("s", "v"), volume("w"))
     assert "volume:w" in site.announced()
     (letter,) = site.letters
     assert letter.properties["application_headers"]["x-kmworker-reason"] == "integrity"

@@ -5,9 +5,7 @@ from datetime import datetime
 
 import pytest
 
-from kmworker.clock import StoreClock
 from tests.kit.simulator.checks import assert_all_assigned
-from tests.kit.simulator.clock import Ahead, SettableClock
 from tests.kit.simulator.events import snapshot, volume
 from tests.kit.simulator.installation import Installation
 
@@ -17,8 +15,7 @@ HOURS_S = 7200.0
 @pytest.mark.parametrize("ahead_s", [HOURS_S, -HOURS_S])
 def test_a_worker_whose_clock_is_two_hours_off_dead_letters_nothing(ahead_s: float) -> None:
     site = Installation()
-    site.publish(snapshot("s", "v"))
-    site.process().run()
+    site.handle(snapshot("s", "v"))
     wrong = site.process(clock_ahead_s=ahead_s)
     wrong.run()
     site.let_pass(site.limits.sweep_s + 1)
@@ -63,29 +60,3 @@ def test_a_clock_that_is_off_is_reported() -> None:
     assert float(site.redis.hget(name, "clock_ahead_s")) == HOURS_S
     # What is reported beside it is the store's time.
     assert float(site.redis.hget(name, "seen_at")) == pytest.approx(site.clock.now(), abs=1)
-
-
-def test_a_clock_that_is_set_while_a_worker_runs_changes_nothing() -> None:
-    inner = SettableClock()
-    machine = Ahead(inner, 0.0)
-    clock = StoreClock(machine)
-    assert clock.agree(inner.now) == 0.0
-    machine.ahead_s = HOURS_S
-    assert clock.now() == inner.now()
-    assert clock.agree(inner.now) == HOURS_S
-    assert clock.now() == inner.now()
-
-
-def test_an_answer_that_took_long_is_believed_only_if_there_is_no_better() -> None:
-    inner = SettableClock()
-    clock = StoreClock(inner)
-
-    def slow() -> float:
-        inner.advance(10)
-        return inner.now()
-
-    clock.agree(slow)
-    assert clock.now() == pytest.approx(inner.now(), abs=5)
-    clock.agree(inner.now)
-    clock.agree(slow)
-    assert clock.now() == inner.now()

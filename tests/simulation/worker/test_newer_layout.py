@@ -47,14 +47,12 @@ def test_while_the_layout_is_newer_what_is_unknown_stays_with_the_broker(event: 
 @pytest.mark.parametrize("event", UNKNOWN.values(), ids=UNKNOWN)
 def test_while_the_layout_is_its_own_what_is_unknown_is_a_dead_letter(event: Sent) -> None:
     site = _site(NUMBER)
-    site.publish(event)
-    site.process().run()
+    site.handle(event)
     assert len(site.letters) == 1
 
 
 def test_while_the_layout_is_newer_what_nobody_can_read_is_a_dead_letter() -> None:
     site = _site(NUMBER + 1)
-    site.publish(garbage(), volume("v"))
-    site.process().run()
+    site.handle(garbage(), volume("v"))
     assert len(site.letters) == 1
     assert set(site.announced()) == {"volume:v"}

@@ -26,14 +26,12 @@ def chain(length: int) -> list[Sent]:
 
 def test_a_snapshot_that_overtakes_its_volume_waits_for_it() -> None:
     site = Installation()
-    site.publish(snapshot("s", "v"))
-    site.process().run()
+    site.handle(snapshot("s", "v"))
     assert site.broker.is_settled
     (entry,) = site.waiting().values()
     assert (entry["item"], entry["source"], entry["attempts"]) == ("snapshot:s", "volume:v", 0)
     assert not site.announcements
-    site.publish(volume("v"))
-    site.process().run()
+    site.handle(volume("v"))
     assert list(site.announced()) == ["volume:v", "snapshot:s"]
     assert_all_assigned(site, volume("v"), snapshot("s", "v"))
 
@@ -66,40 +64,33 @@ def test_two_workers_resolve_a_chain_that_comes_in_any_order(seed: int) -> None:
 def test_more_waiting_events_than_a_batch_holds_are_all_taken() -> None:
     site = Installation(Limits(batch_max=4))
     crowd = [snapshot(f"s{number}", "v") for number in range(30)]
-    site.publish(*crowd)
-    site.process().run()
-    site.publish(volume("v"))
-    site.process().run()
+    site.handle(*crowd)
+    site.handle(volume("v"))
     assert_all_assigned(site, volume("v"), *crowd)
 
 
 def test_an_event_waits_in_another_project_for_its_source_there() -> None:
     site = Installation()
     away = replica("away", V, project="p2", transport="reencrypt")
-    site.publish(away)
-    site.process().run()
+    site.handle(away)
     assert len(site.waiting("p1")) == 1
-    site.publish(volume("v"))
-    site.process().run()
+    site.handle(volume("v"))
     assert_all_assigned(site, volume("v"), away)
 
 
 def test_a_waiting_event_that_comes_twice_waits_once() -> None:
     site = Installation()
-    site.publish(snapshot("s", "v"), snapshot("s", "v"))
-    site.process().run()
+    site.handle(snapshot("s", "v"), snapshot("s", "v"))
     (first,) = site.waiting().values()
     site.clock.advance(60)
-    site.publish(snapshot("s", "v"))
-    site.process().run()
+    site.handle(snapshot("s", "v"))
     assert list(site.waiting().values()) == [first]
 
 
 def test_a_source_that_is_announced_again_takes_what_waits_along() -> None:
     """The worker that assigned it died before it looked."""
     site = Installation()
-    site.publish(snapshot("s", "v"))
-    site.process().run()
+    site.handle(snapshot("s", "v"))
     dying = site.process()
     dying.troubles.at("bus.send", Crash())
     site.publish(volume("v"))
@@ -115,8 +106,7 @@ def test_a_source_that_is_announced_again_takes_what_waits_along() -> None:
 def test_an_event_past_its_deadline_is_dead_lettered_as_it_was() -> None:
     site = Installation()
     headers = {"x-request": "r-1", "CC": ["elsewhere"]}
-    site.publish(snapshot("s", "v"), application_headers=headers, correlation_id="c-1")
-    site.process().run()
+    site.handle(snapshot("s", "v"), application_headers=headers, correlation_id="c-1")
     site.let_pass(site.limits.waiting_deadline_s - 1)
     site.process().run()
     assert not site.letters
@@ -138,8 +128,7 @@ def test_an_event_past_its_deadline_is_dead_lettered_as_it_was() -> None:
 def test_more_events_than_a_batch_holds_expire_without_another_sweep() -> None:
     site = Installation(Limits(batch_max=4))
     crowd = [snapshot(f"s{number}", "v") for number in range(30)]
-    site.publish(*crowd)
-    site.process().run()
+    site.handle(*crowd)
     site.let_pass(site.limits.waiting_deadline_s + 1)
     process = site.process()
     process.turn(10)
@@ -150,8 +139,7 @@ def test_more_events_than_a_batch_holds_expire_without_another_sweep() -> None:
 
 def test_a_source_that_comes_at_the_last_moment_wins() -> None:
     site = Installation()
-    site.publish(snapshot("s", "v"))
-    site.process().run()
+    site.handle(snapshot("s", "v"))
     dying = site.process()
     dying.troubles.at("bus.send", Crash())
     site.publish(volume("v"))
@@ -170,14 +158,12 @@ def test_a_source_that_comes_at_the_last_moment_wins() -> None:
 def test_an_expired_event_is_not_assigned_when_its_source_comes_after_all(point: str) -> None:
     """Its dead letter may be out already: two answers would be one too many."""
     site = Installation()
-    site.publish(snapshot("s", "v"))
-    site.process().run()
+    site.handle(snapshot("s", "v"))
     site.let_pass(site.limits.waiting_deadline_s + 1)
     dying = site.process()
     dying.troubles.at(point, Crash())
     dying.run_into_crash()
-    site.publish(volume("v"))
-    site.process().run()
+    site.handle(volume("v"))
     site.let_pass(11)
     site.process().run()
     assert set(site.announced()) == {"volume:v"}

@@ -24,8 +24,7 @@ V = Item("p1", Kind.VOLUME, "v")
 
 def test_what_a_crash_leaves_behind_is_found_by_the_sweep() -> None:
     site = Installation()
-    site.publish(snapshot("s", "v"))
-    site.process().run()
+    site.handle(snapshot("s", "v"))
     dying = site.process()
     dying.turn()
     # Acknowledged, and what waits for it is taken and not settled.
@@ -44,8 +43,7 @@ def test_a_damaged_record_is_a_letter_that_a_broker_takes_however_large_it_is(si
     site = Installation(Limits(waiting_deadline_s=5.0))
     # What RabbitMQ answers 501 to; see `max_message_size` in rabbitmq.conf.
     site.broker.abhors = lambda frame: len(frame.body) > 131_072
-    site.publish(snapshot("s", "v"))
-    site.process().run()
+    site.handle(snapshot("s", "v"))
     parked = site.names.of("p1", "parked")
     (name,) = site.redis.hkeys(parked)
     record = site.redis.hget(parked, name)
@@ -71,8 +69,7 @@ def test_a_damaged_record_is_a_letter_that_a_broker_takes_however_large_it_is(si
 def test_a_waiting_event_that_ends_every_worker_is_given_up(max_attempts: int) -> None:
     site = Installation(Limits(max_attempts=max_attempts))
     neighbours = [snapshot(f"s{number}", "v") for number in range(8)]
-    site.publish(snapshot("poison", "v"), *neighbours)
-    site.process().run()
+    site.handle(snapshot("poison", "v"), *neighbours)
     site.publish(volume("v"))
     crashes = 0
     while not site.letters:
@@ -97,8 +94,7 @@ def test_a_waiting_event_that_ends_every_worker_is_given_up(max_attempts: int) -
 def test_waiting_events_that_were_tried_before_are_tried_one_by_one() -> None:
     site = Installation()
     early = [snapshot(f"s{number}", "v") for number in range(5)]
-    site.publish(*early)
-    site.process().run()
+    site.handle(*early)
     site.publish(volume("v"))
     dying = site.process()
     dying.troubles.at("bus.send", Crash(), skip=1)
@@ -132,10 +128,8 @@ def test_a_waiting_event_that_fails_by_our_fault_is_given_up_and_its_neighbours_
     monkeypatch.setattr("kmworker.domain.planner.decide", cursed)
     site = Installation(Limits(max_attempts=max_attempts, batch_max=4))
     neighbours = [snapshot(f"s{number}", "v") for number in range(10)]
-    site.publish(*neighbours[:5], snapshot("cursed", "v"), *neighbours[5:])
-    site.process().run()
-    site.publish(volume("v"))
-    site.process().run()
+    site.handle(*neighbours[:5], snapshot("cursed", "v"), *neighbours[5:])
+    site.handle(volume("v"))
     (letter,) = site.letters
     assert letter.body == snapshot("cursed", "v").body
     headers = letter.properties["application_headers"]
@@ -149,8 +143,7 @@ def test_a_waiting_event_between_two_tries_is_not_forgotten(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     site = Installation()
-    site.publish(snapshot("s", "v"))
-    site.process().run()
+    site.handle(snapshot("s", "v"))
     process = site.process()
     site.publish(volume("v"))
     process.turn()
@@ -169,8 +162,7 @@ def test_a_waiting_event_between_two_tries_is_not_forgotten(
 
 def test_servers_that_go_away_do_not_count_against_a_waiting_event() -> None:
     site = Installation(Limits(max_attempts=1))
-    site.publish(snapshot("s", "v"))
-    site.process().run()
+    site.handle(snapshot("s", "v"))
     process = site.process()
     for point in ("store.look_up result", "store.commit result"):
         process.troubles.at(point, StoreUnavailable("gone"), skip=1, times=3)
@@ -185,8 +177,7 @@ def test_servers_that_go_away_do_not_count_against_a_waiting_event() -> None:
 
 def test_a_batch_that_cannot_be_finished_does_not_count_against_a_waiting_event() -> None:
     site = Installation(Limits(max_attempts=1))
-    site.publish(snapshot("s", "v"))
-    site.process().run()
+    site.handle(snapshot("s", "v"))
     site.publish(volume("v"))
     dying = site.process()
     dying.troubles.at("store.commit result", Crash(), skip=1)
@@ -206,11 +197,9 @@ def test_a_batch_that_cannot_be_finished_does_not_count_against_a_waiting_event(
 def test_events_of_an_absent_source_are_not_taken_again_and_again() -> None:
     """Only the sweep names their source, and it was interrupted."""
     site = Installation(Limits(batch_max=2, waiting_deadline_s=100))
-    site.publish(*(snapshot(f"s{number}", "v") for number in range(8)))
-    site.process().run()
+    site.handle(*(snapshot(f"s{number}", "v") for number in range(8)))
     site.let_pass(60)
-    site.publish(*(snapshot(f"t{number}", "v") for number in range(8)))
-    site.process().run()
+    site.handle(*(snapshot(f"t{number}", "v") for number in range(8)))
     site.let_pass(60)
     process = site.process()
     process.troubles.at("bus.send", Lost(), times=2)
@@ -223,9 +212,7 @@ def test_events_of_an_absent_source_are_not_taken_again_and_again() -> None:
 def test_a_full_waiting_room_stops_nothing_and_what_has_no_room_says_so() -> None:
     site = Installation(Limits(waiting_max=2, batch_max=2))
     early = [snapshot(f"s{number}", "v") for number in range(4)]
-    process = site.process()
-    site.publish(*early, volume("w"), snapshot("other", "x", project="p2"))
-    process.run()
+    process = site.handle(*early, volume("w"), snapshot("other", "x", project="p2"))
     assert len(site.waiting()) == 2
     assert site.reasons() == {f"event-snapshot-s{n}": "no-room" for n in (2, 3)}
     (detail, _same) = [_detail(letter) for letter in site.letters]
@@ -233,12 +220,10 @@ def test_a_full_waiting_room_stops_nothing_and_what_has_no_room_says_so() -> Non
     assert process.tally.last_error == ""
     assert set(site.announced()) == {"volume:w"}
     assert set(site.waiting("p2")) == {entry_of(snapshot("other", "x", project="p2")).decode()}
-    site.publish(volume("v"))
-    site.process().run()
+    site.handle(volume("v"))
     assert {"volume:v", "snapshot:s0", "snapshot:s1"} <= set(site.announced())
     # Sent again, as `kmworker dead replay` does, they are assigned.
-    site.publish(*early[2:])
-    site.process().run()
+    site.handle(*early[2:])
     assert {"snapshot:s2", "snapshot:s3"} <= set(site.announced())
 
 
@@ -254,18 +239,16 @@ def test_events_that_wait_for_another_projects_items_take_no_room_from_it() -> N
         for number in range(5)
     ]
     early = [snapshot("s0", "v"), snapshot("s1", "v")]
-    site.publish(
+    site.handle(
         *flood,
         *early,
         replica("own", volume("x", project="p2").item, project="p2", transport="reencrypt"),
     )
-    site.process().run()
     assert set(site.reasons()) == {"event-replica-r3", "event-replica-r4"}
     detail = "3 events of project p2 wait for items of project p1 (waiting.foreign_max)"
     assert {_detail(letter) for letter in site.letters} == {detail}
     assert len(site.waiting()) == 5
-    site.publish(volume("v"), volume("x", project="p2"))
-    site.process().run()
+    site.handle(volume("v"), volume("x", project="p2"))
     assert {"snapshot:s0", "snapshot:s1", "replica:own"} <= set(site.announced())
 
 

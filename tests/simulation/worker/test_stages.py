@@ -30,18 +30,14 @@ HISTORY = (
 
 def test_what_has_been_delivered_goes_through_the_seven_steps_together() -> None:
     site = Installation()
-    site.publish(*HISTORY)
-    process = site.process()
-    process.run()
+    process = site.handle(*HISTORY)
     assert process.steps == list(Milestone)
     assert_all_assigned(site, *HISTORY)
 
 
 def test_a_batch_is_never_larger_than_batch_max() -> None:
     site = Installation(Limits(batch_max=3))
-    site.publish(*HISTORY)
-    process = site.process()
-    process.run()
+    process = site.handle(*HISTORY)
     assert process.troubles.counts()["store.commit result"] == 3
     assert_all_assigned(site, *HISTORY)
 
@@ -49,8 +45,7 @@ def test_a_batch_is_never_larger_than_batch_max() -> None:
 def test_a_source_in_another_project_is_read_from_the_store_and_leads_to_a_key_of_its_own() -> None:
     site = Installation()
     away = replica("away", V, project="p2", transport="reencrypt")
-    site.publish(away, volume("v"))
-    site.process().run()
+    site.handle(away, volume("v"))
     record = site.record(away.item)
     assert record is not None
     assert record["data"]["rule"] == "guard:cross-project"
@@ -78,9 +73,7 @@ def test_order_is_store_then_broker_then_acknowledgement(batch_max: int) -> None
         snapshot("early", "late"),
         volume("late"),
     )
-    process = site.process()
-    site.publish(*events)
-    process.run()
+    site.handle(*events)
     assert_settled(site)
     assert len(site.letters) == 2
 
@@ -175,10 +168,8 @@ def settlings(site: Installation) -> list[bytes]:
 
 def test_an_event_that_comes_twice_is_announced_twice_with_the_same_bytes() -> None:
     site = Installation()
-    site.publish(volume("v"), volume("v"))
-    site.process().run()
-    site.publish(volume("v"))
-    site.process().run()
+    site.handle(volume("v"), volume("v"))
+    site.handle(volume("v"))
     (bodies,) = site.announced().values()
     assert len(bodies) == 3
     assert_all_assigned(site, volume("v"))
@@ -186,10 +177,8 @@ def test_an_event_that_comes_twice_is_announced_twice_with_the_same_bytes() -> N
 
 def test_another_event_for_an_assigned_item_repeats_the_first_assignment() -> None:
     site = Installation()
-    site.publish(volume("v"), volume("v", event_id="second"))
-    site.process().run()
-    site.publish(volume("v", event_id="third"))
-    site.process().run()
+    site.handle(volume("v"), volume("v", event_id="second"))
+    site.handle(volume("v", event_id="third"))
     assert_all_assigned(site, volume("v"))
     assert len(site.announced()["volume:v"]) == 3
 
@@ -197,10 +186,9 @@ def test_another_event_for_an_assigned_item_repeats_the_first_assignment() -> No
 @pytest.mark.parametrize("batch_max", [1, 16])
 def test_another_source_for_an_assigned_item_is_a_conflict(batch_max: int) -> None:
     site = Installation(Limits(batch_max=batch_max))
-    site.publish(
+    site.handle(
         volume("v"), volume("other"), volume("v", Item("p1", Kind.VOLUME, "other"), event_id="liar")
     )
-    site.process().run()
     assert site.reasons() == {"liar": "conflict"}
     assert len(site.announced()["volume:v"]) == 1
     assert_settled(site)
@@ -209,10 +197,8 @@ def test_another_source_for_an_assigned_item_is_a_conflict(batch_max: int) -> No
 def test_the_event_that_founded_a_partition_announces_both_again() -> None:
     site = Installation()
     founder, joiner = partition_replica("4711@a", "4711"), partition_replica("4711@b", "4711")
-    site.publish(founder, joiner)
-    site.process().run()
-    site.publish(founder, joiner)
-    site.process().run()
+    site.handle(founder, joiner)
+    site.handle(founder, joiner)
     counted = {ref: len(bodies) for ref, bodies in site.announced().items()}
     assert counted == {"partition:4711": 2, "replica:4711@a": 2, "replica:4711@b": 2}
     assert_all_assigned(site, founder, joiner)
@@ -220,8 +206,7 @@ def test_the_event_that_founded_a_partition_announces_both_again() -> None:
 
 def test_an_unencrypted_volume_is_recorded_and_announced() -> None:
     site = Installation()
-    site.publish(volume("v", encryption=None))
-    site.process().run()
+    site.handle(volume("v", encryption=None))
     record = site.record(V)
     assert record is not None
     assert record["data"]["disposition"] == "none"
@@ -231,8 +216,7 @@ def test_an_unencrypted_volume_is_recorded_and_announced() -> None:
 
 def test_an_unreadable_event_is_dead_lettered_and_its_neighbours_are_not() -> None:
     site = Installation()
-    site.publish(volume("v"), garbage("{}"), snapshot("s", "v"))
-    site.process().run()
+    site.handle(volume("v"), garbage("{}"), snapshot("s", "v"))
     (letter,) = site.letters
     assert letter.body == b"{}"
     assert letter.routing_key == "malformed.unknown"
@@ -245,9 +229,7 @@ def test_an_unreadable_event_is_dead_lettered_and_its_neighbours_are_not() -> No
 def test_an_announcement_that_no_queue_is_bound_for_is_counted_and_no_error() -> None:
     site = Installation()
     site.broker.unbind("subscriber")
-    site.publish(volume("v"))
-    process = site.process()
-    process.run()
+    process = site.handle(volume("v"))
     assert process.tally.totals["unrouted"] == 1
     assert site.record(V) is not None
     assert_settled(site)
@@ -255,9 +237,7 @@ def test_an_announcement_that_no_queue_is_bound_for_is_counted_and_no_error() ->
 
 def test_the_tally_says_what_the_events_came_to() -> None:
     site = Installation()
-    site.publish(*HISTORY, volume("v"), garbage(), snapshot("early", "late"))
-    process = site.process()
-    process.run()
+    process = site.handle(*HISTORY, volume("v"), garbage(), snapshot("early", "late"))
     assert process.tally.totals == Counter(
         create=3, reuse=4, clone=1, repeat=1, dead=1, waiting=1, unrouted=0
     )

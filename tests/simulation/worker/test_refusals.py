@@ -360,8 +360,7 @@ def test_an_assignment_that_ends_the_connection_is_given_up_and_its_neighbours_a
     site = Installation(Limits(max_attempts=3))
     names = site.broker.topology
     site.broker.abhors = lambda frame: frame.exchange == names.assignments and b"odd" in frame.body
-    site.publish(volume("a"), volume("odd"), volume("b"))
-    site.process().run()
+    site.handle(volume("a"), volume("odd"), volume("b"))
     assert site.reasons() == {"event-volume-odd": "internal"}
     assert set(site.announced()) == {"volume:a", "volume:b"}
     # The record stands, and says what it would have been told.
@@ -388,9 +387,7 @@ def test_one_end_of_the_connection_is_an_outage_and_costs_no_event_anything() ->
     site = Installation(Limits(max_attempts=1))
     ends = iter([True])
     site.broker.abhors = lambda _frame: next(ends, False)
-    site.publish(volume("a"), garbage("bad"))
-    process = site.process()
-    process.run()
+    process = site.handle(volume("a"), garbage("bad"))
     assert process.tally.totals["failures"] == 1
     assert site.reasons() == {"": "malformed"}
     assert_settled(site)

@@ -127,9 +127,7 @@ def test_redelivered_events_are_handled_apart_from_fresh_ones() -> None:
     site = Installation()
     site.publish(*EVENTS)
     deliver_and_die(site, times=1)
-    site.publish(volume("fresh"))
-    process = site.process()
-    process.run()
+    process = site.handle(volume("fresh"))
     assert process.troubles.counts()["store.commit result"] == 3
     assert_all_assigned(site, *EVENTS, volume("fresh"))
 

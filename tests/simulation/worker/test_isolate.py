@@ -4,6 +4,7 @@ import io
 import json
 from collections.abc import Callable
 from itertools import pairwise
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -11,23 +12,19 @@ import structlog
 
 from kmworker.cli.terminal.logs import configure_logs
 from kmworker.domain import planner
-from kmworker.domain.decision import decide
-from kmworker.domain.event import Event
 from kmworker.domain.model import Item, Kind
 from kmworker.errors import PermanentError, Reason, ScriptFailed
 from kmworker.store import writes
-from kmworker.store.writes import encode_write
-from kmworker.wire.assignments import announce
 from kmworker.wire.dead_letters.writing import dead_letter
 from kmworker.worker import stages
 from tests.kit.simulator.checks import assert_settled
-from tests.kit.simulator.events import Sent, garbage, partition_replica, snapshot, volume
+from tests.kit.simulator.events import garbage, partition_replica, snapshot, volume
 from tests.kit.simulator.installation import Installation, Limits
 from tests.kit.simulator.steps import Crash
 from tests.kit.simulator.troubles import Links
 from tests.kit.simulator.wire import Publish
 
-CURSED = Item("p1", Kind.VOLUME, "cursed")
+CURSED = volume("cursed")
 NEIGHBOURS = (
     volume("a"),
     snapshot("s", "a"),
@@ -35,36 +32,28 @@ NEIGHBOURS = (
     volume("b", project="p2"),
     volume("c"),
 )
-EVENTS = (*NEIGHBOURS[:2], volume("cursed"), *NEIGHBOURS[2:], garbage())
+EVENTS = (*NEIGHBOURS[:2], CURSED, *NEIGHBOURS[2:], garbage())
 
-Break = Callable[[pytest.MonkeyPatch, BaseException], None]
+# By stage: what is called there for each event or record, and of which item that is.
+CALLS: dict[str, tuple[ModuleType, str, Callable[..., Item]]] = {
+    "plan": (planner, "decide", lambda event, *_: event.item),
+    "commit": (writes, "encode_write", lambda _codec, _custody, write: write.assignment.item),
+    "announce": (stages, "announce", lambda held, *_: held.assignment.item),
+}
+at_each_stage = pytest.mark.parametrize("stage", CALLS)
 
 
-def break_decide(patch: pytest.MonkeyPatch, error: BaseException) -> None:
-    def cursed(event: Event, *known: Any) -> Any:
-        if event.item == CURSED:
+def break_at(stage: str, patch: pytest.MonkeyPatch, error: BaseException) -> None:
+    """Let a stage fail for what is cursed."""
+    module, name, item_of = CALLS[stage]
+    real = getattr(module, name)
+
+    def cursed(*given: Any) -> Any:
+        if item_of(*given).id.startswith("cursed"):
             raise error
-        return decide(event, *known)
+        return real(*given)
 
-    patch.setattr(planner, "decide", cursed)
-
-
-def break_store(patch: pytest.MonkeyPatch, error: BaseException) -> None:
-    def cursed(codec: Any, custody: Any, write: Any) -> Any:
-        if write.assignment.item == CURSED:
-            raise error
-        return encode_write(codec, custody, write)
-
-    patch.setattr(writes, "encode_write", cursed)
-
-
-def break_announce(patch: pytest.MonkeyPatch, error: BaseException) -> None:
-    def cursed(held: Any, source: str, exchange: str) -> Any:
-        if held.assignment.item == CURSED:
-            raise error
-        return announce(held, source, exchange)
-
-    patch.setattr(stages, "announce", cursed)
+    patch.setattr(module, name, cursed)
 
 
 def assert_neighbours_unharmed(site: Installation) -> None:
@@ -74,28 +63,15 @@ def assert_neighbours_unharmed(site: Installation) -> None:
     assert_settled(site)
 
 
-def letter_of(site: Installation, event: Sent) -> dict[str, Any]:
-    (letter,) = [letter for letter in site.letters if letter.body == event.body]
-    headers: dict[str, Any] = letter.properties["application_headers"]
-    return headers
-
-
-breaks = pytest.mark.parametrize(
-    "break_it", [break_decide, break_store, break_announce], ids=["plan", "commit", "announce"]
-)
-
-
-@breaks
+@at_each_stage
 @pytest.mark.parametrize("max_attempts", [1, 3])
 def test_an_event_that_fails_by_our_fault_is_given_up_and_its_neighbours_are_not(
-    break_it: Break, max_attempts: int, monkeypatch: pytest.MonkeyPatch
+    stage: str, max_attempts: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    break_it(monkeypatch, ValueError("a bug"))
+    break_at(stage, monkeypatch, ValueError("a bug"))
     site = Installation(Limits(max_attempts=max_attempts))
-    process = site.process()
-    site.publish(*EVENTS)
-    process.run()
-    headers = letter_of(site, volume("cursed"))
+    site.handle(*EVENTS)
+    headers = site.letter_of(CURSED)
     assert headers["x-kmworker-reason"] == "internal"
     assert headers["x-kmworker-attempts"] == max_attempts
     assert headers["x-kmworker-event-id"] == "event-volume-cursed"
@@ -104,30 +80,31 @@ def test_an_event_that_fails_by_our_fault_is_given_up_and_its_neighbours_are_not
     assert site.reasons() == {"": "malformed", "event-volume-cursed": "internal"}
 
 
-@breaks
+@at_each_stage
 def test_a_permanent_error_is_a_dead_letter_at_once_with_its_own_reason(
-    break_it: Break, monkeypatch: pytest.MonkeyPatch
+    stage: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    break_it(monkeypatch, PermanentError(Reason.INTEGRITY, "a record of volume:cursed is broken"))
+    break_at(
+        stage, monkeypatch, PermanentError(Reason.INTEGRITY, "a record of volume:cursed is broken")
+    )
     site = Installation()
-    site.publish(*EVENTS)
-    site.process().run()
-    headers = letter_of(site, volume("cursed"))
+    site.handle(*EVENTS)
+    headers = site.letter_of(CURSED)
     assert headers["x-kmworker-reason"] == "integrity"
     assert headers["x-kmworker-detail"] == "a record of volume:cursed is broken"
     assert headers["x-kmworker-attempts"] == 1
     assert_neighbours_unharmed(site)
 
 
-@breaks
+@at_each_stage
 def test_a_fault_that_passes_costs_the_event_nothing(
-    break_it: Break, monkeypatch: pytest.MonkeyPatch
+    stage: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     site = Installation()
     site.publish(*EVENTS)
     process = site.process()
     with monkeypatch.context() as patch:
-        break_it(patch, ValueError("a bug"))
+        break_at(stage, patch, ValueError("a bug"))
         process.turn(3)
     process.run()
     assert "volume:cursed" in site.announced()
@@ -138,9 +115,8 @@ def test_a_fault_that_passes_costs_the_event_nothing(
 def test_a_project_whose_keys_are_of_the_wrong_type_harms_no_other() -> None:
     site = Installation()
     site.redis.set(site.names.of("p2", "holders"), "not a hash")
-    site.publish(*EVENTS)
-    site.process().run()
-    assert letter_of(site, NEIGHBOURS[3])["x-kmworker-reason"] == "integrity"
+    site.handle(*EVENTS)
+    assert site.letter_of(NEIGHBOURS[3])["x-kmworker-reason"] == "integrity"
     assert "volume:c" in site.announced()
     assert "volume:cursed" in site.announced()
     assert_settled(site)
@@ -148,12 +124,10 @@ def test_a_project_whose_keys_are_of_the_wrong_type_harms_no_other() -> None:
 
 def test_waiting_rooms_of_the_wrong_type_stop_nobody() -> None:
     site = Installation()
-    site.publish(snapshot("late", "none", project="p2"))
-    site.process().run()
+    site.handle(snapshot("late", "none", project="p2"))
     site.redis.set(site.names.of("p2", "waiting:deadlines"), "not a sorted set")
     site.let_pass(100)
-    site.publish(volume("a"), volume("none", project="p2"), volume("b"))
-    site.process().run()
+    site.handle(volume("a"), volume("none", project="p2"), volume("b"))
     assert set(site.announced()) == {"volume:a", "volume:b"}
     assert site.broker.is_settled
 
@@ -161,23 +135,20 @@ def test_waiting_rooms_of_the_wrong_type_stop_nobody() -> None:
 def test_totals_of_the_wrong_type_do_not_repeat_dead_letters() -> None:
     site = Installation()
     site.redis.set(site.names.top("dead"), "not a hash")
-    site.publish(*EVENTS)
-    site.process().run()
+    site.handle(*EVENTS)
     assert len(site.letters) == 1
     assert_neighbours_unharmed(site)
 
 
 def test_an_orphaned_scope_is_an_integrity_matter_and_is_never_minted_over() -> None:
     site = Installation()
-    site.publish(volume("v"), partition_replica("4711@a", "4711"))
-    site.process().run()
+    site.handle(volume("v"), partition_replica("4711@a", "4711"))
     scopes = site.redis.hgetall(site.names.of("p1", "deks"))
     site.redis.delete(site.names.of("p1", "items"))
     again = (volume("v"), partition_replica("4711@b", "4711"), volume("w"))
-    site.publish(*again)
-    site.process().run()
+    site.handle(*again)
     for event in again[:2]:
-        assert letter_of(site, event)["x-kmworker-reason"] == "integrity"
+        assert site.letter_of(event)["x-kmworker-reason"] == "integrity"
     assert scopes.items() <= site.redis.hgetall(site.names.of("p1", "deks")).items()
     assert "volume:w" in site.announced()
 
@@ -197,8 +168,7 @@ def test_a_letter_whose_properties_cannot_be_published_goes_without_them(
     break_letters_with_reply_to(monkeypatch)
     site = Installation()
     site.publish(garbage("with"), reply_to="somebody")
-    site.publish(volume("v"), garbage("without"))
-    site.process().run()
+    site.handle(volume("v"), garbage("without"))
     assert {letter.body for letter in site.letters} == {b"with", b"without"}
     assert_settled(site)
 
@@ -208,8 +178,7 @@ def test_a_letter_that_loses_its_properties_keeps_whose_event_it_is(
 ) -> None:
     break_letters_with_reply_to(monkeypatch)
     site = Installation()
-    site.publish(garbage("with"), reply_to="somebody", user_id="cinder", correlation_id="c-1")
-    site.process().run()
+    site.handle(garbage("with"), reply_to="somebody", user_id="cinder", correlation_id="c-1")
     (letter,) = site.letters
     assert letter.properties["application_headers"]["x-kmworker-user"] == "cinder"
     # All that stood beside it is gone.
@@ -227,8 +196,7 @@ def test_what_fails_when_it_is_settled_is_written_again_behind_the_batch_that_is
     # Were they counted in another order, the store would seem to have been rolled back.
     site.process().run()
     assert site.redis.hget(site.names.top("commits"), "incident") is None
-    site.publish(volume("late"))
-    site.process().run()
+    site.handle(volume("late"))
     assert set(site.announced()) == {"volume:a", "volume:b", "volume:late", "snapshot:s"}
     assert_settled(site)
 
@@ -240,9 +208,9 @@ def test_what_went_ahead_of_a_half_that_never_went_is_counted(
     site = Installation(Limits(max_attempts=1))
     process = site.process()
     # Each project's share is a half.
-    site.publish(volume("ahead", project="p0"), volume("cursed"))
+    site.publish(volume("ahead", project="p0"), CURSED)
     with monkeypatch.context() as patch:
-        break_store(patch, error)
+        break_at("commit", patch, error)
         if isinstance(error, Crash):
             process.run_into_crash()
         else:
@@ -281,23 +249,22 @@ def test_between_the_tries_of_an_event_that_fails_there_are_pauses_that_grow(
 
     monkeypatch.setattr(planner, "decide", cursed)
     site = Installation()
-    site.publish(volume("cursed"))
-    site.process().run()
+    site.handle(CURSED)
     pauses = [later - earlier for earlier, later in pairwise(tries)]
     assert len(pauses) == 4
     assert 0.2 < pauses[0] < 1.0
     assert 3.0 < sum(pauses) < 10.0
     assert all(later >= 1.5 * earlier for earlier, later in pairwise(pauses))
-    assert letter_of(site, volume("cursed"))["x-kmworker-attempts"] == 5
+    assert site.letter_of(CURSED)["x-kmworker-attempts"] == 5
     assert_settled(site)
 
 
 def test_while_an_event_pauses_all_others_flow_on_and_nothing_is_tried_for_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    break_decide(monkeypatch, ValueError("a bug"))
+    break_at("plan", monkeypatch, ValueError("a bug"))
     site = Installation(Limits(batch_max=4))
-    site.publish(*(garbage(f"bad {number}") for number in range(3)), volume("cursed"))
+    site.publish(*(garbage(f"bad {number}") for number in range(3)), CURSED)
     process = site.process()
     # As many as to be sure that nothing is still to come of what went wrong.
     process.turn(6)
@@ -319,9 +286,9 @@ def test_while_an_event_pauses_all_others_flow_on_and_nothing_is_tried_for_it(
 def test_what_was_delivered_before_does_not_wait_for_what_pauses(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    break_decide(monkeypatch, ValueError("a bug"))
+    break_at("plan", monkeypatch, ValueError("a bug"))
     site = Installation()
-    site.publish(volume("cursed"))
+    site.publish(CURSED)
     process, other = site.process(), site.process()
     process.turn(3)
     assert process.paused == 1
@@ -344,7 +311,7 @@ def test_a_waiting_event_that_pauses_stays_taken_and_no_try_is_counted_for_it(
     site.publish(volume("cursed", Item("p1", Kind.VOLUME, "late")))
     process = site.process()
     process.turn(2)
-    break_decide(monkeypatch, ValueError("a bug"))
+    break_at("plan", monkeypatch, ValueError("a bug"))
     if of_its_source == "comes":
         site.publish(volume("late"))
     else:
@@ -371,10 +338,10 @@ def test_nobody_stops_later_for_what_pauses_and_it_comes_again(
     at_end: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     site = Installation()
-    site.publish(volume("cursed"), volume("v"))
+    site.publish(CURSED, volume("v"))
     process = site.process()
     with monkeypatch.context() as patch:
-        break_decide(patch, ValueError("a bug"))
+        break_at("plan", patch, ValueError("a bug"))
         process.turn(3)
         assert process.paused == 1
         ended = site.clock.monotonic()
@@ -396,10 +363,10 @@ def test_what_pauses_when_the_broker_goes_comes_again_once(
     link: Links, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     site = Installation()
-    site.publish(volume("cursed"))
+    site.publish(CURSED)
     process = site.process()
     with monkeypatch.context() as patch:
-        break_decide(patch, ValueError("a bug"))
+        break_at("plan", patch, ValueError("a bug"))
         process.turn(3)
         assert process.paused == 1
     process.host.cut(link)
@@ -417,12 +384,7 @@ def test_what_pauses_when_the_broker_goes_comes_again_once(
 def test_of_many_that_fail_only_so_many_pause_and_what_does_not_fail_gets_past_them(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def cursed(event: Event, *known: Any) -> Any:
-        if event.item.id.startswith("cursed"):
-            raise ValueError("a bug")
-        return decide(event, *known)
-
-    monkeypatch.setattr(planner, "decide", cursed)
+    break_at("plan", monkeypatch, ValueError("a bug"))
     site = Installation(Limits(batch_max=8))
     site.publish(*(volume(f"cursed-{number}") for number in range(80)), volume("v"))
     process = site.process()
@@ -479,13 +441,12 @@ def test_an_event_that_ends_the_connection_pauses_too_and_is_then_alone() -> Non
 def test_what_an_event_failed_of_is_logged_each_time(
     error: Exception, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    break_decide(monkeypatch, error)
+    break_at("plan", monkeypatch, error)
     told = io.StringIO()
     configure_logs("info", "json", told)
     try:
         site = Installation(Limits(max_attempts=3))
-        site.publish(volume("cursed"), volume("v"))
-        site.process().run()
+        site.handle(CURSED, volume("v"))
     finally:
         structlog.reset_defaults()
     lines = [json.loads(line) for line in told.getvalue().splitlines()]
@@ -504,15 +465,14 @@ def test_what_an_event_failed_of_is_logged_each_time(
 
 
 def test_what_is_logged_of_an_event_is_its_id(monkeypatch: pytest.MonkeyPatch) -> None:
-    break_decide(monkeypatch, ValueError("canary in a bug"))
+    break_at("plan", monkeypatch, ValueError("canary in a bug"))
     told = io.StringIO()
     configure_logs("debug", "json", told)
     try:
         site = Installation(Limits(max_attempts=2))
         cursed = volume("cursed", volume_type="canary", extra={"note": "canary"})
         site.publish(cursed, volume("v", extra={"note": "canary"}), garbage("canary"))
-        site.publish(snapshot("s", "absent", extra={"note": "canary"}), correlation_id="canary")
-        site.process().run()
+        site.handle(snapshot("s", "absent", extra={"note": "canary"}), correlation_id="canary")
     finally:
         structlog.reset_defaults()
     assert site.reasons()["event-volume-cursed"] == "internal"
