@@ -345,18 +345,24 @@ FIXED = {
     b"t": 1, b"b": 1, b"B": 1, b"s": 2, b"u": 2, b"I": 4, b"i": 4, b"l": 8, b"f": 4, b"d": 8,
     b"D": 5, b"T": 8, b"V": 0,
 }  # fmt: skip
-LEAVES = st.sampled_from(sorted(FIXED)).flatmap(
-    lambda kind: st.binary(min_size=FIXED[kind], max_size=FIXED[kind]).map(
-        lambda value: kind + value
-    )
-) | st.binary(max_size=30).flatmap(
-    lambda text: st.sampled_from([b"S", b"x"]).map(lambda kind: kind + pack(">I", len(text)) + text)
-)
 
 
 def _sized(kind: bytes, parts: list[bytes]) -> bytes:
     inner = b"".join(parts)
     return kind + pack(">I", len(inner)) + inner
+
+
+LEAVES = st.one_of(
+    st.sampled_from(
+        [
+            kind + fill * size
+            for kind, size in FIXED.items()
+            for fill in (b"\0", b"\1", b"\x7f", b"\xff")
+        ]
+    ),
+    st.binary(max_size=30).map(lambda text: _sized(b"S", [text])),
+    st.binary(max_size=30).map(lambda text: _sized(b"x", [text])),
+)
 
 
 def _tables(values: st.SearchStrategy[bytes]) -> st.SearchStrategy[bytes]:
@@ -369,7 +375,7 @@ def _tables(values: st.SearchStrategy[bytes]) -> st.SearchStrategy[bytes]:
 VALUES = st.recursive(
     LEAVES,
     lambda inner: _tables(inner) | st.lists(inner, max_size=6).map(lambda it: _sized(b"A", it)),
-    max_leaves=30,
+    max_leaves=15,
 )
 
 
