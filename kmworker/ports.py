@@ -8,25 +8,23 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
-from kmworker.domain.message import Confirm, Delivery, Original, Outgoing
+from kmworker.domain.message import Confirm, Delivery, Outgoing
 from kmworker.domain.model import Item, Place, ScopeRecord, State
 from kmworker.domain.plan import Committed, Entry, Write
 from kmworker.domain.values import value
+from kmworker.domain.waiting import Due, Swept, Taken
 from kmworker.errors import Reason
 
 __all__ = [
     "Answered",
     "Bus",
     "Custody",
-    "Due",
     "Keep",
     "Pending",
     "QueueCounts",
     "Report",
     "Reports",
     "Store",
-    "Swept",
-    "Taken",
 ]
 
 
@@ -67,11 +65,9 @@ class Pending(Protocol[T_co]):
 
     def done(self) -> bool:
         """Return whether `result` waits for nothing; a loss, or being late, is an end, too."""
-        ...
 
     def result(self) -> T_co:
         """Wait for the answer. To be taken once."""
-        ...
 
 
 @value
@@ -102,7 +98,6 @@ class Bus(Protocol):
 
     def open(self) -> None:
         """Connect what is not connected, declare or check the names, start consuming."""
-        ...
 
     def receive(self, limit: int, timeout_s: float) -> list[Delivery]:
         """Take what has been delivered, at most ``limit``.
@@ -110,7 +105,6 @@ class Bus(Protocol):
         Waits up to ``timeout_s`` only while nothing at all comes: no confirm of what was
         sent, either.
         """
-        ...
 
     def send(self, messages: Sequence[Outgoing]) -> Pending[list[Confirm]]:
         """Publish all without waiting; the answer is what the broker says of each message.
@@ -121,7 +115,6 @@ class Bus(Protocol):
         Raises:
             Unsendable: one of them cannot be written; none was sent.
         """
-        ...
 
     def renew(self) -> None:
         """Publish on a new channel from now on, unless confirms are still to come.
@@ -129,11 +122,9 @@ class Bus(Protocol):
         A broker may go on refusing on a channel what had no room once: RabbitMQ's does not hear of
         it when the policy is lifted that limited a queue.
         """
-        ...
 
     def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
         """Settle these; those of an older generation are skipped."""
-        ...
 
     def put_aside(self, deliveries: Sequence[Delivery]) -> None:
         """Keep these unacknowledged for as long as it takes, and let nothing wait for them.
@@ -141,7 +132,6 @@ class Bus(Protocol):
         Those of an older generation are skipped. Only so few that what else may be at hand
         is many more.
         """
-        ...
 
     def counts(self) -> QueueCounts:
         """Look at the queues.
@@ -149,7 +139,6 @@ class Bus(Protocol):
         Raises:
             NotCounted: this user may not.
         """
-        ...
 
     def anchor(self, choose: Callable[[list[bytes]], bytes]) -> None:
         """Replace the one message that the broker keeps for workers to come.
@@ -157,46 +146,12 @@ class Bus(Protocol):
         ``choose`` gets what is kept (more than one after a crash) and returns what is to be
         kept from now on. It is not called where nothing can be kept.
         """
-        ...
 
     def tick(self) -> None:
         """Keep idle connections alive; call about once a second."""
-        ...
 
     def close(self) -> None:
         """Let go of everything unacknowledged, without waiting long for the broker."""
-        ...
-
-
-@value
-class Taken:
-    """A waiting event, or what is wrong with it."""
-
-    entry: Entry
-    original: Original
-    problem: str = ""
-    """Why its record cannot be trusted; then ``original`` is the record itself, or its digest."""
-
-
-@value
-class Due:
-    """A project in whose waiting room there is something to do."""
-
-    project: str
-    since: float
-    """Its place in the index, which changes with whatever is to be done there from now on."""
-
-
-@value
-class Swept:
-    """What a sweep over part of a project's waiting room found."""
-
-    due: list[Taken]
-    """Past their deadline."""
-    present: list[Item]
-    """Sources that are there, while events still wait for them."""
-    after: str
-    """Where to go on; empty at the end."""
 
 
 class Store(Protocol):
@@ -210,21 +165,18 @@ class Store(Protocol):
     def admit(self) -> str:
         """Check that this store may be used, at start and after each reconnection.
 
-        Returns the CloudEvents source that its announcements carry.
+        Returns the producer that its announcements name: CloudEvents' `source`.
 
         Raises:
             SetupError: it is not durable, its records belong to another keyring or are of
                 another layout, or it counts fewer commits than this worker remembers.
         """
-        ...
 
     def layout_is_newer(self) -> bool:
         """Return whether a later release has changed the layout of what was admitted."""
-        ...
 
     def commits(self) -> int:
         """Return the newest number of commits known to be on disk, by whatever worker."""
-        ...
 
     def refuse_if_behind(self, anchored: int) -> None:
         """Compare the store with a number of commits that was kept elsewhere.
@@ -232,7 +184,6 @@ class Store(Protocol):
         Raises:
             SetupError: it counts fewer: it was rolled back.
         """
-        ...
 
     def look_up(self, items: Iterable[Item]) -> Pending[dict[Item, State]]:
         """Ask what is known of each item.
@@ -240,7 +191,6 @@ class Store(Protocol):
         Here and in `commit`: whatever was asked or written before this is done before it, answers
         are taken in any order, and errors may come at either end.
         """
-        ...
 
     def commit(self, writes: Sequence[Write]) -> Pending[list[Committed]]:
         """Write all that can be written; a result for each, in order.
@@ -250,7 +200,6 @@ class Store(Protocol):
         Raises:
             SetupError: the store has forgotten earlier commits; these must not be announced.
         """
-        ...
 
     def take(self, sources: Sequence[Item], limit: int) -> list[list[Taken] | Exception]:
         """Take events that wait for each of ``sources``; each try is counted before it is made.
@@ -258,19 +207,15 @@ class Store(Protocol):
         Returns for each source at most ``limit`` of its events, or what is wrong with the keys
         that these are kept in.
         """
-        ...
 
     def remove(self, entries: Sequence[Entry]) -> None:
         """Let entries leave the waiting room."""
-        ...
 
     def release(self, entries: Sequence[Entry]) -> None:
         """Take back the attempts counted for entries that could not be tried."""
-        ...
 
     def sweep(self, project: str, limit: int, after: str) -> Swept:
         """Find due and orphaned entries, marking as expired what is due and sourceless."""
-        ...
 
     def due(self, limit: int) -> list[Due]:
         """Return projects with something to do in their waiting rooms, the longest due first.
@@ -278,42 +223,33 @@ class Store(Protocol):
         Whatever was parked or given to `mark_due` before is found, and what has come to
         nothing is found once more.
         """
-        ...
 
     def look_again(self, looked_at: Sequence[tuple[Due, float | None]]) -> None:
         """Let each project be found again: at its next deadline, or after so many seconds.
 
         What was parked or marked since `due` found it is not put off.
         """
-        ...
 
     def review_crowds(self) -> None:
         """Put right what is told of projects whose waiting events are near their bound."""
-        ...
 
     def mark_due(self, projects: Iterable[str]) -> None:
         """Let projects be found at once: events wait there for what has come."""
-        ...
 
     def count_dead(self, reasons: Sequence[Reason]) -> None:
         """Add to the running totals of dead letters by reason."""
-        ...
 
     def lease(self, work: str, holder: str, seconds: float) -> bool:
         """Return whether ``holder`` may do ``work`` for the next seconds, alone."""
-        ...
 
     def count_attempt(self, digest: str) -> int:
         """Count a try of a delivery that may have killed a worker before; return the count."""
-        ...
 
     def uncount_attempt(self, digest: str) -> None:
         """Take back one of these: that try was none."""
-        ...
 
     def forget_attempts(self, digest: str) -> None:
         """The delivery did no harm."""
-        ...
 
 
 class Reports(Protocol):
@@ -321,11 +257,9 @@ class Reports(Protocol):
 
     def write(self, report: Report) -> Pending[None]:
         """Write what has happened since the last report."""
-        ...
 
     def count_if_due(self, now: float) -> None:
         """Go on adding up all projects, by one small step; now: Unix seconds."""
-        ...
 
 
 class Custody(Protocol):
@@ -340,7 +274,6 @@ class Custody(Protocol):
         ``scope.kek_id`` must be `kek_id`. The blob unwraps only for this installation, project,
         scope-id, dek_id, cipher, key size and KEK.
         """
-        ...
 
     def unwrap(self, project: str, scope: ScopeRecord, blob: bytes) -> bytes:
         """Return the DEK.
@@ -349,14 +282,12 @@ class Custody(Protocol):
             UnknownKek: ``scope.kek_id`` is not in the keyring.
             PermanentError: with `Reason.INTEGRITY`, whatever else is wrong with it.
         """
-        ...
 
     def seal(self, place: Place, body: bytes) -> bytes:
         """Return the record ``body`` + ``,"seal":"v2.<kek_id>.<hex>"}``.
 
         ``body`` is a JSON object without its closing brace.
         """
-        ...
 
     def check_seal(self, place: Place, record: bytes) -> bytes:
         """Return the body of a sealed record that belongs to ``place``.
@@ -365,4 +296,3 @@ class Custody(Protocol):
             UnknownKek: its KEK is not in the keyring.
             PermanentError: with `Reason.INTEGRITY`, whatever else is wrong with it.
         """
-        ...

@@ -23,7 +23,7 @@ from kmworker.store.client import Client, connect_to
 from kmworker.wire.topology import Topology
 
 __all__ = [
-    "Publishing", "Subscriber", "count_queues", "open_bus", "open_dead_queue", "open_keep",
+    "Publishing", "Subscription", "count_queues", "open_bus", "open_dead_queue", "open_keep",
     "open_publisher", "open_subscriber",
 ]  # fmt: skip
 
@@ -33,31 +33,25 @@ class Publishing(Protocol):
 
     def open(self) -> None:
         """Connect."""
-        ...
 
     def publish(self, messages: Sequence[Outgoing]) -> list[bool]:
         """Publish all and wait for their confirms; say of each whether a queue took it."""
-        ...
 
     def close(self) -> None:
         """Leave."""
-        ...
 
 
-class Subscriber(Protocol):
+class Subscription(Protocol):
     """Messages of one exchange, as they come."""
 
     def open(self) -> None:
         """Start to listen; what is published from now on arrives."""
-        ...
 
     def receive(self, timeout_s: float) -> list[Original]:
         """Return what has come and acknowledge it; wait at most ``timeout_s`` for the first."""
-        ...
 
     def close(self) -> None:
         """Stop listening."""
-        ...
 
 
 class StreamPublisher:
@@ -130,7 +124,9 @@ def open_publisher(
     return StreamPublisher(client)
 
 
-def open_subscriber(settings: BrokerSettings, exchange: str, patterns: Sequence[str]) -> Subscriber:
+def open_subscriber(
+    settings: BrokerSettings, exchange: str, patterns: Sequence[str]
+) -> Subscription:
     """Return a subscriber with a queue of its own; it listens when it is opened.
 
     Raises:

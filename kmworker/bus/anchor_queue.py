@@ -75,13 +75,13 @@ class AnchorQueue:
             is_kept = self._publish(choose([message.body for message in kept]), publish)
         except BrokerUnavailable:
             # The other connection is gone, not this one: let others find what is kept.
-            self._settle(kept, "basic_reject", requeue=True)
+            self._answer(kept, "basic_reject", requeue=True)
             raise
         if is_kept:
-            self._settle(kept, "basic_ack")
+            self._answer(kept, "basic_ack")
             return
         # An older one is better than none; and no event waits for an anchor.
-        self._settle(kept, "basic_reject", requeue=True)
+        self._answer(kept, "basic_reject", requeue=True)
         log.warning(
             "the anchor is not replaced",
             detail=f"the queue {self._topology.anchor} refused to store it",
@@ -96,7 +96,7 @@ class AnchorQueue:
             raise BrokerUnavailable(f"no queue is bound to {name}")
         return confirm is Confirm.STORED
 
-    def _settle(self, kept: list[Any], method: str, **arguments: bool) -> None:
+    def _answer(self, kept: list[Any], method: str, **arguments: bool) -> None:
         with self._link.errors():
             for message in kept:
                 getattr(self._channel, method)(message.delivery_tag, **arguments)

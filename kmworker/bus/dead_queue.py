@@ -54,27 +54,21 @@ class DeadQueue(Protocol):
 
     def open(self) -> int:
         """Connect, and return how many dead letters there are to look at."""
-        ...
 
     def browse(self) -> Iterator[list[Browsed]]:
         """Give the dead letters that were there when it was opened, in pages, each once."""
-        ...
 
     def replay(self, dead_letters: Sequence[tuple[Browsed, Outgoing]]) -> list[bool]:
         """Publish, await all confirms, and settle what a queue took; say which that is."""
-        ...
 
     def discard(self, dead_letters: Sequence[Browsed]) -> None:
         """Settle these."""
-        ...
 
     def close(self) -> None:
         """Give back what is not settled."""
-        ...
 
     def abandon(self) -> None:
         """Leave at once, in the middle of whatever; what is not settled stays, too."""
-        ...
 
 
 class RabbitDeadQueue:

@@ -91,14 +91,14 @@ class Intake:
     def take(self, limit: int) -> list[Delivery]:
         """Take what is next, at most ``limit``."""
         if self._fresh:
-            source = self._fresh
+            waiting = self._fresh
         elif not self._held or not self._is_their_turn():
             return []
         elif self._returned:
-            source = self._returned
+            waiting = self._returned
         else:
-            source, limit = self._poison, min(limit, 1)
-        taken = [source.popleft() for _ in range(min(limit, len(source)))]
+            waiting, limit = self._poison, min(limit, 1)
+        taken = [waiting.popleft() for _ in range(min(limit, len(waiting)))]
         if taken:
             self._last_count = taken[-1].delivery_count
         return taken

@@ -8,7 +8,7 @@ a broker ends the connection over one that is too large.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import takewhile
 from time import monotonic
 from typing import Any, Final
@@ -37,14 +37,11 @@ class Sent:
     messages: Sequence[Outgoing]
     deadline: float
     """Monotonic seconds, for all their confirms."""
-    confirms: list[Confirm] = field(init=False)
+    confirms: list[Confirm]
     """Of each message, as far as they have come."""
     unconfirmed: int = 0
     is_lost: bool = False
     """Their connection is gone: no confirm can come any more."""
-
-    def __post_init__(self) -> None:
-        self.confirms = [Confirm.STORED] * len(self.messages)
 
 
 class Publisher:
@@ -101,7 +98,7 @@ class Publisher:
         with self._link.call():
             channel = self._link.connection.channel()
             channel.confirm_select()
-            channel.events["basic_ack"].add(self._on_ack)
+            channel.events["basic_ack"].add(lambda tag, many: self._confirmed(tag, multiple=many))
             channel.events["basic_nack"].add(self._on_nack)
             channel.events["basic_return"].add(self._on_return)
         self._channel = channel
@@ -128,8 +125,7 @@ class Publisher:
             Unsendable: as `send` does.
         """
         confirms = self.confirmed(self.send(messages), while_waiting)
-        refused = confirms.count(Confirm.REFUSED)
-        if refused:
+        if refused := confirms.count(Confirm.REFUSED):
             raise BrokerUnavailable(
                 f"{messages[0].exchange}: a queue bound to it refused to store {refused} messages:"
                 " it is full, or its node is away"
@@ -146,7 +142,8 @@ class Publisher:
         if self._signs:
             messages = self._signed(messages)
         contents = [self._content(message) for message in messages]
-        sent = Sent(messages, self._monotonic() + self._confirm_timeout_s)
+        deadline = self._monotonic() + self._confirm_timeout_s
+        sent = Sent(messages, deadline, [Confirm.STORED] * len(messages))
         try:
             with self._link.errors(), self._link.connection.corked():
                 for index, content in enumerate(contents):
@@ -276,9 +273,6 @@ class Publisher:
         for sent, _index in self._unconfirmed.values():
             sent.is_lost = True
         self._unconfirmed.clear()
-
-    def _on_ack(self, tag: int, multiple: bool) -> None:  # noqa: FBT001  # py-amqp's call
-        self._confirmed(tag, multiple=multiple)
 
     def _on_nack(self, tag: int, multiple: bool) -> None:  # noqa: FBT001  # py-amqp's call
         for sent, index in self._confirmed(tag, multiple=multiple):

@@ -15,7 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
-from kmworker.bootstrap.brokers import Subscriber, open_publisher, open_subscriber
+from kmworker.bootstrap.brokers import Subscription, open_publisher, open_subscriber
 from kmworker.cli.access import keyring_at
 from kmworker.cli.family import Seals, family_tree
 from kmworker.cli.program import examples, group
@@ -145,7 +145,7 @@ def _message(event: SampleEvent, topology: Topology) -> Outgoing:
     return Outgoing(topology.events, event.type, body, properties)
 
 
-def _print_as_they_come(assignments: Subscriber, dead: Subscriber) -> list[Original]:
+def _print_as_they_come(assignments: Subscription, dead: Subscription) -> list[Original]:
     """Print until nothing comes any more; return the dead letters."""
     dead_letters: list[Original] = []
     deadline = time.monotonic() + DEADLINE_S

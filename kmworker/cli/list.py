@@ -45,7 +45,7 @@ class ItemKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class Listed:
     """A record as it is listed."""
 
     project: str
@@ -135,7 +135,7 @@ def items(  # noqa: PLR0913  # its options
     """
     since_s = moment_option("--since", since)
 
-    def is_meant(found: Found) -> bool:
+    def is_meant(found: Listed) -> bool:
         return (
             (kind is None or found.name.startswith(f"{kind}:"))
             and (disposition is None or found.fields.get("disposition") == disposition)
@@ -173,7 +173,7 @@ def keys(
     views = views_of(settings_of(context))
     rows = Rows(KEY_HEADS, limit, as_json=as_json)
     for page in records_in(views, _projects(views, project), "keys"):
-        keys_found = (Found(it.project, it.field, json_object(it.raw)) for it in page)
+        keys_found = (Listed(it.project, it.field, json_object(it.raw)) for it in page)
         found = [it for it in keys_found if state is None or it.fields.get("state") == state]
         if not rows.print(list(_keys(views, found)), len(page)):
             break
@@ -192,16 +192,16 @@ def _projects(views: Views, project: str | None) -> Iterable[str]:
     return [project]
 
 
-def _item(named: Named) -> Found:
-    return Found(named.project, named.field, item_data(named.raw))
+def _item(named: Named) -> Listed:
+    return Listed(named.project, named.field, item_data(named.raw))
 
 
-def _is_since(found: Found, since_s: float) -> bool:
+def _is_since(found: Listed, since_s: float) -> bool:
     at = assigned_s(found.fields)
     return at is not None and at >= since_s
 
 
-def _items(views: Views, found: Sequence[Found]) -> Iterator[Row]:
+def _items(views: Views, found: Sequence[Listed]) -> Iterator[Row]:
     wanted = [(it.project, it.text("key_id")) for it in found]
     keys = fields_of(views, "keys", wanted)
     for it, (_, key_id), key in zip(found, wanted, keys, strict=True):
@@ -214,7 +214,7 @@ def _items(views: Views, found: Sequence[Found]) -> Iterator[Row]:
         )
 
 
-def _keys(views: Views, found: Sequence[Found]) -> Iterator[Row]:
+def _keys(views: Views, found: Sequence[Listed]) -> Iterator[Row]:
     holders = fields_of(views, "holders", [(it.project, it.name) for it in found])
     for it, number in zip(found, holders, strict=True):
         held = int(number) if number is not None and number.isdigit() else 0

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final
 import typer
 from pydantic import TypeAdapter, ValidationError
 
-from kmworker.bootstrap.brokers import Subscriber, open_subscriber
+from kmworker.bootstrap.brokers import Subscription, open_subscriber
 from kmworker.cli.access import declared, settings_of
 from kmworker.cli.program import examples, group, misused
 from kmworker.cli.terminal.output import line, note, one_json
@@ -73,14 +73,14 @@ def _pattern(project: str | None) -> str:
     return f"{ASSIGNED_TYPE}.*.{project}"
 
 
-def _print_all(subscriber: Subscriber, count: int | None, *, as_json: bool) -> None:
+def _print_all(subscriber: Subscription, count: int | None, *, as_json: bool) -> None:
     for number, document in enumerate(_documents(subscriber), start=1):
         line(one_json(document) if as_json else _told(document))
         if number == count:
             return
 
 
-def _documents(subscriber: Subscriber) -> Iterator[dict[str, Any]]:
+def _documents(subscriber: Subscription) -> Iterator[dict[str, Any]]:
     """Give announcements for ever."""
     while True:
         for message in subscriber.receive(WAIT_S):

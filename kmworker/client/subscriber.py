@@ -132,14 +132,14 @@ class Subscriber:
         except ValueError as error:
             # No retry makes it readable. If the queue has a dead-letter exchange, it is kept.
             log.error("rejected what is no assignment: %s", error)  # noqa: TRY400  # says it all
-            self._settle(delivery, acted=False)
+            self._answer(delivery, acted=False)
             return
         if assignment.id not in self._acted_on:
             act(assignment)
             self._acted_on.add(assignment.id)
-        self._settle(delivery, acted=True)
+        self._answer(delivery, acted=True)
 
-    def _settle(self, delivery: RawDelivery, *, acted: bool) -> None:
+    def _answer(self, delivery: RawDelivery, *, acted: bool) -> None:
         try:
             with self._link.errors():
                 if acted:

@@ -15,7 +15,7 @@ ALIVE_S: Final = 30.0
 
 
 class StreamSubscriber:
-    """A `Subscriber` on the embedded mode's streams."""
+    """A `Subscription` to the embedded mode's streams."""
 
     def __init__(self, client: Client, exchange: str, patterns: Sequence[str]) -> None:
         self._client: Any = client  # its types leave open whether replies are bytes

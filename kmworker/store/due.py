@@ -14,7 +14,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from kmworker.clock import Clock
-from kmworker.ports import Due
+from kmworker.domain.waiting import Due
 from kmworker.store.client import Client
 from kmworker.store.connection import store_errors, translate
 from kmworker.store.names import Names

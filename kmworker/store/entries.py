@@ -8,8 +8,8 @@ from typing import Any, Final
 from kmworker.clock import Clock
 from kmworker.domain.model import Item
 from kmworker.domain.plan import Entry
+from kmworker.domain.waiting import Swept, Taken
 from kmworker.errors import UnknownKek
-from kmworker.ports import Swept, Taken
 from kmworker.store.names import Names
 from kmworker.store.records import RecordCodec, item_at
 from kmworker.store.scripts import Scripts

@@ -25,8 +25,9 @@ from kmworker.domain.model import (
     State,
 )
 from kmworker.domain.plan import Entry, ParkWrite
+from kmworker.domain.waiting import Taken
 from kmworker.errors import PermanentError, Reason, UnknownKek
-from kmworker.ports import Custody, Taken
+from kmworker.ports import Custody
 from kmworker.wire.assignments import KINDS, decode_data, encode_data
 from kmworker.wire.properties import bounded, pack, unpack
 

@@ -13,8 +13,9 @@ from redis.exceptions import RedisError
 from kmworker.clock import Clock
 from kmworker.domain.model import Item, State
 from kmworker.domain.plan import Committed, Entry, Write
+from kmworker.domain.waiting import Due, Swept, Taken
 from kmworker.errors import NotFound, Reason
-from kmworker.ports import Answered, Custody, Due, Pending, Swept, Taken
+from kmworker.ports import Answered, Custody, Pending
 from kmworker.settings import WaitingSettings
 from kmworker.store import leases
 from kmworker.store.admission import Admission

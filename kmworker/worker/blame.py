@@ -14,13 +14,13 @@ from kmworker.domain.producers import vouching
 from kmworker.domain.resolve import Dead
 from kmworker.errors import PermanentError, PublishRefused, SetupError, TransientError
 
-__all__ = ["MAX_ENDS", "Verdict", "bare", "blame"]
+__all__ = ["MAX_ENDS", "Fate", "bare", "blame"]
 
 # Once may be the broker's own trouble: the same again is an internal error of ours.
 MAX_ENDS: Final = 2
 
 
-class Verdict(Enum):
+class Fate(Enum):
     """What becomes of what has failed."""
 
     RAISE = "raise"
@@ -41,7 +41,7 @@ class Verdict(Enum):
 
 def blame(
     error: Exception, failed: Sequence[Arrival | Dead], *, max_attempts: int, ends: int
-) -> Verdict:
+) -> Fate:
     """Choose what becomes of events that went through the stages together, and failed.
 
     Args:
@@ -55,17 +55,17 @@ def blame(
     # connection is, once it cannot be a passing trouble of the broker's any more.
     is_refused_again = isinstance(error, PublishRefused) and ends >= MAX_ENDS
     if isinstance(error, TransientError | SetupError) and not is_refused_again:
-        return Verdict.RAISE
+        return Fate.RAISE
     # No event suffers for its neighbour.
     if len(failed) > 1:
-        return Verdict.HALVE
+        return Fate.HALVE
     (event,) = failed
     # Its way ends in the dead letters: it may lose what makes it unsendable, never itself.
     if isinstance(event, Dead):
-        return Verdict.HOLD if bare(event) == event else Verdict.LEAVE_OFF_PROPERTIES
+        return Fate.HOLD if bare(event) == event else Fate.LEAVE_OFF_PROPERTIES
     if isinstance(error, PermanentError):
-        return Verdict.DEAD_LETTER
-    return Verdict.TRY_AGAIN if event.attempts < max_attempts else Verdict.GIVE_UP
+        return Fate.DEAD_LETTER
+    return Fate.TRY_AGAIN if event.attempts < max_attempts else Fate.GIVE_UP
 
 
 def bare(dead: Dead) -> Dead:

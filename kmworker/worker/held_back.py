@@ -164,7 +164,8 @@ class HeldBack:
     def _hold_dead_letters(self, dead_letters: Sequence[Dead]) -> None:
         self._dead_letters += self._with_delivery(dead_letters)
         held = len(self._dead_letters)
-        self._say(DEAD_LETTERS, f"{self._dead}: no room for dead letters, {held} held back")
+        trouble = f"{self._dead}: no room for dead letters, {held} held back"
+        self._tally.troubles[DEAD_LETTERS] = trouble
         now = self._clock.monotonic()
         if now < self._dead_letters_due:
             # One more of them says nothing new.
@@ -234,7 +235,7 @@ class HeldBack:
         now = self._clock.monotonic()
         if self._full and not any(until > now for until in self._full.values()):
             self._full.clear()
-            self._say(ASSIGNMENTS, "")
+            self._tally.troubles[ASSIGNMENTS] = ""
         if not self._arrivals:
             return []
         due = [arrival for at, arrival in self._arrivals if at <= now]
@@ -257,7 +258,7 @@ class HeldBack:
         """Note that there is room for dead letters."""
         if self._dead_letters_wait_s:
             self._dead_letters_due = self._dead_letters_wait_s = 0.0
-            self._say(DEAD_LETTERS, "")
+            self._tally.troubles[DEAD_LETTERS] = ""
             log.info("dead letters are stored again", exchange=self._dead)
 
     def _is_once_more(self, owner: Arrival, held: Announceable) -> bool:
@@ -282,7 +283,7 @@ class HeldBack:
         if len(self._full) + len(new) > MAX_FULL:
             self._full.clear()
         self._full.update((_of(held), until) for held in given_up)
-        self._say(ASSIGNMENTS, f"{self._assignments}: a queue bound to it has no room")
+        self._tally.troubles[ASSIGNMENTS] = f"{self._assignments}: a queue bound to it has no room"
         for kind, project in sorted(new):
             log.warning(
                 "assignments are refused, and count as unrouted",
@@ -291,9 +292,6 @@ class HeldBack:
                 hint="make room in the queues bound to it, which must not have"
                 " overflow=reject-publish; then kmworker announce",
             )
-
-    def _say(self, what: str, trouble: str) -> None:
-        self._tally.troubles[what] = trouble
 
 
 def _of(held: Announceable) -> tuple[str, str]:

@@ -15,7 +15,7 @@ from kmworker.domain.decision import Refuse
 from kmworker.domain.plan import Arrival
 from kmworker.domain.resolve import Dead, dead_from, too_many
 from kmworker.errors import PermanentError, PublishRefused, told
-from kmworker.worker.blame import Verdict, bare, blame
+from kmworker.worker.blame import Fate, bare, blame
 from kmworker.worker.parse import Batch
 
 __all__ = ["Isolator"]
@@ -73,24 +73,24 @@ class Isolator:
 
     def _instead(self, batch: Batch, error: Exception, ends: int) -> list[Batch]:
         """Return what is to be run in place of a batch that has failed."""
-        verdict = blame(error, batch.events, max_attempts=self._max_attempts, ends=ends)
-        if verdict is Verdict.RAISE:
+        fate = blame(error, batch.events, max_attempts=self._max_attempts, ends=ends)
+        if fate is Fate.RAISE:
             raise error
         if isinstance(error, PublishRefused):
             self._reopen()
-        match verdict:
-            case Verdict.HALVE:
+        match fate:
+            case Fate.HALVE:
                 return _halves(batch, error)
-            case Verdict.DEAD_LETTER | Verdict.GIVE_UP:
+            case Fate.DEAD_LETTER | Fate.GIVE_UP:
                 (arrival,) = batch.arrivals
                 return [Batch([], [dead_from(arrival, _refusal(arrival, error))])]
-            case Verdict.TRY_AGAIN:
+            case Fate.TRY_AGAIN:
                 return self._again(batch, error)
-            case Verdict.LEAVE_OFF_PROPERTIES:
+            case Fate.LEAVE_OFF_PROPERTIES:
                 (dead,) = batch.dead
                 log.warning("dead letter loses its properties", event_id=dead.event_id)
                 return [Batch([], [bare(dead)])]
-            case Verdict.HOLD:
+            case Fate.HOLD:
                 self._hold(batch.dead, error)
                 return []
 

@@ -13,8 +13,9 @@ import structlog
 
 from kmworker.clock import Clock, Every
 from kmworker.domain.message import POISON_AT, Delivery
+from kmworker.domain.waiting import Taken
 from kmworker.errors import BrokerUnavailable, TransientError
-from kmworker.ports import Bus, Store, Taken
+from kmworker.ports import Bus, Store
 from kmworker.settings import WorkerSettings
 from kmworker.worker.held_back import MAX_HELD_BACK
 from kmworker.worker.pipeline import Pipeline
@@ -142,12 +143,12 @@ class Worker:
 
     def _open(self) -> None:
         if not self._admitted:
-            source = self._store.admit()
+            producer = self._store.admit()
             self._timekeeper.check()
-            self._stages.exchanges = replace(self._stages.exchanges, source=source)
+            self._stages.exchanges = replace(self._stages.exchanges, producer=producer)
             self._admitted = True
-            if self._repeats.to_tell(("store admitted", source)):
-                log.info("store admitted", source=source)
+            if self._repeats.to_tell(("store admitted", producer)):
+                log.info("store admitted", source=producer)
         self._bus.open()
         if not self._compared:
             # What the store cannot tell of itself, and the broker can.

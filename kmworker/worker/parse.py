@@ -9,8 +9,9 @@ from kmworker.domain.message import Delivery, Original
 from kmworker.domain.plan import Arrival, Entry
 from kmworker.domain.resolve import Dead, dead_from, too_many
 from kmworker.domain.values import value
+from kmworker.domain.waiting import Taken
 from kmworker.errors import Reason, SetupError
-from kmworker.ports import Store, Taken
+from kmworker.ports import Store
 from kmworker.wire.events.reading import TOO_LARGE, parse
 
 __all__ = ["Batch", "Parser"]

@@ -17,8 +17,9 @@ from kmworker.clock import Clock
 from kmworker.domain.message import Delivery
 from kmworker.domain.plan import Arrival, Entry
 from kmworker.domain.resolve import Left
+from kmworker.domain.waiting import Taken
 from kmworker.errors import PublishRefused, SetupError, TransientError
-from kmworker.ports import Bus, Store, Taken
+from kmworker.ports import Bus, Store
 from kmworker.worker.blame import MAX_ENDS
 from kmworker.worker.held_back import HeldBack
 from kmworker.worker.isolate import Isolator

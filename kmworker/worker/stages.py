@@ -21,8 +21,9 @@ from kmworker.domain.planner import items_to_look_up, plan_batch
 from kmworker.domain.policy import Policy
 from kmworker.domain.resolve import Dead, Done, Left, resolve
 from kmworker.domain.values import value
+from kmworker.domain.waiting import Taken
 from kmworker.errors import BrokerUnavailable, TransientError, told
-from kmworker.ports import Bus, Pending, Store, Taken
+from kmworker.ports import Bus, Pending, Store
 from kmworker.wire.assignments import announce
 from kmworker.wire.dead_letters.writing import dead_letter
 from kmworker.worker.held_back import HeldBack
@@ -55,11 +56,11 @@ class Milestone(StrEnum):
 
 @value
 class Exchanges:
-    """Where a worker publishes, and the CloudEvents source it publishes as."""
+    """Where a worker publishes, and the producer it publishes as: CloudEvents' `source`."""
 
     assignments: str
     dead: str
-    source: str = ""
+    producer: str = ""
 
 
 @value
@@ -169,9 +170,9 @@ class Stages:
         self._on_milestone(Milestone.COMMIT)
         batch = written.batch
         done, left = resolve(written.plan, committed, written.known, batch.dead)
-        source, exchange = self.exchanges.source, self.exchanges.assignments
+        producer, exchange = self.exchanges.producer, self.exchanges.assignments
         # From the stored records.
-        assignments = [announce(held, source, exchange) for held in done.announce]
+        assignments = [announce(held, producer, exchange) for held in done.announce]
         now = rfc3339(self._clock.now())
         dead_letters = [self._dead_letter(dead, now) for dead in done.dead]
         confirms = self._bus.send([*assignments, *dead_letters])

@@ -16,8 +16,9 @@ import structlog
 from kmworker.clock import Clock
 from kmworker.domain.model import Item
 from kmworker.domain.plan import Entry
+from kmworker.domain.waiting import Due, Taken
 from kmworker.errors import TransientError, told
-from kmworker.ports import Due, Store, Taken
+from kmworker.ports import Store
 
 __all__ = ["ReadySources", "Sweeper"]
 

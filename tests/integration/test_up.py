@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from kmworker.bootstrap.brokers import Subscriber, open_publisher, open_subscriber
+from kmworker.bootstrap.brokers import Subscription, open_publisher, open_subscriber
 from kmworker.domain.message import Outgoing
 from kmworker.errors import BrokerUnavailable, StoreUnavailable
 from kmworker.settings import BrokerSettings, StoreSettings
@@ -127,7 +127,7 @@ def records(url: str) -> dict[tuple[str, str], dict[str, object]]:
     return found
 
 
-def announced(subscriber: Subscriber, seen: dict[str, bytes]) -> None:
+def announced(subscriber: Subscription, seen: dict[str, bytes]) -> None:
     """Collect announcements; the same id must always have the same bytes."""
     with suppress(BrokerUnavailable):
         for original in subscriber.receive(0.01):
@@ -189,7 +189,7 @@ def _published(up: Up, events: list[Outgoing]) -> bool:
     return publish(up.url(), events)
 
 
-def _all_announced(up: Up, subscriber: Subscriber, seen: dict[str, bytes]) -> bool:
+def _all_announced(up: Up, subscriber: Subscription, seen: dict[str, bytes]) -> bool:
     """Return whether each record's key-id was announced, and no other key-id for its item."""
     announced(subscriber, seen)
     told: dict[tuple[str, str], set[str]] = {}

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from kmworker.ports import Due
+from kmworker.domain.waiting import Due
 from kmworker.store.redis_store import RedisStore
 from tests.kit.store.builders import AT_S, Drafts, snapshot
 from tests.kit.store.stand import DEADLINE_S, Stand, park, take

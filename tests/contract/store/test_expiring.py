@@ -6,8 +6,8 @@ from datetime import datetime
 import pytest
 
 from kmworker.domain.plan import Entry
+from kmworker.domain.waiting import Taken
 from kmworker.errors import PermanentError, StoreUnavailable
-from kmworker.ports import Taken
 from kmworker.store.inspection import Views
 from kmworker.store.names import Names
 from kmworker.store.redis_store import RedisStore

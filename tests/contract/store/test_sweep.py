@@ -7,8 +7,8 @@ import pytest
 from kmworker.crypto import KeyringCustody
 from kmworker.domain.model import Item
 from kmworker.domain.plan import Entry
+from kmworker.domain.waiting import Swept, Taken
 from kmworker.errors import UnknownKek
-from kmworker.ports import Swept, Taken
 from kmworker.store.redis_store import RedisStore
 from tests.kit.store.builders import Drafts, snapshot, volume
 from tests.kit.store.stand import DEADLINE_S, Stand, attempts_on_disk, park, take

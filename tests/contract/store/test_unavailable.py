@@ -8,8 +8,9 @@ import pytest
 
 from kmworker.domain.model import Held
 from kmworker.domain.plan import Entry, WriteStatus
+from kmworker.domain.waiting import Due
 from kmworker.errors import Reason, StoreUnavailable
-from kmworker.ports import Due, QueueCounts, Report
+from kmworker.ports import QueueCounts, Report
 from kmworker.store.connection import store_errors
 from kmworker.store.redis_store import RedisStore
 from tests.kit.servers import Start, StoreServer

@@ -17,8 +17,9 @@ from kmworker.domain.decision import Create, Wait, decide
 from kmworker.domain.message import Delivery, Outgoing
 from kmworker.domain.model import DataAction, Encryption, Item
 from kmworker.domain.plan import AssignWrite, Committed, ParkWrite, Write, WriteStatus
+from kmworker.domain.waiting import Swept, Taken
 from kmworker.errors import PermanentError, Reason
-from kmworker.ports import Answered, Pending, Swept, Taken
+from kmworker.ports import Answered, Pending
 from kmworker.store import scripts
 from kmworker.store.connection import store_errors
 from kmworker.store.due import DueIndex

@@ -9,7 +9,7 @@ from kmworker.bootstrap.assembly import assemble_store
 from kmworker.crypto import KeyringCustody
 from kmworker.domain.model import Held, Item, Place
 from kmworker.domain.plan import AssignWrite, Committed
-from kmworker.ports import Taken
+from kmworker.domain.waiting import Taken
 from kmworker.settings import BrokerSettings, Settings, StoreSettings, WaitingSettings
 from kmworker.store.client import Client, Gate
 from kmworker.store.names import Names

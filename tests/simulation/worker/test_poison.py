@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterable, Sequence
 import pytest
 
 from kmworker.domain.message import Confirm, Delivery, Outgoing
+from kmworker.domain.waiting import Taken
 from kmworker.errors import StoreUnavailable
-from kmworker.ports import Pending, Taken
+from kmworker.ports import Pending
 from kmworker.worker.parse import Batch
 from kmworker.worker.stages import AwaitingCommit, AwaitingLookup, Milestone
 from tests.kit.simulator.checks import assert_all_assigned, assert_settled

@@ -18,7 +18,7 @@ from kmworker.errors import (
     UnknownKek,
     Unsendable,
 )
-from kmworker.worker.blame import MAX_ENDS, Verdict, bare, blame
+from kmworker.worker.blame import MAX_ENDS, Fate, bare, blame
 from tests.kit.builders import arrived, event_of, volume
 
 ARRIVAL = arrived(event_of(volume()))
@@ -33,41 +33,41 @@ REFUSED = PublishRefused("it ended the connection")
 
 
 @pytest.mark.parametrize(
-    ("error", "failed", "ends", "verdict"),
+    ("error", "failed", "ends", "fate"),
     [
-        pytest.param(BrokerUnavailable("away"), [ARRIVAL], 0, Verdict.RAISE, id="no broker"),
-        pytest.param(StoreUnavailable("away"), [ARRIVAL], 9, Verdict.RAISE, id="no store"),
-        pytest.param(UnknownKek("old keyring"), [ARRIVAL], 0, Verdict.RAISE, id="unknown KEK"),
-        pytest.param(SetupError("other store"), [ARRIVAL], 9, Verdict.RAISE, id="setup"),
-        pytest.param(BrokerUnavailable("away"), [DRESSED] * 2, 9, Verdict.RAISE, id="many, away"),
-        pytest.param(REFUSED, [ARRIVAL], 0, Verdict.RAISE, id="first end of a connection"),
-        pytest.param(REFUSED, [DRESSED], MAX_ENDS - 1, Verdict.RAISE, id="an end below the bound"),
-        pytest.param(REFUSED, [DRESSED] * 2, MAX_ENDS, Verdict.HALVE, id="many, an end again"),
-        pytest.param(REFUSED, [ARRIVAL], MAX_ENDS, Verdict.TRY_AGAIN, id="event, an end again"),
+        pytest.param(BrokerUnavailable("away"), [ARRIVAL], 0, Fate.RAISE, id="no broker"),
+        pytest.param(StoreUnavailable("away"), [ARRIVAL], 9, Fate.RAISE, id="no store"),
+        pytest.param(UnknownKek("old keyring"), [ARRIVAL], 0, Fate.RAISE, id="unknown KEK"),
+        pytest.param(SetupError("other store"), [ARRIVAL], 9, Fate.RAISE, id="setup"),
+        pytest.param(BrokerUnavailable("away"), [DRESSED] * 2, 9, Fate.RAISE, id="many, away"),
+        pytest.param(REFUSED, [ARRIVAL], 0, Fate.RAISE, id="first end of a connection"),
+        pytest.param(REFUSED, [DRESSED], MAX_ENDS - 1, Fate.RAISE, id="an end below the bound"),
+        pytest.param(REFUSED, [DRESSED] * 2, MAX_ENDS, Fate.HALVE, id="many, an end again"),
+        pytest.param(REFUSED, [ARRIVAL], MAX_ENDS, Fate.TRY_AGAIN, id="event, an end again"),
         pytest.param(
-            REFUSED, [DRESSED], MAX_ENDS, Verdict.LEAVE_OFF_PROPERTIES, id="letter, an end again"
+            REFUSED, [DRESSED], MAX_ENDS, Fate.LEAVE_OFF_PROPERTIES, id="letter, an end again"
         ),
-        pytest.param(BUG, [ARRIVAL, BARE], 0, Verdict.HALVE, id="many, a bug"),
-        pytest.param(BROKEN, [ARRIVAL, ARRIVAL], 0, Verdict.HALVE, id="many, a broken record"),
-        pytest.param(BROKEN, [ARRIVAL], 0, Verdict.DEAD_LETTER, id="event, a broken record"),
-        pytest.param(BROKEN, [LAST_TRY], 0, Verdict.DEAD_LETTER, id="last try, a broken record"),
-        pytest.param(BUG, [ARRIVAL], 0, Verdict.TRY_AGAIN, id="event, a bug"),
-        pytest.param(ScriptFailed("x"), [ARRIVAL], 0, Verdict.TRY_AGAIN, id="event, a script"),
-        pytest.param(Unsendable("x"), [ARRIVAL], 0, Verdict.TRY_AGAIN, id="event, unsendable"),
-        pytest.param(BUG, [LAST_TRY], 0, Verdict.GIVE_UP, id="last try, a bug"),
-        pytest.param(REFUSED, [LAST_TRY], MAX_ENDS, Verdict.GIVE_UP, id="last try, an end again"),
+        pytest.param(BUG, [ARRIVAL, BARE], 0, Fate.HALVE, id="many, a bug"),
+        pytest.param(BROKEN, [ARRIVAL, ARRIVAL], 0, Fate.HALVE, id="many, a broken record"),
+        pytest.param(BROKEN, [ARRIVAL], 0, Fate.DEAD_LETTER, id="event, a broken record"),
+        pytest.param(BROKEN, [LAST_TRY], 0, Fate.DEAD_LETTER, id="last try, a broken record"),
+        pytest.param(BUG, [ARRIVAL], 0, Fate.TRY_AGAIN, id="event, a bug"),
+        pytest.param(ScriptFailed("x"), [ARRIVAL], 0, Fate.TRY_AGAIN, id="event, a script"),
+        pytest.param(Unsendable("x"), [ARRIVAL], 0, Fate.TRY_AGAIN, id="event, unsendable"),
+        pytest.param(BUG, [LAST_TRY], 0, Fate.GIVE_UP, id="last try, a bug"),
+        pytest.param(REFUSED, [LAST_TRY], MAX_ENDS, Fate.GIVE_UP, id="last try, an end again"),
         pytest.param(
-            Unsendable("x"), [DRESSED], 0, Verdict.LEAVE_OFF_PROPERTIES, id="letter, unsendable"
+            Unsendable("x"), [DRESSED], 0, Fate.LEAVE_OFF_PROPERTIES, id="letter, unsendable"
         ),
-        pytest.param(BUG, [DRESSED], 0, Verdict.LEAVE_OFF_PROPERTIES, id="letter, a bug"),
-        pytest.param(BUG, [BARE], 0, Verdict.HOLD, id="bare letter, a bug"),
-        pytest.param(BROKEN, [BARE], 0, Verdict.HOLD, id="bare letter, a broken record"),
+        pytest.param(BUG, [DRESSED], 0, Fate.LEAVE_OFF_PROPERTIES, id="letter, a bug"),
+        pytest.param(BUG, [BARE], 0, Fate.HOLD, id="bare letter, a bug"),
+        pytest.param(BROKEN, [BARE], 0, Fate.HOLD, id="bare letter, a broken record"),
     ],
 )
 def test_who_is_to_blame(
-    error: Exception, failed: list[Arrival | Dead], ends: int, verdict: Verdict
+    error: Exception, failed: list[Arrival | Dead], ends: int, fate: Fate
 ) -> None:
-    assert blame(error, failed, max_attempts=3, ends=ends) is verdict
+    assert blame(error, failed, max_attempts=3, ends=ends) is fate
 
 
 def test_a_bare_dead_letter_says_whose_event_it_is_and_nothing_else() -> None:

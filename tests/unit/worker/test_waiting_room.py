@@ -8,8 +8,9 @@ import pytest
 from kmworker.domain.message import Original
 from kmworker.domain.model import Item
 from kmworker.domain.plan import Entry
+from kmworker.domain.waiting import Due, Swept, Taken
 from kmworker.errors import PermanentError, Reason, StoreUnavailable, TransientError
-from kmworker.ports import Due, Store, Swept, Taken
+from kmworker.ports import Store
 from kmworker.worker.waiting_room import ReadySources, Sweeper
 from tests.kit.builders import volume
 from tests.kit.simulator.clock import SettableClock

@@ -1,0 +1,28 @@
+"""One word for one idea: a class's name is that of one class."""
+
+import ast
+from collections import defaultdict
+from pathlib import Path
+from typing import Final
+
+import kmworker
+
+PACKAGE: Final = Path(kmworker.__file__).parent
+
+# One idea with two faces: the library's names are other people's, and the same people are meant.
+SHARED: Final = {
+    "Assignment": "the domain's, and the client library's, which has the announcement's id",
+    "Producer": "the policy's entry for who publishes, and the client library's to publish with",
+}
+# Being renamed.
+TWICE: Final = {"Finding", "Report", "Step"}
+
+
+def test_no_two_classes_have_one_name() -> None:
+    places: dict[str, list[str]] = defaultdict(list)
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                places[node.name].append(str(path.relative_to(PACKAGE)))
+    shared = {name: found for name, found in places.items() if len(found) > 1}
+    assert not {name: shared[name] for name in shared if name not in SHARED.keys() | TWICE}
