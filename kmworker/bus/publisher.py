@@ -82,10 +82,9 @@ class Publisher:
 
     def open(self) -> None:
         """Connect if need be."""
-        if self._link.is_open:
-            return
-        self._link.open()
-        self._open_channel()
+        if not self._link.is_open:
+            self._link.open()
+            self._open_channel()
 
     def renew(self) -> None:
         """Go on on another channel, if no confirm is to come on this one."""
@@ -98,7 +97,7 @@ class Publisher:
         with self._link.call():
             channel = self._link.connection.channel()
             channel.confirm_select()
-            channel.events["basic_ack"].add(lambda tag, many: self._confirmed(tag, multiple=many))
+            channel.events["basic_ack"].add(self._on_ack)
             channel.events["basic_nack"].add(self._on_nack)
             channel.events["basic_return"].add(self._on_return)
         self._channel = channel
@@ -273,6 +272,9 @@ class Publisher:
         for sent, _index in self._unconfirmed.values():
             sent.is_lost = True
         self._unconfirmed.clear()
+
+    def _on_ack(self, tag: int, multiple: bool) -> None:  # noqa: FBT001  # py-amqp's call
+        self._confirmed(tag, multiple=multiple)
 
     def _on_nack(self, tag: int, multiple: bool) -> None:  # noqa: FBT001  # py-amqp's call
         for sent, index in self._confirmed(tag, multiple=multiple):
