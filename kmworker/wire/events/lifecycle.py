@@ -17,13 +17,13 @@ from typing import Annotated, Any, ClassVar, Final
 from kmworker.clock import rfc3339
 from kmworker.domain.event import Event, RequestedEncryption, Unencrypted
 from kmworker.domain.model import Cause, Disposition, Encryption, Item
-from kmworker.wire.events.parts import ReadAs, SizeBytes, Words
+from kmworker.wire.events.parts import Members, ReadAs, SizeBytes
 from kmworker.wire.fields import ProjectId
 from kmworker.wire.ids import random_id
 
 __all__ = ["LifecycleEvent"]
 
-REQUESTED: Final = Words(Disposition.CREATE, Disposition.CLONE, Disposition.REUSE)
+REQUESTED: Final = Members(Disposition.CREATE, Disposition.CLONE, Disposition.REUSE)
 ENVELOPE: Final = frozenset({"id", "time"})
 
 

@@ -26,8 +26,17 @@ from kmworker.domain.model import Encryption, Item, Kind
 from kmworker.wire.fields import MAX_KEY_BITS, Cipher, ItemId, OneOf, ProjectId
 
 __all__ = [
-    "STRICT", "TIME", "Encrypted", "From", "ReadAs", "Rfc3339", "SizeBytes", "Strict",
-    "WireEncryption", "Words", "requested",
+    "STRICT",
+    "TIME",
+    "Encrypted",
+    "From",
+    "Members",
+    "ReadAs",
+    "Rfc3339",
+    "SizeBytes",
+    "Strict",
+    "WireEncryption",
+    "requested",
 ]  # fmt: skip
 
 MAX_SIZE_BYTES: Final = 2**63 - 1
@@ -85,7 +94,7 @@ class ReadAs:
         return core_schema.no_info_after_validator_function(self._made, written)
 
 
-class Words:
+class Members:
     """Marks a field that is one of these members, and is written as their values."""
 
     def __init__(self, *members: StrEnum) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar
 from kmworker.domain.event import Event
 from kmworker.domain.model import Cause, Item, Kind, Transport
 from kmworker.wire.events.lifecycle import LifecycleEvent
-from kmworker.wire.events.parts import Encrypted, From, Words, requested
+from kmworker.wire.events.parts import Encrypted, From, Members, requested
 from kmworker.wire.fields import ItemId, Printable
 
 __all__ = ["ReplicaAdded"]
@@ -48,7 +48,7 @@ class ReplicaAdded(LifecycleEvent):
     """What the replica is a copy of."""
     node: Printable
     """The host that will hold the replica."""
-    transport: Annotated[Transport, Words(*Transport)] | None = None
+    transport: Annotated[Transport, Members(*Transport)] | None = None
     """How the data travels: ciphertext in blocks or files, or encrypted anew by its receiver."""
     encryption: Encrypted = None
     """Null: the replica is not encrypted. Absent: the source's, else the policy's default."""
