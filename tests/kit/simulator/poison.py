@@ -35,7 +35,8 @@ class Poisoned:
             if isinstance(harm, Crash):
                 self._troubles.crash("poisoned")
             if harm is not None:
-                raise harm
+                # It is one for all runs: what it says of where it came by would only grow.
+                raise harm.with_traceback(None)
         return known
 
     def __getattr__(self, method: str) -> Any:
