@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from pika.spec import BasicProperties
 from redis.exceptions import RedisError
 
 from kmworker.domain.message import Original, Outgoing
@@ -16,7 +15,7 @@ from kmworker.embedded.route import Router, read_entry
 from kmworker.errors import BrokerUnavailable
 from kmworker.store.client import Client, connect_to
 from kmworker.wire.topology import EVERYTHING, Topology
-from tests.kit.outside.client import Delivery
+from tests.kit.outside.client import delivery_of, properties_in
 from tests.kit.outside.words import Message
 from tests.kit.parties.end import EXCHANGES, End
 from tests.kit.parties.heard import Lost
@@ -36,7 +35,7 @@ class StreamLine:
 
     def publish(self, message: Message) -> bool:
         outgoing = Outgoing(
-            self.topology.events, message.routing_key, message.body, _properties_of(message)
+            self.topology.events, message.routing_key, message.body, properties_in(message)
         )
         try:
             (routed,) = Router(self.client).publish([outgoing])
@@ -84,7 +83,7 @@ class StreamsEnd(End):
             return length
 
     def take(self, stream: str, entry: bytes, original: Original) -> None:
-        delivery = Delivery(original.body, original.routing_key, _as_pika(original.properties))
+        delivery = delivery_of(original.body, original.routing_key, original.properties)
         if stream == self._queue("assignments"):
             self.heard.take_assignment(delivery)
         else:
@@ -104,22 +103,3 @@ class StreamsEnd(End):
         return StreamLine(
             connect_to(self.url_of("producer"), TIMEOUT_S), Topology(self.namespace), self
         )
-
-
-def _properties_of(message: Message) -> dict[str, Any]:
-    named = {
-        "content_type": message.content_type,
-        "correlation_id": message.correlation_id,
-        "app_id": message.app_id,
-        "timestamp": message.timestamp,
-        "message_id": message.message_id,
-        "application_headers": dict(message.headers) or None,
-        "delivery_mode": 2,
-    }
-    return {name: value for name, value in named.items() if value is not None}
-
-
-def _as_pika(properties: Any) -> BasicProperties:
-    """Write the properties as the checks know them."""
-    named = {**properties}
-    return BasicProperties(headers=named.pop("application_headers", None), **named)

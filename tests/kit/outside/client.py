@@ -6,7 +6,7 @@ queues of their own, and declare none of the product's names.
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
@@ -26,6 +26,7 @@ ASSIGNED: Final = "key-assigned.#"
 EVERYTHING: Final = "#"
 EVENT_TYPES: Final = frozenset({"volume-created", "snapshot-taken", "replica-added"})
 NOT_FOUND: Final = 404
+NAMED: Final = ("content_type", "correlation_id", "app_id", "timestamp", "message_id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,12 +252,20 @@ def _connection(url: str) -> BlockingConnection:
 
 
 def properties_of(message: Message) -> BasicProperties:
-    return BasicProperties(
-        content_type=message.content_type,
-        correlation_id=message.correlation_id,
-        app_id=message.app_id,
-        timestamp=message.timestamp,
-        message_id=message.message_id,
-        headers=dict(message.headers) or None,
-        delivery_mode=2,
-    )
+    return delivery_of(message.body, message.routing_key, properties_in(message)).properties
+
+
+def properties_in(message: Message) -> dict[str, Any]:
+    """Return its properties as the product's own code has them."""
+    named = {name: getattr(message, name) for name in NAMED} | {
+        "application_headers": dict(message.headers) or None,
+        "delivery_mode": 2,
+    }
+    return {name: value for name, value in named.items() if value is not None}
+
+
+def delivery_of(body: bytes, routing_key: str, properties: Mapping[str, Any]) -> Delivery:
+    """Return a message with such properties as the checks know it."""
+    named = {**properties}
+    headers = named.pop("application_headers", None)
+    return Delivery(body, routing_key, BasicProperties(headers=headers, **named))

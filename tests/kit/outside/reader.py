@@ -4,11 +4,13 @@ What is closed to dashboards is looked at as the administrator.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, cast
 
 import redis
+
+from tests.kit.checker.contents import Contents, read_contents
 
 Fields = dict[str, str]
 PAGE_SIZE = 500
@@ -46,11 +48,9 @@ class Reader:
     def sorted_in(self, project: str, table: str) -> dict[str, float]:
         return _scores(self._command("ZRANGE", self._of(project, table), 0, -1, "WITHSCORES"))
 
-    def lineage(self, project: str, scope_id: str) -> list[str]:
-        """The refs of a scope's items, the way a dashboard lists them."""
-        low, high = f"[{scope_id} ", f"[{scope_id} \xff".encode("latin-1")
-        members = self._command("ZRANGEBYLEX", self._of(project, "lineage"), low, high)
-        return [member.decode().removeprefix(f"{scope_id} ") for member in members]
+    def contents(self, projects: Iterable[str]) -> dict[str, Contents]:
+        """All that the checker looks at, as the administrator sees it."""
+        return read_contents(self.admin, self.prefix, projects)
 
     def members(self, key: str) -> set[str]:
         found = self.dashboard.sscan_iter(f"{self.prefix}:{key}", count=PAGE_SIZE)

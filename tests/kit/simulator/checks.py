@@ -1,18 +1,16 @@
 """What must be true of an installation when all is done."""
 
-from collections import Counter
 from collections.abc import Iterator
 from typing import Any, Final
 
-from kmworker.domain.model import Disposition, Encryption, Item, Kind, ScopeRecord
+from kmworker.domain.model import Encryption, Item, Kind, ScopeRecord
 from kmworker.errors import PermanentError
-from tests.kit.simulator.contents import Contents, read_contents
+from tests.kit.checker.contents import Contents, read_contents
+from tests.kit.checker.rules import descent_problems, index_problems, key_problems
 from tests.kit.simulator.events import Sent
 from tests.kit.simulator.installation import Installation
 from tests.kit.simulator.invariants import Invariant
 from tests.kit.simulator.ledger import entry_of
-
-DISPOSITIONS: Final = [disposition.value for disposition in Disposition]
 
 # Of a bound, from which on a crowd is listed.
 NEAR: Final = 0.8
@@ -27,8 +25,7 @@ def check_at_rest(site: Installation) -> None:
     Raises:
         Violation: the first that is broken.
     """
-    found = {contents.project: contents for contents in read_contents(site.redis, "km")}
-    for invariant, detail in _findings(site, found):
+    for invariant, detail in _findings(site, read_contents(site.redis, "km")):
         site.ledger.violated(invariant, detail)
     site.ledger.raise_violation()
 
@@ -36,9 +33,9 @@ def check_at_rest(site: Installation) -> None:
 def assert_safe(site: Installation) -> None:
     """Check what no failure at any moment may break."""
     site.ledger.raise_violation()
-    for contents in read_contents(site.redis, "km"):
-        for invariant, detail in _counted(contents):
-            raise AssertionError(f"{invariant.value}: {detail}")
+    for contents in read_contents(site.redis, "km").values():
+        for detail in index_problems(contents):
+            raise AssertionError(f"{Invariant.COUNTED.value}: {detail}")
 
 
 def assert_settled(site: Installation) -> None:
@@ -72,10 +69,11 @@ def _findings(site: Installation, found: dict[str, Contents]) -> Iterator[Findin
         yield from _event(site, found, sent, accepted_at)
     yield from _listed_crowds(site, found)
     for contents in found.values():
-        if not site.altered:
-            yield from _counted(contents)
         yield from _kept(site, contents)
-        yield from _scopes(contents, found)
+        yield from ((Invariant.SCOPES, it) for it in descent_problems(contents, found))
+        if not site.altered:
+            yield from ((Invariant.SCOPES, it) for it in key_problems(contents, found))
+            yield from ((Invariant.COUNTED, it) for it in index_problems(contents))
 
 
 def _event(
@@ -149,38 +147,6 @@ def _had_no_room(site: Installation, sent: Sent) -> bool:
     return len(others) > (site.limits.foreign_max if is_foreign else site.limits.waiting_max)
 
 
-def _counted(contents: Contents) -> Iterator[Finding]:
-    """Compare counters and indexes with the records they count."""
-    data = [record["data"] for record in contents.items.values()]
-    made = Counter(it["disposition"] for it in data)
-    counted = {name: contents.stats.get(name, 0) for name in DISPOSITIONS}
-    if counted != {name: made[name] for name in DISPOSITIONS}:
-        yield Invariant.COUNTED, f"stats {counted}, items {dict(made)}"
-    holders = Counter(it["key_id"] for it in data if it["key_id"])
-    if contents.holders != holders:
-        yield Invariant.COUNTED, f"holders {contents.holders}, items {dict(holders)}"
-    lineage = {
-        f"{record['data']['scope_id']} {ref}"
-        for ref, record in contents.items.items()
-        if record["data"]["scope_id"]
-    }
-    if contents.lineage != lineage:
-        yield Invariant.COUNTED, f"lineage {set(contents.lineage) ^ lineage}"
-    sources = {f"{record['source']} {entry}" for entry, record in contents.parked.items()}
-    parked = contents.parked.keys()
-    if not (parked == contents.waiting == contents.deadlines and sources == contents.sources):
-        yield Invariant.COUNTED, "the waiting room's indexes"
-    shares: dict[str, dict[str, int]] = {}
-    for entry, record in contents.parked.items():
-        share = shares.setdefault(record["project"], {"events": 0, "bytes": 0})
-        share["events"] += 1
-        share["bytes"] += contents.sizes[entry]
-    if contents.shares != shares:
-        yield Invariant.COUNTED, f"shares {contents.shares}, parked {shares}"
-    if contents.stats.get("waiting", 0) != len(parked):
-        yield Invariant.COUNTED, f"waiting {contents.stats.get('waiting')}, not {len(parked)}"
-
-
 def _listed_crowds(site: Installation, found: dict[str, Contents]) -> Iterator[Finding]:
     """Look whether each project that is listed is near the bound of a waiting room."""
     for name in site.redis.hkeys(site.names.top("crowded")):
@@ -239,22 +205,3 @@ def _unwraps(site: Installation, contents: Contents, scope_id: str) -> bool:
         return blob is not None and bool(site.custody.unwrap(contents.project, record, blob))
     except PermanentError:
         return False
-
-
-def _scopes(contents: Contents, found: dict[str, Contents]) -> Iterator[Finding]:
-    """Look where each item's key-id and scope come from."""
-    for ref, record in contents.items.items():
-        data = record["data"]
-        if data["disposition"] == "create":
-            is_right = contents.scopes.get(data["scope_id"], {}).get("root") == ref
-        elif data["disposition"] == "none":
-            is_right = data["key_id"] is data["scope_id"] is data["encryption"] is None
-        else:
-            project = found.get(data["source"]["project_id"], contents)
-            source = project.items[f"{data['source']['kind']}:{data['source']['id']}"]["data"]
-            same_key = source["key_id"] == data["key_id"]
-            is_right = project is contents and source["scope_id"] == data["scope_id"]
-            is_right &= same_key is (data["disposition"] == "reuse")
-        key_scope = contents.keys.get(data["key_id"], {}).get("scope_id")
-        if not is_right or key_scope != data["scope_id"]:
-            yield Invariant.SCOPES, f"{ref} is {data['disposition']}"

@@ -337,7 +337,7 @@ class Installation:
         return {name.decode(): json.loads(entry) for name, entry in entries.items()}
 
     def _new_id(self) -> str:
-        return str(UUID(int=next(self._ids)))
+        return str(UUID(int=next(self._ids), version=4))
 
 
 @cache

@@ -1,0 +1,1 @@
+"""Is a store what the contract says? Written from docs/contract.md, and of nothing of ours."""
