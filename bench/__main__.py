@@ -20,7 +20,8 @@ from bench.results import Plan, Results, look_at_machine
 from bench.scaling import write_scaling
 from bench.servers import Servers, private_servers
 from bench.stage import rotated
-from bench.store_size import Content, Items, SizedStore, Snapshots, StoreCost
+from bench.store_size import Content, SizedStore, StoreCost, mixed_items, snapshots
+from tests.kit.servers import valkey_store
 
 DOCS = Path(__file__).parent.parent / "docs"
 FULL = Plan(store_items=(1_000, 100_000, 1_000_000), soak_events=1_000_000)
@@ -132,18 +133,19 @@ def _stores(servers: Servers, results: Results) -> None:
         if sys.stderr.isatty():
             print(f"\r  {done:,} items", end="\r", file=sys.stderr, flush=True)
 
-    items: dict[int, list[Content]] = {number: [Items()] for number in plan.store_items}
-    items[max(items)].append(Items(drawn=min(items)))
-    with store_size.sized_stores(servers, worker, items, progress) as stores:
+    sizes: dict[int, list[Content]] = {number: [mixed_items()] for number in plan.store_items}
+    sizes[max(sizes)].append(mixed_items(drawn=min(sizes)))
+    with store_size.sized_stores(servers, worker, sizes, progress) as stores:
         for store in stores:
             memory = store.fill()
             results.memory.append(memory)
             _say(f"{store.number:,} items: {memory.in_all:,.0f} bytes each")
         _turns(stores, plan, results.stores)
-    valkey = store_size.in_valkey(servers, worker, plan.valkey_items, progress)
-    _say(f"{valkey.items:,} items in Valkey: {valkey.in_all:,.0f} bytes each")
-    results.valkey = valkey
-    volumes = {number: [Snapshots()] for number in plan.volume_snapshots}
+    sized = {plan.valkey_items: [mixed_items()]}
+    with store_size.sized_stores(servers, worker, sized, progress, valkey_store) as (store,):
+        results.valkey = memory = store.fill()
+        _say(f"{memory.items:,} items in {memory.server}: {memory.in_all:,.0f} bytes each")
+    volumes = {number: [snapshots()] for number in plan.volume_snapshots}
     with store_size.sized_stores(servers, worker, volumes, progress) as stores:
         _turns(stores, plan, results.volumes)
 

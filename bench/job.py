@@ -67,7 +67,7 @@ class SourceMissingError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class Writing:
     """What to ask of the store, and what to publish if the answer is that it is written."""
 
     keys: list[str]
@@ -100,7 +100,7 @@ class _Work:
         source = "" if event.derived_from is None else event.derived_from.ref
         return self._names.all_of(event.item.project, *FOUND_IN), [event.item.ref, source]
 
-    def decide(self, event: Event, found: list[bytes | None]) -> Step | Held:
+    def decide(self, event: Event, found: list[bytes | None]) -> Writing | Held:
         """Return what to write, or the assignment that is there already."""
         record, source, source_key = found
         if record is not None:
@@ -111,11 +111,11 @@ class _Work:
             raise SourceMissingError
         return self._derive(event, event.derived_from, source, source_key)
 
-    def message(self, event: Event, step: Step | Held, before: bytes | None) -> Outgoing:
+    def message(self, event: Event, writing: Writing | Held, before: bytes | None) -> Outgoing:
         """Return the announcement of what is stored, whoever stored it."""
         if before == STALE:
             raise SourceMissingError
-        held = step.held if isinstance(step, Step) else step
+        held = writing.held if isinstance(writing, Writing) else writing
         if before is not None:
             held = self._stored(event, before)
         return announce(held, self._source, self._exchange)
@@ -124,7 +124,7 @@ class _Work:
         assignment, data = self._codec.read_item(event.item, record)
         return Held(assignment, None, None, data)
 
-    def _create(self, event: Event) -> Step:
+    def _create(self, event: Event) -> Writing:
         now = rfc3339(self._now())
         scope_id, dek_id, key_id = scope_id_for(event.item), str(uuid.uuid4()), str(uuid.uuid4())
         scope = ScopeRecord(
@@ -132,9 +132,9 @@ class _Work:
         )
         key = KeyRecord(key_id, scope_id, dek_id, KeyState.ACTIVE, None, now)
         assignment = _assignment(event, Disposition.CREATE, key_id, scope_id, now)
-        return self._step(assignment, key, scope, b"")
+        return self._writing(assignment, key, scope, b"")
 
-    def _derive(self, event: Event, source: Item, record: bytes, key_record: bytes) -> Step:
+    def _derive(self, event: Event, source: Item, record: bytes, key_record: bytes) -> Writing:
         # Seals are checked: whoever can write to the store must not choose a volume's key.
         theirs, _data = self._codec.read_item(source, record)
         scope_id, key_id, key = str(theirs.scope_id), str(theirs.key_id), None
@@ -146,15 +146,15 @@ class _Work:
             key = KeyRecord(str(uuid.uuid4()), scope_id, dek_id, KeyState.ACTIVE, key_id, now)
             key_id = key.key_id
         assignment = _assignment(event, disposition, key_id, scope_id, now)
-        return self._step(assignment, key, None, record)
+        return self._writing(assignment, key, None, record)
 
-    def _step(
+    def _writing(
         self,
         assignment: Assignment,
         key: KeyRecord | None,
         scope: ScopeRecord | None,
         source_record: bytes,
-    ) -> Step:
+    ) -> Writing:
         project = assignment.item.project
         record, data = self._codec.item(assignment)
         argv: list[str | bytes] = [
@@ -170,7 +170,7 @@ class _Work:
             source_record,
         ]
         keys = self._names.all_of(project, *KEYS)
-        return Step(keys, argv, Held(assignment, key, scope, data))
+        return Writing(keys, argv, Held(assignment, key, scope, data))
 
 
 def _custody(settings: Settings, names: Names) -> KeyringCustody:
@@ -218,12 +218,12 @@ class Job:
     def assign_document(self, document: Document) -> Outgoing:
         """Do the same for an event that the framework has decoded."""
         event = self._work.read(document)
-        step = self._work.decide(event, self._find(*self._work.asked(event)))
+        writing = self._work.decide(event, self._find(*self._work.asked(event)))
         before = None
-        if isinstance(step, Step):
+        if isinstance(writing, Writing):
             self._register(event.item.project)
-            before = self._script(step.keys, step.argv)
-        return self._work.message(event, step, before)
+            before = self._script(writing.keys, writing.argv)
+        return self._work.message(event, writing, before)
 
     def _register(self, project: str) -> None:
         if project not in self._seen:
@@ -248,12 +248,12 @@ class AsyncJob:
     async def assign(self, body: bytes) -> Outgoing:
         """Bring one event's item into the store and return the assignment to publish."""
         event = self._work.read(json.loads(body))
-        step = self._work.decide(event, await self._find(*self._work.asked(event)))
+        writing = self._work.decide(event, await self._find(*self._work.asked(event)))
         before = None
-        if isinstance(step, Step):
+        if isinstance(writing, Writing):
             await self._register(event.item.project)
-            before = await self._script(step.keys, step.argv)
-        return self._work.message(event, step, before)
+            before = await self._script(writing.keys, writing.argv)
+        return self._work.message(event, writing, before)
 
     async def _register(self, project: str) -> None:
         if project not in self._seen:

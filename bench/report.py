@@ -121,7 +121,7 @@ def memory(results: Results) -> list[str]:
     lines = table(head, rows)
     if valkey := results.valkey:
         each = f"{valkey.in_all:,.0f} bytes for each of {valkey.items:,} such items"
-        lines += ["", f"Valkey {valkey.version} takes {each}."]
+        lines += ["", f"{valkey.server} takes {each}."]
     return lines
 
 

@@ -13,7 +13,7 @@ from statistics import median
 from typing import Any
 
 from bench.latency import Latency
-from bench.memory import InValkey, Memory
+from bench.memory import Memory
 from bench.servers import Servers
 from bench.soak import Sample
 from bench.store_size import StoreCost
@@ -80,7 +80,7 @@ class Results:
     """By title, the smallest first, a turn for each round; as are the next."""
     volumes: dict[str, list[StoreCost]] = field(default_factory=dict)
     memory: list[Memory] = field(default_factory=list)
-    valkey: InValkey | None = None
+    valkey: Memory | None = None
     starts_s: list[float] = field(default_factory=list)
     soak: list[Sample] = field(default_factory=list)
 

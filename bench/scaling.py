@@ -8,7 +8,7 @@ from string import Template
 
 from bench.contestants import LIMIT, WORKER
 from bench.results import Results
-from bench.store_size import Items
+from bench.store_size import mixed_items
 from bench.tables import table
 from bench.throughput import Throughput
 
@@ -43,7 +43,7 @@ def costs_of(results: Results) -> Costs:
     """Take the medians of the worker's turns, and what the largest store takes."""
     turns = results.throughput[WORKER.name]
     largest = results.memory[-1]
-    beside_largest = results.stores[Items().title(largest.items)]
+    beside_largest = results.stores[mixed_items().title(largest.items)]
     return Costs(
         worker_us=_us(turns, "contestant"),
         broker_us=_us(turns, "rabbitmq"),

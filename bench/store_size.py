@@ -13,16 +13,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from tempfile import mkdtemp
-from typing import Protocol
 
 from bench.contestants import Contestant
 from bench.events import LoadEvent, around, collections, derived, item_id, project_id
 from bench.filling import FILL_BLOCK, fill
-from bench.memory import InValkey, Memory, memory_of, on_valkey, used
+from bench.memory import Memory, memory_of, used
 from bench.servers import STORE_OPTIONS, Servers
 from bench.stage import Moment, Running, Stage, on_stage, rotated
 from bench.throughput import PROJECTS, rate_over, warm
-from tests.kit.servers import redis_store
+from tests.kit.servers import StoreServer, redis_store
 
 FILLED = "there"
 VOLUME = "large"
@@ -48,63 +47,50 @@ class StoreCost:
         return self.worker_us + self.store_us
 
 
-class Content(Protocol):
+@dataclass(frozen=True)
+class Content:
     """What a store is filled with, and the events that are handled beside that."""
 
-    def title(self, number: int) -> str:
-        """Say what is handled, and beside how many of these."""
-        ...
-
-    def fill(self, stage: Stage, number: int, progress: Progress) -> None:
-        """Fill an empty store with so many items."""
-        ...
-
-    def events(self, backlog: int, number: int, run: str) -> Iterable[LoadEvent]:
-        """Give events."""
-        ...
+    title: Callable[[int], str]
+    """Says what is handled, and beside how many items."""
+    fill: Callable[[Stage, int, Progress], None]
+    """Fills an empty store with so many items."""
+    events: Callable[[int, int, str], Iterable[LoadEvent]]
+    """Gives so many, beside so many items; the last is part of their ids."""
 
 
-class Items:
+def mixed_items(drawn: int | None = None) -> Content:
     """A third each created, reused and cloned; two thirds of the events derive from them.
 
     Args:
         drawn: from the first so many only, None: from all.
     """
 
-    def __init__(self, drawn: int | None = None) -> None:
-        self._drawn = drawn
+    def title(number: int) -> str:
+        return f"items: {number:,}" + (f", sources among {drawn:,}" if drawn else "")
 
-    def title(self, number: int) -> str:
-        """Say what is handled, and beside how many of these."""
-        return f"items: {number:,}" + (f", sources among {self._drawn:,}" if self._drawn else "")
-
-    def fill(self, stage: Stage, number: int, progress: Progress) -> None:
-        """Fill an empty store with so many items."""
+    def fill_with(stage: Stage, number: int, progress: Progress) -> None:
         fill(stage, collections(number, PROJECTS, FILLED, FILL_BLOCK), progress)
 
-    def events(self, backlog: int, number: int, run: str) -> Iterable[LoadEvent]:
-        """Give events."""
-        return around(backlog, self._drawn or number, PROJECTS, FILLED, run)
+    def events(backlog: int, number: int, run: str) -> Iterable[LoadEvent]:
+        return around(backlog, drawn or number, PROJECTS, FILLED, run)
+
+    return Content(title, fill_with, events)
 
 
-class Snapshots:
+def snapshots() -> Content:
     """All of one volume, as are those that the events are of."""
+    volume = project_id(0), item_id(VOLUME, "volume", 0)
 
-    def title(self, number: int) -> str:
-        """Say what is handled, and beside how many of these."""
-        return f"a volume's snapshots: {number:,}"
-
-    def fill(self, stage: Stage, number: int, progress: Progress) -> None:
-        """Fill an empty store with a volume and so many snapshots of it."""
+    def fill_with(stage: Stage, number: int, progress: Progress) -> None:
         fill(stage, collections(1, 1, VOLUME), progress)
-        fill(stage, derived(number, *self._volume(), FILLED), progress)
+        fill(stage, derived(number, *volume, FILLED), progress)
 
-    def events(self, backlog: int, _number: int, run: str) -> Iterable[LoadEvent]:
-        """Give events."""
-        return derived(backlog, *self._volume(), run)
-
-    def _volume(self) -> tuple[str, str]:
-        return project_id(0), item_id(VOLUME, "volume", 0)
+    return Content(
+        title=lambda number: f"a volume's snapshots: {number:,}",
+        fill=fill_with,
+        events=lambda backlog, _number, run: derived(backlog, *volume, run),
+    )
 
 
 @dataclass(frozen=True)
@@ -155,13 +141,14 @@ def sized_stores(
     worker: Contestant,
     contents: Mapping[int, Sequence[Content]],
     progress: Progress,
+    prepare: Callable[[Path, Mapping[str, str]], StoreServer] = redis_store,
 ) -> Iterator[list[SizedStore]]:
     """Start a store for each number of items, to be filled with the first of its contents."""
     with ExitStack() as stack:
         stores = []
         for number, its in contents.items():
             folder = Path(mkdtemp(dir=servers.folder))
-            store = stack.enter_context(closing(redis_store(folder, STORE_OPTIONS)))
+            store = stack.enter_context(closing(prepare(folder, STORE_OPTIONS)))
             store.start()
             own = replace(servers, store=store)
             stores.append(SizedStore(own, worker, its, number, progress))
@@ -236,15 +223,6 @@ def ratios(costs: Mapping[str, Sequence[StoreCost]]) -> dict[str, float]:
         )
         for title, turns in costs.items()
     }
-
-
-def in_valkey(servers: Servers, worker: Contestant, items: int, progress: Progress) -> InValkey:
-    """Fill a Valkey in the same way."""
-    with on_valkey(servers) as others, on_stage(others, worker) as stage:
-        version = str(others.client().info("server")["valkey_version"])
-        empty = used(others)
-        Items().fill(stage, items, progress)
-        return InValkey(version, items, (used(others) - empty) / items)
 
 
 def _log_size(servers: Servers) -> int:

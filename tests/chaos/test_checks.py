@@ -12,14 +12,13 @@ import pytest
 
 from tests.kit.outside.history import history
 from tests.kit.outside.stage import scene, send
-from tests.kit.outside.words import Ask, Event, Item
+from tests.kit.outside.words import Event, Item
 from tests.kit.outside.worker import Site, working
 from tests.kit.polling import until
 from tests.kit.servers import RabbitMQ, StoreServer
 
 PROJECT = "checked"
 VOLUME = Item(PROJECT, "volume", "v")
-NO_SUCH_SIZE = Ask("aes-xts-plain64", 8)
 PATIENCE_S = 60.0
 
 

@@ -14,13 +14,22 @@ import pytest
 
 from tests.kit.simulator import mutants
 from tests.kit.simulator.__main__ import main
-from tests.kit.simulator.explore import Case, quietly, sample, singles
+from tests.kit.simulator.explore import Case, quietly, sample, singles, stops
 from tests.kit.simulator.histories import HISTORIES
 from tests.kit.simulator.invariants import Violation
 from tests.simulation.conftest import RunAll
 
 ROOT: Final = Path(__file__).parents[2]
 SAMPLES_OF_EACH_KIND = 6
+RACED: Final = (
+    "a snapshot before its volume",
+    "duplicates",
+    "a conflict",
+    "another encryption, and another node",
+    "partition replicas",
+    "two projects, and what nobody can read",
+)
+STOPS_EACH: Final = 4
 
 
 @pytest.mark.parametrize("history", HISTORIES)
@@ -36,6 +45,13 @@ def test_faults_may_come_in_pairs_and_while_two_workers_race(
     history: str, run_all: RunAll, seed: int
 ) -> None:
     assert run_all(sample(history, seed, SAMPLES_OF_EACH_KIND)) == 4 * SAMPLES_OF_EACH_KIND
+
+
+@pytest.mark.parametrize("history", RACED)
+def test_wherever_a_worker_stands_still_another_comes_to_the_same(
+    history: str, run_all: RunAll, seed: int
+) -> None:
+    assert run_all(islice(stops(history), seed % STOPS_EACH, None, STOPS_EACH)) > 50 / STOPS_EACH
 
 
 def test_the_command_that_a_failure_names_plays_that_run_again(

@@ -72,24 +72,6 @@ def test_an_unknown_key_cannot_be_exported(patient: Running, project: str) -> No
     assert not path.exists()
 
 
-def test_announce_repeats_the_same_bytes(patient: Running, project: str) -> None:
-    with performed(patient.site, family(project)) as played:
-        before = played.client.announced()
-        played.client.assignments.clear()
-        patient.site.run("announce", "--project", project)
-        until(lambda: len(played.client.assignments) == 3, "three", between=played.client.pump)
-        after = played.client.announced()
-        assert all(after[subject][0].same_as(heard[0]) for subject, heard in before.items())
-
-
-def test_announce_repeats_one_item_by_its_ref(patient: Running, project: str) -> None:
-    with performed(patient.site, family(project)) as played:
-        played.client.assignments.clear()
-        patient.site.run("announce", "--project", project, "snapshot:s")
-        until(lambda: played.client.assignments, "one", between=played.client.pump)
-        assert set(played.client.announced()) == {f"{project}/snapshot:s"}
-
-
 def test_an_assignment_that_nobody_hears_is_on_record_and_announced_later(
     new_site: NewSite, project: str
 ) -> None:
@@ -106,21 +88,6 @@ def test_an_assignment_that_nobody_hears_is_on_record_and_announced_later(
         assert not client.letters
 
 
-def test_publish_makes_an_event_of_words(patient: Running, project: str) -> None:
-    with patient.site.client() as client:
-        fields = ("--set", "volume_id=v", "--set", "encryption.cipher=aes-xts-plain64")
-        patient.site.run("publish", "volume-created", "--project", project, *fields)
-        until(lambda: client.assignments, "it is assigned", between=client.pump)
-        assert client.assignments[0].parsed()["subject"] == f"{project}/volume:v"
-
-
-def test_publish_takes_a_line_for_an_event(patient: Running, project: str) -> None:
-    lines = "".join(plain(event).body.decode() + "\n" for event in family(project))
-    with patient.site.client() as client:
-        patient.site.run("publish", "--file", "-", stdin=lines)
-        until(lambda: len(client.announced()) == 3, "all are assigned", between=client.pump)
-
-
 def test_show_finds_items_keys_and_scopes(patient: Running, project: str) -> None:
     with performed(patient.site, family(project)) as played:
         data = played.announced[Item(project, "snapshot", "s")]
@@ -129,11 +96,6 @@ def test_show_finds_items_keys_and_scopes(patient: Running, project: str) -> Non
         assert json.loads(done.stdout)
         assert data["scope_id"] in done.stdout
     patient.site.run("show", "volume:nobody", "--project", project, exit_code=1)
-
-
-@pytest.mark.parametrize("command", ["status", "doctor", "keyring status"])
-def test_a_healthy_installation_passes(patient: Running, command: str) -> None:
-    patient.site.run(*command.split())
 
 
 def test_a_dead_letter_can_be_seen_and_thrown_away(patient: Running, project: str) -> None:

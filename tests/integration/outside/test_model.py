@@ -70,6 +70,7 @@ TABLE: dict[str, tuple[tuple[Event, ...], tuple[str, str, str | None]]] = {
         (replace(PART, transport="reencrypt"),),
         ("reuse", "none", None),
     ),
+    "partition-replica-bare": ((bare(PART),), ("none", "none", None)),
     "requested-on-blank": ((replace(ROOT, requested="reuse"),), ("create", "none", None)),
     "requested-on-snapshot": ((ROOT, replace(SNAP, requested="clone")), ("clone", "none", None)),
     "requested-in-vain": ((ROOT, replace(SNAP, requested="create")), ("reuse", "none", None)),
@@ -107,6 +108,14 @@ TABLE: dict[str, tuple[tuple[Event, ...], tuple[str, str, str | None]]] = {
     ),
     "stream-snapshot": ((stream(ROOT), SNAP), ("reuse", "none", "iv-repeats")),
     "stream-clone": ((stream(ROOT), COPY), ("create", "reencrypt", "iv-repeats")),
+    "stream-replica-block": (
+        (stream(ROOT), replace(FAR, transport="block", requested="reuse")),
+        ("reuse", "none", "iv-repeats"),
+    ),
+    "stream-replica-reencrypt": (
+        (stream(ROOT), replace(FAR, transport="reencrypt", requested="reuse")),
+        ("create", "reencrypt", "iv-repeats"),
+    ),
     "stream-differs": (
         (stream(ROOT), replace(COPY, encryption=Ask("aes-xts-plain64"))),
         ("create", "reencrypt", "encryption-differs"),
@@ -161,23 +170,23 @@ def test_a_partition_comes_along() -> None:
     assert found[REPLICA].key_owner == PARTITION
 
 
-@pytest.mark.parametrize(
-    ("events", "reason"),
-    [
-        ([SNAP], "source-missing"),
-        ([replace(COPY, source=SNAPSHOT), SNAP], "source-missing"),
-        ([replace(ROOT, encryption=Ask("aes-xts-plain64", 384))], "policy-denied"),
-        ([replace(ROOT, encryption=Ask("aes-xts-plain64", 384)), SNAP], "source-missing"),
-        ([replace(PART, encryption=Ask("aes-xts-plain64", 384))], "policy-denied"),
-        ([replace(ROOT, encryption=Ask("AES-XTS-PLAIN64", 512))], "policy-denied"),
-        ([ROOT, bare(COPY)], "policy-denied"),
-        ([ROOT, abroad(FAR)], "policy-denied"),
-        ([ROOT, bare(replace(COPY, copy="shared"))], "conflict"),
-        ([ROOT, replace(bare(FAR), transport="block")], "conflict"),
-        ([ROOT, replace(FAR, transport="file", encryption=Ask("aes-256-gcm"))], "conflict"),
-        ([bare(ROOT), replace(COPY, copy="shared", encryption=Ask("aes-256-gcm"))], "conflict"),
-    ],
-)
+REFUSED: list[tuple[list[Event], str]] = [
+    ([SNAP], "source-missing"),
+    ([replace(COPY, source=SNAPSHOT), SNAP], "source-missing"),
+    ([replace(ROOT, encryption=Ask("aes-xts-plain64", 384))], "policy-denied"),
+    ([replace(ROOT, encryption=Ask("aes-xts-plain64", 384)), SNAP], "source-missing"),
+    ([replace(PART, encryption=Ask("aes-xts-plain64", 384))], "policy-denied"),
+    ([replace(ROOT, encryption=Ask("AES-XTS-PLAIN64", 512))], "policy-denied"),
+    ([ROOT, bare(COPY)], "policy-denied"),
+    ([ROOT, abroad(FAR)], "policy-denied"),
+    ([ROOT, bare(replace(COPY, copy="shared"))], "conflict"),
+    ([ROOT, replace(bare(FAR), transport="block")], "conflict"),
+    ([ROOT, replace(FAR, transport="file", encryption=Ask("aes-256-gcm"))], "conflict"),
+    ([bare(ROOT), replace(COPY, copy="shared", encryption=Ask("aes-256-gcm"))], "conflict"),
+]
+
+
+@pytest.mark.parametrize(("events", "reason"), REFUSED)
 def test_what_is_refused(events: list[Event], reason: str) -> None:
     assert foresee([events]).refused[events[-1]] == reason
 

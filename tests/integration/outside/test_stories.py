@@ -1,11 +1,13 @@
 """Small stories with one point each, on an installation that is shared with others."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 import pytest
 
 from tests.integration.outside.conftest import Running
+from tests.integration.outside.test_model import PART, REFUSED, TABLE, P
+from tests.kit.checker.rules import problems
 from tests.kit.outside.client import Client, Delivery
 from tests.kit.outside.history import history
 from tests.kit.outside.reader import Reader
@@ -17,12 +19,6 @@ from tests.kit.polling import none_of, until, until_none
 
 def born(item: Item, source: Item | None = None) -> Event:
     return Event(item, f"birth of {item.kind}", "/stories", source)
-
-
-def member(project: str, name: str, partition: str = "policy-0/18/4711") -> Event:
-    source = Item(project, "partition", partition)
-    replica = Item(project, "replica", f"{partition}@{name}")
-    return Event(replica, f"added {name}", "/swift/ring-builder", source, node=name)
 
 
 def chain(project: str, length: int) -> Iterator[Event]:
@@ -49,83 +45,46 @@ def test_a_source_in_another_project_is_waited_for(patient: Running, project: st
         assert played.announced[abroad.item]["rule"] == "guard:cross-project"
 
 
-def test_an_unencrypted_source_in_another_project_is_encrypted_here(
-    patient: Running, project: str
-) -> None:
-    bare = replace(born(Item(f"{project}.source", "volume", "v")), encryption=None)
-    here = born(Item(project, "volume", "v"), bare.item)
-    with performed(patient.site, [bare, here]) as played:
-        assert played.announced[here.item]["data_action"] == "encrypt"
+def here(project: str, events: Iterable[Event]) -> list[Event]:
+    """The same events in a project of the test's own, and in others that begin with its name."""
 
+    def moved(item: Item) -> Item:
+        return replace(item, project=project if item.project == P else f"{project}.{item.project}")
 
-def test_volumes_snapshots_and_replicas_that_are_not_encrypted_are_announced_without_a_key(
-    patient: Running, project: str
-) -> None:
-    bare = replace(born(Item(project, "volume", "v")), encryption=None)
-    snapshot = born(Item(project, "snapshot", "s"), bare.item)
-    replica = replace(born(Item(project, "replica", "r"), snapshot.item), node="n1")
-    with performed(patient.site, [bare, snapshot, replica], [bare, replica]) as played:
-        assert [data["key_id"] for data in played.announced.values()] == [None] * 3
-
-
-def test_an_item_that_brings_its_own_encryption_is_encrypted(
-    patient: Running, project: str
-) -> None:
-    bare = replace(born(Item(project, "volume", "v")), encryption=None)
-    own = replace(born(Item(project, "volume", "w"), bare.item), encryption=Ask("aes-xts-plain64"))
-    with performed(patient.site, [bare, own]) as played:
-        assert played.announced[own.item]["data_action"] == "encrypt"
-
-
-def test_a_partition_comes_with_its_first_replica(patient: Running, project: str) -> None:
-    first = member(project, "obj-01")
-    with performed(patient.site, [first], [first]) as played:
-        assert len(played.announced) == 2
-        assert len({data["key_id"] for data in played.announced.values()}) == 1
-
-
-def test_replicas_of_a_partition_share_its_key_whatever_the_transport(
-    patient: Running, project: str
-) -> None:
-    members = [
-        replace(member(project, f"obj-{at:02}"), transport=transport)
-        for at, transport in enumerate((None, "file", "block", "reencrypt"))
+    return [
+        replace(event, item=moved(event.item), source=event.source and moved(event.source))
+        for event in events
     ]
-    with performed(patient.site, members) as played:
-        assert len({data["key_id"] for data in played.announced.values()}) == 1
 
 
-def test_an_unencrypted_partition_has_no_key(patient: Running, project: str) -> None:
-    bare = replace(member(project, "obj-01"), encryption=None)
-    with performed(patient.site, [bare]) as played:
-        assert [data["key_id"] for data in played.announced.values()] == [None] * 2
+@pytest.mark.parametrize("events", [row[0] for row in TABLE.values()], ids=TABLE)
+def test_a_worker_does_what_the_table_says_in_whatever_order(
+    patient: Running, project: str, events: tuple[Event, ...]
+) -> None:
+    told = here(project, events)
+    with performed(patient.site, told[::-1], told):
+        pass
 
 
-def test_a_contradicted_replica_brings_no_other_partition(patient: Running, project: str) -> None:
-    first = member(project, "obj-01")
-    liar = replace(first, event_id="liar", source=Item(project, "partition", "policy-0/1"))
-    with performed(patient.site, [first], [liar]) as played:
-        assert "partition:policy-0/1" not in played.reader.table(project, "items")
+REFUSED_AT_ONCE = [events for events, reason in REFUSED if reason != "source-missing"]
+
+
+@pytest.mark.parametrize("events", REFUSED_AT_ONCE)
+def test_a_worker_refuses_what_the_table_does(
+    patient: Running, project: str, events: list[Event]
+) -> None:
+    with performed(patient.site, here(project, events)):
+        pass
 
 
 def test_a_replica_that_asks_for_another_cipher_than_its_partition_gets_a_key_of_its_own(
     patient: Running, project: str
 ) -> None:
-    first = member(project, "obj-01")
-    other = replace(member(project, "obj-02"), encryption=Ask("aes-cbc-essiv:sha256", 256))
+    (first,) = here(project, [PART])
+    item = replace(first.item, id="another")
+    other = replace(first, item=item, encryption=Ask("aes-cbc-essiv:sha256", 256))
     with performed(patient.site, [first], [other]) as played:
-        assert played.announced[other.item]["rule"] == "guard:encryption-differs"
-
-
-def test_a_second_event_that_says_nothing_else_repeats_the_first_answer(
-    patient: Running, project: str
-) -> None:
-    volume = born(Item(project, "volume", "v"))
-    again = replace(volume, event_id="again", encryption=Ask("aes-xts-plain64"), requested="clone")
-    itself = replace(volume, encryption=None)
-    with performed(patient.site, [volume], [again, itself, volume]) as played:
-        heard = played.client.announced()[volume.item.subject]
-        assert len({delivery.body for delivery in heard}) == 1
+        assert played.announced[item]["rule"] == "guard:encryption-differs"
 
 
 def test_a_second_event_that_says_otherwise_is_a_conflict_that_names_both_values(
@@ -143,19 +102,6 @@ def test_a_second_event_that_says_otherwise_is_a_conflict_that_names_both_values
         values = (("512 bits", "256 bits"), ("512 bits", "no encryption"), ("obj-07", "obj-12"))
         for pair in values:
             assert any(all(value in detail for value in pair) for detail in details)
-
-
-def test_an_unencrypted_copy_of_encrypted_data_is_denied(patient: Running, project: str) -> None:
-    volume = born(Item(project, "volume", "v"))
-    snapshot = born(Item(project, "snapshot", "s"), volume.item)
-    copy = replace(born(Item(project, "volume", "w"), snapshot.item), encryption=None)
-    block = replace(
-        born(Item(project, "replica", "r"), volume.item), node="n", transport="block",
-        encryption=None,
-    )  # fmt: skip
-    with performed(patient.site, [volume, snapshot, copy, block]) as played:
-        reasons = {letter.headers["x-kmworker-reason"] for letter in played.client.letters}
-        assert reasons == {"policy-denied", "conflict"}
 
 
 def test_the_same_id_under_another_kind_or_project_is_another_item(
@@ -223,30 +169,6 @@ def test_a_source_that_comes_after_all_is_found_by_a_new_event(
         assert len(played.announced) == 2
 
 
-@pytest.mark.parametrize(
-    ("kind", "is_rewritten"),
-    [
-        ("snapshot", False), ("volume", False), ("volume", True), ("replica", False),
-        ("replica", True),
-    ],
-)  # fmt: skip
-def test_only_what_is_written_anew_gets_a_key_of_its_own_beside_a_positional_stream(
-    patient: Running, project: str, kind: str, *, is_rewritten: bool
-) -> None:
-    volume = replace(born(Item(project, "volume", "v")), encryption=Ask("aes-ctr-plain64"))
-    derived = replace(born(Item(project, kind, "d"), volume.item), requested="reuse")
-    if kind == "replica":
-        transport = "reencrypt" if is_rewritten else "block"
-        derived = replace(derived, node="n1", transport=transport)
-    elif kind == "volume" and not is_rewritten:
-        derived = replace(derived, copy="shared")
-    with performed(patient.site, [volume, derived]) as played:
-        data, key_id = played.announced[derived.item], played.announced[volume.item]["key_id"]
-        assert data["rule"] == "guard:iv-repeats"
-        assert data["reencrypt_from"] == (key_id if is_rewritten else None)
-        assert (data["key_id"] == key_id) is not is_rewritten
-
-
 def test_subscribers_can_choose_by_kind_and_project(patient: Running, project: str) -> None:
     volume = born(Item(project, "volume", "v"))
     snapshot = born(Item(project, "snapshot", "s"), volume.item)
@@ -276,18 +198,13 @@ def _all_waiting(reader: Reader, projects: tuple[str, ...]) -> dict[str, dict[st
 
 def _waiting_problems(reader: Reader, event: Event, project: str) -> Iterator[str]:
     """What is wrong with the account of the one event that waits."""
-    ((entry, record),) = _waiting(reader, project).items()
+    ((_entry, record),) = _waiting(reader, project).items()
     if set(record) != {"item", "source", "since", "deadline", "attempts"}:
         yield f"the entry has the fields {sorted(record)}"
     if event.item.id not in str(record["item"]):
         yield f"the entry is about {record['item']}"
     if event.source is not None and event.source.id not in str(record["source"]):
         yield f"the entry waits for {record['source']}"
-    if list(reader.sorted_in(project, "waiting:deadlines")) != [entry]:
-        yield "the deadline is not listed"
-    if reader.table(project, "stats").get("waiting") != "1":
-        yield "stats do not count it"
-    if entry not in reader.secret(project, "parked"):
-        yield "the event is not kept"
+    yield from problems(reader.contents([project]))
     if project not in reader.members("projects"):
         yield "the project is not known"

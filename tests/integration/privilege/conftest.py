@@ -6,6 +6,7 @@ keep apart by projects.
 
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -21,6 +22,16 @@ def store(
 ) -> Iterator[Store]:
     """Redis, then Valkey, as an operator would start them."""
     with closing(STORES[request.param](tmp_path_factory.mktemp("store"))) as server:
+        server.start()
+        yield Store(server)
+
+
+@pytest.fixture(params=STORES)
+def own_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    """A store of each kind as an operator would start it, for one test alone."""
+    folder = tmp_path / "server"
+    folder.mkdir()
+    with closing(STORES[request.param](folder)) as server:
         server.start()
         yield Store(server)
 

@@ -3,13 +3,13 @@
 import json
 from collections.abc import Iterator
 from contextlib import closing
-from struct import pack
 from typing import Any
 
 import amqp
 import pytest
 
 from tests.integration.privilege.accounts import VHOST, Broker, Installation, Store, take
+from tests.kit.amqp_frames import Encoded, grown_headers
 from tests.kit.outside.wire import plain
 from tests.kit.outside.words import Event, Item
 from tests.kit.outside.worker import Worker
@@ -18,17 +18,6 @@ from tests.kit.servers import RabbitMQ, redis_store
 
 EVENTS, ASSIGNMENTS, DEAD = "kmworker.events", "kmworker.assignments", "kmworker.dead"
 QUEUE = "kmworker.sub.headers"
-# Two bytes each on their way in, five on their way out: more than RabbitMQ's largest frame.
-INTEGERS = 31_000
-
-
-class Encoded(amqp.Message):  # type: ignore[misc]  # published without types
-    """A message whose one header is encoded by hand."""
-
-    def _serialize_properties(self) -> bytes:
-        array = b"b\7" * INTEGERS
-        table = b"\1xA" + pack(">I", len(array)) + array
-        return pack(">HI", 0x2000, len(table)) + table
 
 
 @pytest.fixture
@@ -58,7 +47,7 @@ def produce(broker: Broker, *messages: tuple[bytes, str, bool]) -> None:
     with connection:
         channel = connection.channel()
         for body, key, is_odd in messages:
-            message = Encoded(body) if is_odd else amqp.Message(body)
+            message = Encoded(body, grown_headers()) if is_odd else amqp.Message(body)
             channel.basic_publish(message, EVENTS, key)
 
 

@@ -2,8 +2,6 @@
 
 import json
 import time
-from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -14,9 +12,8 @@ from kmworker.store.client import connect_to
 from tests.integration.privilege.accounts import NAMESPACE, PREFIX, Store
 from tests.kit import old_stores
 from tests.kit.outside.worker import Site
-from tests.kit.servers import ADMIN, At, StoreServer, Through, redis_store, valkey_store
+from tests.kit.servers import ADMIN, At, Through
 
-STORES: Final = {"redis": redis_store, "valkey": valkey_store}
 # A worker looks at the store first, and these commands at nothing else.
 NO_BROKER: Final = "amqp://127.0.0.1:1//"
 
@@ -38,17 +35,13 @@ class Former:
         return {it["check"]: it["status"] for it in json.loads(done.stdout)["checks"]}
 
 
-@pytest.fixture(params=STORES)
-def former(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Former]:
-    (tmp_path / "server").mkdir()
-    server: StoreServer = STORES[request.param](tmp_path / "server")
-    with closing(server):
-        server.start()
-        # As whoever had it before: what is there was not written by this release.
-        with connect_to(server.url_of(ADMIN), 10.0) as client:
-            old_stores.fill(client, 1, PREFIX)
-        old_stores.lay_keyring(1, tmp_path / "keyring")
-        yield Former(Store(server), tmp_path)
+@pytest.fixture
+def former(own_store: Store, tmp_path: Path) -> Former:
+    # As whoever had it before: what is there was not written by this release.
+    with connect_to(own_store.server.url_of(ADMIN), 10.0) as client:
+        old_stores.fill(client, 1, PREFIX)
+    old_stores.lay_keyring(1, tmp_path / "keyring")
+    return Former(own_store, tmp_path)
 
 
 def test_a_migrator_carries_a_store_over_and_a_worker_takes_it_then(former: Former) -> None:

@@ -4,8 +4,8 @@ It reads its append-only file as user `default`. Redis 7.0 asks there whether th
 what a script once wrote, and leaves out whatever it may not.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,22 +17,13 @@ from kmworker.crypto import Keyring, KeyringCustody
 from kmworker.domain.plan import WriteStatus
 from tests.integration.privilege.accounts import Store
 from tests.kit.polling import until
-from tests.kit.servers import StoreServer, redis_store, valkey_store
+from tests.kit.servers import StoreServer
 from tests.kit.store.backends import ServerBackend
 from tests.kit.store.builders import Drafts, snapshot, volume
 from tests.kit.store.stand import Stand
 
 PROJECTS: Final = ("acme", "beta")
 VOLUMES: Final = 20
-STORES: Final = {"redis": redis_store, "valkey": valkey_store}
-
-
-@pytest.fixture(params=STORES)
-def own_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    """A store as an operator would start it, for one test alone."""
-    with closing(STORES[request.param](tmp_path)) as server:
-        server.start()
-        yield Store(server)
 
 
 def rewrite_and_kill(server: StoreServer, client: redis.Redis) -> None:

@@ -6,8 +6,8 @@ connections of the account that may only read took it to 1.7 GB.
 
 import socket
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any, Final
@@ -22,12 +22,11 @@ from kmworker.store.bounds import unbounded
 from kmworker.store.client import Gate
 from tests.integration.privilege.accounts import Store
 from tests.kit.polling import until
-from tests.kit.servers import StoreServer, redis_store, valkey_store
+from tests.kit.servers import StoreServer
 from tests.kit.store.backends import ServerBackend
 from tests.kit.store.builders import Drafts, volume
 from tests.kit.store.stand import Stand
 
-STORES: Final = {"redis": redis_store, "valkey": valkey_store}
 MIB: Final = 1024 * 1024
 CONNECTIONS: Final = 20
 REQUESTS: Final = 15
@@ -38,14 +37,6 @@ MAX_BYTES: Final = (512 + 256 + 100) * MIB
 # The worker's own timeout, beyond which it takes the store for away.
 AT_ONCE_S: Final = 5.0
 LARGE: Final = "km:{acme}:items"
-
-
-@pytest.fixture(params=STORES)
-def own_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    """A store as an operator would start it, for one test alone."""
-    with closing(STORES[request.param](tmp_path)) as server:
-        server.start()
-        yield Store(server)
 
 
 class Watch(Thread):

@@ -4,13 +4,12 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from random import Random
-from struct import pack
 from typing import Final
 
 import amqp
 from redis.exceptions import RedisError
 
-from tests.kit.amqp_frames import field, headers
+from tests.kit.amqp_frames import Encoded, grown_headers
 from tests.kit.outside.client import Outside
 from tests.kit.outside.history import Sent
 from tests.kit.outside.mischief import BROKERS_LIMIT_BYTES, UNREADABLE
@@ -21,8 +20,6 @@ from tests.kit.parties.party import Hose, Party, Place
 
 VOLUME_CREATED: Final = "volume-created"
 PRODUCER: Final = "/party"
-# Of two bytes each, which py-amqp writes in five: beyond the largest frame.
-SMALL_INTEGERS: Final = 31_000
 HUGE_BYTES: Final = 16 * 1024 * 1024
 # A queue that takes them all has them on disk three times.
 HUGE: Final = 3
@@ -130,20 +127,7 @@ class Poison(Party):
         self._say(hose, self.said)
 
     def _written(self, message: Message) -> amqp.Message:
-        array = b"b\7" * SMALL_INTEGERS
-        table = headers(field(b"x", b"A", pack(">I", len(array)) + array))
-        return Raw(message.body, table)
-
-
-class Raw(amqp.Message):  # type: ignore[misc]  # published without types
-    """A message whose properties are encoded by hand."""
-
-    def __init__(self, body: bytes, encoded: bytes) -> None:
-        super().__init__(body)
-        self._encoded = encoded
-
-    def _serialize_properties(self) -> bytes:
-        return self._encoded
+        return Encoded(message.body, grown_headers())
 
 
 class LargeBodies(Party):

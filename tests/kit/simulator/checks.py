@@ -30,14 +30,6 @@ def check_at_rest(site: Installation) -> None:
     site.ledger.raise_violation()
 
 
-def assert_safe(site: Installation) -> None:
-    """Check what no failure at any moment may break."""
-    site.ledger.raise_violation()
-    for contents in read_contents(site.redis, "km").values():
-        for detail in index_problems(contents):
-            raise AssertionError(f"{Invariant.COUNTED.value}: {detail}")
-
-
 def assert_settled(site: Installation) -> None:
     """Check that nothing is left to do."""
     assert site.broker.is_settled, "some events are unacknowledged"

@@ -26,6 +26,7 @@ from tests.kit.simulator.steps import Fault, Step
 
 IN_FULL: Final = "create"
 LIKE_THE_OTHERS: Final = 3
+TO_THE_END: Final = 10_000
 CUTS: Final = (Fault.CUT_BEFORE, Fault.CUT_AFTER)
 OTHERS: Final = {
     "publisher.publish": (
@@ -156,9 +157,7 @@ def races(history: str, part: int = 0, parts: int = 1) -> Iterator[Case]:
     Each is to be played before the next is asked for: what it has shown tells whether more
     steps would make another run.
     """
-    # One goes to its end before the other begins: that many steps there are.
-    alone = race(HISTORIES[history], Preempting(10_000, 0))
-    width = max(len(place.steps[0]) - place.opened for place in alone)
+    width = _width(history)
     for first in range(part, width, parts):
         for second in range(1, width):
             schedule = Preempting(first, second)
@@ -167,6 +166,12 @@ def races(history: str, part: int = 0, parts: int = 1) -> Iterator[Case]:
                 return
             if not schedule.was_stopped:
                 break
+
+
+def stops(history: str) -> Iterator[Case]:
+    """Give every step at which one of two workers stands still until the other has done all."""
+    for first in range(_width(history)):
+        yield Case(history, schedule=Preempting(first, TO_THE_END))
 
 
 def sample(history: str, seed: int, number: int) -> Iterator[Case]:
@@ -192,6 +197,12 @@ def quietly() -> Iterator[None]:
         yield
     finally:
         structlog.reset_defaults()
+
+
+def _width(history: str) -> int:
+    """Return how many steps a worker takes for all of it, if it goes to its end alone."""
+    alone = race(HISTORIES[history], Preempting(TO_THE_END, 0))
+    return max(len(place.steps[0]) - place.opened for place in alone)
 
 
 def _struck(steps: Sequence[Step], *, everything: bool = False) -> Iterator[int]:

@@ -8,9 +8,7 @@ import json
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from itertools import count
-from pathlib import Path
 from typing import Any, Final, cast
 from uuid import UUID
 
@@ -23,16 +21,15 @@ from kmworker.crypto import Keyring, KeyringCustody
 from kmworker.crypto.kek import Kek
 from kmworker.domain.model import Item
 from kmworker.domain.policy import Policy
-from kmworker.domain.policy_file import load_policy
 from kmworker.ports import Reports, Store
 from kmworker.settings import Settings
 from kmworker.store.names import Names
 from kmworker.store.redis_store import RedisStore
 from kmworker.store.reports import RedisReports
-from kmworker.wire.events.definition import EVENT_TYPES
 from kmworker.worker.loop import Worker
 from kmworker.worker.stages import Milestone, Stages
 from kmworker.worker.tally import Tally
+from tests.kit.builders import SHIPPED, SHIPPED_POLICY
 from tests.kit.simulator.broker import Broker
 from tests.kit.simulator.bus import TroubledBus
 from tests.kit.simulator.clock import Ahead, SettableClock
@@ -51,7 +48,6 @@ from tests.kit.store.fake_client import FakeClient
 
 __all__ = ["SHIPPED_POLICY", "SIMULATED", "Installation", "Limits", "Process"]
 
-SHIPPED_POLICY: Final = Path(__file__).parents[3] / "config" / "policy.toml"
 EVERY_ASSIGNMENT: Final = "subscriber"
 SIMULATED: Final = "00000000-0000-4000-8000-00000000517a"
 
@@ -128,7 +124,7 @@ class Installation:
         installation: str = SIMULATED,
     ) -> None:
         self.limits = limits or Limits()
-        self.policy = policy or _shipped_policy()
+        self.policy = policy or SHIPPED
         self.installation = installation
         self.clocks_ahead_s: Sequence[float] = (0.0,)
         """Of the machines that processes run on, one after the other."""
@@ -338,8 +334,3 @@ class Installation:
 
     def _new_id(self) -> str:
         return str(UUID(int=next(self._ids), version=4))
-
-
-@cache
-def _shipped_policy() -> Policy:
-    return load_policy(SHIPPED_POLICY.read_text("utf-8"), "policy.toml", EVENT_TYPES)

@@ -15,37 +15,20 @@ from kmworker.domain.model import (
     Item,
     KeyRecord,
     KeyState,
-    Kind,
     ScopeRecord,
     scope_id_for,
 )
 from kmworker.domain.plan import AssignWrite, ParkWrite
 from kmworker.wire.assignments import encode_data
+from tests.kit.builders import NOW, XTS, partition, replica, snapshot, volume
 
-AT = "2026-11-23T16:00:00.000Z"
+__all__ = [
+    "AT", "AT_S", "CAUSE", "XTS", "Drafts", "held", "partition", "replica", "snapshot", "volume",
+]  # fmt: skip
+
+AT = NOW
 AT_S = 1_795_449_600.0
-XTS = Encryption("aes-xts-plain64", 512)
 CAUSE = Cause("6d1c", "/cinder/blk01", "volume-created")
-
-
-def volume(name: str, project: str = "p1") -> Item:
-    """A volume."""
-    return Item(project, Kind.VOLUME, name)
-
-
-def snapshot(name: str, project: str = "p1") -> Item:
-    """A snapshot."""
-    return Item(project, Kind.SNAPSHOT, name)
-
-
-def replica(name: str, project: str = "p1") -> Item:
-    """A replica."""
-    return Item(project, Kind.REPLICA, name)
-
-
-def partition(name: str, project: str = "p1") -> Item:
-    """A Swift partition."""
-    return Item(project, Kind.PARTITION, name)
 
 
 def held(write: AssignWrite, source: Held | None = None, *, has_waiting: bool = False) -> Held:

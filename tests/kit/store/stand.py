@@ -15,8 +15,9 @@ from kmworker.store.client import Client, Gate
 from kmworker.store.names import Names
 from kmworker.store.redis_store import RedisStore
 from kmworker.store.reports import RedisReports
+from tests.kit.simulator.clock import SettableClock
 from tests.kit.store.backends import ADMIN, WORKER, Backend, ServerBackend, closing_pool
-from tests.kit.store.builders import AT_S, Drafts, snapshot, volume
+from tests.kit.store.builders import Drafts, snapshot, volume
 from tests.kit.store.wiretap import Wiretap
 
 DEADLINE_S = 3600.0
@@ -31,25 +32,6 @@ Contents = dict[str, Any]
 
 StandOn = Callable[..., "Stand"]
 """Builds a stand on a server; takes how long its clients wait for an answer, too."""
-
-
-class SettableClock:
-    """Time that passes when a test says so."""
-
-    def __init__(self) -> None:
-        self._now = AT_S
-
-    def now(self) -> float:
-        """Return Unix seconds."""
-        return self._now
-
-    def monotonic(self) -> float:
-        """Return the same: this clock is never set back."""
-        return self._now
-
-    def sleep(self, seconds: float) -> None:
-        """Let time pass at once."""
-        self._now += seconds
 
 
 class Stand:

@@ -12,7 +12,7 @@ from bench.processes import MachineTime
 from bench.results import Machine, Plan, Results
 from bench.scaling import costs_of, for_items, for_rates
 from bench.stage import Moment
-from bench.store_size import Items, StoreCost, ratios
+from bench.store_size import StoreCost, mixed_items, ratios
 from bench.tables import table
 from bench.throughput import Throughput, rate_over
 from kmworker.bootstrap.worker import prefetch_for
@@ -72,12 +72,12 @@ def test_what_more_events_need_follows_from_the_costs() -> None:
         WORKER.name: [Throughput(2_000, 250, busy)],
         LIMIT.name: [Throughput(5_000, 50, busy)],
     }
-    results.memory = [Memory(1_000_000, 1_400, {}, 2_000)]
+    results.memory = [Memory("Redis 7.0", 1_000_000, 1_400, {}, 2_000)]
     results.stores = {
-        Items().title(1_000): [StoreCost(2_000, 250, 60)],
-        Items().title(1_000_000): [StoreCost(2_000, 250, us) for us in (70, 90, 300)],
+        mixed_items().title(1_000): [StoreCost(2_000, 250, 60)],
+        mixed_items().title(1_000_000): [StoreCost(2_000, 250, us) for us in (70, 90, 300)],
         # Somebody disturbed the machine here: dearer, and not what is asked for.
-        Items(drawn=1_000).title(1_000_000): [StoreCost(2_000, 250, 100)],
+        mixed_items(drawn=1_000).title(1_000_000): [StoreCost(2_000, 250, 100)],
     }
     costs = costs_of(results)
     assert (costs.worker_us, costs.broker_us, costs.store_us) == (250, 200, 90)
