@@ -256,7 +256,7 @@ WRONG: Final[dict[str, tuple[Spoil, str]]] = {
     "an event's id is another's": (
         _refused_as(**{"x-kmworker-event-id": "1"}), "x-kmworker-event-id is '1'",
     ),
-    "a letter is of no time": (_refused_as(**{"x-kmworker-dead-at": "now"}), "dead-at is 'now'"),
+    "a letter is of no time": (_refused_as(**{"x-kmworker-dead-at": "now"}), "'now' is not a time"),
     "a seal is not all that is last": (
         lambda it: it.redis.hset(KEYS, it.id_of(V), it.redis.hget(KEYS, it.id_of(V)) + b" "),
         "does not end in a seal",

@@ -6,12 +6,12 @@ from random import Random
 import pytest
 
 from tests.integration.outside.conftest import NewSite
-from tests.kit.outside.history import Sent, Shape, compose, history
+from tests.kit.outside.history import History, Sent, Shape, compose, history
 from tests.kit.outside.lineage import Grower
 from tests.kit.outside.stage import perform, reproducible, scene, seeds, send, settle
 from tests.kit.outside.words import Event, Item
 from tests.kit.outside.worker import Worker, started, stop_all, working
-from tests.kit.polling import none_of, until_none
+from tests.kit.polling import none_of
 
 DEADLINE_S = 8
 SMALL = Shape(
@@ -86,60 +86,6 @@ def test_what_was_sent_while_nobody_worked_is_not_lost(new_site: NewSite, seed: 
         played.check_after_work(Random(seed))
 
 
-def test_workers_racing_on_one_event_agree_on_one_key(new_site: NewSite) -> None:
-    site = new_site()
-    told = history(_copies(_family(Grower(Random(31), ("race",))), 12))
-    with working(site, 3) as workers, scene(site, told) as played:
-        perform(played)
-        none_of(played.announcement_problems())
-        until_none(played.store_problems, within_s=5, between=played.client.pump)
-        stop_all(workers)
-        played.check_after_work(Random(31))
-
-
-def test_replicas_racing_to_bring_their_partition_share_its_key(new_site: NewSite) -> None:
-    site = new_site()
-    # Neighbours in the queue go to different workers, which then look for it at one time.
-    events = [_member(partition, node) for partition in range(60) for node in range(4)]
-    with working(site, 3) as workers, scene(site, history(events)) as played:
-        perform(played)
-        none_of(played.announcement_problems())
-        until_none(played.store_problems, within_s=5, between=played.client.pump)
-        stop_all(workers)
-        played.check_after_work(Random(51))
-
-
-def test_contradictions_racing_with_each_other_leave_one_truth(new_site: NewSite) -> None:
-    site = new_site()
-    events = [_member(partition, node) for partition in range(40) for node in range(2)]
-    # Each is told again with a partition that nobody knows, again and again.
-    liars = [
-        replace(event, event_id=f"{event.event_id} {again}", source=_partition(1_000 + at))
-        for at, event in enumerate(events)
-        for again in range(3)
-    ]
-    with working(site, 3) as workers, scene(site, history(events, liars)) as played:
-        perform(played)
-        played.check_while_working(workers)
-        stop_all(workers)
-        played.check_after_work(Random(61))
-
-
-def test_a_stopping_worker_takes_nothing_with_it(new_site: NewSite) -> None:
-    site = new_site()
-    grower = Grower(Random(41))
-    grower.grow(120)
-    with working(site) as workers, scene(site, history(grower.events)) as played:
-        # Each worker is stopped in the middle of the work, and another one goes on.
-        for part in _parts(played.history.first, 4):
-            send(played, part)
-            stop_all(workers)
-            workers.append(started(site))
-        settle(played)
-        none_of(played.announcement_problems())
-        none_of(played.store_problems())
-
-
 def _family(grower: Grower) -> list[Event]:
     volume = grower.item("volume")
     return [
@@ -165,9 +111,50 @@ def _member(partition: int, node: int) -> Event:
     return Event(replica, f"added {replica.id}", "/ring", _partition(partition), node=f"obj-{node}")
 
 
-def _copies(events: list[Event], count: int) -> list[Event]:
-    """The same events over and over, so that several workers hold each at once."""
-    return [event for _ in range(count) for event in events]
+def _races() -> dict[str, History]:
+    """What several workers get at one time: they must agree on one truth."""
+    # Neighbours in the queue go to different workers, which then look for one partition at once.
+    crowd = [_member(partition, node) for partition in range(60) for node in range(4)]
+    told = [_member(partition, node) for partition in range(40) for node in range(2)]
+    # Each is told again with a partition that nobody knows, again and again.
+    liars = [
+        replace(event, event_id=f"{event.event_id} {again}", source=_partition(1_000 + at))
+        for at, event in enumerate(told)
+        for again in range(3)
+    ]
+    return {
+        "one event, over and over": history(_family(Grower(Random(31), ("race",))) * 12),
+        "replicas that bring their partition": history(crowd),
+        "contradictions": history(told, liars),
+    }
+
+
+RACES = _races()
+
+
+@pytest.mark.parametrize("told", RACES.values(), ids=RACES)
+def test_workers_that_race_agree(new_site: NewSite, told: History) -> None:
+    site = new_site()
+    with working(site, 3) as workers, scene(site, told) as played:
+        perform(played)
+        played.check_while_working(workers)
+        stop_all(workers)
+        played.check_after_work(Random(31))
+
+
+def test_a_stopping_worker_takes_nothing_with_it(new_site: NewSite) -> None:
+    site = new_site()
+    grower = Grower(Random(41))
+    grower.grow(120)
+    with working(site) as workers, scene(site, history(grower.events)) as played:
+        # Each worker is stopped in the middle of the work, and another one goes on.
+        for part in _parts(played.history.first, 4):
+            send(played, part)
+            stop_all(workers)
+            workers.append(started(site))
+        settle(played)
+        none_of(played.announcement_problems())
+        none_of(played.store_problems())
 
 
 def _parts(whole: tuple[Sent, ...], count: int) -> list[tuple[Sent, ...]]:

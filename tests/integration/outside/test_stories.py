@@ -82,7 +82,8 @@ def test_a_replica_that_asks_for_another_cipher_than_its_partition_gets_a_key_of
 ) -> None:
     (first,) = here(project, [PART])
     item = replace(first.item, id="another")
-    other = replace(first, item=item, encryption=Ask("aes-cbc-essiv:sha256", 256))
+    cipher = Ask("aes-cbc-essiv:sha256", 256)
+    other = replace(first, item=item, event_id="other", encryption=cipher)
     with performed(patient.site, [first], [other]) as played:
         assert played.announced[item]["rule"] == "guard:encryption-differs"
 

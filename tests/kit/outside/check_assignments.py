@@ -15,6 +15,7 @@ from jsonschema import FormatChecker
 from jsonschema.protocols import Validator
 from jsonschema.validators import validator_for
 
+from tests.kit.checker.rules import wrong_fields
 from tests.kit.outside.client import Delivery
 from tests.kit.outside.oracle import Expected, Outlook
 from tests.kit.outside.words import Item
@@ -75,9 +76,10 @@ def delivery_problems(delivery: Delivery, expected: Expected) -> Iterator[str]:
     for validator in validators():
         for error in validator.iter_errors(event):
             yield f"{subject}: {error.json_path}: {error.message}"
-    yield from _differences(subject, _envelope(expected, event), event)
-    yield from _differences(subject, told(expected), event["data"])
-    yield from _differences(subject, _transport(delivery, expected, event), _properties(delivery))
+    yield from wrong_fields(subject, event, _envelope(expected, event))
+    yield from wrong_fields(subject, event["data"], told(expected))
+    found = {"routing_key": delivery.routing_key, **vars(delivery.properties)}
+    yield from wrong_fields(subject, found, _transport(expected, event))
     yield from source_problems(expected, event["data"])
 
 
@@ -125,7 +127,7 @@ def _envelope(expected: Expected, event: Data) -> Data:
     }
 
 
-def _transport(delivery: Delivery, expected: Expected, event: Data) -> Data:
+def _transport(expected: Expected, event: Data) -> Data:
     item = expected.item
     return {
         "routing_key": f"key-assigned.{item.kind}.{item.project}",
@@ -137,20 +139,10 @@ def _transport(delivery: Delivery, expected: Expected, event: Data) -> Data:
     }
 
 
-def _properties(delivery: Delivery) -> Data:
-    return {"routing_key": delivery.routing_key, **vars(delivery.properties)}
-
-
 def _origin(source: Item | None) -> Data | None:
     if source is None:
         return None
     return {"kind": source.kind, "id": source.id, "project_id": source.project}
-
-
-def _differences(subject: str, wanted: Data, found: Data) -> Iterator[str]:
-    for name, value in wanted.items():
-        if found.get(name) != value:
-            yield f"{subject}: {name} is {found.get(name)!r}, not {value!r}"
 
 
 def _owner_problems(outlook: Outlook, found: Mapping[Item, Data], name: str) -> Iterator[str]:

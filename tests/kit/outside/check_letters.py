@@ -3,10 +3,10 @@
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
 from hashlib import sha256
 from typing import Final
 
+from tests.kit.checker.rules import not_a_time
 from tests.kit.outside.client import Delivery
 from tests.kit.outside.history import History, Sent, refusals
 from tests.kit.outside.words import BODY_LIMIT_BYTES, CANARY, Message, Refusal
@@ -108,7 +108,7 @@ def _header_problems(letter: Delivery, refusal: Refusal, original: Message) -> I
     if not headers["attempts"].isdigit():
         yield f"x-kmworker-attempts is {headers['attempts']!r}"
     yield from _detail_problems(headers["detail"])
-    yield from _time_problems(headers["dead-at"])
+    yield from not_a_time("x-kmworker-dead-at", headers["dead-at"])
     for name, value in letter.headers.items():
         if name.startswith("x-kmworker-") and len(str(value).encode()) > CUT_BYTES:
             yield f"{name} is longer than {CUT_BYTES} bytes"
@@ -146,13 +146,6 @@ def _detail_problems(detail: str) -> Iterator[str]:
         yield f"the detail is not one sentence: {detail!r}"
     if CANARY in detail:
         yield f"the detail repeats what the event says: {detail!r}"
-
-
-def _time_problems(text: str) -> Iterator[str]:
-    try:
-        datetime.fromisoformat(text)
-    except ValueError:
-        yield f"x-kmworker-dead-at is {text!r}"
 
 
 def _digest_problems(refused: Letters) -> Iterator[str]:
