@@ -133,45 +133,17 @@ class Program(TyperGroup):
 
     purposes: ClassVar[Mapping[str, str]] = {}
     """The first line of each command's help; its module in `kmworker.cli` has its name."""
-    _is_completing = False
-    """A name is to be completed: nothing will be called any more."""
 
-    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ANN401  # click's or typer's own
-        """Return the commands' names, in the order of the contract."""
-        del ctx
-        return list(self.purposes)
-
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ANN401  # as above
-        """Import a command."""
-        del ctx
-        if cmd_name not in self.purposes:
-            return None
-        if self._is_completing:
-            return TyperCommand(cmd_name, help=self.purposes[cmd_name])
-        with importing():
-            module = import_module(f"kmworker.cli.{cmd_name}")
-        command: Any = typer.main.get_command(module.app)
-        for name, it in getattr(command, "commands", {"": command}).items():
-            accounts = named_in_help(f"{cmd_name} {name}".strip())
-            it.epilog = f"{accounts}\n\n{it.epilog}"
-        return command
-
-    def shell_complete(self, ctx: Any, incomplete: str) -> Any:  # noqa: ANN401  # as above
-        """Complete the commands' names, too, without importing them."""
-        self._is_completing = True
-        return super().shell_complete(ctx, incomplete)
-
-    def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401  # as above
-        """List the commands without importing them."""
-        del ctx
-        with formatter.section("Commands"):
-            formatter.write_dl(list(self.purposes.items()))
+    def __init__(self, **attributes: Any) -> None:  # noqa: ANN401  # click's or typer's own
+        super().__init__(**attributes)
+        # Help, completion and what was perhaps meant need no more of a command.
+        stand_ins = {it: TyperCommand(it, short_help=text) for it, text in self.purposes.items()}
+        self.commands.update(stand_ins)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:  # noqa: ANN401  # as above
-        """Find a command; typer would suggest from those it has loaded, which are none."""
-        names: Any = dict.fromkeys(self.purposes)
-        self.commands = names
-        return super().resolve_command(ctx, args)
+        """Find a command and import it: it is about to be called, or its options completed."""
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, None if command is None else _imported(str(name)), rest
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401  # as above
         """Help whoever names no command."""
@@ -215,6 +187,16 @@ class Program(TyperGroup):
                 _hush()
                 raise typer.Exit(Ending.FAILED) from None
             raise typer.Exit(_end_fault(error, ctx.obj)) from None
+
+
+def _imported(name: str) -> Any:  # noqa: ANN401  # as above
+    with importing():
+        module = import_module(f"kmworker.cli.{name}")
+    command: Any = typer.main.get_command(module.app)
+    for subcommand, it in getattr(command, "commands", {"": command}).items():
+        accounts = named_in_help(f"{name} {subcommand}".strip())
+        it.epilog = f"{accounts}\n\n{it.epilog}"
+    return command
 
 
 def _end(error: KMWorkerError, it: object) -> Ending:
