@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from time import time
-from typing import Any, Final, NamedTuple, NoReturn
+from typing import Annotated, Any, Final, NamedTuple, NoReturn
 
 import typer
 
@@ -17,7 +17,10 @@ from kmworker.wire.events.reading import parse
 from kmworker.wire.ids import random_id
 from kmworker.wire.properties import CLOUD_EVENT, PERSISTENT
 
-__all__ = ["SOURCE", "Draft", "Words", "composed", "drafts_of", "event_types", "read_drafts"]
+__all__ = [
+    "SOURCE", "Draft", "ProjectOption", "TypeArgument", "Words", "composed", "drafts_of",
+    "read_drafts",
+]  # fmt: skip
 
 SOURCE: Final = "/kmworker/cli"
 STANDARD_INPUT: Final = "-"
@@ -26,9 +29,20 @@ MAX_ROUTING_KEY_BYTES: Final = 255
 ATTRIBUTES: Final = ("id", "time")
 
 
-def event_types(incomplete: str) -> list[str]:
+def _event_types(incomplete: str) -> list[str]:
     """Return the types of events that begin like this, for a shell to complete."""
     return [name for name in EVENT_TYPES if name.startswith(incomplete)]
+
+
+TypeArgument = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="TYPE", help="volume-created, snapshot-taken, …", autocompletion=_event_types
+    ),
+]
+ProjectOption = Annotated[
+    str | None, typer.Option("--project", metavar="P", help="The item's project.")
+]
 
 
 class Draft(NamedTuple):

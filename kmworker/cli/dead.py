@@ -173,7 +173,7 @@ def replay(  # noqa: PLR0913  # its options
     meant = chosen(selection(ids, reason, event_type, since, before), everything=everything)
     settings = settings_of(context)
     search = Search(meant, limit, anyway)
-    replaying = Replaying(Topology(settings.broker.namespace).events, dry_run=dry_run)
+    replaying = Replaying(exchange=Topology(settings.broker.namespace).events, dry_run=dry_run)
     refuse_vain_replay(settings, user)
     with dead_queue_of(settings, user) as (queue, total), _told_if_stopped(replaying):
         for page in search.through(queue, total):

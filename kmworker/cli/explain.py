@@ -10,7 +10,7 @@ from rich.table import Table
 
 from kmworker.bootstrap.worker import open_store, read_policy
 from kmworker.cli.access import settings_of
-from kmworker.cli.composing import Draft, Words, drafts_of, event_types
+from kmworker.cli.composing import Draft, ProjectOption, TypeArgument, Words, drafts_of
 from kmworker.cli.program import Ending, examples, group, misused
 from kmworker.cli.terminal.output import (
     column_table,
@@ -67,18 +67,9 @@ class SourceState(StrEnum):
 )
 def explain(  # noqa: PLR0913  # its options
     context: typer.Context,
-    event_type: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="TYPE",
-            help="volume-created, snapshot-taken, …",
-            autocompletion=event_types,
-        ),
-    ] = None,
+    event_type: TypeArgument = None,
     *,
-    project: Annotated[
-        str | None, typer.Option("--project", metavar="P", help="The item's project.")
-    ] = None,
+    project: ProjectOption = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="A.B=VALUE", help="A field of data, as in publish."),

@@ -30,7 +30,7 @@ app = group()
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class JudgedWorker:
     """One worker of this host."""
 
     worker: str
@@ -70,23 +70,23 @@ def health(
     views = views_of(settings_of(context))
     now, wrong = now_of(views), wrong_types(views.client, views.names)
     seen, crowds = _read(views, wrong, now)
-    findings, incident = list(_findings(seen or (), now, pid, stuck_after)), read_incident(views)
-    is_well = None if not findings and _is_untold(seen, pid) else _is_any_well(findings)
+    judged, incident = list(_judged(seen or (), now, pid, stuck_after)), read_incident(views)
+    is_well = None if not judged and _is_untold(seen, pid) else _is_any_well(judged)
     if as_json:
         print_json({
             "ok": is_well,
             "incident": None if incident is None else asdict(incident),
             "wrong_types": [asdict(it) for it in wrong],
-            "workers": None if seen is None else [_shown(it) for it in findings],
+            "workers": None if seen is None else [asdict(it) for it in judged],
             "near_bound": None if crowds is None else [asdict(crowd) for crowd in crowds],
         })  # fmt: skip
     else:
-        for found in findings:
+        for found in judged:
             line(f"{found.verdict:<9}{found.worker}  {found.detail}")
     if crowds:
         note(f"waiting events near their bound: {crowded(crowds)}")
     _complain_of_keys(wrong, seen or ())
-    _complain(findings, incident, pid, is_told=is_well is not None)
+    _complain(judged, incident, pid, is_told=is_well is not None)
     raise typer.Exit(Ending.FAILED if is_well is False else Ending.DONE)
 
 
@@ -108,8 +108,8 @@ def _is_untold(seen: Sequence[WorkerSeen] | None, pid: int | None) -> bool:
     return pid is None or bool(incarnation(pid))
 
 
-def _is_any_well(findings: Iterable[Finding]) -> bool:
-    return any(finding.verdict.is_well for finding in findings)
+def _is_any_well(judged: Iterable[JudgedWorker]) -> bool:
+    return any(it.verdict.is_well for it in judged)
 
 
 def _complain_of_keys(wrong: Iterable[WrongType], seen: Iterable[WorkerSeen]) -> None:
@@ -118,11 +118,11 @@ def _complain_of_keys(wrong: Iterable[WrongType], seen: Iterable[WorkerSeen]) ->
 
 
 def _complain(
-    findings: Sequence[Finding], incident: Incident | None, pid: int | None, *, is_told: bool
+    judged: Sequence[JudgedWorker], incident: Incident | None, pid: int | None, *, is_told: bool
 ) -> None:
     if not is_told:
         note("it cannot be told whether a worker makes progress: what they report is not readable")
-    elif not findings:
+    elif not judged:
         which = "worker" if pid is None else f"worker with pid {pid}"
         # Starting one would help nothing while an incident stands.
         hint = "start one with kmworker worker" if incident is None else ""
@@ -131,21 +131,12 @@ def _complain(
         complain(incident.detail, incident.hint)
 
 
-def _findings(
+def _judged(
     seen: Iterable[WorkerSeen], now: float, pid: int | None, stuck_after_s: float
-) -> Iterator[Finding]:
+) -> Iterator[JudgedWorker]:
     for worker in seen:
         if pid not in {None, worker.pid} or not runs_here(worker):
             continue
         verdict, detail = judge(worker, now, stuck_after_s)
         if verdict is not Verdict.STOPPED:
-            yield Finding(worker.worker_id, worker.pid, verdict, detail)
-
-
-def _shown(finding: Finding) -> dict[str, str | int]:
-    return {
-        "worker": finding.worker,
-        "pid": finding.pid,
-        "verdict": finding.verdict.value,
-        "detail": finding.detail,
-    }
+            yield JudgedWorker(worker.worker_id, worker.pid, verdict, detail)

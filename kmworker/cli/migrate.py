@@ -31,7 +31,7 @@ app = group()
 
 
 @dataclass(slots=True)
-class Report:
+class MigrationSummary:
     """What a run has come to so far, as it is told."""
 
     as_json: bool
@@ -119,14 +119,14 @@ def migrate(
     views = views_of(settings)
     if not yes and not dry_run:
         _refuse_beside_workers(views)
-    report = Report(as_json, dry_run, leave_flawed)
+    summary = MigrationSummary(as_json, dry_run, leave_flawed)
     migration = _migration(settings, views, is_rehearsal=dry_run)
     with _resumable():
         migration.begin()
         if not migration.is_done:
-            _carry(migration, report)
-    report.end(migration)
-    if not report.is_whole:
+            _carry(migration, summary)
+    summary.end(migration)
+    if not summary.is_whole:
         raise typer.Exit(Ending.FAILED)
 
 
@@ -160,12 +160,12 @@ def _resumable() -> Iterator[None]:
         raise
 
 
-def _carry(migration: Migration, report: Report) -> None:
+def _carry(migration: Migration, summary: MigrationSummary) -> None:
     with progress("migrating", migration.size) as advance:
         for step in migration.steps():
-            report.carried += step.carried
+            summary.carried += step.carried
             for flaw in step.flaws:
-                report.tell(flaw)
+                summary.tell(flaw)
             advance(step.looked_at)
-    if report.is_whole:
+    if summary.is_whole:
         migration.finish()

@@ -11,7 +11,7 @@ import typer
 
 from kmworker.bootstrap.brokers import Publishing
 from kmworker.cli.access import publisher_of, settings_of
-from kmworker.cli.composing import SOURCE, Draft, Words, drafts_of, event_types
+from kmworker.cli.composing import SOURCE, Draft, ProjectOption, TypeArgument, Words, drafts_of
 from kmworker.cli.heard import UserOption
 from kmworker.cli.program import Ending, examples, group
 from kmworker.cli.terminal.output import complain, line, note, one_json, plural, progress
@@ -38,18 +38,9 @@ app = group()
 )
 def publish(  # noqa: PLR0913  # its options
     context: typer.Context,
-    event_type: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="TYPE",
-            help="volume-created, snapshot-taken, …",
-            autocompletion=event_types,
-        ),
-    ] = None,
+    event_type: TypeArgument = None,
     *,
-    project: Annotated[
-        str | None, typer.Option("--project", metavar="P", help="The item's project.")
-    ] = None,
+    project: ProjectOption = None,
     settings: Annotated[
         list[str] | None,
         typer.Option(

@@ -29,7 +29,7 @@ UNSEEN: Final = "projects that km:projects lacks are not looked for: this user m
 
 
 @dataclass(slots=True)
-class Report:
+class VerificationSummary:
     """What has been found so far, as it is told."""
 
     as_json: bool
@@ -151,14 +151,14 @@ def verify(
         waits_s=settings.waiting.deadline_s,
         project=project,
     )
-    report = Report(as_json, Repairer(views.client, views.names) if repair else None)
+    summary = VerificationSummary(as_json, Repairer(views.client, views.names) if repair else None)
     _begin(audit, position)
-    with _resumable(audit, report, _again(context, project, repair=repair, as_json=as_json)):
+    with _resumable(audit, summary, _again(context, project, repair=repair, as_json=as_json)):
         for looked_at, findings in _with_progress(audit):
-            report.looked_at += looked_at
-            report.tell(findings)
-    report.end(complete=True)
-    if report.left:
+            summary.looked_at += looked_at
+            summary.tell(findings)
+    summary.end(complete=True)
+    if summary.left:
         raise typer.Exit(Ending.FAILED)
 
 
@@ -188,13 +188,13 @@ def _with_progress(audit: Audit) -> Iterator[tuple[int, list[Finding]]]:
 
 
 @contextmanager
-def _resumable(audit: Audit, report: Report, again: str) -> Iterator[None]:
+def _resumable(audit: Audit, summary: VerificationSummary, again: str) -> Iterator[None]:
     """Say, where it is stopped, how to go on."""
     try:
         yield
     except (KeyboardInterrupt, StoreUnavailable):
-        report.interrupted_at = audit.position
-        report.end(complete=False)
+        summary.interrupted_at = audit.position
+        summary.end(complete=False)
         if audit.position is not None:
             note(f"stopped in project {audit.position.project}, at {audit.position.stage}")
             note(f"to go on: {again} --from {audit.position.token}")

@@ -1,9 +1,10 @@
 """What becomes of chosen dead letters, and the count of it."""
 
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, ClassVar
 
 from kmworker.bus.dead_queue import DeadQueue
 from kmworker.cli.dead_letters.search import Chosen
@@ -17,40 +18,47 @@ __all__ = ["Discarding", "Replaying", "Settling"]
 MAX_NAMED = 10
 
 
-class Settling(Protocol):
+@dataclass(slots=True, kw_only=True)
+class Settling(ABC):
     """Settles dead letters, or counts what it would settle."""
 
-    settled: Counter[str]
-    """By reason."""
-    passed_over: int
-
-    @property
-    def did(self) -> str:
-        """Return what it did, as a verb."""
-        ...
-
-    def settle(self, queue: DeadQueue, chosen: Sequence[Chosen]) -> None:
-        """Settle these; what it does not settle stays in the queue."""
-        ...
-
-    def numbers(self, missing: Sequence[str]) -> dict[str, Any]:
-        """Return the result for a program."""
-        ...
-
-
-@dataclass(slots=True)
-class Replaying:
-    """Publishes the events again."""
-
-    exchange: str
+    verb: ClassVar[str]
+    past: ClassVar[str]
     dry_run: bool
     settled: Counter[str] = field(default_factory=Counter)
+    """By reason."""
     passed_over: int = 0
 
     @property
     def did(self) -> str:
-        """Return what it did."""
-        return "would replay" if self.dry_run else "replayed"
+        """Return what it did, as a verb."""
+        return f"would {self.verb}" if self.dry_run else self.past
+
+    @abstractmethod
+    def settle(self, queue: DeadQueue, chosen: Sequence[Chosen]) -> None:
+        """Settle these; what it does not settle stays in the queue."""
+
+    def numbers(self, missing: Sequence[str]) -> dict[str, Any]:
+        """Return the result for a program: how many were settled, and what was not there."""
+        return {
+            "dry_run": self.dry_run,
+            self.past: self.settled.total(),
+            "by_reason": dict(sorted(self.settled.items())),
+            **self._beside(),
+            "missing": list(missing),
+        }
+
+    def _beside(self) -> dict[str, int]:
+        return {}
+
+
+@dataclass(slots=True, kw_only=True)
+class Replaying(Settling):
+    """Publishes the events again."""
+
+    verb = "replay"
+    past = "replayed"
+    exchange: str
 
     def settle(self, queue: DeadQueue, chosen: Sequence[Chosen]) -> None:
         """Publish what can be, confirmed; only then do the dead letters leave the queue.
@@ -75,15 +83,8 @@ class Replaying:
             hint = "a worker binds it: start one with kmworker worker"
             raise NotFound(f"no queue is bound to {self.exchange}: not all were replayed", hint)
 
-    def numbers(self, missing: Sequence[str]) -> dict[str, Any]:
-        """Return how many were replayed, and what was not."""
-        return {
-            "dry_run": self.dry_run,
-            "replayed": self.settled.total(),
-            "by_reason": dict(sorted(self.settled.items())),
-            "passed_over": self.passed_over,
-            "missing": list(missing),
-        }
+    def _beside(self) -> dict[str, int]:
+        return {"passed_over": self.passed_over}
 
     def _pass_over(self, message_id: str, obstacle: str) -> None:
         self.passed_over += 1
@@ -91,30 +92,15 @@ class Replaying:
             complain(f"not replayed: {message_id}: {obstacle}")
 
 
-@dataclass(slots=True)
-class Discarding:
+@dataclass(slots=True, kw_only=True)
+class Discarding(Settling):
     """Throws dead letters away."""
 
-    dry_run: bool
-    settled: Counter[str] = field(default_factory=Counter)
-    passed_over: int = 0
-
-    @property
-    def did(self) -> str:
-        """Return what it did."""
-        return "would discard" if self.dry_run else "discarded"
+    verb = "discard"
+    past = "discarded"
 
     def settle(self, queue: DeadQueue, chosen: Sequence[Chosen]) -> None:
         """Settle all of them."""
         if not self.dry_run:
             queue.discard([browsed for browsed, _ in chosen])
         self.settled.update(dead.reason for _, dead in chosen)
-
-    def numbers(self, missing: Sequence[str]) -> dict[str, Any]:
-        """Return how many were discarded, and what was not there."""
-        return {
-            "dry_run": self.dry_run,
-            "discarded": self.settled.total(),
-            "by_reason": dict(sorted(self.settled.items())),
-            "missing": list(missing),
-        }

@@ -12,9 +12,9 @@ import typer
 
 from kmworker.bootstrap.worker import read_policy
 from kmworker.cli.access import keyring_at, settings_of
-from kmworker.cli.doctor.broker import broker_findings
-from kmworker.cli.doctor.findings import FAILED, OK, WARNED, Finding, checked, passed_over
-from kmworker.cli.doctor.store import OF_STORE, store_findings
+from kmworker.cli.doctor.broker import check_broker
+from kmworker.cli.doctor.checks import FAILED, OK, WARNED, Check, checked, passed_over
+from kmworker.cli.doctor.store import OF_STORE, check_store
 from kmworker.cli.heard import who_is_heard
 from kmworker.cli.program import Ending, examples, group
 from kmworker.cli.terminal.output import columns, display, plural, print_json
@@ -43,18 +43,18 @@ def doctor(
     Looks at what a worker with this configuration needs, one line each, with what to do about
     whatever is wrong. The exit code is 1 if anything is; a warning alone is not.
     """
-    findings = list(_findings(context))
-    healthy = all(finding.status != FAILED for finding in findings)
+    checks = list(_checks(context))
+    healthy = all(it.status != FAILED for it in checks)
     if as_json:
-        print_json({"ok": healthy, "checks": [asdict(finding) for finding in findings]})
+        print_json({"ok": healthy, "checks": [asdict(it) for it in checks]})
     else:
-        _print(findings)
+        _print(checks)
     raise typer.Exit(Ending.DONE if healthy else Ending.FAILED)
 
 
-def _print(findings: Sequence[Finding]) -> None:
+def _print(checks: Sequence[Check]) -> None:
     rows: list[tuple[str, str, str]] = []
-    for found in findings:
+    for found in checks:
         status = found.status.upper() if found.status == FAILED else found.status
         rows.append((status, found.check, found.detail))
         if found.hint:
@@ -62,23 +62,23 @@ def _print(findings: Sequence[Finding]) -> None:
     display(columns(rows, width=COLUMN))
 
 
-def _findings(context: typer.Context) -> Iterator[Finding]:
+def _checks(context: typer.Context) -> Iterator[Check]:
     try:
         settings = settings_of(context)
     except SetupError as error:
-        yield Finding("configuration", FAILED, str(error), error.hint)
+        yield Check("configuration", FAILED, str(error), error.hint)
         yield from passed_over("the configuration", *EVERYTHING_ELSE)
         return
     where = settings.config_path or "the environment and defaults"
-    yield Finding("configuration", OK, f"from {where}")
+    yield Check("configuration", OK, f"from {where}")
     keyring = checked("keyring", lambda: _keyring(settings))
     yield keyring
     policies: list[Policy] = []
     yield _policy_checked(settings, policies)
     yield from _producers(settings, policies)
     yield _tls(settings)
-    yield from broker_findings(settings)
-    yield from store_findings(settings, has_keyring=keyring.status == OK)
+    yield from check_broker(settings)
+    yield from check_store(settings, has_keyring=keyring.status == OK)
 
 
 def _keyring(settings: Settings) -> str:
@@ -88,16 +88,16 @@ def _keyring(settings: Settings) -> str:
     return f"{path}, mode {mode:04o}, {plural(len(keyring.keks), 'KEK')}, active {keyring.active}"
 
 
-def _policy_checked(settings: Settings, policies: list[Policy]) -> Finding:
+def _policy_checked(settings: Settings, policies: list[Policy]) -> Check:
     found = checked("policy", lambda: _policy(settings, policies))
     if not any(policy.leaves_unencrypted for policy in policies):
         return found
     detail = f"{found.detail}; a volume type that no default encryption names is not encrypted"
     hint = 'let the last default_encryption say cipher = "refuse", or a cipher'
-    return Finding("policy", WARNED, detail, hint)
+    return Check("policy", WARNED, detail, hint)
 
 
-def _producers(settings: Settings, policies: list[Policy]) -> Iterator[Finding]:
+def _producers(settings: Settings, policies: list[Policy]) -> Iterator[Check]:
     if not policies:
         yield from passed_over("the policy", "producers")
         return
@@ -119,9 +119,9 @@ def _policy(settings: Settings, policies: list[Policy]) -> str:
     return f"{settings.policy.path or 'the shipped one'}, {rules}, {ciphers}"
 
 
-def _tls(settings: Settings) -> Finding:
+def _tls(settings: Settings) -> Check:
     plain = "; ".join(f"{setting}: {url}" for setting, url in plain_text(settings))
     if not plain:
-        return Finding("tls", OK, "no password crosses a network in plain text")
+        return Check("tls", OK, "no password crosses a network in plain text")
     hint = "write amqps:// or rediss://, unless something else encrypts all the way"
-    return Finding("tls", WARNED, f"passwords cross the network in plain text: {plain}", hint)
+    return Check("tls", WARNED, f"passwords cross the network in plain text: {plain}", hint)

@@ -11,7 +11,7 @@ from kmworker.bus.amqp.tls import virtual_host
 from kmworker.bus.inspection import Inspection
 from kmworker.bus.management import Management
 from kmworker.bus.policies import Fault, faults, limits_deliveries
-from kmworker.cli.doctor.findings import FAILED, PASSED_OVER, WARNED, Finding, checked, passed_over
+from kmworker.cli.doctor.checks import FAILED, PASSED_OVER, WARNED, Check, checked, passed_over
 from kmworker.cli.terminal.output import plural
 from kmworker.errors import NotCounted, SetupError
 from kmworker.settings import BrokerSettings, Settings
@@ -21,12 +21,12 @@ from kmworker.store.inspection import Views
 from kmworker.store.names import Names
 from kmworker.wire.topology import Topology
 
-__all__ = ["broker_findings"]
+__all__ = ["check_broker"]
 
 COLUMNS = "name policy arguments"
 
 
-def broker_findings(settings: Settings) -> Iterator[Finding]:
+def check_broker(settings: Settings) -> Iterator[Check]:
     """Look at each broker that is configured, and at what is on the first that answers."""
     url = settings.broker.url
     if url is not None and url.partition(":")[0] in STREAM_SCHEMES:
@@ -91,7 +91,7 @@ def _permissions(inspection: Inspection) -> str:
     return f"{who} may consume and publish; no anchor is kept (see config/rabbitmq/)"
 
 
-def _policies(version: str, settings: BrokerSettings) -> Finding:
+def _policies(version: str, settings: BrokerSettings) -> Check:
     """Ask the management API; an AMQP connection cannot see a policy."""
     vhost = virtual_host(settings.addresses[0])
     if settings.management_url is None:
@@ -99,23 +99,23 @@ def _policies(version: str, settings: BrokerSettings) -> Finding:
     found: list[Fault] = []
     look = partial(_governed, settings, vhost, version, found)
     try:
-        finding = checked("policies", look)
+        result = checked("policies", look)
     except NotCounted as unknown:
         return _unseen(str(unknown), "try again, or ", vhost, version)
     if not found:
-        return finding
+        return result
     status = FAILED if any(fault.loses for fault in found) else WARNED
     hint = " && ".join(dict.fromkeys(fault.remedy for fault in found))
-    return Finding("policies", status, "; ".join(fault.what for fault in found), hint)
+    return Check("policies", status, "; ".join(fault.what for fault in found), hint)
 
 
-def _unseen(why: str, what: str, vhost: str, version: str) -> Finding:
+def _unseen(why: str, what: str, vhost: str, version: str) -> Check:
     hint = f"{what}look: rabbitmqctl list_queues -p {quote(vhost)} {COLUMNS}"
     if limits_deliveries(version):
         hint += " effective_policy_definition"
         why += "; without the shipped ones, events are lost that came back 20 times"
-        return Finding("policies", WARNED, why, hint)
-    return Finding("policies", PASSED_OVER, why, hint)
+        return Check("policies", WARNED, why, hint)
+    return Check("policies", PASSED_OVER, why, hint)
 
 
 def _governed(settings: BrokerSettings, vhost: str, version: str, found: list[Fault]) -> str:

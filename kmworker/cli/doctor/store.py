@@ -8,15 +8,7 @@ from typing import Final
 from kmworker.cli.access import custody_of, now_of, views_of
 from kmworker.cli.accounts import user_in
 from kmworker.cli.crowding import crowded
-from kmworker.cli.doctor.findings import (
-    FAILED,
-    OK,
-    PASSED_OVER,
-    WARNED,
-    Finding,
-    checked,
-    passed_over,
-)
+from kmworker.cli.doctor.checks import FAILED, OK, PASSED_OVER, WARNED, Check, checked, passed_over
 from kmworker.cli.liveness import STUCK_AFTER_S, Verdict, judge, runs_here, troubles_of
 from kmworker.cli.terminal.output import plural
 from kmworker.errors import KMWorkerError, SetupError, StoreUnavailable
@@ -34,7 +26,7 @@ from kmworker.store.server import greeting_of, refuse_replica
 from kmworker.store.trial import try_rights, try_write
 from kmworker.store.views.status import UNREADABLE, WorkerSeen, read_crowds, read_workers
 
-__all__ = ["OF_STORE", "store_findings"]
+__all__ = ["OF_STORE", "check_store"]
 
 OLDEST_STORE: Final = 7
 SKEW_MAX_S: Final = 2.0
@@ -44,12 +36,12 @@ OF_STORE: Final = (
 )  # fmt: skip
 
 
-def store_findings(settings: Settings, *, has_keyring: bool) -> Iterator[Finding]:
+def check_store(settings: Settings, *, has_keyring: bool) -> Iterator[Check]:
     """Look at the server, at what this user may do there, and at what workers left in it."""
     try:
         views = views_of(settings)
     except SetupError as error:
-        yield Finding("store", FAILED, str(error), error.hint)
+        yield Check("store", FAILED, str(error), error.hint)
         yield from passed_over("the store", *OF_STORE)
         return
     user = user_in(settings.store.url) or "default"
@@ -70,7 +62,7 @@ def store_findings(settings: Settings, *, has_keyring: bool) -> Iterator[Finding
     else:
         yield from _workers(views, user)
     if crowds := _crowds(views):
-        yield Finding("waiting", OK, f"near its bound: {crowds}")
+        yield Check("waiting", OK, f"near its bound: {crowds}")
     if has_keyring:
         yield checked("records", lambda: _records(settings, views), user)
     else:
@@ -130,17 +122,17 @@ def _durability(settings: Settings, views: Views) -> str:
     return "what is acknowledged is on disk, and no key is evicted"
 
 
-def _clients(views: Views) -> Finding:
+def _clients(views: Views) -> Check:
     try:
         problems = unbounded(views.client)
     except StoreUnavailable as error:
-        return Finding("clients", FAILED, str(error), "is it running, and are URL and user right?")
+        return Check("clients", FAILED, str(error), "is it running, and are URL and user right?")
     if problems is None:
-        return Finding("clients", PASSED_OVER, "this user may not see the server's settings")
+        return Check("clients", PASSED_OVER, "this user may not see the server's settings")
     if not problems:
-        return Finding("clients", OK, "what they leave unread is bounded")
+        return Check("clients", OK, "what they leave unread is bounded")
     detail = f"what they leave unread may fill the server: {', '.join(problems)}"
-    return Finding("clients", WARNED, detail, "include config/redis/kmworker.conf in its settings")
+    return Check("clients", WARNED, detail, "include config/redis/kmworker.conf in its settings")
 
 
 def _history(views: Views) -> str:
@@ -163,13 +155,13 @@ def _reports(views: Views, wrong: list[WrongType]) -> str:
     return "what workers write for others to read can be read"
 
 
-def _workers(views: Views, user: str) -> Iterator[Finding]:
+def _workers(views: Views, user: str) -> Iterator[Check]:
     workers: list[WorkerSeen] = []
     found = checked("workers", lambda: _alive(views, workers), user)
     troubles = troubles_of(workers) if found.status == OK else []
     if troubles:
         hint = 'all else goes on; see docs/operations.md, "When to wake someone"'
-        found = Finding("workers", WARNED, "; ".join([found.detail, *troubles]), hint)
+        found = Check("workers", WARNED, "; ".join([found.detail, *troubles]), hint)
     yield found
 
 
@@ -210,16 +202,16 @@ def _records(settings: Settings, views: Views) -> str:
     return f"of this keyring, layout {ours.number}"
 
 
-def _clock(views: Views) -> Finding:
+def _clock(views: Views) -> Check:
     try:
         before = time()
         theirs = views.clock_s()
         skew_s = theirs - (before + time()) / 2
     except StoreUnavailable as error:
         # A worker does without, and so may its user.
-        return Finding("clock", PASSED_OVER, str(error))
+        return Check("clock", PASSED_OVER, str(error))
     detail = f"{abs(skew_s):.1f} s {'ahead of' if skew_s > 0 else 'behind'} this host's"
     if abs(skew_s) <= SKEW_MAX_S:
-        return Finding("clock", OK, f"the store's is {detail}")
+        return Check("clock", OK, f"the store's is {detail}")
     hint = "synchronise both hosts (NTP): deadlines and signs of life are compared by clock"
-    return Finding("clock", FAILED, f"the store's is {detail}", hint)
+    return Check("clock", FAILED, f"the store's is {detail}", hint)

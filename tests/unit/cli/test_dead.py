@@ -15,7 +15,7 @@ from kmworker.domain.message import Original, Outgoing
 from kmworker.errors import BrokerUnavailable, Reason
 from kmworker.wire.dead_letters.reading import read_dead_letter
 from kmworker.wire.dead_letters.writing import dead_letter
-from tests.unit.cli.stand import run, said
+from tests.kit.cli.stand import failed, run, said
 
 HOUR_S = 3600.0
 
@@ -238,9 +238,7 @@ def test_a_dead_letter_as_json_has_every_byte(queue: Queue) -> None:
 
 
 def test_what_is_not_there_is_not_shown(queue: Queue) -> None:
-    code, out, err = said(run("dead", "show", "nobody"))
-    assert (code, out) == (1, "")
-    assert err.startswith("kmworker: no dead letter: nobody\n")
+    assert failed(1, "dead", "show", "nobody").startswith("kmworker: no dead letter: nobody\n")
 
 
 def test_not_more_than_a_hundred_are_shown(queue: Queue) -> None:
@@ -301,8 +299,7 @@ def test_the_numbers_as_json(queue: Queue) -> None:
 
 def test_events_that_no_queue_takes_stay_dead(queue: Queue) -> None:
     queue.is_routed = lambda message: message.routing_key != "unknown"
-    code, _, err = said(run("dead", "replay", "--all"))
-    assert code == 1
+    err = failed(1, "dead", "replay", "--all")
     assert "kmworker: replayed 1 dead letter: conflict 1; all others are still there\n" in err
     assert "no queue is bound to kmworker.events" in err
     assert names(queue.dead_letters) == ["e2", "e3", "", "e5", "e6"]

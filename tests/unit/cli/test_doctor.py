@@ -11,7 +11,7 @@ from redis.exceptions import NoPermissionError
 from kmworker.errors import BrokerUnavailable, NotCounted
 from kmworker.settings import BrokerSettings
 from tests.kit.builders import SHIPPED_POLICY
-from tests.unit.cli.stand import NOW_S, FilledStore, family, run, said
+from tests.kit.cli.stand import NOW_S, FilledStore, run, said
 
 ALL_NAMES = ["configuration", "keyring", "policy", "producers", "tls", "broker", "queues",
              "permissions", "policies", "store", "rights", "writes", "durability", "clients",
@@ -80,19 +80,18 @@ class FakeInspection:
 
 
 @pytest.fixture
-def healthy(store: FilledStore, monkeypatch: pytest.MonkeyPatch) -> FilledStore:
+def healthy(filled: FilledStore, monkeypatch: pytest.MonkeyPatch) -> FilledStore:
     """An installation without a fault."""
     monkeypatch.setenv("KMWORKER_BROKER__URL", "amqps://kmworker:secret@broker/")
     for name, fake in (("Link", FakeLink), ("Inspection", FakeInspection)):
         monkeypatch.setattr(f"kmworker.cli.doctor.broker.{name}", fake)
     monkeypatch.setattr("kmworker.cli.doctor.store.time", lambda: NOW_S)
-    store.client.config_get = lambda *_names: DURABLE
+    filled.client.config_get = lambda *_names: DURABLE
     # fakeredis has no users.
     monkeypatch.setattr("kmworker.store.durability._unreadable", lambda *_given: ())
-    store.client.info = lambda _section: {"redis_version": "7.0.15"}
-    store.client.time = lambda: (int(NOW_S), 500_000)
-    store.assign(*family())
-    return store
+    filled.client.info = lambda _section: {"redis_version": "7.0.15"}
+    filled.client.time = lambda: (int(NOW_S), 500_000)
+    return filled
 
 
 def findings() -> dict[str, dict[str, Any]]:

@@ -22,7 +22,7 @@ from kmworker.errors import (
     StoreUnavailable,
     UnknownKek,
 )
-from tests.unit.cli.stand import run, said
+from tests.kit.cli.stand import failed, run, said
 
 
 def ends_with(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> Result:
@@ -173,8 +173,7 @@ def test_wrong_usage_is_a_message_and_a_hint(arguments: list[str], message: str,
 
 
 def test_a_value_of_the_wrong_kind_is_wrong_usage() -> None:
-    code, out, err = said(run("watch", "--count", "many"))
-    assert (code, out) == (2, "")
+    err = failed(2, "watch", "--count", "many")
     assert err.startswith("kmworker: invalid value for '--count': ")
     assert err.endswith("\nhint: see kmworker watch --help\n")
 
@@ -189,20 +188,17 @@ def test_a_value_that_is_none_of_several_is_told_them() -> None:
 @pytest.mark.parametrize("command", ["status", "publish volume-created --project p --set a=1"])
 def test_who_has_configured_nothing_hears_of_all_in_one(folder: Path, command: str) -> None:
     del folder
-    code, _, err = said(run(*command.split(), *(["--no-check"] if "publish" in command else [])))
-    assert code == 2
+    err = failed(2, *command.split(), *(["--no-check"] if "publish" in command else []))
     assert err.endswith("; or have all in one: kmworker up\n")
 
 
 def test_a_configuration_that_is_not_there_is_wrong_usage() -> None:
-    code, out, err = said(run("--config", "nowhere.toml", "status"))
-    assert (code, out) == (2, "")
+    err = failed(2, "--config", "nowhere.toml", "status")
     assert err.startswith("kmworker: nowhere.toml: no such file\nhint: ")
 
 
 def test_a_named_configuration_is_read() -> None:
-    code, _, err = said(run("--config", "/dev/null", "status"))
-    assert code == 2
+    err = failed(2, "--config", "/dev/null", "status")
     assert err.startswith("kmworker: no store is configured\nhint: set store.url")
 
 
@@ -213,8 +209,7 @@ def test_without_servers_the_running_instance_is_used_and_said_so(
 
     instance = Instance(url="unix:///nowhere/valkey.sock", keyring="k", data_dir="/d", pid=1)
     monkeypatch.setattr("kmworker.cli.access.running_instance", lambda _environ: instance)
-    code, _, err = said(run("status"))
-    assert code == 3
+    err = failed(3, "status")
     told = "kmworker: no broker or store is configured: using kmworker up in /d\n"
     assert err.startswith(told)
 
@@ -224,6 +219,4 @@ def test_an_explicit_store_wins_over_the_running_instance(
 ) -> None:
     monkeypatch.setattr("kmworker.cli.access.running_instance", pytest.fail)
     monkeypatch.setenv("KMWORKER_STORE__URL", "redis://127.0.0.1:1")
-    code, _, err = said(run("status"))
-    assert code == 3
-    assert "kmworker up" not in err
+    assert "kmworker up" not in failed(3, "status")

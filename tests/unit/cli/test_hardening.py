@@ -6,7 +6,7 @@ import pytest
 
 from kmworker.cli.app import KMWorker
 from kmworker.crypto import Keyring
-from tests.unit.cli.stand import Broker, FilledStore, family, run
+from tests.kit.cli.stand import Broker, FilledStore, family, run
 
 # None: it has no use for KEKs, or they are in another process of its own.
 LOADING: dict[str, tuple[str, ...] | None] = {

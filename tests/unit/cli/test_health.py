@@ -8,7 +8,7 @@ import pytest
 from kmworker.cli.liveness import Verdict, judge
 from kmworker.store.views.status import WorkerSeen
 from kmworker.worker.incarnation import incarnation
-from tests.unit.cli.stand import FilledStore, run, said
+from tests.kit.cli.stand import FilledStore, failed, run, said
 
 NOW_S = 1_795_449_600.0
 
@@ -95,8 +95,7 @@ def test_one_process_is_judged_by_itself(workers: FilledStore) -> None:
 
 @pytest.mark.parametrize("pid", [13, 14, 99])
 def test_a_worker_that_does_not_run_here_is_none(workers: FilledStore, pid: int) -> None:
-    code, out, err = said(run("health", "--pid", str(pid)))
-    assert (code, out) == (1, "")
+    err = failed(1, "health", "--pid", str(pid))
     assert f"no worker with pid {pid} runs on this host" in err
     assert "hint: start one with kmworker worker" in err
 
@@ -133,7 +132,6 @@ def test_an_incident_is_named_and_leaves_the_verdict_alone(workers: FilledStore)
 
 def test_while_an_incident_stands_nobody_is_told_to_start_a_worker(store: FilledStore) -> None:
     store.client.hset("km:commits", "incident", "3f2a9c1b")
-    code, out, err = said(run("health"))
-    assert (code, out) == (1, "")
+    err = failed(1, "health")
     assert "kmworker: no worker runs on this host\nkmworker: incident 3f2a9c1b" in err
     assert "start one" not in err

@@ -8,8 +8,8 @@ import pytest
 from kmworker import __version__
 from kmworker.cli.accounts import NEEDED, Accounts, named_in_help
 from kmworker.cli.app import KMWorker
+from tests.kit.cli.stand import failed, run, said
 from tests.kit.outside.roles import COMMANDS, roles_for
-from tests.unit.cli.stand import run, said
 
 CONFIG = Path(__file__).resolve().parents[3] / "config"
 
@@ -74,8 +74,7 @@ def test_version_is_a_line_for_programs() -> None:
 
 
 def test_who_names_no_command_gets_help_and_the_exit_code_of_wrong_usage() -> None:
-    code, out, err = said(run())
-    assert (code, out) == (2, "")
+    err = failed(2)
     assert err == run("--help").stdout
 
 

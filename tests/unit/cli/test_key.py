@@ -11,7 +11,7 @@ from typer.testing import Result
 from kmworker.crypto import keyfile
 from kmworker.domain.model import Place
 from tests.kit.builders import volume
-from tests.unit.cli.stand import FilledStore, family, run, said
+from tests.kit.cli.stand import FilledStore, run, said
 
 V1, V2, V3 = volume("v1"), volume("v2"), volume("v3")
 
@@ -20,9 +20,8 @@ def export(key_id: str, output: str | Path = "dek", project: str = "p1") -> Resu
     return run("key", "export", key_id, "--project", project, "--output", str(output))
 
 
-def test_the_dek_is_in_a_file_of_its_owners_alone(store: FilledStore, folder: Path) -> None:
-    store.assign(*family())
-    key_id = store.key_id(V1)
+def test_the_dek_is_in_a_file_of_its_owners_alone(filled: FilledStore, folder: Path) -> None:
+    key_id = filled.key_id(V1)
     before = os.umask(0)
     try:
         told = f"wrote 64 bytes of key-id {key_id} to dek\n"
@@ -31,16 +30,17 @@ def test_the_dek_is_in_a_file_of_its_owners_alone(store: FilledStore, folder: Pa
         os.umask(before)
     path = folder / "dek"
     assert (stat.S_IMODE(path.stat().st_mode), path.stat().st_size) == (0o600, 64)
-    held = store.held(V1)
+    held = filled.held(V1)
     assert held.scope is not None
-    blob = store.client.hget("kmsecret:{p1}:deks", held.scope.scope_id)
-    assert path.read_bytes() == store.custody.unwrap("p1", held.scope, blob)
+    blob = filled.client.hget("kmsecret:{p1}:deks", held.scope.scope_id)
+    assert path.read_bytes() == filled.custody.unwrap("p1", held.scope, blob)
 
 
-def test_a_clone_has_the_same_dek_and_a_new_scope_another(store: FilledStore, folder: Path) -> None:
-    store.assign(*family())
+def test_a_clone_has_the_same_dek_and_a_new_scope_another(
+    filled: FilledStore, folder: Path
+) -> None:
     for item in (V1, V2, V3):
-        assert export(store.key_id(item), item.id).exit_code == 0
+        assert export(filled.key_id(item), item.id).exit_code == 0
     first, clone, other = ((folder / item.id).read_bytes() for item in (V1, V2, V3))
     assert first == clone != other
 
@@ -62,12 +62,11 @@ def taken_by_a_link(folder: Path) -> str:
     ids=["a file", "a link", "a dash", "standard output", "its descriptor", "a folder"],
 )  # fmt: skip
 def test_nothing_but_a_new_file_is_written_to(
-    store: FilledStore, folder: Path, place: Callable[[Path], str]
+    filled: FilledStore, folder: Path, place: Callable[[Path], str]
 ) -> None:
-    store.assign(*family())
     output = place(folder)
     before = sorted(folder.rglob("*"))
-    code, out, err = said(export(store.key_id(V1), output))
+    code, out, err = said(export(filled.key_id(V1), output))
     assert (code, out) == (2, "")
     assert err.startswith(f"kmworker: --output {output}: ")
     assert err.endswith("\nhint: name a file that is not there yet\n")
@@ -76,9 +75,8 @@ def test_nothing_but_a_new_file_is_written_to(
 
 
 def test_a_file_that_appears_meanwhile_is_not_overwritten(
-    store: FilledStore, folder: Path, monkeypatch: pytest.MonkeyPatch
+    filled: FilledStore, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store.assign(*family())
     create = keyfile.create
 
     def race(path: Path, content: bytes) -> str | None:
@@ -86,40 +84,37 @@ def test_a_file_that_appears_meanwhile_is_not_overwritten(
         return create(path, content)
 
     monkeypatch.setattr(keyfile, "create", race)
-    code, _, err = said(export(store.key_id(V1)))
+    code, _, err = said(export(filled.key_id(V1)))
     assert code == 2
     assert err.startswith("kmworker: dek: already exists\nhint: ")
     assert (folder / "dek").read_text() == "kept"
 
 
 def test_a_file_that_cannot_be_finished_is_not_left(
-    store: FilledStore, folder: Path, monkeypatch: pytest.MonkeyPatch
+    filled: FilledStore, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store.assign(*family())
 
     def full(_descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("kmworker.crypto.keyfile.os.fsync", full)
-    code, _, err = said(export(store.key_id(V1)))
+    code, _, err = said(export(filled.key_id(V1)))
     assert code == 2
     assert err.startswith("kmworker: dek: No space left on device\n")
     assert not (folder / "dek").exists()
 
 
-def test_a_folder_that_is_not_there_is_named(store: FilledStore) -> None:
-    store.assign(*family())
-    code, _, err = said(export(store.key_id(V1), "nowhere/dek"))
+def test_a_folder_that_is_not_there_is_named(filled: FilledStore) -> None:
+    code, _, err = said(export(filled.key_id(V1), "nowhere/dek"))
     assert code == 2
     assert err.startswith("kmworker: nowhere/dek: No such file or directory\n")
 
 
-def test_an_unknown_key_id_is_not_there(store: FilledStore, folder: Path) -> None:
-    store.assign(*family())
+def test_an_unknown_key_id_is_not_there(filled: FilledStore, folder: Path) -> None:
     code, out, err = said(export("nobody"))
     assert (code, out) == (1, "")
     assert err.startswith("kmworker: no key-id nobody in project p1\n")
-    code, _, err = said(export(store.key_id(V1), project="p2"))
+    code, _, err = said(export(filled.key_id(V1), project="p2"))
     assert code == 1
     assert not (folder / "dek").exists()
 
@@ -133,10 +128,9 @@ def rewrite_key(store: FilledStore, old: bytes, new: bytes) -> None:
     store.client.hset(name, field, store.custody.seal(place, body.replace(old, new)))
 
 
-def test_a_destroyed_key_is_not_exported(store: FilledStore, folder: Path) -> None:
-    store.assign(*family())
-    rewrite_key(store, b'"active"', b'"destroyed"')
-    code, _, err = said(export(store.key_id(V1)))
+def test_a_destroyed_key_is_not_exported(filled: FilledStore, folder: Path) -> None:
+    rewrite_key(filled, b'"active"', b'"destroyed"')
+    code, _, err = said(export(filled.key_id(V1)))
     assert code == 1
     assert "is destroyed" in err
     assert not (folder / "dek").exists()
@@ -144,11 +138,10 @@ def test_a_destroyed_key_is_not_exported(store: FilledStore, folder: Path) -> No
 
 @pytest.mark.parametrize("state", ["suspended", "compromised"])
 def test_a_doubtful_key_is_exported_for_data_has_to_be_re_encrypted(
-    store: FilledStore, state: str
+    filled: FilledStore, state: str
 ) -> None:
-    store.assign(*family())
-    rewrite_key(store, b'"active"', f'"{state}"'.encode())
-    assert export(store.key_id(V1)).exit_code == 0
+    rewrite_key(filled, b'"active"', f'"{state}"'.encode())
+    assert export(filled.key_id(V1)).exit_code == 0
 
 
 def break_key(store: FilledStore) -> None:
@@ -177,20 +170,18 @@ def lose_dek(store: FilledStore) -> None:
 
 @pytest.mark.parametrize("harm", [break_key, break_scope, swap_deks, lose_scope, lose_dek])
 def test_records_that_do_not_hold_together_give_no_key(
-    store: FilledStore, folder: Path, harm: Callable[[FilledStore], None]
+    filled: FilledStore, folder: Path, harm: Callable[[FilledStore], None]
 ) -> None:
-    store.assign(*family())
-    key_id = store.key_id(V1)
-    harm(store)
+    key_id = filled.key_id(V1)
+    harm(filled)
     code, out, err = said(export(key_id))
     assert (code, out) == (1, "")
     assert err.startswith("kmworker: integrity: ")
     assert not (folder / "dek").exists()
 
 
-def test_a_keyring_without_the_kek_is_refused(store: FilledStore, folder: Path) -> None:
-    store.assign(*family())
-    key_id = store.key_id(V1)
+def test_a_keyring_without_the_kek_is_refused(filled: FilledStore, folder: Path) -> None:
+    key_id = filled.key_id(V1)
     (folder / "keyring.json").unlink()
     run("keyring", "init")
     code, _, err = said(export(key_id))
@@ -200,10 +191,9 @@ def test_a_keyring_without_the_kek_is_refused(store: FilledStore, folder: Path) 
     assert not (folder / "dek").exists()
 
 
-def test_a_check_value_that_somebody_wrote_is_told_as_a_cause(store: FilledStore) -> None:
-    store.assign(*family())
-    store.client.hset("km:keyring", "check:0123456789abcdef", "forged")
-    code, _, err = said(export(store.key_id(V1)))
+def test_a_check_value_that_somebody_wrote_is_told_as_a_cause(filled: FilledStore) -> None:
+    filled.client.hset("km:keyring", "check:0123456789abcdef", "forged")
+    code, _, err = said(export(filled.key_id(V1)))
     assert code == 2
     assert "under KEK 0123456789abcdef, which this keyring lacks" in err
     assert "or somebody wrote there: restore the hash km:keyring from a backup" in err

@@ -4,7 +4,7 @@ import json
 import stat
 from pathlib import Path
 
-from tests.unit.cli.stand import run, said
+from tests.kit.cli.stand import failed, run, said
 
 
 def test_init_makes_a_file_and_prints_the_fingerprint(folder: Path) -> None:
@@ -19,8 +19,7 @@ def test_init_makes_a_file_and_prints_the_fingerprint(folder: Path) -> None:
 def test_init_overwrites_nothing(folder: Path) -> None:
     run("keyring", "init")
     before = (folder / "keyring.json").read_bytes()
-    code, out, err = said(run("keyring", "init"))
-    assert (code, out) == (2, "")
+    err = failed(2, "keyring", "init")
     assert err.startswith(f"kmworker: keyring {folder / 'keyring.json'}: already exists\nhint: ")
     assert (folder / "keyring.json").read_bytes() == before
 
@@ -56,6 +55,4 @@ def test_status_as_json(folder: Path) -> None:
 def test_an_open_keyring_is_refused(folder: Path) -> None:
     run("keyring", "init")
     (folder / "keyring.json").chmod(0o644)
-    code, _, err = said(run("keyring", "status"))
-    assert code == 2
-    assert "open to group or others\nhint: chmod 600 it" in err
+    assert "open to group or others\nhint: chmod 600 it" in failed(2, "keyring", "status")

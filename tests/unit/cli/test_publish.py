@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from kmworker.errors import BrokerUnavailable
-from tests.unit.cli.stand import Broker, run, said
+from tests.kit.cli.stand import Broker, failed, run, said
 from tests.unit.cli.test_composing import GOOD, lines
 
 VOLUME = ("volume-created", "--project", "p1", "--set", "volume_id=v1", "--id", "e1")
@@ -54,8 +54,7 @@ def test_one_bad_line_is_named_and_nothing_is_published(broker: Broker, folder: 
 
 
 def test_the_check_needs_no_broker() -> None:
-    code, _, err = said(run("publish", "volume-created", "--project", "p1"))
-    assert code == 1
+    err = failed(1, "publish", "volume-created", "--project", "p1")
     assert err.startswith("kmworker: the event: malformed: data.volume_id: missing\n")
 
 
@@ -136,8 +135,7 @@ def test_ctrl_c_half_way_says_how_far_it_came(broker: Broker) -> None:
 
 
 def test_without_a_broker_there_is_a_hint() -> None:
-    code, _, err = said(run("publish", *VOLUME))
-    assert code == 2
+    err = failed(2, "publish", *VOLUME)
     assert err.startswith("kmworker: no broker is configured\nhint: set broker.url")
 
 
@@ -145,9 +143,7 @@ def test_a_broker_that_is_not_there_is_told_from_one_without_our_names(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("KMWORKER_BROKER__URL", "amqp://127.0.0.1:1")
-    code, out, err = said(run("publish", *VOLUME))
-    assert (code, out) == (3, "")
-    assert err.startswith("kmworker: amqp://127.0.0.1:1: ")
+    assert failed(3, "publish", *VOLUME).startswith("kmworker: amqp://127.0.0.1:1: ")
 
 
 def test_a_field_of_data_is_set_by_one_option_alone(folder: Path) -> None:

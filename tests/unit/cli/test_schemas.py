@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.kit.cli.stand import run
+
 SHIPPED = Path(__file__).parents[3] / "schemas"
 
 
@@ -15,7 +17,6 @@ def test_the_files_are_written_as_they_are_shipped(tmp_path: Path) -> None:
 
 
 def test_without_a_folder_all_are_printed() -> None:
-    command = [sys.executable, "-m", "kmworker", "schemas"]
-    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    printed = run("schemas").stdout
     for path in SHIPPED.iterdir():
         assert f"# {path.name}\n{path.read_text()}" in printed

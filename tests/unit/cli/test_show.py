@@ -8,7 +8,7 @@ import pytest
 from kmworker.domain.event import UNENCRYPTED
 from kmworker.store.views import lineage
 from tests.kit.builders import event_of, snapshot, volume
-from tests.unit.cli.stand import FilledStore, family, run, said
+from tests.kit.cli.stand import FilledStore, failed, family, run, said
 
 V1, S1, V2, V3 = volume("v1"), snapshot("s1"), volume("v2"), volume("v3")
 
@@ -21,9 +21,8 @@ def shown(*arguments: str) -> dict[str, Any]:
     return document
 
 
-def test_an_item_with_its_key_scope_and_lineage(store: FilledStore) -> None:
-    store.assign(*family())
-    key_id, scope_id = store.key_id(V1), store.scope_id(V1)
+def test_an_item_with_its_key_scope_and_lineage(filled: FilledStore) -> None:
+    key_id, scope_id = filled.key_id(V1), filled.scope_id(V1)
     code, out, err = said(run("show", "snapshot:s1"))
     assert (code, err) == (0, "")
     records, _, tree = out.partition("\n\n")
@@ -44,13 +43,12 @@ def test_an_item_with_its_key_scope_and_lineage(store: FilledStore) -> None:
         f"scope {scope_id}",
         f"└── volume:v1  create  {key_id}  active",
         f"    └── snapshot:s1  reuse  {key_id}  active",
-        f"        ├── scope {store.scope_id(V3)} of volume:v3, own DEK",
-        f"        └── volume:v2  clone  {store.key_id(V2)}  active",
+        f"        ├── scope {filled.scope_id(V3)} of volume:v3, own DEK",
+        f"        └── volume:v2  clone  {filled.key_id(V2)}  active",
     ]
 
 
-def test_the_same_for_a_program(store: FilledStore) -> None:
-    store.assign(*family())
+def test_the_same_for_a_program(filled: FilledStore) -> None:
     found = shown("snapshot:s1")
     assert found["item"]["record"]["data"]["rule"] == "snapshots-share-the-key-id"
     assert found["key"]["holders"] == 2
@@ -61,15 +59,14 @@ def test_the_same_for_a_program(store: FilledStore) -> None:
         "snapshot:s1": "volume:v1",
         "volume:v2": "snapshot:s1",
     }
-    derived = {"scope_id": store.scope_id(V3), "root": "volume:v3", "source": "snapshot:s1"}
+    derived = {"scope_id": filled.scope_id(V3), "root": "volume:v3", "source": "snapshot:s1"}
     assert (found["lineage"]["more"], found["lineage"]["derived"]) == (0, [derived])
 
 
-def test_a_key_id_and_a_scope_id_are_found_as_well(store: FilledStore) -> None:
-    store.assign(*family())
-    by_key, by_scope = shown(store.key_id(V2)), shown(store.scope_id(V1))
+def test_a_key_id_and_a_scope_id_are_found_as_well(filled: FilledStore) -> None:
+    by_key, by_scope = shown(filled.key_id(V2)), shown(filled.scope_id(V1))
     assert (by_key["item"], by_key["key"]["holders"]) == (None, 1)
-    assert by_key["key"]["record"]["cloned_from"] == store.key_id(V1)
+    assert by_key["key"]["record"]["cloned_from"] == filled.key_id(V1)
     assert (by_scope["item"], by_scope["key"]) == (None, None)
     assert by_key["scope"] == by_scope["scope"]
     assert by_key["lineage"] == by_scope["lineage"]
@@ -114,9 +111,8 @@ NOT_THERE = {
 
 @pytest.mark.parametrize(("arguments", "message", "hint"), NOT_THERE.values(), ids=NOT_THERE)
 def test_what_is_not_there_is_named_and_where_it_may_be(
-    store: FilledStore, arguments: list[str], message: str, hint: str
+    filled: FilledStore, arguments: list[str], message: str, hint: str
 ) -> None:
-    store.assign(*family())
     assert said(run("show", *arguments)) == (1, "", f"kmworker: {message}\n{hint}\n")
 
 
@@ -128,8 +124,7 @@ def test_a_project_in_which_something_only_waits_is_one(store: FilledStore) -> N
 
 def test_a_name_in_several_projects_has_to_be_told_apart(store: FilledStore) -> None:
     store.assign(*family("p1"), *family("p2"))
-    code, out, err = said(run("show", "volume:v1"))
-    assert (code, out) == (1, "")
+    err = failed(1, "show", "volume:v1")
     assert err.splitlines() == [
         "kmworker: volume:v1 is in several projects: p1, p2",
         "hint: choose one with --project",
@@ -137,46 +132,41 @@ def test_a_name_in_several_projects_has_to_be_told_apart(store: FilledStore) -> 
     assert shown("volume:v1", "--project", "p2")["project"] == "p2"
 
 
-def test_a_broken_seal_is_shown_and_the_record_with_it(store: FilledStore) -> None:
-    store.assign(*family())
-    store.change("p1", "items", "snapshot:s1", b'"node":null', b'"node":"me"')
+def test_a_broken_seal_is_shown_and_the_record_with_it(filled: FilledStore) -> None:
+    filled.change("p1", "items", "snapshot:s1", b'"node":null', b'"node":"me"')
     found = shown("snapshot:s1")
     assert found["item"]["seal"] == "BROKEN"
     assert found["item"]["record"]["data"]["node"] == "me"
     assert [it["seal"] for it in found["lineage"]["items"]] == ["BROKEN", "ok", "ok"]
     out = run("show", "snapshot:s1").stdout
     assert "  seal            BROKEN\n" in out
-    assert f"snapshot:s1  reuse  {store.key_id(V1)}  active  seal BROKEN\n" in out
+    assert f"snapshot:s1  reuse  {filled.key_id(V1)}  active  seal BROKEN\n" in out
 
 
 def test_without_the_keyring_seals_are_unknown(
-    store: FilledStore, monkeypatch: pytest.MonkeyPatch
+    filled: FilledStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store.assign(*family())
     monkeypatch.setenv("KMWORKER_KEYRING__PATH", "nowhere.json")
     assert shown("volume:v1")["item"]["seal"] == "unknown"
 
 
-def test_a_seal_of_a_kek_that_is_not_in_the_keyring_is_unknown(store: FilledStore) -> None:
-    store.assign(*family())
-    store.change("p1", "keys", store.key_id(V1), store.custody.kek_id.encode(), b"0" * 16)
+def test_a_seal_of_a_kek_that_is_not_in_the_keyring_is_unknown(filled: FilledStore) -> None:
+    filled.change("p1", "keys", filled.key_id(V1), filled.custody.kek_id.encode(), b"0" * 16)
     assert shown("volume:v1")["key"]["seal"] == "unknown"
 
 
-def test_an_item_whose_key_is_lost_is_shown_all_the_same(store: FilledStore) -> None:
-    store.assign(*family())
-    store.client.delete("km:{p1}:keys", "km:{p1}:scopes")
+def test_an_item_whose_key_is_lost_is_shown_all_the_same(filled: FilledStore) -> None:
+    filled.client.delete("km:{p1}:keys", "km:{p1}:scopes")
     found = shown("volume:v2")
     assert (found["key"], found["scope"]) == (None, None)
     assert {it["key_state"] for it in found["lineage"]["items"]} == {"missing"}
 
 
 def test_items_that_name_each_other_as_their_source_are_all_drawn_once(
-    store: FilledStore,
+    filled: FilledStore,
 ) -> None:
-    store.assign(*family())
     source = b'"source":{"kind":"volume","id":"v2","project_id":"p1"}'
-    store.change("p1", "items", "volume:v1", b'"source":null', source)
+    filled.change("p1", "items", "volume:v1", b'"source":null', source)
     _, _, tree = run("show", "volume:v1").stdout.partition("\n\n")
     for ref in ("volume:v1", "snapshot:s1", "volume:v2"):
         assert tree.count(f" {ref}  ") == 1
@@ -194,40 +184,29 @@ def test_a_source_of_the_same_name_in_another_project_is_not_the_source(
     }
 
 
-def test_a_lineage_entry_without_an_item_is_drawn(store: FilledStore) -> None:
-    store.assign(*family())
-    store.client.zadd("km:{p1}:lineage", {f"{store.scope_id(V1)} volume:lost": 0})
+def test_a_lineage_entry_without_an_item_is_drawn(filled: FilledStore) -> None:
+    filled.client.zadd("km:{p1}:lineage", {f"{filled.scope_id(V1)} volume:lost": 0})
     assert "volume:lost  without a record\n" in run("show", "volume:v1").stdout
     assert shown("volume:v1")["lineage"]["items"][-3]["seal"] == "missing"
 
 
-def test_a_record_that_is_no_json_is_shown_as_broken(store: FilledStore) -> None:
-    store.assign(*family())
-    store.client.hset("km:{p1}:items", "volume:v1", b"[" * 100_000)
+def test_a_record_that_is_no_json_is_shown_as_broken(filled: FilledStore) -> None:
+    filled.client.hset("km:{p1}:items", "volume:v1", b"[" * 100_000)
     found = shown("volume:v1")
     assert (found["item"]["seal"], found["item"]["record"]) == ("BROKEN", {})
 
 
 def test_a_long_lineage_ends_with_how_many_more_there_are(
-    store: FilledStore, monkeypatch: pytest.MonkeyPatch
+    filled: FilledStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lineage, "MAX_MEMBERS", 2)
-    store.assign(*family())
     assert shown("volume:v1")["lineage"]["more"] == 1
     assert run("show", "volume:v1").stdout.endswith("└── … and 1 more\n")
 
 
 def test_too_many_scopes_are_not_looked_through(
-    store: FilledStore, monkeypatch: pytest.MonkeyPatch
+    filled: FilledStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lineage, "MAX_SCOPES_SEARCHED", 1)
-    store.assign(*family())
     assert shown("volume:v1")["lineage"]["derived"] is None
     assert "too many scopes" in run("show", "volume:v1").stdout
-
-
-def test_nothing_is_written_to_the_store(store: FilledStore) -> None:
-    store.assign(*family())
-    before = store.dump()
-    run("show", "volume:v1")
-    assert store.dump() == before

@@ -11,7 +11,7 @@ from redis.client import Pipeline
 from kmworker.domain.model import Item
 from kmworker.store import inspection
 from tests.kit.builders import event_of, snapshot, volume
-from tests.unit.cli.stand import FilledStore, run, said
+from tests.kit.cli.stand import FilledStore, failed, run, said
 
 LATE = 4_000_000_000.0
 
@@ -249,8 +249,7 @@ def test_a_dry_run_changes_nothing(parked: FilledStore) -> None:
 
 def test_a_ref_that_does_not_wait_keeps_all_from_expiring(parked: FilledStore) -> None:
     before = parked.dump()
-    code, out, err = said(run("waiting", "expire", "--project", "p1", "snapshot:s1", "volume:v9"))
-    assert (code, out) == (1, "")
+    err = failed(1, "waiting", "expire", "--project", "p1", "snapshot:s1", "volume:v9")
     assert err == "kmworker: not waiting: volume:v9\nhint: nothing was expired\n"
     assert parked.dump() == before
 
@@ -294,6 +293,5 @@ def test_a_project_that_is_not_there_is_told_from_an_event_that_does_not_wait(
     parked: FilledStore,
 ) -> None:
     del parked
-    code, out, err = said(run("waiting", "expire", "--project", "nope", "snapshot:s1"))
-    assert (code, out) == (1, "")
+    err = failed(1, "waiting", "expire", "--project", "nope", "snapshot:s1")
     assert err.startswith("kmworker: no project nope\n")

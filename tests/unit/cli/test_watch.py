@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from kmworker.errors import BrokerUnavailable
-from tests.unit.cli.stand import Subscription, interrupt, run, said
+from tests.kit.cli.stand import Subscription, failed, interrupt, run, said
 
 DOCUMENT: dict[str, Any] = {
     "specversion": "1.0",
@@ -81,9 +81,7 @@ def test_one_projects_assignments_have_their_own_binding(hear: Hear) -> None:
 @pytest.mark.parametrize("project", ["#", "*", "a.#", "", "a b"])
 def test_a_pattern_is_no_project(hear: Hear, project: str) -> None:
     hear(then=pytest.fail)
-    code, _, err = said(run("watch", "--project", project))
-    assert code == 2
-    assert "not a project's name" in err
+    assert "not a project's name" in failed(2, "watch", "--project", project)
 
 
 @pytest.mark.parametrize(

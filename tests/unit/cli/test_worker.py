@@ -12,7 +12,7 @@ import pytest
 from kmworker.cli.worker import Stopper
 from kmworker.errors import SetupError
 from tests.kit.builders import SHIPPED_POLICY
-from tests.unit.cli.stand import FilledStore, run, said
+from tests.kit.cli.stand import FilledStore, failed, run, said
 
 
 class FakeWorker:
@@ -131,8 +131,7 @@ def test_a_worker_says_in_its_log_what_crosses_a_network_in_plain_text(
 
 def test_a_store_that_may_not_be_used_is_told_in_the_log(built: list[FakeWorker]) -> None:
     built[0] = FakeWorker(SetupError("the store is not durable", "turn it on"))
-    code, out, err = said(run("worker"))
-    assert (code, out) == (2, "")
+    err = failed(2, "worker")
     assert '"event": "refused to work"' in err
     assert '"detail": "the store is not durable"' in err
     assert '"hint": "turn it on"' in err
@@ -145,13 +144,10 @@ def test_a_worker_on_streams_refuses_a_policy_that_lists_producers(
     (folder / "policy.toml").write_text(SHIPPED_POLICY.read_text() + listed)
     monkeypatch.setenv("KMWORKER_POLICY__PATH", "policy.toml")
     monkeypatch.setenv("KMWORKER_BROKER__URL", "redis://127.0.0.1")
-    code, out, err = said(run("worker"))
-    assert (code, out) == (2, "")
+    err = failed(2, "worker")
     assert "the policy lists producers, and the embedded queue has no users" in err
     assert "use RabbitMQ, or leave [[producer]] out" in err
 
 
 def test_what_is_set_up_wrong_is_told_before_there_is_a_log() -> None:
-    code, out, err = said(run("worker"))
-    assert (code, out) == (2, "")
-    assert err.startswith("kmworker: no store is configured\nhint: ")
+    assert failed(2, "worker").startswith("kmworker: no store is configured\nhint: ")

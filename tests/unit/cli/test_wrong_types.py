@@ -8,7 +8,7 @@ import pytest
 
 from kmworker.store.made_anew import MADE_ANEW
 from kmworker.worker.incarnation import incarnation
-from tests.unit.cli.stand import NOW_S, FilledStore, family, run, said
+from tests.kit.cli.stand import NOW_S, FilledStore, failed, run, said
 
 DELETE = "hint: find out who wrote there, and delete it: workers write it anew"
 # What each part of `status --json` is read from.
@@ -19,18 +19,17 @@ PARTS = {
 
 
 @pytest.fixture
-def served(store: FilledStore, monkeypatch: pytest.MonkeyPatch) -> FilledStore:
+def served(filled: FilledStore, monkeypatch: pytest.MonkeyPatch) -> FilledStore:
     """A store with one worker, which is this very process."""
     for command in ("health", "status", "doctor.store"):
         monkeypatch.setattr(f"kmworker.cli.{command}.now_of", lambda _views: NOW_S)
-    store.client.config_get = lambda *_names: {}
-    store.client.info = lambda _section: {"redis_version": "7.0.15"}
-    store.client.time = lambda: (int(NOW_S), 500_000)
-    store.assign(*family())
-    store.client.zadd("km:workers", {"w1": NOW_S})
+    filled.client.config_get = lambda *_names: {}
+    filled.client.info = lambda _section: {"redis_version": "7.0.15"}
+    filled.client.time = lambda: (int(NOW_S), 500_000)
+    filled.client.zadd("km:workers", {"w1": NOW_S})
     fields = {"host": "blk01", "pid": os.getpid(), "state": "running"}
-    store.client.hset("km:worker:w1", mapping={**fields, "incarnation": incarnation(os.getpid())})
-    return store
+    filled.client.hset("km:worker:w1", mapping={**fields, "incarnation": incarnation(os.getpid())})
+    return filled
 
 
 def spoil(store: FilledStore, key: str) -> str:
@@ -60,8 +59,7 @@ def test_without_what_workers_report_health_says_that_it_cannot_be_told(
     served: FilledStore,
 ) -> None:
     spoil(served, "workers")
-    code, out, err = said(run("health", "--pid", str(os.getpid())))
-    assert (code, out) == (0, "")
+    err = failed(0, "health", "--pid", str(os.getpid()))
     assert "it cannot be told whether a worker makes progress" in err
     assert "start one" not in err
     assert document("health")[1]["workers"] is None
@@ -71,9 +69,7 @@ def test_a_process_that_is_not_there_is_told_without_what_workers_report(
     served: FilledStore,
 ) -> None:
     spoil(served, "workers")
-    code, _out, err = said(run("health", "--pid", "4194305"))
-    assert code == 1
-    assert "no worker with pid 4194305 runs on this host" in err
+    assert "no worker with pid 4194305 runs on this host" in failed(1, "health", "--pid", "4194305")
 
 
 def test_a_stuck_worker_is_told_whatever_else_cannot_be_read(served: FilledStore) -> None:

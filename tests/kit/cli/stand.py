@@ -1,7 +1,8 @@
 """The program as an operator meets it, with stand-ins for the servers."""
 
 import itertools
-from collections.abc import Callable, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,15 +39,30 @@ def said(result: Result) -> tuple[int, str, str]:
     return result.exit_code, result.stdout, result.stderr
 
 
+def failed(code: int, *arguments: str, stdin: str | bytes = "") -> str:
+    """Run a command that ends with this code and has no result; return what it says instead."""
+    result = run(*arguments, stdin=stdin)
+    assert (result.exit_code, result.stdout) == (code, ""), result.stderr
+    return result.stderr
+
+
 class FilledStore:
     """A store in memory, filled by the worker's own plan and scripts."""
 
-    def __init__(self, keyring: Path) -> None:
+    def __init__(self, keyring: Path, template: "FilledStore | None" = None) -> None:
+        """Begin as a copy of a template and its keyring, or with a new keyring and nothing."""
         self.names = Names("km")
         self.server = fakeredis.FakeServer()
         self.client: Any = FakeClient(server=self.server, protocol=2)
-        self.custody = KeyringCustody(Keyring.generate(keyring))
-        self._numbers = itertools.count(1)
+        self.keyring = keyring
+        self._numbers: Iterator[int] = template._numbers if template else itertools.count(1)
+        if template is None:
+            Keyring.generate(keyring)
+        else:
+            shutil.copy(template.keyring, keyring)
+            for key, dumped in template.dump().items():
+                self.client.restore(key, 0, dumped)
+        self.custody = KeyringCustody(Keyring.load(keyring))
         settings = Settings(
             broker=BrokerSettings(source=SOURCE),
             store=StoreSettings(allow_volatile=True),
@@ -55,6 +71,8 @@ class FilledStore:
         self._store = assemble_store(
             settings, self.client, self.custody, SystemClock(), worker_id="w1"
         )
+        if template is not None:
+            self.admit()
 
     @property
     def views(self) -> Views:
@@ -66,16 +84,12 @@ class FilledStore:
 
     def assign(self, *events: Event) -> None:
         """Handle events one after the other, as a worker does."""
-        for event in events:
-            self.assign_together(event)
-
-    def assign_together(self, *events: Event) -> None:
-        """Handle events in one batch."""
         self.admit()
-        known = self._store.look_up(items_to_look_up(events)).result()
-        arrivals = [Arrival(event, Original(b"{}", event.cause.type, {})) for event in events]
-        fresh = Fresh(rfc3339(NOW_S), self._new_id, self.custody.kek_id)
-        self._store.commit(plan_batch(arrivals, known, SHIPPED, fresh).writes).result()
+        for event in events:
+            known = self._store.look_up(items_to_look_up([event])).result()
+            arrivals = [Arrival(event, Original(b"{}", event.cause.type, {}))]
+            fresh = Fresh(rfc3339(NOW_S), self._new_id, self.custody.kek_id)
+            self._store.commit(plan_batch(arrivals, known, SHIPPED, fresh).writes).result()
 
     def held(self, item: Item) -> Held:
         """What the store knows of an item."""
@@ -96,7 +110,7 @@ class FilledStore:
         assert old in record
         self.client.hset(name, field_, record.replace(old, new))
 
-    def dump(self) -> dict[bytes, object]:
+    def dump(self) -> dict[bytes, bytes]:
         """All that is in it."""
         return {key: self.client.dump(key) for key in self.client.scan_iter()}
 

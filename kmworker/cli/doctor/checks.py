@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from kmworker.cli.refusals import as_refused
 from kmworker.errors import KMWorkerError, NotCounted, NotFound, SetupError
 
-__all__ = ["FAILED", "OK", "PASSED_OVER", "WARNED", "Finding", "checked", "passed_over"]
+__all__ = ["FAILED", "OK", "PASSED_OVER", "WARNED", "Check", "checked", "passed_over"]
 
 OK, WARNED, FAILED, PASSED_OVER = "ok", "warning", "failed", "not checked"
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Check:
     """What one check has found."""
 
     check: str
@@ -21,8 +21,8 @@ class Finding:
     hint: str = ""
 
 
-def checked(check: str, look: Callable[[], str], user: str = "") -> Finding:
-    """Make a look into a finding: what it returns is good, what it raises is not.
+def checked(check: str, look: Callable[[], str], user: str = "") -> Check:
+    """Make a look into a check: what it returns is good, what it raises is not.
 
     Args:
         check: its name.
@@ -33,11 +33,11 @@ def checked(check: str, look: Callable[[], str], user: str = "") -> Finding:
         NotCounted: what was looked at does not tell.
     """
     try:
-        return Finding(check, OK, look())
+        return Check(check, OK, look())
     except NotCounted:
         raise
     except KMWorkerError as error:
-        return Finding(check, FAILED, *_told(error, user))
+        return Check(check, FAILED, *_told(error, user))
 
 
 def _told(error: KMWorkerError, user: str) -> tuple[str, str]:
@@ -49,7 +49,7 @@ def _told(error: KMWorkerError, user: str) -> tuple[str, str]:
     return str(error), "is it running, and are URL and user right?"
 
 
-def passed_over(because_of: str, *checks: str) -> Iterator[Finding]:
+def passed_over(because_of: str, *checks: str) -> Iterator[Check]:
     """Say of each of these checks what it lacks."""
     for check in checks:
-        yield Finding(check, PASSED_OVER, f"it needs {because_of}")
+        yield Check(check, PASSED_OVER, f"it needs {because_of}")

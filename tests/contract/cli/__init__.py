@@ -1,0 +1,1 @@
+"""A whole store held against itself."""
