@@ -8,7 +8,7 @@ from tests.kit.cli.stand import Broker, FilledStore, run
 LOOKING = (
     "announce --project p1", "health", "list items", "list keys", "list projects",
     "show volume:v1", "status", "waiting list",
-    "explain volume-created --project p1 --set volume_id=v9 --set source.kind=volume",
+    "explain volume-created --project p1 --set volume_id=v9",
 )  # fmt: skip
 
 
