@@ -71,7 +71,9 @@ def health(
     now, wrong = now_of(views), wrong_types(views.client, views.names)
     seen, crowds = _read(views, wrong, now)
     judged, incident = list(_judged(seen or (), now, pid, stuck_after)), read_incident(views)
-    is_well = None if not judged and _is_untold(seen, pid) else _is_any_well(judged)
+    is_well = (
+        None if not judged and _is_untold(seen, pid) else any(it.verdict.is_well for it in judged)
+    )
     if as_json:
         print_json({
             "ok": is_well,
@@ -106,10 +108,6 @@ def _is_untold(seen: Sequence[WorkerSeen] | None, pid: int | None) -> bool:
     if seen is not None and all(it.state != UNREADABLE for it in seen):
         return False
     return pid is None or bool(incarnation(pid))
-
-
-def _is_any_well(judged: Iterable[JudgedWorker]) -> bool:
-    return any(it.verdict.is_well for it in judged)
 
 
 def _complain_of_keys(wrong: Iterable[WrongType], seen: Iterable[WorkerSeen]) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -42,10 +43,21 @@ class Up:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "kmworker", "up", "--data-dir", str(self.data_dir)]
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(command, env=self.environ, stderr=log)
+            self.process = self.begun("up", "--data-dir", str(self.data_dir), stderr=log)
         assert until(self.url), self.log.read_text()
+
+    def begun(self, *arguments: str, **options: Any) -> "subprocess.Popen[bytes]":
+        """Start a command of this user's."""
+        command = [sys.executable, "-m", "kmworker", *arguments]
+        return subprocess.Popen(command, env=self.environ, cwd=self.data_dir.parent, **options)
+
+    def run(self, *arguments: str, stdin: bytes = b"") -> tuple[int, bytes, str]:
+        """Run a command of this user's; return its exit code, its output and what it says."""
+        pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+        with self.begun(*arguments, **pipes) as command:
+            out, err = command.communicate(stdin, DEADLINE_S)
+        return command.returncode, out, err.decode()
 
     def url(self) -> str:
         """Return its URL while it runs."""
@@ -204,12 +216,9 @@ def test_other_commands_find_it_and_say_so(up: Up) -> None:
     up.start()
     assert until(lambda: publish(up.url(), [event(0)]))
     assert until(lambda: records(up.url()))
-    shown = subprocess.run(
-        [sys.executable, "-m", "kmworker", "show", "volume:v0", "--json"],
-        env=up.environ, cwd=up.data_dir, capture_output=True, check=True,
-    )  # fmt: skip
-    assert json.loads(shown.stdout)["project"] == "p0"
-    assert f"using kmworker up in {up.data_dir}" in shown.stderr.decode()
+    code, out, err = up.run("show", "volume:v0", "--json")
+    assert (code, json.loads(out)["project"]) == (0, "p0")
+    assert f"using kmworker up in {up.data_dir}" in err
 
 
 def test_a_program_that_needs_amqp_is_told_at_once_what_to_use_here(up: Up) -> None:
@@ -235,21 +244,16 @@ def test_a_program_that_needs_amqp_is_told_at_once_what_to_use_here(up: Up) -> N
 
 def test_programs_talk_to_it_through_pipes(up: Up) -> None:
     up.start()
-    watch = [sys.executable, "-m", "kmworker", "watch", "--json", "--count", "2"]
-    listener = subprocess.Popen(
-        watch, env=up.environ, cwd=up.data_dir, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
+    pipes = dict.fromkeys(("stdout", "stderr"), subprocess.PIPE)
+    listener = up.begun("watch", "--json", "--count", "2", **pipes)
     assert listener.stderr is not None
     assert any(b"listening" in line for line in listener.stderr)
     lines = [
         {**json.loads(event(number).body), "data": {"project_id": "p", "volume_id": f"v{number}"}}
         for number in (0, 3)
     ]
-    subprocess.run(
-        [sys.executable, "-m", "kmworker", "publish", "--file", "-"],
-        input="".join(f"{json.dumps(line)}\n" for line in lines).encode(),
-        env=up.environ, cwd=up.data_dir, capture_output=True, check=True,
-    )  # fmt: skip
+    stdin = "".join(f"{json.dumps(line)}\n" for line in lines).encode()
+    assert up.run("publish", "--file", "-", stdin=stdin)[0] == 0
     out, _ = listener.communicate(timeout=DEADLINE_S)
     heard = [json.loads(line)["data"]["item"]["id"] for line in out.splitlines()]
     assert sorted(heard) == ["v0", "v3"]
@@ -257,10 +261,8 @@ def test_programs_talk_to_it_through_pipes(up: Up) -> None:
 
 def test_a_second_one_on_the_folder_is_refused_at_once(up: Up) -> None:
     up.start()
-    command = [sys.executable, "-m", "kmworker", "up", "--data-dir", str(up.data_dir)]
-    second = subprocess.run(command, env=up.environ, capture_output=True, check=False)
-    assert second.returncode == 2
-    assert f"another kmworker uses {up.data_dir}" in second.stderr.decode()
+    code, _out, err = up.run("up", "--data-dir", str(up.data_dir))
+    assert (code, f"another kmworker uses {up.data_dir}" in err) == (2, True), err
     assert publish(up.url(), [event(0)]) or until(lambda: publish(up.url(), [event(0)]))
 
 
@@ -268,10 +270,8 @@ def test_data_without_its_keyring_is_refused(up: Up) -> None:
     up.start()
     assert up.end(signal.SIGTERM) == 0
     (up.data_dir / "keyring.json").unlink()
-    command = [sys.executable, "-m", "kmworker", "up", "--data-dir", str(up.data_dir)]
-    again = subprocess.run(command, env=up.environ, capture_output=True, check=False)
-    assert again.returncode == 2
-    assert "its keyring is missing" in again.stderr.decode()
+    code, _out, err = up.run("up", "--data-dir", str(up.data_dir))
+    assert (code, "its keyring is missing" in err) == (2, True), err
     assert not (up.data_dir / "keyring.json").exists()
 
 

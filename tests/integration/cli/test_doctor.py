@@ -152,13 +152,6 @@ def test_another_keyring_is_found_out_and_not_entered(left_alone: Site) -> None:
     assert left_alone.reader.fields("keyring") == before
 
 
-def test_servers_that_are_not_there_are_two_failures(site: Site) -> None:
-    away = replace(
-        site, broker=At("amqp://guest:guest@127.0.0.1:1/"), store=At("redis://127.0.0.1:1")
-    )
-    assert set(failed(away)) == {"broker", "store"}
-
-
 def test_a_broker_that_does_not_prove_who_it_is_is_named_with_the_reason(
     rabbitmq: RabbitMQ, site: Site
 ) -> None:

@@ -1,18 +1,15 @@
 """``status``, ``show``, ``explain`` and ``key export`` over what a real worker has written."""
 
 import json
-import re
 from dataclasses import replace
 
 import pytest
 
-from tests.integration.cli.running import on_a_terminal
 from tests.integration.cli.test_events import volume
 from tests.kit.outside.worker import Site, working
 from tests.kit.polling import until
 from tests.kit.servers import At
 
-ESCAPE = re.compile(r"\x1b\[[0-9;]*m")
 FAMILY = (
     volume("v1")
     + volume("v2", source={"kind": "volume", "id": "v1"})
@@ -49,15 +46,6 @@ def test_status_asks_the_broker_what_is_queued_while_nobody_works(site: Site) ->
 
 
 # --- terminals ---------------------------------------------------------------------
-
-
-def test_a_terminal_gets_colours_unless_it_wants_none(site: Site) -> None:
-    coloured = on_a_terminal(site, "status")
-    plain = on_a_terminal(site, "status", NO_COLOR="1")
-    assert ESCAPE.search(coloured)
-    # Bold is no colour, and https://no-color.org is about colours.
-    assert not re.search(r"\x1b\[[0-9;]*3[0-9]", plain)
-    assert "totals" in ESCAPE.sub("", plain)
 
 
 def test_a_program_gets_neither_colours_nor_wrapped_lines(filled: Site) -> None:

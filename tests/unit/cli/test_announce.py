@@ -34,6 +34,7 @@ def test_a_project_is_announced_again_with_the_same_ids_and_bytes(
     assert said(run("announce", "--project", "p1")) == (0, "announced 4 assignments\n", "")
     assert published(broker) == announced(filled, *FAMILY)
     assert json.loads(broker.published[0].body)["source"] == SOURCE
+    assert broker.is_closed
 
 
 def test_single_items_are_announced_by_ref(filled: FilledStore, broker: Broker) -> None:
@@ -54,12 +55,6 @@ def test_a_ref_that_is_not_there_keeps_all_from_being_announced(
 def test_what_is_no_item_ref_is_wrong_usage(ref: str) -> None:
     err = failed(2, "announce", "--project", "p1", ref)
     assert err.startswith(f"kmworker: {ref} is no item ref")
-
-
-def test_a_project_without_items_is_not_there(filled: FilledStore, broker: Broker) -> None:
-    code, _, err = said(run("announce", "--project", "nobody"))
-    assert (code, broker.published) == (1, [])
-    assert err.startswith("kmworker: project nobody has no items\n")
 
 
 def test_all_projects_are_announced_when_that_is_confirmed(
@@ -129,11 +124,6 @@ def test_what_cannot_be_meant_is_wrong_usage(
     assert (run("announce", *options).exit_code, broker.published) == (2, [])
 
 
-def test_a_store_without_items_has_nothing_to_announce(filled: FilledStore, broker: Broker) -> None:
-    code, _, err = said(run("announce", "--yes", "--from", "p2"))
-    assert (code, err.splitlines()[0]) == (1, "kmworker: no project from p2 on has items")
-
-
 def test_items_without_a_key_are_announced_too(store: FilledStore, broker: Broker) -> None:
     from kmworker.domain.event import UNENCRYPTED  # noqa: PLC0415
 
@@ -163,16 +153,6 @@ def test_a_record_that_someone_has_altered_is_not_announced(
     assert "kmworker: not announced: nonsense of project p1: " in err
     assert "kmworker: 2 records failed authentication" in err
     assert published(broker) == announced(filled, volume("v1"), snapshot("s1"), volume("v2"))
-
-
-def test_the_numbers_as_json(filled: FilledStore, broker: Broker) -> None:
-    result = run("announce", "--project", "p1", "--json")
-    assert json.loads(result.stdout) == {
-        "announced": 4,
-        "unrouted": 0,
-        "broken": 0,
-    }
-    assert broker.is_closed
 
 
 def test_another_keyring_is_refused(filled: FilledStore, broker: Broker) -> None:

@@ -237,10 +237,6 @@ def test_a_dead_letter_as_json_has_every_byte(queue: Queue) -> None:
     assert foreign["properties"]["application_headers"] == {"a": "�"}
 
 
-def test_what_is_not_there_is_not_shown(queue: Queue) -> None:
-    assert failed(1, "dead", "show", "nobody").startswith("kmworker: no dead letter: nobody\n")
-
-
 def test_not_more_than_a_hundred_are_shown(queue: Queue) -> None:
     queue.dead_letters = [queue.dead_letters[0]] * 101
     done = run("dead", "show", "e1", "--json")

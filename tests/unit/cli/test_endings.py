@@ -178,13 +178,6 @@ def test_a_value_of_the_wrong_kind_is_wrong_usage() -> None:
     assert err.endswith("\nhint: see kmworker watch --help\n")
 
 
-def test_a_value_that_is_none_of_several_is_told_them() -> None:
-    code, _, err = said(run("list", "items", "--kind", "vol"))
-    words = "'vol' is not one of 'volume', 'snapshot', 'replica', 'partition'"
-    assert code == 2
-    assert err.splitlines()[0] == f"kmworker: invalid value for '--kind': {words}"
-
-
 @pytest.mark.parametrize("command", ["status", "publish volume-created --project p --set a=1"])
 def test_who_has_configured_nothing_hears_of_all_in_one(folder: Path, command: str) -> None:
     del folder

@@ -17,9 +17,6 @@ CLONE = ("volume-created", "--project", "p1", "--set", "volume_id=v9",
          "--set", "source.kind=volume", "--set", "source.id=v1")  # fmt: skip
 BLANK = ("volume-created", "--project", "p1", "--set", "volume_id=v9")
 SIZE = ("--set", "size_bytes=1000")
-ASSUMING = (
-    "kmworker: no store is configured: assuming that sources exist, encrypted as is the default\n"
-)
 
 
 def explained(*arguments: str) -> dict[str, Any]:
@@ -29,21 +26,6 @@ def explained(*arguments: str) -> dict[str, Any]:
     (found,) = json.loads(result.stdout)
     assert isinstance(found, dict)
     return found
-
-
-def test_a_decision_for_a_person() -> None:
-    code, out, err = said(run("explain", *CLONE, *SIZE))
-    assert (code, err) == (0, ASSUMING)
-    assert out.splitlines() == [
-        "item          volume:v9 of project p1",
-        "decision      clone",
-        "by            derived-volumes-get-a-clone",
-        "why           the rule says clone",
-        "encryption    aes-xts-plain64, 512 bits",
-        "data action   none",
-        "copied        0 bytes",
-        "re-encrypted  0 bytes",
-    ]
 
 
 DECISIONS: dict[str, tuple[tuple[str, ...], str, str | None, int | None]] = {
@@ -281,14 +263,6 @@ def test_events_that_contradict_each_other_are_said_to() -> None:
     assert [it["decision"] for it in json.loads(result.stdout)] == ["create", "conflict"]
 
 
-def test_what_is_no_event_is_told_as_a_worker_would() -> None:
-    err = failed(1, "explain", "volume-created", "--project", "p1")
-    assert err.splitlines() == [
-        "kmworker: the event: malformed: data.volume_id: missing",
-        "hint: it would be a dead letter",
-    ]
-
-
 def test_a_malformed_event_keeps_no_other_from_being_explained() -> None:
     bad = {**GOOD, "data": {"project_id": "p1"}}
     good = {**GOOD, "id": "e2", "data": {"project_id": "p1", "volume_id": "v2"}}
@@ -312,27 +286,6 @@ def test_a_policy_that_is_not_sound_is_refused(folder: Path, monkeypatch: Any) -
 
 
 # --- the policy itself ------------------------------------------------------------
-
-
-def test_without_an_event_the_policy_is_printed() -> None:
-    code, out, err = said(run("explain"))
-    assert (code, err) == (0, "")
-    words = [line.split() for line in out.splitlines()]
-    decides = [
-        "snapshots-share-the-key-id",
-        "reuse",
-        "allowed",
-        "snapshot-taken,",
-        "source",
-        "volume",
-        "replica",
-    ]
-    assert decides in words
-    assert ["aes-ctr-plain64", "256", "192", "128", "positional-stream"] in words
-    assert ["*", "*", "aes-xts-plain64", "512"] in words
-    rule = next(line for line in out.splitlines() if line.startswith("reencrypted-replicas"))
-    assert "transport reencrypt" in rule
-    assert all(f"{guard} " in out for guard in GUARDS)
 
 
 def test_the_policy_as_json() -> None:

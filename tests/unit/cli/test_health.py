@@ -111,14 +111,6 @@ def test_a_program_gets_the_same(workers: FilledStore) -> None:
     ]
 
 
-def test_a_store_that_does_not_answer_is_no_verdict(
-    store: FilledStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.undo()
-    monkeypatch.setenv("KMWORKER_STORE__URL", "redis://127.0.0.1:1")
-    assert said(run("health"))[0] == 3
-
-
 def test_an_incident_is_named_and_leaves_the_verdict_alone(workers: FilledStore) -> None:
     before = said(run("health"))
     workers.client.hset("km:commits", "incident", "3f2a9c1b")

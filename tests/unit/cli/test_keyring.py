@@ -44,14 +44,6 @@ def test_status_shows_fingerprints_and_no_keys(folder: Path) -> None:
     assert keks[active]["key"] not in shown
 
 
-def test_status_as_json(folder: Path) -> None:
-    active = run("keyring", "init").stdout.strip()
-    found = json.loads(run("keyring", "status", "--json").stdout)
-    (kek,) = found.pop("keks")
-    assert found == {"path": str(folder / "keyring.json"), "mode": "0600", "active": active}
-    assert (kek["kek_id"], kek["active"]) == (active, True)
-
-
 def test_an_open_keyring_is_refused(folder: Path) -> None:
     run("keyring", "init")
     (folder / "keyring.json").chmod(0o644)

@@ -10,7 +10,7 @@ from kmworker.domain.event import UNENCRYPTED
 from kmworker.store import inspection
 from kmworker.store.views import lists
 from tests.kit.builders import event_of, snapshot, volume
-from tests.kit.cli.stand import FilledStore, failed, run, said
+from tests.kit.cli.stand import FilledStore, run, said
 
 
 def listed(*arguments: str) -> list[dict[str, Any]]:
@@ -113,10 +113,6 @@ def test_a_limit_says_that_there_may_be_more(filled: FilledStore) -> None:
 @pytest.mark.parametrize("what", ["projects", "items", "keys"])
 def test_nothing_to_list_is_no_error(store: FilledStore, what: str) -> None:
     assert said(run("list", what)) == (0, "", f"kmworker: no {what[:-1]} is like that\n")
-
-
-def test_a_project_that_is_not_there_is_named(filled: FilledStore) -> None:
-    assert failed(1, "list", "items", "--project", "p9").startswith("kmworker: no project p9\n")
 
 
 def test_all_of_many_are_listed_whatever_fits_into_one_page(

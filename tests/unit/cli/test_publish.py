@@ -21,12 +21,6 @@ def test_an_event_of_words_is_published_and_its_id_printed(broker: Broker) -> No
     assert broker.is_closed
 
 
-def test_a_line_of_json_for_each_event(broker: Broker) -> None:
-    told = '{"id":"e1","type":"volume-created","routed":true}\n'
-    assert said(run("publish", *VOLUME, "--json")) == (0, told, "")
-    assert len(broker.published) == 1
-
-
 def test_standard_input_is_a_file(broker: Broker) -> None:
     assert run("publish", "--file", "-", stdin=lines(GOOD, GOOD)).stdout == "e1\ne1\n"
     assert len(broker.published) == 2
@@ -137,13 +131,6 @@ def test_ctrl_c_half_way_says_how_far_it_came(broker: Broker) -> None:
 def test_without_a_broker_there_is_a_hint() -> None:
     err = failed(2, "publish", *VOLUME)
     assert err.startswith("kmworker: no broker is configured\nhint: set broker.url")
-
-
-def test_a_broker_that_is_not_there_is_told_from_one_without_our_names(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("KMWORKER_BROKER__URL", "amqp://127.0.0.1:1")
-    assert failed(3, "publish", *VOLUME).startswith("kmworker: amqp://127.0.0.1:1: ")
 
 
 def test_a_field_of_data_is_set_by_one_option_alone(folder: Path) -> None:

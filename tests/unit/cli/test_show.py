@@ -162,16 +162,6 @@ def test_an_item_whose_key_is_lost_is_shown_all_the_same(filled: FilledStore) ->
     assert {it["key_state"] for it in found["lineage"]["items"]} == {"missing"}
 
 
-def test_items_that_name_each_other_as_their_source_are_all_drawn_once(
-    filled: FilledStore,
-) -> None:
-    source = b'"source":{"kind":"volume","id":"v2","project_id":"p1"}'
-    filled.change("p1", "items", "volume:v1", b'"source":null', source)
-    _, _, tree = run("show", "volume:v1").stdout.partition("\n\n")
-    for ref in ("volume:v1", "snapshot:s1", "volume:v2"):
-        assert tree.count(f" {ref}  ") == 1
-
-
 def test_a_source_of_the_same_name_in_another_project_is_not_the_source(
     store: FilledStore,
 ) -> None:

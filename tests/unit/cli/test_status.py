@@ -7,17 +7,9 @@ import pytest
 from kmworker.ports import QueueCounts, Report
 from kmworker.store.reports import RedisReports
 from tests.kit.builders import event_of, snapshot, volume
-from tests.kit.cli.stand import FilledStore, failed, family, run, said
+from tests.kit.cli.stand import FilledStore, family, run, said
 
 NOW_S = 1_795_449_600.0
-FRESH = """\
-totals        none yet: no worker has counted
-queues        not counted yet
-dead letters  none
-waiting       0 events
-rate          not known yet: workers report once a minute
-workers       0 live
-"""
 BUSY = """\
 records       items 4, keys 3, scopes 2  (counted 1 s ago)
 items by      create 2, clone 1, reuse 1, none 0
@@ -81,10 +73,6 @@ def busy(store: FilledStore) -> None:
     ((_id, fields),) = store.client.xrange("km:minutes")
     store.client.delete("km:minutes")
     store.client.xadd("km:minutes", fields, id=f"{int(NOW_S * 1000)}-0")
-
-
-def test_a_store_that_no_worker_has_used_has_a_status(store: FilledStore) -> None:
-    assert said(run("status")) == (0, FRESH, "")
 
 
 def test_a_busy_installation_in_one_look(store: FilledStore) -> None:
@@ -207,8 +195,3 @@ def test_what_someone_has_scribbled_over_does_not_stop_it(store: FilledStore) ->
     assert code == 0
     assert "items 0" in out
     assert "\x1b" not in out
-
-
-def test_an_unreachable_store_is_told_by_its_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KMWORKER_STORE__URL", "redis://127.0.0.1:1")
-    assert failed(3, "status").startswith("kmworker: cannot reach the store: 127.0.0.1:1: ")

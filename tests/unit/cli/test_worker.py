@@ -147,7 +147,3 @@ def test_a_worker_on_streams_refuses_a_policy_that_lists_producers(
     err = failed(2, "worker")
     assert "the policy lists producers, and the embedded queue has no users" in err
     assert "use RabbitMQ, or leave [[producer]] out" in err
-
-
-def test_what_is_set_up_wrong_is_told_before_there_is_a_log() -> None:
-    assert failed(2, "worker").startswith("kmworker: no store is configured\nhint: ")
