@@ -9,7 +9,13 @@ import pytest
 import structlog
 
 from kmworker import settings
+from tests.kit.builders import SHIPPED_POLICY
 from tests.kit.cli.stand import Broker, FilledStore, family
+
+HARDENING = (
+    "crypto.hardening", "cli.accept", "cli.demo", "cli.explain", "cli.keyring", "cli.up",
+)  # fmt: skip
+"""The modules that close their process by a name of their own."""
 
 
 @pytest.fixture(autouse=True)
@@ -23,14 +29,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr(settings, "SEARCHED", (tmp_path / "kmworker.toml",))
     monkeypatch.chdir(tmp_path)
     # It would last for all tests to come.
-    for place in (
-        "crypto.hardening",
-        "cli.accept",
-        "cli.demo",
-        "cli.explain",
-        "cli.keyring",
-        "cli.up",
-    ):
+    for place in HARDENING:
         monkeypatch.setattr(f"kmworker.{place}.harden_process", lambda: None)
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
@@ -64,6 +63,15 @@ def _configured(store: FilledStore, monkeypatch: pytest.MonkeyPatch) -> FilledSt
     for place in ("kmworker.cli.access.connect", "kmworker.bootstrap.worker.connect"):
         monkeypatch.setattr(place, lambda _settings, _gate=None: store.client)
     return store
+
+
+@pytest.fixture
+def policy(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file of the policy that is configured: as shipped, until a test writes to it."""
+    path = folder / "policy.toml"
+    path.write_bytes(SHIPPED_POLICY.read_bytes())
+    monkeypatch.setenv("KMWORKER_POLICY__PATH", path.name)
+    return path
 
 
 @pytest.fixture

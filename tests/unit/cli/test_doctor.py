@@ -10,7 +10,6 @@ from redis.exceptions import NoPermissionError
 
 from kmworker.errors import BrokerUnavailable, NotCounted
 from kmworker.settings import BrokerSettings
-from tests.kit.builders import SHIPPED_POLICY
 from tests.kit.cli.stand import NOW_S, FilledStore, run, said
 
 ALL_NAMES = ["configuration", "keyring", "policy", "producers", "tls", "broker", "queues",
@@ -217,11 +216,8 @@ def test_an_open_keyring_fails_and_the_records_cannot_be_compared(
     assert not_checked() == ["policies", "records"]
 
 
-def test_an_unsound_policy_fails(
-    healthy: FilledStore, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (folder / "policy.toml").write_text("[[rule]]")
-    monkeypatch.setenv("KMWORKER_POLICY__PATH", "policy.toml")
+def test_an_unsound_policy_fails(healthy: FilledStore, policy: Path) -> None:
+    policy.write_text("[[rule]]")
     assert list(failed()) == ["policy"]
 
 
@@ -409,40 +405,35 @@ replay = true
 """
 
 
-def test_producers_are_counted(
-    healthy: FilledStore, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (folder / "policy.toml").write_text(SHIPPED_POLICY.read_text("utf-8") + PRODUCERS)
-    monkeypatch.setenv("KMWORKER_POLICY__PATH", "policy.toml")
+def test_producers_are_counted(healthy: FilledStore, policy: Path) -> None:
+    policy.write_text(policy.read_text() + PRODUCERS)
     found = findings()["producers"]
     assert (found["status"], found["detail"]) == ("ok", "2 producers, 1 of which may replay")
 
 
 def test_producers_on_streams_are_a_failure_since_nobody_would_be_heard(
-    healthy: FilledStore, folder: Path, monkeypatch: pytest.MonkeyPatch
+    healthy: FilledStore, policy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (folder / "policy.toml").write_text(SHIPPED_POLICY.read_text("utf-8") + PRODUCERS)
     monkeypatch.setenv("KMWORKER_BROKER__URL", "redis://127.0.0.1:1")
     found = findings()["producers"]
     assert (found["status"], found["hint"]) == ("ok", "")
-    monkeypatch.setenv("KMWORKER_POLICY__PATH", "policy.toml")
+    policy.write_text(policy.read_text() + PRODUCERS)
     found = findings()["producers"]
     assert found["status"] == "failed"
     assert found["hint"] == "use RabbitMQ, or leave [[producer]] out of the policy"
 
 
 def test_a_policy_that_leaves_volume_types_unencrypted_is_a_warning_and_no_failure(
-    healthy: FilledStore, folder: Path, monkeypatch: pytest.MonkeyPatch
+    healthy: FilledStore, policy: Path
 ) -> None:
-    head = SHIPPED_POLICY.read_text("utf-8").partition("[[default_encryption]]")[0]
+    head = policy.read_text().partition("[[default_encryption]]")[0]
     open_ended = '[[default_encryption]]\nvolume_type = "luks*"\ncipher = "aes-xts-plain64"\n'
-    (folder / "policy.toml").write_text(head + open_ended)
-    monkeypatch.setenv("KMWORKER_POLICY__PATH", "policy.toml")
+    policy.write_text(head + open_ended)
     found = findings()["policy"]
     assert found["status"] == "warning"
     assert "a volume type that no default encryption names is not encrypted" in found["detail"]
     assert 'cipher = "refuse"' in found["hint"]
     assert (failed(), run("doctor").exit_code) == ({}, 0)
     closed = open_ended + '[[default_encryption]]\ncipher = "refuse"\n'
-    (folder / "policy.toml").write_text(head + closed)
+    policy.write_text(head + closed)
     assert findings()["policy"]["status"] == "ok"

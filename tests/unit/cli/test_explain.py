@@ -9,7 +9,7 @@ import pytest
 
 from kmworker.domain import copying, guards
 from kmworker.domain.explain import GUARDS
-from tests.kit.builders import SHIPPED_POLICY, event_of, volume
+from tests.kit.builders import event_of, volume
 from tests.kit.cli.stand import FilledStore, failed, run, said
 from tests.unit.cli.test_composing import GOOD, lines
 
@@ -131,13 +131,9 @@ def test_a_volume_from_an_image_is_told_of_images_of_encrypted_volumes() -> None
     assert "replica" not in plain["why"]
 
 
-def test_a_decrypted_copy_is_copied_and_not_encrypted_anew(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    text = SHIPPED_POLICY.read_text("utf-8")
-    allowing = text.replace('decrypted_copies = "deny"', 'decrypted_copies = "allow"')
-    (folder / "policy.toml").write_text(allowing)
-    monkeypatch.setenv("KMWORKER_POLICY__PATH", "policy.toml")
+def test_a_decrypted_copy_is_copied_and_not_encrypted_anew(policy: Path) -> None:
+    denying, allowing = 'decrypted_copies = "deny"', 'decrypted_copies = "allow"'
+    policy.write_text(policy.read_text().replace(denying, allowing))
     found = explained(*CLONE, *SIZE, "--set", "encryption=null")
     assert (found["decision"], found["data_action"]) == ("none", "decrypt")
     assert (found["copied_bytes"], found["reencrypted_bytes"]) == (1000, 0)
@@ -146,13 +142,9 @@ def test_a_decrypted_copy_is_copied_and_not_encrypted_anew(
 LEFT_OPEN = '[[default_encryption]]\nvolume_type = "luks*"\ncipher = "aes-xts-plain64"\n'
 
 
-def test_a_policy_that_leaves_volume_types_unencrypted_is_told_to(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    text = SHIPPED_POLICY.read_text("utf-8")
-    head = text.partition("[[default_encryption]]")[0]
-    (folder / "policy.toml").write_text(head + LEFT_OPEN)
-    monkeypatch.setenv("KMWORKER_POLICY__PATH", "policy.toml")
+def test_a_policy_that_leaves_volume_types_unencrypted_is_told_to(policy: Path) -> None:
+    head = policy.read_text().partition("[[default_encryption]]")[0]
+    policy.write_text(head + LEFT_OPEN)
     warning = "kmworker: a volume type that no default encryption names is not encrypted\n"
     assert said(run("explain"))[2] == warning
     found = explained(*BLANK, "--set", "volume_type=LUKS")
@@ -204,10 +196,9 @@ types = ["replica-added"]
 
 
 @pytest.fixture
-def listing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def listing(policy: Path) -> None:
     """A policy that lists producers."""
-    (folder / "policy.toml").write_text(SHIPPED_POLICY.read_text() + PRODUCERS)
-    monkeypatch.setenv("KMWORKER_POLICY__PATH", "policy.toml")
+    policy.write_text(policy.read_text() + PRODUCERS)
 
 
 @pytest.mark.parametrize(
@@ -279,9 +270,8 @@ def test_an_encryption_that_is_none_is_wrong_usage(encryption: str) -> None:
     assert "not like aes-xts-plain64/512" in err
 
 
-def test_a_policy_that_is_not_sound_is_refused(folder: Path, monkeypatch: Any) -> None:
-    (folder / "policy.toml").write_text("rule = 1")
-    monkeypatch.setenv("KMWORKER_POLICY__PATH", "policy.toml")
+def test_a_policy_that_is_not_sound_is_refused(policy: Path) -> None:
+    policy.write_text("rule = 1")
     assert failed(2, "explain", *BLANK).startswith("kmworker: policy ")
 
 

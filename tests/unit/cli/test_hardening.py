@@ -6,6 +6,7 @@ import pytest
 
 from kmworker.cli.app import KMWorker
 from kmworker.crypto import Keyring
+from tests.kit.cli.fixtures import HARDENING
 from tests.kit.cli.stand import Broker, FilledStore, family, run
 
 # None: it has no use for KEKs, or they are in another process of its own.
@@ -31,7 +32,6 @@ LOADING: dict[str, tuple[str, ...] | None] = {
     "keyring": ("keyring", "status"),
     "schemas": None,
 }
-PLACES = ("crypto.hardening", "cli.accept", "cli.demo", "cli.explain", "cli.keyring", "cli.up")
 
 
 def test_every_command_is_listed_here() -> None:
@@ -43,7 +43,7 @@ def order(store: FilledStore, broker: Broker, monkeypatch: pytest.MonkeyPatch) -
     """What happens first: the process is closed, or KEKs come into it."""
     store.assign(*family())
     happened: list[str] = []
-    for place in PLACES:
+    for place in HARDENING:
         monkeypatch.setattr(f"kmworker.{place}.harden_process", lambda: happened.append("closed"))
 
     def keks(_path: Path) -> Keyring:

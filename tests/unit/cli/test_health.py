@@ -23,37 +23,26 @@ def seen(
     )  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("worker", "verdict"),
-    [
-        pytest.param(seen(), Verdict.IDLE, id="nothing at hand"),
-        pytest.param(seen(busy_s=59), Verdict.WORKING, id="a batch at hand"),
-        pytest.param(seen(busy_s=61), Verdict.STUCK, id="a batch at hand for too long"),
-        pytest.param(seen(silent_s=59), Verdict.IDLE, id="silent"),
-        pytest.param(seen(silent_s=61), Verdict.STUCK, id="silent for too long"),
-        pytest.param(
-            seen(busy_s=900, state="waiting", error="BrokerUnavailable: gone"),
-            Verdict.WAITING,
-            id="broker away",
-        ),
-        pytest.param(
-            seen(busy_s=900, state="waiting", error="StoreUnavailable: gone"),
-            Verdict.WAITING,
-            id="store away",
-        ),
-        pytest.param(
-            seen(busy_s=900, state="waiting", error="UnknownKek: a record"),
-            Verdict.STUCK,
-            id="keyring too old",
-        ),
-        pytest.param(
-            seen(busy_s=900, error="BrokerUnavailable: gone"),
-            Verdict.STUCK,
-            id="the broker is back",
-        ),
-        pytest.param(seen(silent_s=900, state="stopped"), Verdict.STOPPED, id="ended"),
-    ],
-)
+AWAY = "BrokerUnavailable: gone"
+JUDGED = {
+    "nothing at hand": (seen(), Verdict.IDLE),
+    "a batch at hand": (seen(busy_s=59), Verdict.WORKING),
+    "a batch at hand for too long": (seen(busy_s=61), Verdict.STUCK),
+    "silent": (seen(silent_s=59), Verdict.IDLE),
+    "silent for too long": (seen(silent_s=61), Verdict.STUCK),
+    "broker away": (seen(busy_s=900, state="waiting", error=AWAY), Verdict.WAITING),
+    "store away": (
+        seen(busy_s=900, state="waiting", error="StoreUnavailable: gone"), Verdict.WAITING,
+    ),
+    "keyring too old": (
+        seen(busy_s=900, state="waiting", error="UnknownKek: a record"), Verdict.STUCK,
+    ),
+    "the broker is back": (seen(busy_s=900, error=AWAY), Verdict.STUCK),
+    "ended": (seen(silent_s=900, state="stopped"), Verdict.STOPPED),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("worker", "verdict"), JUDGED.values(), ids=JUDGED)
 def test_a_worker_is_judged_by_its_progress(worker: WorkerSeen, verdict: Verdict) -> None:
     assert judge(worker, NOW_S, 60)[0] is verdict
 

@@ -11,7 +11,6 @@ import pytest
 
 from kmworker.cli.worker import Stopper
 from kmworker.errors import SetupError
-from tests.kit.builders import SHIPPED_POLICY
 from tests.kit.cli.stand import FilledStore, failed, run, said
 
 
@@ -138,11 +137,10 @@ def test_a_store_that_may_not_be_used_is_told_in_the_log(built: list[FakeWorker]
 
 
 def test_a_worker_on_streams_refuses_a_policy_that_lists_producers(
-    store: FilledStore, folder: Path, monkeypatch: pytest.MonkeyPatch
+    store: FilledStore, policy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     listed = '\n[[producer]]\nuser = "cinder"\nprojects = ["*"]\ntypes = ["volume-created"]\n'
-    (folder / "policy.toml").write_text(SHIPPED_POLICY.read_text() + listed)
-    monkeypatch.setenv("KMWORKER_POLICY__PATH", "policy.toml")
+    policy.write_text(policy.read_text() + listed)
     monkeypatch.setenv("KMWORKER_BROKER__URL", "redis://127.0.0.1")
     err = failed(2, "worker")
     assert "the policy lists producers, and the embedded queue has no users" in err
