@@ -5,7 +5,7 @@ A check that stands on one that failed is skipped and says so: one cause, one fa
 
 import stat
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Annotated, Final
 
 import typer
@@ -18,7 +18,6 @@ from kmworker.cli.doctor.store import OF_STORE, check_store
 from kmworker.cli.heard import who_is_heard
 from kmworker.cli.program import Ending, examples, group
 from kmworker.cli.terminal.output import columns, display, plural, print_json
-from kmworker.domain.policy import Policy
 from kmworker.errors import SetupError
 from kmworker.settings import Settings, plain_text
 
@@ -73,9 +72,7 @@ def _checks(context: typer.Context) -> Iterator[Check]:
     yield Check("configuration", OK, f"from {where}")
     keyring = checked("keyring", lambda: _keyring(settings))
     yield keyring
-    policies: list[Policy] = []
-    yield _policy_checked(settings, policies)
-    yield from _producers(settings, policies)
+    yield from _policy(settings)
     yield _tls(settings)
     yield from check_broker(settings)
     yield from check_store(settings, has_keyring=keyring.status == OK)
@@ -88,35 +85,27 @@ def _keyring(settings: Settings) -> str:
     return f"{path}, mode {mode:04o}, {plural(len(keyring.keks), 'KEK')}, active {keyring.active}"
 
 
-def _policy_checked(settings: Settings, policies: list[Policy]) -> Check:
-    found = checked("policy", lambda: _policy(settings, policies))
-    if not any(policy.leaves_unencrypted for policy in policies):
-        return found
-    detail = f"{found.detail}; a volume type that no default encryption names is not encrypted"
-    hint = 'let the last default_encryption say cipher = "refuse", or a cipher'
-    return Check("policy", WARNED, detail, hint)
-
-
-def _producers(settings: Settings, policies: list[Policy]) -> Iterator[Check]:
-    if not policies:
+def _policy(settings: Settings) -> Iterator[Check]:
+    try:
+        policy = read_policy(settings)
+    except SetupError as error:
+        yield Check("policy", FAILED, str(error), error.hint)
         yield from passed_over("the policy", "producers")
         return
-    hints: list[str] = []
-    found = checked("producers", lambda: _heard(settings, policies[0], hints))
-    yield replace(found, status=WARNED, hint=hints[0]) if hints else found
-
-
-def _heard(settings: Settings, policy: Policy, hints: list[str]) -> str:
-    detail, hint = who_is_heard(settings, policy)
-    hints += [hint] if hint else []
-    return detail
-
-
-def _policy(settings: Settings, policies: list[Policy]) -> str:
-    policy = read_policy(settings)
-    policies.append(policy)
     rules, ciphers = plural(len(policy.rule), "rule"), plural(len(policy.cipher), "cipher")
-    return f"{settings.policy.path or 'the shipped one'}, {rules}, {ciphers}"
+    detail = f"{settings.policy.path or 'the shipped one'}, {rules}, {ciphers}"
+    if policy.leaves_unencrypted:
+        detail += "; a volume type that no default encryption names is not encrypted"
+        hint = 'let the last default_encryption say cipher = "refuse", or a cipher'
+        yield Check("policy", WARNED, detail, hint)
+    else:
+        yield Check("policy", OK, detail)
+    try:
+        detail, hint = who_is_heard(settings, policy)
+    except SetupError as error:
+        yield Check("producers", FAILED, str(error), error.hint)
+    else:
+        yield Check("producers", WARNED if hint else OK, detail, hint)
 
 
 def _tls(settings: Settings) -> Check:
