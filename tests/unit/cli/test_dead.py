@@ -321,14 +321,6 @@ def test_who_stops_it_hears_how_far_it_came(
 
 
 @pytest.mark.parametrize("command", ["replay", "discard"])
-def test_a_dry_run_changes_nothing(queue: Queue, command: str) -> None:
-    before = list(queue.dead_letters)
-    code, out, _ = said(run("dead", command, "--reason", "malformed", "--dry-run"))
-    assert (code, out) == (0, f"would {command} 2 dead letters: malformed 2\n")
-    assert (queue.dead_letters, queue.replayed, queue.discarded) == (before, [], [])
-
-
-@pytest.mark.parametrize("command", ["replay", "discard"])
 @pytest.mark.parametrize(
     "options",
     [[], ["--all", "e1"], ["--all", "--reason", "internal"], ["--reason", "odd"],

@@ -92,24 +92,6 @@ def test_keys_are_listed_with_their_holders(filled: FilledStore) -> None:
     assert [it["key_id"] for it in listed("keys", "--state", "compromised")] == [clone]
 
 
-def test_a_table_has_a_head_and_a_line_for_each(filled: FilledStore) -> None:
-    code, out, err = said(run("list", "items", "--project", "p2"))
-    head, *lines = out.splitlines()
-    assert (code, err) == (0, "")
-    assert head.split("  ")[0] == "project"
-    assert [line.split()[:4] for line in lines] == [
-        ["p2", "volume:plain", "none", "-"],
-        ["p2", "volume:v1", "create", filled.key_id(volume("v1", "p2"))],
-    ]
-    assert head.index("item") == lines[0].index("volume:") == lines[1].index("volume:")
-
-
-def test_a_limit_says_that_there_may_be_more(filled: FilledStore) -> None:
-    code, out, err = said(run("list", "items", "--limit", "2", "--json"))
-    assert (code, len(out.splitlines())) == (0, 2)
-    assert err == "kmworker: the first 2: there may be more\n"
-
-
 @pytest.mark.parametrize("what", ["projects", "items", "keys"])
 def test_nothing_to_list_is_no_error(store: FilledStore, what: str) -> None:
     assert said(run("list", what)) == (0, "", f"kmworker: no {what[:-1]} is like that\n")

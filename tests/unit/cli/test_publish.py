@@ -21,11 +21,6 @@ def test_an_event_of_words_is_published_and_its_id_printed(broker: Broker) -> No
     assert broker.is_closed
 
 
-def test_standard_input_is_a_file(broker: Broker) -> None:
-    assert run("publish", "--file", "-", stdin=lines(GOOD, GOOD)).stdout == "e1\ne1\n"
-    assert len(broker.published) == 2
-
-
 def test_many_are_published_in_batches(broker: Broker, folder: Path) -> None:
     (folder / "events.jsonl").write_bytes(MANY)
     result = run("publish", "--file", "events.jsonl")

@@ -21,48 +21,6 @@ def shown(*arguments: str) -> dict[str, Any]:
     return document
 
 
-def test_an_item_with_its_key_scope_and_lineage(filled: FilledStore) -> None:
-    key_id, scope_id = filled.key_id(V1), filled.scope_id(V1)
-    code, out, err = said(run("show", "snapshot:s1"))
-    assert (code, err) == (0, "")
-    records, _, tree = out.partition("\n\n")
-    lines = [" ".join(line.split()) for line in records.splitlines()]
-    assert lines[:3] == ["project p1", "item snapshot:s1", "state active"]
-    for line in (
-        "disposition reuse",
-        'source {"kind": "volume", "id": "v1", "project_id": "p1"}',
-        "rule snapshots-share-the-key-id",
-        f"key-id {key_id}",
-        "held by 2 items",
-        f"scope {scope_id}",
-        "root volume:v1",
-    ):
-        assert line in lines
-    assert lines.count("seal ok") == 3
-    assert tree.splitlines() == [
-        f"scope {scope_id}",
-        f"└── volume:v1  create  {key_id}  active",
-        f"    └── snapshot:s1  reuse  {key_id}  active",
-        f"        ├── scope {filled.scope_id(V3)} of volume:v3, own DEK",
-        f"        └── volume:v2  clone  {filled.key_id(V2)}  active",
-    ]
-
-
-def test_the_same_for_a_program(filled: FilledStore) -> None:
-    found = shown("snapshot:s1")
-    assert found["item"]["record"]["data"]["rule"] == "snapshots-share-the-key-id"
-    assert found["key"]["holders"] == 2
-    assert found["scope"]["record"]["root"] == "volume:v1"
-    assert [it["seal"] for it in (found["item"], found["key"], found["scope"])] == ["ok"] * 3
-    assert {it["ref"]: it["source"] for it in found["lineage"]["items"]} == {
-        "volume:v1": None,
-        "snapshot:s1": "volume:v1",
-        "volume:v2": "snapshot:s1",
-    }
-    derived = {"scope_id": filled.scope_id(V3), "root": "volume:v3", "source": "snapshot:s1"}
-    assert (found["lineage"]["more"], found["lineage"]["derived"]) == (0, [derived])
-
-
 def test_a_key_id_and_a_scope_id_are_found_as_well(filled: FilledStore) -> None:
     by_key, by_scope = shown(filled.key_id(V2)), shown(filled.scope_id(V1))
     assert (by_key["item"], by_key["key"]["holders"]) == (None, 1)

@@ -66,12 +66,6 @@ def test_json_is_the_announcement_on_one_line(hear: Hear) -> None:
     assert json.loads(out) == DOCUMENT
 
 
-def test_it_ends_after_as_many_as_were_asked_for(hear: Hear) -> None:
-    subscription = hear(BODY, BODY, BODY, then=pytest.fail)
-    assert said(run("watch", "--count", "2")) == (0, LINE + LINE, LISTENING)
-    assert subscription.is_closed
-
-
 def test_one_projects_assignments_have_their_own_binding(hear: Hear) -> None:
     subscription = hear()
     run("watch", "--project", "a.b@c")
