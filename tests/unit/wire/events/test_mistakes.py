@@ -204,6 +204,10 @@ FIELDS: list[tuple[str, object, str]] = [
     ("encryption", False, "true or false, where an object is needed"),
     ("encryption", "aes", "text, where an object is needed"),
     ("source", [], "an array, where an object is needed"),
+    ("extra", "x", "text, where an object is needed"),
+    ("extra", 1, "a number, where an object is needed"),
+    ("extra", [], "an array, where an object is needed"),
+    ("extra", True, "true or false, where an object is needed"),
     ("disposition", "share", "none of create, clone, reuse"),
     ("disposition", {}, "an object, where text is needed"),
 ]

@@ -1,0 +1,148 @@
+"""One event of each type with every optional field filled in, and what is read of it."""
+
+import copy
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from kmworker.domain.event import Event, RequestedEncryption, Unreadable
+from kmworker.domain.model import Cause, Disposition, Item, Kind, Transport
+from kmworker.errors import Reason
+from kmworker.wire.events.reading import parse
+
+CONTENT_TYPE = "application/cloudevents+json"
+
+
+def _event(event_type: str, event_id: str, producer: str, /, **data: object) -> dict[str, Any]:
+    return {
+        "specversion": "1.0",
+        "id": event_id,
+        "source": producer,
+        "type": event_type,
+        "time": "2026-11-23T16:00:00Z",
+        "data": data,
+    }
+
+
+DOCUMENTS: dict[str, dict[str, Any]] = {
+    "volume-created": _event(
+        "volume-created", "6d1c", "/cinder/blk01",
+        project_id="2f1d",
+        volume_id="1111",
+        source={"kind": "snapshot", "id": "54af", "project_id": "2f1e"},
+        size_bytes=10737418240,
+        volume_type="luks-gold",
+        encryption={"cipher": "aes-xts-plain64", "key_bits": 512},
+        disposition="clone",
+    ),
+    "snapshot-taken": _event(
+        "snapshot-taken", "77aa", "/cinder/blk01",
+        project_id="2f1d", snapshot_id="54af", volume_id="1111", size_bytes=0, disposition="reuse",
+    ),
+    "replica-added": _event(
+        "replica-added", "9c0e", "/swift/ring-builder",
+        project_id="swift-eu1",
+        replica_id="policy-0/18/4711@obj-07",
+        source={"kind": "partition", "id": "policy-0/18/4711", "project_id": "swift-eu1"},
+        node="obj-07",
+        transport="file",
+        size_bytes=2**63 - 1,
+        encryption={"cipher": "aes-xts-plain64", "key_bits": 256},
+        disposition="create",
+    ),
+}  # fmt: skip
+EVENTS = {
+    "volume-created": Event(
+        cause=Cause("6d1c", "/cinder/blk01", "volume-created"),
+        item=Item("2f1d", Kind.VOLUME, "1111"),
+        derived_from=Item("2f1e", Kind.SNAPSHOT, "54af"),
+        encryption=RequestedEncryption("aes-xts-plain64", 512),
+        requested=Disposition.CLONE,
+        volume_type="luks-gold",
+        size_bytes=10737418240,
+    ),
+    "snapshot-taken": Event(
+        cause=Cause("77aa", "/cinder/blk01", "snapshot-taken"),
+        item=Item("2f1d", Kind.SNAPSHOT, "54af"),
+        derived_from=Item("2f1d", Kind.VOLUME, "1111"),
+        encryption=None,
+        requested=Disposition.REUSE,
+        size_bytes=0,
+    ),
+    "replica-added": Event(
+        cause=Cause("9c0e", "/swift/ring-builder", "replica-added"),
+        item=Item("swift-eu1", Kind.REPLICA, "policy-0/18/4711@obj-07"),
+        derived_from=Item("swift-eu1", Kind.PARTITION, "policy-0/18/4711"),
+        encryption=RequestedEncryption("aes-xts-plain64", 256),
+        requested=Disposition.CREATE,
+        node="obj-07",
+        transport=Transport.FILE,
+        size_bytes=2**63 - 1,
+    ),
+}
+EACH_TYPE = pytest.mark.parametrize("event_type", DOCUMENTS)
+GOOD_BODY = json.dumps(DOCUMENTS["volume-created"]).encode()
+
+
+def paths_of(value: object, path: str = "") -> Iterator[str]:
+    """The dotted path of every field of a document."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield f"{path}{name}"
+            yield from paths_of(inner, f"{path}{name}.")
+
+
+EVERY_FIELD = [
+    (event_type, path) for event_type in DOCUMENTS for path in paths_of(DOCUMENTS[event_type])
+]
+
+
+def document(event_type: str = "volume-created") -> dict[str, Any]:
+    return copy.deepcopy(DOCUMENTS[event_type])
+
+
+def changed(event_type: str, path: str, value: object) -> dict[str, Any]:
+    """A document with another value at a dotted path."""
+    whole = document(event_type)
+    place, _, name = path.rpartition(".")
+    _within(whole, place)[name] = value
+    return whole
+
+
+def without(event_type: str, path: str) -> dict[str, Any]:
+    whole = document(event_type)
+    place, _, name = path.rpartition(".")
+    del _within(whole, place)[name]
+    return whole
+
+
+def _within(whole: dict[str, Any], place: str) -> dict[str, Any]:
+    for name in filter(None, place.split(".")):
+        whole = whole[name]
+    return whole
+
+
+def parsed(body: bytes, routing_key: str = "volume-created") -> Event | Unreadable:
+    return parse(body, CONTENT_TYPE, routing_key)
+
+
+def read(whole: dict[str, Any], routing_key: str | None = None) -> Event | Unreadable:
+    key = routing_key if routing_key is not None else str(whole.get("type"))
+    return parsed(json.dumps(whole).encode(), key)
+
+
+def taken(whole: dict[str, Any]) -> Event:
+    event = read(whole)
+    assert isinstance(event, Event), event
+    return event
+
+
+def refused(
+    event: Event | Unreadable, reason: Reason = Reason.MALFORMED, value: object = None
+) -> str:
+    """The detail of a refusal; ``value`` is named if there is none."""
+    assert isinstance(event, Unreadable), ascii(value or event)
+    assert event.reason is reason
+    return event.detail
