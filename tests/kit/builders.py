@@ -60,6 +60,17 @@ def policy_of(rules: str, *, ciphers: str = CIPHERS, defaults: str = DEFAULTS) -
     return load_policy(rules + ciphers + defaults, "test.toml", EVENT_TYPES)
 
 
+def rule_of(name: str = "r", **columns: object) -> str:
+    """A rule in TOML; `create` unless told otherwise."""
+    said = {"name": f"'{name}'", "then": "'create'"} | columns
+    return "\n".join(["[[rule]]", *(f"{column} = {toml(it)}" for column, it in said.items()), ""])
+
+
+def toml(value: object) -> str:
+    """What a test wrote in Python, as TOML."""
+    return str(value).lower() if isinstance(value, bool) else str(value).replace("'", '"')
+
+
 # --- items ------------------------------------------------------------------------
 
 

@@ -5,13 +5,18 @@ client from outside (`tests/integration/outside/test_cases.py`). Each file's fir
 wrong key, or a refusal that nobody could act on.
 """
 
+import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-__all__ = ["CASES", "FOLDER", "Assigned", "Case", "Outcome", "Refused", "Waits", "lines_of"]
+__all__ = [
+    "CASES", "FOLDER", "Assigned", "Case", "Outcome", "Refused", "Waits", "documented", "lines_of",
+]  # fmt: skip
 
 FOLDER: Final = Path(__file__).parent
+PRODUCING: Final = FOLDER.parents[2] / "docs" / "producing.md"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +65,18 @@ def lines_of(case: Case) -> list[bytes]:
     """Return the bodies of a case's events."""
     texts = (FOLDER / f"{name}.jsonl" for name in case.files)
     return [line for text in texts for line in text.read_bytes().splitlines()]
+
+
+def documented() -> Iterator[dict[str, Any]]:
+    """Return the events in docs/producing.md."""
+    text = PRODUCING.read_text("utf-8")
+    decoder = json.JSONDecoder()
+    for block in text.split("```json\n")[1:]:
+        rest = block.partition("\n```")[0].lstrip()
+        while rest:
+            document, end = decoder.raw_decode(rest)
+            yield document
+            rest = rest[end:].lstrip()
 
 
 def _id_with(letter: str, encoded: str) -> Refused:

@@ -9,16 +9,13 @@ from kmworker.domain.explain import Explanation, explain_events
 from kmworker.wire.events.reading import parse
 from tests.kit.builders import SHIPPED
 from tests.kit.cases import CASES, FOLDER, Assigned, Case, Refused, Waits, lines_of
-from tests.kit.published_schemas import is_valid
-
-EACH_CASE = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 
 
 def read(body: bytes) -> Event | Unreadable:
     return parse(body, "application/cloudevents+json", json.loads(body)["type"])
 
 
-@EACH_CASE
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_each_line_comes_to_what_it_should(case: Case) -> None:
     bodies = lines_of(case)
     assert len(bodies) == len(case.outcomes)
@@ -46,13 +43,6 @@ def assert_explained(explanation: Explanation, outcome: Assigned | Refused | Wai
         assert explanation.decision == outcome.disposition
         assert explanation.data_action == outcome.data_action
         assert outcome.why in explanation.why
-
-
-@EACH_CASE
-def test_the_published_schemas_say_the_same(case: Case) -> None:
-    for body in lines_of(case):
-        document = json.loads(body)
-        assert is_valid(document["type"], document) == isinstance(read(body), Event), body
 
 
 def test_every_file_is_played() -> None:

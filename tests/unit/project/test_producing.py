@@ -1,17 +1,13 @@
 """The events in docs/producing.md come to what stands beside them."""
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 from kmworker.domain.event import Event
 from kmworker.domain.explain import explain_events
 from kmworker.wire.events.reading import parse
 from tests.kit.builders import SHIPPED
-from tests.kit.published_schemas import is_valid
+from tests.kit.cases import documented
 
-DOCUMENT = Path(__file__).parents[3] / "docs" / "producing.md"
 VOLUME = {
     "specversion": "1.0",
     "id": "0",
@@ -21,21 +17,9 @@ VOLUME = {
 }
 
 
-def documents() -> Iterator[dict[str, Any]]:
-    text = DOCUMENT.read_text("utf-8")
-    decoder = json.JSONDecoder()
-    for block in text.split("```json\n")[1:]:
-        rest = block.partition("\n```")[0].lstrip()
-        while rest:
-            document, end = decoder.raw_decode(rest)
-            yield document
-            rest = rest[end:].lstrip()
-
-
 def test_copies_that_hold_ciphertext_come_to_what_the_document_says() -> None:
     events = []
-    for document in (VOLUME, *documents()):
-        assert is_valid(document["type"], document)
+    for document in (VOLUME, *documented()):
         event = parse(json.dumps(document).encode(), None, document["type"])
         assert isinstance(event, Event), event
         events.append(event)

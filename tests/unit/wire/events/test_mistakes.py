@@ -120,7 +120,7 @@ def test_only_what_a_newer_version_may_know_counts_as_newer(event_type: str) -> 
         return refusal.may_be_newer
 
     assert is_newer(event(event_type, generation=7))
-    assert is_newer(event(event_type) | {"type": "volume-deleted"})
+    assert is_newer(event(event_type) | {"type": "volume-exploded"})
     assert not is_newer(event(event_type, size_bytes=-1))
     assert not is_newer(event(event_type) | {"specversion": "2.0"})
 

@@ -34,7 +34,7 @@ from tests.unit.wire.events.documents import (
 
 
 @pytest.mark.parametrize(
-    "event_type", ["volume-deleted", "key-adopted", "key-assigned", "Volume-Created", "a.b", "#"]
+    "event_type", ["volume-exploded", "key-adopted", "key-assigned", "Volume-Created", "a.b", "#"]
 )
 def test_a_type_that_this_version_does_not_know_is_unsupported(event_type: str) -> None:
     whole = document()
@@ -62,7 +62,7 @@ def test_a_misspelt_type_is_told_the_nearest(event_type: str, meant: str) -> Non
 
 
 @pytest.mark.parametrize(
-    "event_type", ["volume-deleted", "snapshot-deleted", "replica-removed", "key-assigned", "#"]
+    "event_type", ["volume-detached", "snapshot-deleted", "replica-removed", "key-assigned", "#"]
 )
 def test_a_type_of_its_own_is_not_taken_for_a_misspelt_one(event_type: str) -> None:
     detail = refused(read(document() | {"type": event_type}), Reason.UNSUPPORTED_TYPE)
@@ -70,7 +70,7 @@ def test_a_type_of_its_own_is_not_taken_for_a_misspelt_one(event_type: str) -> N
 
 
 def test_an_unknown_type_in_a_broken_envelope_is_malformed() -> None:
-    whole = document() | {"type": "volume-deleted", "specversion": "2.0"}
+    whole = document() | {"type": "volume-exploded", "specversion": "2.0"}
     assert refused(read(whole)).startswith("specversion: ")
 
 
@@ -82,7 +82,7 @@ def test_a_routing_key_that_differs_from_the_type_is_malformed(key: str) -> None
 
 
 def test_a_routing_key_that_lies_about_an_unknown_type_is_malformed() -> None:
-    assert refused(read(document() | {"type": "volume-deleted"}, "volume-created"))
+    assert refused(read(document() | {"type": "volume-exploded"}, "volume-created"))
 
 
 # --- what a refusal says ----------------------------------------------------------
