@@ -31,6 +31,7 @@ EARLIER = "2026-11-23T15:00:00.000Z"
 
 XTS = Encryption("aes-xts-plain64", 512)
 XTS_256 = Encryption("aes-xts-plain64", 256)
+XTS_128 = Encryption("aes-xts-plain64", 128)
 CBC = Encryption("aes-cbc-essiv:sha256", 256)
 CTR = Encryption("aes-ctr-plain64", 256)
 UNLISTED = Encryption("serpent-xts-plain64", 512)
@@ -69,6 +70,11 @@ def rule_of(name: str = "r", **columns: object) -> str:
 def toml(value: object) -> str:
     """What a test wrote in Python, as TOML."""
     return str(value).lower() if isinstance(value, bool) else str(value).replace("'", '"')
+
+
+def asks(encryption: Encryption) -> RequestedEncryption:
+    """What an event says that wants this."""
+    return RequestedEncryption(*encryption)
 
 
 # --- items ------------------------------------------------------------------------

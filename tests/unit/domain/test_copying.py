@@ -28,6 +28,7 @@ from tests.kit.builders import (
     UNLISTED,
     XTS,
     XTS_256,
+    asks,
     event_of,
     held,
     image,
@@ -57,10 +58,6 @@ JOINING = policy_with_cbc(RULES + IMAGES)
 DECRYPTING = policy_with_cbc('decrypted_copies = "allow"\n' + RULES + IMAGES)
 
 SOURCE = volume("source")
-
-
-def asks(encryption: Encryption) -> RequestedEncryption:
-    return RequestedEncryption(encryption.cipher, encryption.key_bits)
 
 
 def built(forms: dict[str, Build], form: str, says: Says) -> Event:
@@ -371,6 +368,8 @@ DENYING = policy_with_cbc(
     'decrypted_copies = "allow"\n[[rule]]\nname = "frozen"\nproject = "p1"\nthen = "deny"\n'
 )
 EVASIONS = {
+    "blank": (event_of(volume("v2")), None),
+    "from an image": (event_of(volume("v2"), image()), None),
     "nothing": (event_of(volume("v2"), SOURCE), source_of(XTS)),
     "null": (event_of(volume("v2"), SOURCE, encryption=UNENCRYPTED), source_of(XTS)),
     "null, blank": (event_of(volume("v2"), encryption=UNENCRYPTED), None),

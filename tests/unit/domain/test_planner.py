@@ -1,6 +1,5 @@
 """Folding a batch over what is known: order, sharing, waiting, founding; nothing written."""
 
-from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 import pytest
@@ -17,35 +16,27 @@ from kmworker.domain.model import (
     Item,
     KeyRecord,
     KeyState,
-    Kind,
     ScopeRecord,
     State,
     Transport,
     scope_id_for,
 )
 from kmworker.domain.plan import (
-    Arrival,
     AssignWrite,
     Later,
-    Outcome,
     ParkWrite,
-    Plan,
     Repeat,
     StillWaiting,
-    Write,
     entry_name,
 )
-from kmworker.domain.planner import items_to_look_up, plan_batch
-from kmworker.domain.policy import Policy
+from kmworker.domain.planner import items_to_look_up
 from kmworker.errors import Reason
 from tests.kit.builders import (
     NOW,
-    SHIPPED,
     XTS,
     XTS_256,
     arrived,
     event_of,
-    fresh,
     held,
     image,
     original_of,
@@ -56,58 +47,21 @@ from tests.kit.builders import (
     volume,
     waited,
 )
+from tests.unit.domain.plans import (
+    assigned,
+    assignments,
+    events,
+    folded,
+    outcomes,
+    parked,
+    write_of,
+)
 
 CREATE, CLONE, REUSE = Disposition.CREATE, Disposition.CLONE, Disposition.REUSE
 NO_SNAPSHOTS = policy_of(
     '[[rule]]\nname = "no-snapshots"\nevent = "snapshot-taken"\nthen = "deny"\n'
     '[[rule]]\nname = "rest"\nthen = "create"\n'
 )
-NO_PARTITIONS = policy_of(
-    '[[rule]]\nname = "no-partitions"\nevent = "replica-added"\nsource = "none"\nthen = "deny"\n'
-    '[[rule]]\nname = "rest"\nthen = "create"\n'
-)
-NO_REPLICAS = policy_of(
-    '[[rule]]\nname = "no-replicas"\nevent = "replica-added"\nsource = "partition"\nthen = "deny"\n'
-    '[[rule]]\nname = "rest"\nthen = "create"\n'
-)
-
-
-def folded(
-    *arrivals: Arrival, known: Mapping[Item, State] | None = None, policy: Policy = SHIPPED
-) -> Plan:
-    return plan_batch(arrivals, known or {}, policy, fresh())
-
-
-def events(*all_events: Event) -> list[Arrival]:
-    return [arrived(event, tag) for tag, event in enumerate(all_events, 1)]
-
-
-def outcomes(plan: Plan) -> list[Outcome]:
-    return [outcome for _arrival, outcome in plan.outcomes]
-
-
-def assigned(plan: Plan) -> list[tuple[str, str]]:
-    """The items that the plan assigns, in the order written, and how."""
-    return [
-        (write.assignment.item.id, write.assignment.disposition.value)
-        for write in plan.writes
-        if isinstance(write, AssignWrite)
-    ]
-
-
-def write_of(plan: Plan, item: Item) -> AssignWrite:
-    (write,) = (
-        write
-        for write in plan.writes
-        if isinstance(write, AssignWrite) and write.assignment.item == item
-    )
-    return write
-
-
-def parked(plan: Plan) -> list[str]:
-    return [write.item.id for write in plan.writes if isinstance(write, ParkWrite)]
-
-
 # --- one event --------------------------------------------------------------------
 
 
@@ -430,98 +384,6 @@ def test_items_of_one_name_in_two_projects_are_two_items() -> None:
     assert one.assignment.scope_id != two.assignment.scope_id
 
 
-# --- partitions -------------------------------------------------------------------
-
-
-def first_replica(name: str = "r1", requested: Disposition | None = None) -> Event:
-    return event_of(replica(name), partition(), requested=requested, transport=Transport.FILE)
-
-
-def test_the_first_replica_founds_its_partition_and_joins_it() -> None:
-    plan = folded(arrived(first_replica()))
-    assert assigned(plan) == [("4711", "create"), ("r1", "reuse")]
-    assert plan.founded == {replica(): partition()}
-    founder, joined = write_of(plan, partition()), write_of(plan, replica())
-    assert joined.assignment.key_id == founder.assignment.key_id
-    assert joined.source is not None
-    assert joined.source.scope == founder.scope
-    # The partition's share of the plan is not an event's: it is announced with the replica.
-    assert outcomes(plan) == [joined]
-
-
-def test_a_partition_is_caused_by_its_first_replica_and_held_by_no_node() -> None:
-    founder = write_of(folded(arrived(first_replica())), partition()).assignment
-    assert founder.cause == first_replica().cause
-    assert (founder.source, founder.node, founder.rule) == (None, None, "partitions-get-a-key")
-    assert founder.data_action is DataAction.NONE
-
-
-def test_of_two_first_replicas_at_once_one_founds_and_both_join() -> None:
-    plan = folded(*events(first_replica("r1"), first_replica("r2")))
-    assert assigned(plan) == [("4711", "create"), ("r1", "reuse"), ("r2", "reuse")]
-    assert plan.founded == {replica("r1"): partition()}
-    assert len({write.assignment.key_id for write in assignments(plan.writes)}) == 1
-
-
-def test_a_first_replica_delivered_twice_founds_once() -> None:
-    plan = folded(*events(first_replica(), first_replica()))
-    assert assigned(plan) == [("4711", "create"), ("r1", "reuse")]
-    assert outcomes(plan) == [write_of(plan, replica())] * 2
-
-
-def test_a_first_replicas_requested_disposition_is_not_its_partitions() -> None:
-    plan = folded(arrived(first_replica(requested=CLONE)))
-    assert assigned(plan) == [("4711", "create"), ("r1", "clone")]
-
-
-def test_a_first_replicas_encryption_is_its_partitions() -> None:
-    event = replace(first_replica(), encryption=RequestedEncryption("aes-xts-plain64", 256))
-    plan = folded(arrived(event))
-    assert assigned(plan) == [("4711", "create"), ("r1", "reuse")]
-    assert write_of(plan, replica()).assignment.encryption == XTS_256
-
-
-def test_an_unencrypted_first_replica_founds_an_unencrypted_partition() -> None:
-    plan = folded(arrived(replace(first_replica(), encryption=UNENCRYPTED)))
-    assert assigned(plan) == [("4711", "none"), ("r1", "none")]
-
-
-@pytest.mark.parametrize(
-    ("policy", "rule"),
-    [(NO_PARTITIONS, "no-partitions"), (NO_REPLICAS, "no-replicas")],
-    ids=["the partition", "the replica"],
-)
-def test_where_the_policy_denies_either_nothing_is_founded(policy: Policy, rule: str) -> None:
-    plan = folded(*events(first_replica("r1"), first_replica("r2")), policy=policy)
-    assert plan.writes == []
-    assert plan.founded == {}
-    assert outcomes(plan) == [Refuse(Reason.POLICY_DENIED, f"rule {rule} denies it")] * 2
-
-
-def test_a_replica_of_a_known_partition_founds_nothing() -> None:
-    plan = folded(arrived(first_replica("r2")), known={partition(): held(partition())})
-    assert assigned(plan) == [("r2", "reuse")]
-    assert plan.founded == {}
-
-
-def test_the_founder_is_announced_again_with_the_replica_that_founded_it() -> None:
-    known: dict[Item, State] = {
-        partition(): held(partition(), event_id="event-r1"),
-        replica("r1"): held(replica("r1"), partition()),
-        replica("r2"): held(replica("r2"), partition()),
-    }
-    plan = folded(*events(first_replica("r1"), first_replica("r2")), known=known)
-    assert plan.writes == []
-    assert plan.founded == {replica("r1"): partition()}
-
-
-def test_a_broken_partition_is_not_founded_anew() -> None:
-    known = {partition(): Broken("partition:4711 does not verify")}
-    plan = folded(arrived(first_replica()), known=known)
-    assert plan.writes == []
-    assert outcomes(plan) == [Refuse(Reason.INTEGRITY, "partition:4711 does not verify")]
-
-
 # --- events that waited -----------------------------------------------------------
 
 
@@ -582,99 +444,3 @@ def test_another_item_or_body_has_another_entry_name() -> None:
         entry_name(event, replace(original, body=original.body + b" ")),
     }
     assert len(names) == 3
-
-
-# --- purity -----------------------------------------------------------------------
-
-NAMES = ("a", "b")
-ITEMS = [make(name) for make in (volume, snapshot) for name in NAMES] + [replica("a"), replica("b")]
-
-
-def test_items_that_name_each_other_as_source_wait_for_each_other() -> None:
-    one = arrived(event_of(volume("one"), volume("two")))
-    two = arrived(event_of(volume("two"), volume("one")))
-    plan = plan_batch([one, two], {}, SHIPPED, fresh())
-    assert {write.name for write in plan.writes if isinstance(write, ParkWrite)} == {
-        entry_name(it.event, it.original) for it in (one, two)
-    }
-
-
-PARENTS = [*ITEMS, partition("a"), volume("a", "p2"), None]
-
-
-@st.composite
-def arrivals(draw: st.DrawFn) -> Arrival:
-    item = draw(st.sampled_from(ITEMS))
-    parents = [parent for parent in PARENTS if _may_be_source(parent, item)]
-    event = event_of(
-        item,
-        draw(st.sampled_from(parents)),
-        event_id=draw(st.sampled_from(["1", "2"])),
-        requested=draw(st.sampled_from([None, CREATE, CLONE, REUSE])),
-        encryption=draw(st.sampled_from([None, UNENCRYPTED, RequestedEncryption("serpent", None)])),
-    )
-    if event.derived_from is None or draw(st.booleans()):
-        return arrived(event)
-    return waited(event, expired=draw(st.booleans()))
-
-
-def _may_be_source(parent: Item | None, item: Item) -> bool:
-    if parent is None:
-        return item.kind is Kind.VOLUME
-    if parent == item or (parent.kind is Kind.PARTITION) > (item.kind is Kind.REPLICA):
-        return False
-    return item.kind is not Kind.SNAPSHOT or parent.kind is Kind.VOLUME
-
-
-@st.composite
-def known_states(draw: st.DrawFn) -> dict[Item, State]:
-    known: dict[Item, State] = {}
-    for item in [*ITEMS, partition("a"), volume("a", "p2")]:
-        form = draw(st.sampled_from(["absent", "absent", "keyed", "bare", "broken"]))
-        if form == "broken":
-            known[item] = Broken(f"{item.ref} does not verify")
-        elif form != "absent":
-            known[item] = held(item, encryption=XTS if form == "keyed" else None)
-    return known
-
-
-@given(st.lists(arrivals(), max_size=6), known_states())
-def test_any_batch_gives_one_plan_that_keeps_what_store_and_broker_rely_on(
-    batch: list[Arrival], known: dict[Item, State]
-) -> None:
-    before = (list(batch), dict(known))
-    plan = plan_batch(batch, known, SHIPPED, fresh())
-    assert plan == plan_batch(batch, known, SHIPPED, fresh())
-    assert (batch, known) == before
-    assert_store_and_broker_can_rely_on(plan, batch, known)
-
-
-def assert_store_and_broker_can_rely_on(
-    plan: Plan, batch: list[Arrival], known: dict[Item, State]
-) -> None:
-    # Each event is settled by one outcome, and each write is waited for by someone.
-    assert len(plan.outcomes) == len(batch)
-    assert all(any(arrival is one for one, _outcome in plan.outcomes) for arrival in batch)
-    mentioned = {id(outcome) for outcome in outcomes(plan)}
-    founders = set(plan.founded.values())
-    written: set[Item] = set()
-    for write in plan.writes:
-        if isinstance(write, ParkWrite):
-            assert known.get(write.source) is None
-            assert id(write) in mentioned
-            continue
-        item = write.assignment.item
-        assert id(write) in mentioned or item in founders
-        # No item is written twice, none over a record, none before what it rests on.
-        assert known.get(item) is None
-        assert item not in written
-        assert write.source is None or rests_on(write.source.assignment.item, known, written)
-        written.add(item)
-
-
-def rests_on(source: Item, known: Mapping[Item, State], written: set[Item]) -> bool:
-    return known.get(source) is not None or source in written
-
-
-def assignments(writes: Iterable[Write]) -> list[AssignWrite]:
-    return [write for write in writes if isinstance(write, AssignWrite)]
