@@ -1,6 +1,7 @@
 """Folding a batch over what is known: order, sharing, waiting, founding; nothing written."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -22,8 +23,10 @@ from kmworker.domain.model import (
     scope_id_for,
 )
 from kmworker.domain.plan import (
+    Arrival,
     AssignWrite,
     Later,
+    Outcome,
     ParkWrite,
     Repeat,
     StillWaiting,
@@ -141,27 +144,43 @@ def test_an_unencrypted_item_gets_a_record_without_key_and_scope() -> None:
     assert (assignment.key_id, assignment.scope_id, assignment.encryption) == (None, None, None)
 
 
-def test_an_assigned_item_is_repeated_and_nothing_is_written() -> None:
-    own = held(snapshot(), volume())
-    plan = folded(arrived(event_of(snapshot(), volume())), known={snapshot(): own})
+DERIVED = event_of(snapshot(), volume())
+ANOTHER = event_of(snapshot(), volume(), event_id="another")
+OWN = held(snapshot(), volume())
+ELSEWHERE = held(snapshot(), volume("v9"))
+TOO_LATE = Refuse(Reason.SOURCE_MISSING, "volume:v1 did not appear in time")
+CONFLICT = Refuse(
+    Reason.CONFLICT,
+    "snapshot:s1 is assigned already, from volume:v9; this event says: from volume:v1",
+)
+BROKEN = Broken("volume:v1 does not verify")
+NOTHING_WRITTEN: dict[str, tuple[Arrival, dict[Item, State], Outcome]] = {
+    "an assigned item": (arrived(DERIVED), {snapshot(): OWN}, Repeat(OWN)),
+    "a conflict": (arrived(ANOTHER), {snapshot(): ELSEWHERE}, CONFLICT),
+    "broken records": (
+        arrived(DERIVED), {volume(): BROKEN}, Refuse(Reason.INTEGRITY, "volume:v1 does not verify"),
+    ),
+    "its source is still absent": (waited(DERIVED), {}, StillWaiting()),
+    "it waited too long": (waited(DERIVED, expired=True), {}, TOO_LATE),
+    "it waited too long, and its source is there now": (
+        waited(DERIVED, expired=True), {volume(): held(volume())}, TOO_LATE,
+    ),
+    "assigned while it waited": (waited(DERIVED), {snapshot(): OWN}, Repeat(OWN)),
+    "assigned while it waited too long": (
+        waited(DERIVED, expired=True), {snapshot(): OWN}, Repeat(OWN),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arrival", "known", "outcome"), NOTHING_WRITTEN.values(), ids=NOTHING_WRITTEN
+)
+def test_nothing_is_written_for(
+    arrival: Arrival, known: dict[Item, State], outcome: Outcome
+) -> None:
+    plan = folded(arrival, known=known)
     assert plan.writes == []
-    assert outcomes(plan) == [Repeat(own)]
-
-
-def test_a_conflict_is_refused_and_nothing_is_written() -> None:
-    own = held(snapshot(), volume("v9"))
-    event = event_of(snapshot(), volume(), event_id="another")
-    plan = folded(arrived(event), known={snapshot(): own})
-    assert plan.writes == []
-    detail = "snapshot:s1 is assigned already, from volume:v9; this event says: from volume:v1"
-    assert outcomes(plan) == [Refuse(Reason.CONFLICT, detail)]
-
-
-def test_broken_records_are_refused_and_nothing_is_written() -> None:
-    known = {volume(): Broken("volume:v1 does not verify")}
-    plan = folded(arrived(event_of(snapshot(), volume())), known=known)
-    assert plan.writes == []
-    assert outcomes(plan) == [Refuse(Reason.INTEGRITY, "volume:v1 does not verify")]
+    assert outcomes(plan) == [outcome]
 
 
 def test_an_event_without_its_source_is_parked_in_the_sources_room() -> None:
@@ -291,31 +310,31 @@ def test_duplicates_that_wait_are_parked_under_one_name() -> None:
     assert one == two
 
 
-def test_a_conflict_in_the_batch_is_decided_later() -> None:
-    other = event_of(volume(), snapshot(), event_id="another")
-    plan = folded(*events(event_of(volume()), other))
-    assert assigned(plan) == [("v1", "create")]
-    assert outcomes(plan) == [write_of(plan, volume()), Later()]
+def again(item: Item, source: Item | None = None, **said: Any) -> Event:
+    """Another event of an item, which says this of it."""
+    return replace(event_of(item, source, event_id="another"), **said)
 
 
-@pytest.mark.parametrize(
-    "otherwise",
-    [
-        event_of(volume(), event_id="another", encryption=UNENCRYPTED),
-        event_of(volume(), event_id="another", encryption=RequestedEncryption(XTS.cipher, 256)),
-    ],
-    ids=["null", "another size"],
-)
-def test_another_encryption_in_the_batch_is_decided_later(otherwise: Event) -> None:
-    plan = folded(*events(event_of(volume()), otherwise))
-    assert outcomes(plan) == [write_of(plan, volume()), Later()]
+S1, S2 = snapshot("s1"), snapshot("s2")
+OTHERWISE = {
+    "now derived": (event_of(volume()), again(volume(), S1)),
+    "from another source": (event_of(volume(), S1), again(volume(), S2)),
+    "null": (event_of(volume()), again(volume(), encryption=UNENCRYPTED)),
+    "another size": (
+        event_of(volume()), again(volume(), encryption=RequestedEncryption(XTS.cipher, 256)),
+    ),
+    "another node": (
+        event_of(replica(), partition()), again(replica(), partition(), node="node-2"),
+    ),
+}  # fmt: skip
 
 
-def test_another_node_in_the_batch_is_decided_later() -> None:
-    first = event_of(replica(), partition())
-    moved = replace(event_of(replica(), partition(), event_id="another"), node="node-2")
-    plan = folded(*events(first, moved))
-    assert outcomes(plan) == [write_of(plan, replica()), Later()]
+@pytest.mark.parametrize(("first", "other"), OTHERWISE.values(), ids=OTHERWISE)
+def test_what_contradicts_another_event_of_the_batch_is_decided_later(
+    first: Event, other: Event
+) -> None:
+    plan = folded(*events(first, other), known={S1: held(S1)})
+    assert outcomes(plan) == [write_of(plan, first.item), Later()]
 
 
 def test_the_very_same_event_shares_its_write_whatever_it_says() -> None:
@@ -323,14 +342,6 @@ def test_the_very_same_event_shares_its_write_whatever_it_says() -> None:
     garbled = replace(first, derived_from=snapshot(), encryption=UNENCRYPTED)
     plan = folded(*events(first, garbled))
     assert outcomes(plan) == [write_of(plan, volume())] * 2
-
-
-def test_a_conflict_with_another_sources_event_in_the_batch_is_decided_later() -> None:
-    known: dict[Item, State] = {snapshot("s1"): held(snapshot("s1"))}
-    first = event_of(volume(), snapshot("s1"))
-    second = event_of(volume(), snapshot("s2"), event_id="another")
-    plan = folded(*events(first, second), known=known)
-    assert outcomes(plan) == [write_of(plan, volume()), Later()]
 
 
 def test_a_refusal_that_rests_on_the_batch_is_decided_later() -> None:
@@ -396,34 +407,6 @@ def test_a_waiting_event_whose_source_has_come_is_assigned() -> None:
 def test_a_waiting_event_sees_its_source_in_the_same_batch() -> None:
     plan = folded(waited(event_of(snapshot(), volume())), arrived(event_of(volume())))
     assert assigned(plan) == [("v1", "create"), ("s1", "reuse")]
-
-
-def test_a_waiting_event_whose_source_is_still_absent_waits_on() -> None:
-    plan = folded(waited(event_of(snapshot(), volume())))
-    assert plan.writes == []
-    assert outcomes(plan) == [StillWaiting()]
-
-
-def test_an_expired_event_whose_source_is_absent_is_refused() -> None:
-    plan = folded(waited(event_of(snapshot(), volume()), expired=True))
-    assert plan.writes == []
-    detail = "volume:v1 did not appear in time"
-    assert outcomes(plan) == [Refuse(Reason.SOURCE_MISSING, detail)]
-
-
-def test_an_expired_event_is_refused_even_if_its_source_is_there_now() -> None:
-    arrival = waited(event_of(snapshot(), volume()), expired=True)
-    plan = folded(arrival, known={volume(): held(volume())})
-    assert plan.writes == []
-    detail = "volume:v1 did not appear in time"
-    assert outcomes(plan) == [Refuse(Reason.SOURCE_MISSING, detail)]
-
-
-@pytest.mark.parametrize("expired", [False, True], ids=["waiting", "expired"])
-def test_a_waiting_event_whose_item_was_assigned_meanwhile_is_repeated(expired: bool) -> None:
-    own = held(snapshot(), volume())
-    arrival = waited(event_of(snapshot(), volume()), expired=expired)
-    assert outcomes(folded(arrival, known={snapshot(): own})) == [Repeat(own)]
 
 
 def test_equal_events_have_equal_entry_names() -> None:

@@ -61,6 +61,9 @@ FULL = Committed(WriteStatus.FULL, detail="too many wait")
 
 VOLUME = arrived(event_of(volume()))
 SNAPSHOT = arrived(event_of(snapshot(), volume()))
+REPLICA = arrived(event_of(replica(), partition()))
+PLAIN = arrived(event_of(volume(), encryption=UNENCRYPTED))
+PLAIN_REPLICA = arrived(event_of(replica(), partition(), encryption=UNENCRYPTED))
 
 
 def announced(done: Done) -> list[Item]:
@@ -70,12 +73,25 @@ def announced(done: Done) -> list[Item]:
 # --- assignments ------------------------------------------------------------------
 
 
-def test_a_written_assignment_is_announced_counted_and_settled() -> None:
-    plan = planned(VOLUME)
-    done, left = sorted_out(plan, written(plan))
-    assert announced(done) == [volume()]
-    assert [known.assignment.item for known in done.new] == [volume()]
-    assert done.deliveries == [delivery_of(VOLUME.event)]
+NEW = {
+    "an item": (VOLUME, [volume()]),
+    "one that is not encrypted": (PLAIN, [volume()]),
+    "a partition before its founder": (REPLICA, [partition(), replica()]),
+    "a partition that is not encrypted": (PLAIN_REPLICA, [partition(), replica()]),
+}
+
+
+@pytest.mark.parametrize(("arrival", "items"), NEW.values(), ids=NEW)
+def test_what_is_written_is_announced_counted_and_settled(
+    arrival: Arrival, items: list[Item]
+) -> None:
+    plan = planned(arrival)
+    done, left = sorted_out(plan, *(written(plan, index) for index in range(len(items))))
+    assert announced(done) == items
+    assert [known.assignment.item for known in done.new] == items
+    is_bare = arrival.event.encryption is UNENCRYPTED
+    assert (done.new[0].assignment.disposition is Disposition.NONE) is is_bare
+    assert done.deliveries == [delivery_of(arrival.event)]
     assert (done.repeats, done.parked, done.dead, left) == (0, 0, [], Left())
 
 
@@ -90,72 +106,11 @@ def test_what_is_announced_is_what_is_stored_not_what_was_planned() -> None:
     assert left == Left()
 
 
-def test_an_item_assigned_from_another_source_meanwhile_is_looked_up_again() -> None:
-    plan = planned(VOLUME)
-    stored = assignment_of(volume(), snapshot(), event_id="another")
-    done, left = sorted_out(plan, exists(stored))
-    assert done == Done()
-    assert left.carried == [replace(VOLUME, rounds=2)]
-
-
-@pytest.mark.parametrize(
-    ("event", "stored"),
-    [
-        (
-            event_of(volume(), encryption=UNENCRYPTED),
-            assignment_of(volume(), event_id="another"),
-        ),
-        (
-            event_of(volume(), encryption=RequestedEncryption(XTS.cipher, 256)),
-            assignment_of(volume(), event_id="another"),
-        ),
-        (
-            event_of(replica(), partition()),
-            replace(assignment_of(replica(), partition(), event_id="another"), node="node-2"),
-        ),
-    ],
-    ids=["null", "another size", "another node"],
-)
-def test_an_item_assigned_otherwise_meanwhile_is_looked_up_again(
-    event: Event, stored: Assignment
-) -> None:
-    arrival = arrived(event)
-    known = {partition(): held(partition(), encryption=None)}
-    done, left = sorted_out(planned(arrival, known=known), exists(stored), known=known)
-    assert done == Done()
-    assert left.carried == [replace(arrival, rounds=2)]
-
-
 def test_the_very_same_event_that_another_worker_handled_is_announced_as_stored() -> None:
     stored = assignment_of(volume(), snapshot())
     done, left = sorted_out(planned(VOLUME), exists(stored))
     assert [known.assignment for known in done.announce] == [stored]
     assert (done.repeats, left) == (1, Left())
-
-
-def test_a_stale_write_is_carried_and_nothing_is_settled() -> None:
-    known = {volume(): held(volume())}
-    done, left = sorted_out(planned(SNAPSHOT, known=known), STALE, known=known)
-    assert done == Done()
-    assert left.carried == [replace(SNAPSHOT, rounds=2)]
-
-
-def test_a_scope_without_its_item_is_an_incident() -> None:
-    done, left = sorted_out(planned(VOLUME), ORPHAN)
-    detail = "the scope of volume:v1 is there without the item"
-    assert [letter.refusal for letter in done.dead] == [Refuse(Reason.INTEGRITY, detail)]
-    assert done.deliveries == [delivery_of(VOLUME.event)]
-    assert (done.announce, left) == ([], Left())
-
-
-def test_an_unencrypted_item_is_announced_counted_and_settled() -> None:
-    arrival = arrived(event_of(volume(), encryption=UNENCRYPTED))
-    plan = planned(arrival)
-    done, left = sorted_out(plan, written(plan))
-    assert [known.assignment.item for known in done.announce] == [volume()]
-    assert [known.assignment.disposition for known in done.new] == [Disposition.NONE]
-    assert done.deliveries == [delivery_of(arrival.event)]
-    assert left == Left()
 
 
 def test_an_event_of_an_unencrypted_item_that_comes_again_is_announced_again() -> None:
@@ -182,6 +137,72 @@ def test_one_stale_write_holds_up_only_what_rests_on_it() -> None:
     assert announced(done) == [volume(), volume("v2")]
     assert [arrival.event.item for arrival in left.carried] == [snapshot()]
     assert [delivery.tag for delivery in done.deliveries] == [1, 3]
+
+
+# --- carried and buried ---------------------------------------------------------
+
+
+def elsewhere(item: Item, source: Item | None = None, node: str | None = None) -> Committed:
+    """The store's answer where another event of the item was faster."""
+    return exists(replace(assignment_of(item, source, event_id="another"), node=node))
+
+
+THERE: dict[Item, State] = {volume(): held(volume())}
+BARE: dict[Item, State] = {partition(): held(partition(), encryption=None)}
+OTHER_SIZE = arrived(event_of(volume(), encryption=RequestedEncryption(XTS.cipher, 256)))
+CARRIED: dict[str, tuple[Arrival, dict[Item, State], Committed]] = {
+    "assigned from another source meanwhile": (VOLUME, {}, elsewhere(volume(), snapshot())),
+    "assigned with encryption meanwhile": (PLAIN, {}, elsewhere(volume())),
+    "assigned with another size meanwhile": (OTHER_SIZE, {}, elsewhere(volume())),
+    "assigned on another node meanwhile": (
+        REPLICA, BARE, elsewhere(replica(), partition(), node="node-2"),
+    ),
+    "what it rests on has changed": (SNAPSHOT, THERE, STALE),
+    "its source came while it was parked": (SNAPSHOT, {}, STALE),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("arrival", "known", "answer"), CARRIED.values(), ids=CARRIED)
+def test_what_is_not_so_any_more_is_carried_and_nothing_is_settled(
+    arrival: Arrival, known: dict[Item, State], answer: Committed
+) -> None:
+    done, left = sorted_out(planned(arrival, known=known), answer, known=known)
+    assert done == Done()
+    assert left.carried == [replace(arrival, rounds=2)]
+
+
+LAST = replace(SNAPSHOT, rounds=MAX_ROUNDS)
+ORPHANED = "the scope of {} is there without the item"
+BURIED: dict[str, tuple[Arrival, dict[Item, State], list[Committed], Reason, str]] = {
+    "a scope without its item": (
+        VOLUME, {}, [ORPHAN], Reason.INTEGRITY, ORPHANED.format("volume:v1"),
+    ),
+    "a partition's scope without the partition": (
+        REPLICA, {}, [ORPHAN, STALE], Reason.INTEGRITY, ORPHANED.format("partition:4711"),
+    ),
+    "no room to wait": (SNAPSHOT, {}, [FULL], Reason.NO_ROOM, "too many wait"),
+    "changing for too many rounds": (
+        LAST, THERE, [STALE],
+        Reason.INTERNAL, f"the store kept changing for {MAX_ROUNDS} rounds",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arrival", "known", "answers", "reason", "detail"), BURIED.values(), ids=BURIED
+)
+def test_what_cannot_go_on_is_a_dead_letter_and_settled(
+    *,
+    arrival: Arrival,
+    known: dict[Item, State],
+    answers: list[Committed],
+    reason: Reason,
+    detail: str,
+) -> None:
+    done, left = sorted_out(planned(arrival, known=known), *answers, known=known)
+    assert [letter.refusal for letter in done.dead] == [Refuse(reason, detail)]
+    assert done.deliveries == [delivery_of(arrival.event)]
+    assert (done.announce, left) == ([], Left())
 
 
 # --- repeats and refusals ---------------------------------------------------------
@@ -227,16 +248,6 @@ def test_a_decision_put_off_is_carried() -> None:
     assert [delivery.tag for delivery in done.deliveries] == [1]
 
 
-def test_carrying_ends_after_many_rounds_as_a_fault_of_our_own() -> None:
-    known = {volume(): held(volume())}
-    last = replace(SNAPSHOT, rounds=MAX_ROUNDS)
-    done, left = sorted_out(planned(last, known=known), STALE, known=known)
-    assert left == Left()
-    detail = f"the store kept changing for {MAX_ROUNDS} rounds"
-    assert [letter.refusal for letter in done.dead] == [Refuse(Reason.INTERNAL, detail)]
-    assert done.deliveries == [delivery_of(SNAPSHOT.event)]
-
-
 def test_the_round_before_the_last_is_carried() -> None:
     known = {volume(): held(volume())}
     event = replace(SNAPSHOT, rounds=MAX_ROUNDS - 1)
@@ -250,20 +261,6 @@ def test_the_round_before_the_last_is_carried() -> None:
 def test_a_parked_event_is_settled_and_not_announced() -> None:
     done, left = sorted_out(planned(SNAPSHOT), PARKED)
     assert (done.announce, done.parked) == ([], 1)
-    assert done.deliveries == [delivery_of(SNAPSHOT.event)]
-    assert left == Left()
-
-
-def test_an_event_whose_source_came_while_it_was_parked_is_carried() -> None:
-    done, left = sorted_out(planned(SNAPSHOT), STALE)
-    assert done == Done()
-    assert left.carried == [replace(SNAPSHOT, rounds=2)]
-
-
-def test_an_event_without_room_to_wait_is_a_dead_letter_that_says_so() -> None:
-    done, left = sorted_out(planned(SNAPSHOT), FULL)
-    (letter,) = done.dead
-    assert letter.refusal == Refuse(Reason.NO_ROOM, "too many wait")
     assert done.deliveries == [delivery_of(SNAPSHOT.event)]
     assert left == Left()
 
@@ -295,12 +292,16 @@ def test_an_expired_event_is_buried_with_its_attempts_and_removed() -> None:
     assert done.entries == [arrival.entry]
 
 
-@pytest.mark.parametrize("again", [False, True], ids=["written", "was there"])
-def test_an_assigned_item_that_events_wait_for_is_ready_to_be_taken_from(again: bool) -> None:
-    plan = planned(VOLUME)
-    answer = written(plan, has_waiting=True)
-    if again:
-        answer = exists(assignment_of(volume()), has_waiting=True)
+@pytest.mark.parametrize(
+    ("arrival", "stored"),
+    [(VOLUME, None), (VOLUME, assignment_of(volume())), (PLAIN, None)],
+    ids=["written", "was there", "not encrypted"],
+)
+def test_an_assigned_item_that_events_wait_for_is_ready_to_be_taken_from(
+    arrival: Arrival, stored: Assignment | None
+) -> None:
+    plan = planned(arrival)
+    answer = exists(stored, has_waiting=True) if stored else written(plan, has_waiting=True)
     _done, left = sorted_out(plan, answer)
     assert left.ready == [volume()]
 
@@ -311,23 +312,7 @@ def test_so_is_one_whose_event_is_repeated() -> None:
     assert left.ready == [volume()]
 
 
-def test_even_one_that_is_not_encrypted() -> None:
-    plan = planned(arrived(event_of(volume(), encryption=UNENCRYPTED)))
-    _done, left = sorted_out(plan, written(plan, has_waiting=True))
-    assert left.ready == [volume()]
-
-
 # --- partitions -------------------------------------------------------------------
-
-REPLICA = arrived(event_of(replica(), partition()))
-
-
-def test_a_founded_partition_is_announced_before_its_replica() -> None:
-    plan = planned(REPLICA)
-    done, _left = sorted_out(plan, written(plan, 0), written(plan, 1))
-    assert announced(done) == [partition(), replica()]
-    assert [known.assignment.item for known in done.new] == [partition(), replica()]
-    assert done.deliveries == [delivery_of(REPLICA.event)]
 
 
 def test_both_are_announced_again_when_the_event_is_delivered_again() -> None:
@@ -355,23 +340,6 @@ def test_a_replica_whose_partition_another_one_founded_meanwhile_is_carried() ->
     done, left = sorted_out(planned(REPLICA), founder, STALE)
     assert done.announce == []
     assert left.carried == [replace(REPLICA, rounds=2)]
-
-
-def test_a_partitions_scope_without_the_partition_is_an_incident_at_once() -> None:
-    done, left = sorted_out(planned(REPLICA), ORPHAN, STALE)
-    detail = "the scope of partition:4711 is there without the item"
-    assert [letter.refusal for letter in done.dead] == [Refuse(Reason.INTEGRITY, detail)]
-    assert done.deliveries == [delivery_of(REPLICA.event)]
-    assert left == Left()
-
-
-def test_an_unencrypted_partition_is_announced_before_its_replica() -> None:
-    arrival = arrived(event_of(replica(), partition(), encryption=UNENCRYPTED))
-    plan = planned(arrival)
-    done, _left = sorted_out(plan, written(plan, 0), written(plan, 1))
-    assert [known.assignment.item for known in done.announce] == [partition(), replica()]
-    assert len(done.new) == 2
-    assert done.deliveries == [delivery_of(arrival.event)]
 
 
 # --- dead letters -----------------------------------------------------------------

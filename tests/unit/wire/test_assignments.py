@@ -133,27 +133,20 @@ IDS = {
     "reuse": "d56118c6-e538-5308-859d-11e1e4977ea9",
     "none": "3d3819ab-7df8-5acd-806c-242b2f0d66d2",
 }
+SUBJECTS = {
+    "create": "2f1d/volume:1111",
+    "clone": "2f1d/volume:2222",
+    "reuse": "swift-eu1/replica:policy-0/4711@obj-07",
+    "none": "2f1d/volume:3333",
+}
 BODIES = {
-    "create": (
-        b'{"specversion":"1.0","id":"21067376-849a-53f9-9a51-adc5a0e9933c","source":"/kmworker",'
-        b'"type":"key-assigned","subject":"2f1d/volume:1111","time":"2026-11-23T16:00:00.125Z",'
-        b'"data":' + DATA["create"] + b"}"
-    ),
-    "clone": (
-        b'{"specversion":"1.0","id":"d62f6336-4c83-5b36-9327-3710eac1beb8","source":"/kmworker",'
-        b'"type":"key-assigned","subject":"2f1d/volume:2222","time":"2026-11-23T16:00:01.000Z",'
-        b'"data":' + DATA["clone"] + b"}"
-    ),
-    "reuse": (
-        b'{"specversion":"1.0","id":"d56118c6-e538-5308-859d-11e1e4977ea9","source":"/kmworker",'
-        b'"type":"key-assigned","subject":"swift-eu1/replica:policy-0/4711@obj-07",'
-        b'"time":"2026-11-23T16:00:02.000Z","data":' + DATA["reuse"] + b"}"
-    ),
-    "none": (
-        b'{"specversion":"1.0","id":"3d3819ab-7df8-5acd-806c-242b2f0d66d2","source":"/kmworker",'
-        b'"type":"key-assigned","subject":"2f1d/volume:3333","time":"2026-11-23T16:00:03.000Z",'
-        b'"data":' + DATA["none"] + b"}"
-    ),
+    name: (
+        f'{{"specversion":"1.0","id":"{IDS[name]}","source":"/kmworker","type":"key-assigned",'
+        f'"subject":"{subject}","time":"{ASSIGNMENTS[name].assigned_at}","data":'
+    ).encode()
+    + DATA[name]
+    + b"}"
+    for name, subject in SUBJECTS.items()
 }
 EACH = pytest.mark.parametrize("disposition", ASSIGNMENTS)
 
@@ -214,22 +207,20 @@ def test_what_is_stored_is_announced_as_it_is_whatever_this_version_would_write(
     assert message.body == BODIES["clone"].replace(DATA["clone"], older)
 
 
-@pytest.mark.parametrize(
-    "other",
-    [
-        replace(ASSIGNMENTS["clone"], key_id="another"),
-        replace(ASSIGNMENTS["clone"], item=Item("2f1d", Kind.VOLUME, "other")),
-        replace(ASSIGNMENTS["clone"], item=Item("2f1d", Kind.SNAPSHOT, "2222")),
-        replace(ASSIGNMENTS["clone"], item=Item("other", Kind.VOLUME, "2222")),
-    ],
-    ids=["key-id", "id", "kind", "project"],
-)
-def test_another_item_or_key_is_announced_with_another_id(other: Assignment) -> None:
-    assert announcement_id(SOURCE, other) != IDS["clone"]
+OTHERS = {
+    "key-id": (SOURCE, replace(ASSIGNMENTS["clone"], key_id="another")),
+    "id": (SOURCE, replace(ASSIGNMENTS["clone"], item=Item("2f1d", Kind.VOLUME, "other"))),
+    "kind": (SOURCE, replace(ASSIGNMENTS["clone"], item=Item("2f1d", Kind.SNAPSHOT, "2222"))),
+    "project": (SOURCE, replace(ASSIGNMENTS["clone"], item=Item("other", Kind.VOLUME, "2222"))),
+    "store": ("/kmworker/eu1", ASSIGNMENTS["clone"]),
+}
 
 
-def test_another_store_announces_with_another_id() -> None:
-    assert announcement_id("/kmworker/eu1", ASSIGNMENTS["clone"]) != IDS["clone"]
+@pytest.mark.parametrize(("source", "other"), OTHERS.values(), ids=OTHERS)
+def test_another_item_key_or_store_is_announced_with_another_id(
+    source: str, other: Assignment
+) -> None:
+    assert announcement_id(source, other) != IDS["clone"]
 
 
 @pytest.mark.parametrize(
