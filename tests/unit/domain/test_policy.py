@@ -74,13 +74,7 @@ def test_there_may_be_no_rule_that_matches() -> None:
 def test_what_an_event_does_not_say_is_matched_as_none_or_empty() -> None:
     event = event_of(volume())
     assert circumstances_of(event, "aes") == Circumstances(
-        event="volume-created",
-        source="none",
-        project="p1",
-        volume_type="",
-        cipher="aes",
-        transport="none",
-        disposition="none",
+        "volume-created", "none", "p1", "", "aes", "none", "none"
     )
 
 
@@ -92,13 +86,7 @@ def test_what_an_event_says_is_matched_as_it_says_it() -> None:
         requested=Disposition.CLONE,
     )
     assert circumstances_of(event, "aes") == Circumstances(
-        event="replica-added",
-        source="partition",
-        project="p2",
-        volume_type="",
-        cipher="aes",
-        transport="file",
-        disposition="clone",
+        "replica-added", "partition", "p2", "", "aes", "file", "clone"
     )
     assert circumstances_of(event_of(volume(), image(), volume_type="x"), "").volume_type == "x"
     assert circumstances_of(event_of(snapshot(), volume()), "").event == "snapshot-taken"

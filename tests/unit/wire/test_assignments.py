@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -23,14 +24,22 @@ SOURCE = "/kmworker"
 EXCHANGE = "kmworker.assignments"
 XTS = Encryption("aes-xts-plain64", 512)
 
+
+def _assigned(disposition: Disposition, item: Item, **said: Any) -> Assignment:
+    """An assignment; what nothing is said of has no key, and no source."""
+    nothing = dict.fromkeys(
+        ("key_id", "scope_id", "source", "node", "encryption", "reencrypt_from")
+    )
+    whole = {**nothing, "data_action": DataAction.NONE, **said}
+    return Assignment(item=item, disposition=disposition, **whole)
+
+
 ASSIGNMENTS = {
-    "create": Assignment(
-        item=Item("2f1d", Kind.VOLUME, "1111"),
-        disposition=Disposition.CREATE,
+    "create": _assigned(
+        Disposition.CREATE, Item("2f1d", Kind.VOLUME, "1111"),
         key_id="0f8e5c52-1d27-4c55-9b1e-6a1d7c1e9f01",
         scope_id="e2f411bc-ba5e-54c1-93fc-95111b808bab",
         source=Item("77c0", Kind.SNAPSHOT, "54af"),
-        node=None,
         encryption=XTS,
         data_action=DataAction.REENCRYPT,
         reencrypt_from="0f8e5c52-1d27-4c55-9b1e-6a1d7c1e9f00",
@@ -38,50 +47,35 @@ ASSIGNMENTS = {
         cause=Cause("6d1c", "/cinder/blk01", "volume-created"),
         assigned_at="2026-11-23T16:00:00.125Z",
     ),
-    "clone": Assignment(
-        item=Item("2f1d", Kind.VOLUME, "2222"),
-        disposition=Disposition.CLONE,
+    "clone": _assigned(
+        Disposition.CLONE, Item("2f1d", Kind.VOLUME, "2222"),
         key_id="0f8e5c52-1d27-4c55-9b1e-6a1d7c1e9f02",
         scope_id="e2f411bc-ba5e-54c1-93fc-95111b808bab",
         source=Item("2f1d", Kind.SNAPSHOT, "54af"),
-        node=None,
         encryption=XTS,
-        data_action=DataAction.NONE,
-        reencrypt_from=None,
         rule="derived-volumes-get-a-clone",
         # Text of the producer's own, as it was sent: not escaped, not normalised.
         cause=Cause('77"ab', "/cinder/blk01/é", "volume-created"),
         assigned_at="2026-11-23T16:00:01.000Z",
     ),
-    "reuse": Assignment(
-        item=Item("swift-eu1", Kind.REPLICA, "policy-0/4711@obj-07"),
-        disposition=Disposition.REUSE,
+    "reuse": _assigned(
+        Disposition.REUSE, Item("swift-eu1", Kind.REPLICA, "policy-0/4711@obj-07"),
         key_id="0f8e5c52-1d27-4c55-9b1e-6a1d7c1e9f03",
         scope_id="58465682-6a17-5fed-9a73-355a9c31a74a",
         source=Item("swift-eu1", Kind.PARTITION, "policy-0/4711"),
         node="obj-07",
         encryption=Encryption("aes-xts-plain64", 256),
-        data_action=DataAction.NONE,
-        reencrypt_from=None,
         rule="partition-replicas-share-the-key-id",
         cause=Cause("9c0e", "/swift/ring-builder", "replica-added"),
         assigned_at="2026-11-23T16:00:02.000Z",
     ),
-    "none": Assignment(
-        item=Item("2f1d", Kind.VOLUME, "3333"),
-        disposition=Disposition.NONE,
-        key_id=None,
-        scope_id=None,
-        source=None,
-        node=None,
-        encryption=None,
-        data_action=DataAction.NONE,
-        reencrypt_from=None,
+    "none": _assigned(
+        Disposition.NONE, Item("2f1d", Kind.VOLUME, "3333"),
         rule="guard:not-encrypted",
         cause=Cause("8b2e", "/cinder/blk01", "volume-created"),
         assigned_at="2026-11-23T16:00:03.000Z",
     ),
-}
+}  # fmt: skip
 
 # What is stored: a change here makes what was announced before another announcement.
 DATA = {

@@ -26,20 +26,14 @@ DEAD_AT_S = 1_795_449_600.0
 EVENTS = "kmworker.events"
 
 
-def dead_letter_of(
-    original: Original | None = None,
-    *,
-    event_id: str = "e1",
-    event_type: str = "volume-created",
-    reason: Reason = Reason.CONFLICT,
-    attempts: int = 1,
-) -> DeadLetter:
+def dead_letter_of(original: Original | None = None, **said: Any) -> DeadLetter:
     """A dead letter as a worker writes it and a person reads it."""
-    return read_dead_letter(as_sent(original, event_id, event_type, reason, attempts))
+    return read_dead_letter(as_sent(original, **said))
 
 
 def as_sent(
     original: Original | None = None,
+    *,
     event_id: str = "e1",
     event_type: str = "volume-created",
     reason: Reason = Reason.CONFLICT,
