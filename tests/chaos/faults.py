@@ -73,20 +73,8 @@ def _end_store(ground: Ground, draw: Random) -> Lift:
     return ground.store.start
 
 
-def rewrite(ground: Ground) -> None:
-    """Have the append-only file written anew."""
-
-    def is_done() -> bool:
-        found = _command(ground, "INFO", "persistence")
-        is_pending = found["aof_rewrite_in_progress"] or found["aof_rewrite_scheduled"]
-        return not is_pending and found["aof_last_bgrewrite_status"] == "ok"
-
-    _command(ground, "BGREWRITEAOF")
-    until(is_done, "the append-only file is rewritten", within_s=PATIENCE_S)
-
-
 def _rewrite_and_kill(ground: Ground, draw: Random) -> Lift:
-    rewrite(ground)
+    ground.store.rewrite(within_s=PATIENCE_S)
     # Something is written behind what was rewritten, and is read otherwise.
     time.sleep(draw.uniform(*WRITING_S))
     return _kill_store(ground, draw)

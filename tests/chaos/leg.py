@@ -12,7 +12,7 @@ from typing import Final
 
 from tests.chaos.account import Account
 from tests.chaos.fault import Fault, Lift
-from tests.chaos.faults import FAULTS, rewrite
+from tests.chaos.faults import FAULTS
 from tests.chaos.ground import WORKERS, Ground
 from tests.kit.outside.check import Scene
 from tests.kit.outside.history import History, Sent
@@ -281,5 +281,5 @@ class Leg:
             after = ground.contents()
             lost = [key for key, value in before.items() if after.get(key) != value]
             assert not lost, f"after {name}, {len(lost)} of {len(before)} keys differ: {lost[:3]}"
-            rewrite(ground)
+            ground.store.rewrite(within_s=PATIENCE_S)
         none_of(replace(scene, reader=ground.reader).store_problems())

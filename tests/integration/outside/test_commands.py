@@ -18,6 +18,7 @@ from tests.kit.outside.words import Event, Item
 from tests.kit.outside.worker import Site, Worker, working
 from tests.kit.polling import until
 from tests.kit.servers import At
+from tests.kit.servers.ports import free_port
 
 VOLATILE = {
     "no-log": {"appendonly": "no"},
@@ -262,7 +263,7 @@ def test_a_worker_waits_for_its_broker_and_can_be_stopped_meanwhile(new_site: Ne
 def test_commands_do_not_wait_for_a_store_that_is_not_there(
     new_site: NewSite, command: str
 ) -> None:
-    site = replace(new_site(), store=At(f"redis://127.0.0.1:{_free_port()}/0"))
+    site = replace(new_site(), store=At(f"redis://127.0.0.1:{free_port()}/0"))
     site.run(*command.split(), exit_code=3)
 
 
@@ -270,7 +271,7 @@ def test_commands_do_not_wait_for_a_store_that_is_not_there(
 def test_commands_do_not_wait_for_a_broker_that_is_not_there(
     new_site: NewSite, command: str
 ) -> None:
-    site = replace(new_site(), broker=At(f"amqp://operator:word@127.0.0.1:{_free_port()}/"))
+    site = replace(new_site(), broker=At(f"amqp://operator:word@127.0.0.1:{free_port()}/"))
     site.run(*command.split(), exit_code=3)
 
 
@@ -281,9 +282,3 @@ def test_commands_do_not_wait_for_a_broker_that_is_not_there(
 )  # fmt: skip
 def test_wrong_usage_ends_with_2(patient: Running, command: str) -> None:
     patient.site.run(*command.split(), exit_code=2)
-
-
-def _free_port() -> int:
-    with closing(socket.create_server(("127.0.0.1", 0))) as probe:
-        port: int = probe.getsockname()[1]
-        return port

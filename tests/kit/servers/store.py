@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from tests.kit.polling import PATIENCE_S, until
 from tests.kit.servers import accounts, locate
 from tests.kit.servers.accounts import ADMIN, CONFIG, PREFIX
 from tests.kit.servers.ports import free_port
@@ -77,6 +78,12 @@ class StoreServer(Server):
     def admin(self, *, protocol: int = 2) -> "redis.Redis":
         """Connect as the tests' own administrator."""
         return redis.Redis.from_url(self.url_of(ADMIN), protocol=protocol)
+
+    def rewrite(self, *, within_s: float = PATIENCE_S) -> None:
+        """Have the append-only file written anew."""
+        with self.admin() as client:
+            client.bgrewriteaof()
+            until(lambda: _is_rewritten(client), "the file is rewritten", within_s=within_s)
 
     def follow(self, primary: "StoreServer") -> None:
         """Become a replica, with the account that the shipped README gives to one."""
@@ -151,6 +158,12 @@ class EmbeddedStore(StoreServer):
 
     def _write_users(self) -> None:
         return
+
+
+def _is_rewritten(client: "redis.Redis") -> bool:
+    found: Any = client.info("persistence")
+    is_pending = found["aof_rewrite_in_progress"] or found["aof_rewrite_scheduled"]
+    return not is_pending and found["aof_last_bgrewrite_status"] == "ok"
 
 
 def redis_store(folder: Path, options: Mapping[str, str] | None = None) -> StoreServer:

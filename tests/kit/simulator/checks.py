@@ -92,12 +92,9 @@ def _event(
             yield Invariant.JUSTIFIED, f"{name} is refused as {reason}"
     # Another copy is another event, as a replayed dead letter is.
     is_over = sent.body not in site.ledger.comes_again
-    if "source-missing" in reasons and is_over and record is not None and _caused(record, sent):
+    is_cause = record is not None and record["data"]["cause"]["id"] == sent.event_id
+    if "source-missing" in reasons and is_over and is_cause:
         yield Invariant.JUSTIFIED, f"{name} is refused and assigned"
-
-
-def _caused(record: Record, sent: Sent) -> bool:
-    return bool(record["data"]["cause"]["id"] == sent.event_id)
 
 
 def _is_mine(site: Installation, sent: Sent, record: Record | None) -> bool:

@@ -8,7 +8,6 @@ a fault of its own; whoever drives the run asks for the broken promises.
 import hashlib
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable
 from functools import partial
 from typing import Any, Final
 
@@ -122,7 +121,8 @@ class Ledger:
             self._count(is_commit=command == "commit")
         if command in HARMLESS or not self._entries:
             return
-        for project in {sent.derived_from.project for sent in self._sources()}:
+        waited_for = (sent.derived_from for sent in self._entries.values())
+        for project in {source.project for source in waited_for if source is not None}:
             there = set(self._redis.hkeys(self._names.of(project, "parked")))
             gone = self._waiting[project] - there
             self._waiting[project] = there
@@ -221,9 +221,6 @@ class Ledger:
             announcement in self.confirmed
             or self._refused[_kind_and_project(announcement)] >= MAX_REFUSALS
         )
-
-    def _sources(self) -> Iterable[Any]:
-        return self._entries.values()
 
 
 def entry_of(sent: Sent) -> bytes:
