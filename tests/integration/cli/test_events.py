@@ -97,11 +97,8 @@ def test_announce_says_the_same_again_to_whoever_came_late(at_work: Site) -> Non
 
 
 def test_before_the_first_worker_nothing_can_be_published(bare_site: Site) -> None:
-    done = bare_site.run("publish", "--file", "-", stdin=volume("v1"), exit_code=1)
-    assert done.stdout == ""
-    assert done.stderr.startswith("kmworker: not on the broker: NOT_FOUND - no exchange ")
-    assert "hint: a worker declares it" in done.stderr
-    assert "no exchange" in bare_site.run("watch", exit_code=1).stderr
+    bare_site.run("publish", "--file", "-", stdin=volume("v1"), exit_code=1)
+    bare_site.run("watch", exit_code=1)
     with bare_site.connected() as client:
         assert not any(client.has("exchange", name) for name in ("events", "assignments", "dead"))
 
