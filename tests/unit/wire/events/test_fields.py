@@ -151,7 +151,7 @@ MAY_BE: list[tuple[str, str, list[str], Callable[[Event], object]]] = [
 @pytest.mark.parametrize(
     ("event_type", "path", "value", "seen"),
     [
-        (event_type, path, value, seen)
+        pytest.param(event_type, path, value, seen, id=f"{event_type} {path} {ascii(value)[:32]}")
         for event_type, path, values, seen in MAY_BE
         for value in values
     ],
