@@ -7,7 +7,6 @@ a confirm is missing, the event is simply published again, with the same id.
 import logging
 from collections.abc import Iterator, Sequence
 from time import monotonic, sleep
-from types import TracebackType
 from typing import Final, Self
 
 from kmworker.bus.amqp.link import Link
@@ -76,12 +75,7 @@ class Producer:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_raised: object) -> None:
         self.close()
 
     def publish(self, *events: LifecycleEvent) -> None:

@@ -10,7 +10,6 @@ import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from time import monotonic, sleep
-from types import TracebackType
 from typing import Any, Final, Self
 
 from kmworker.bus.amqp.frames import RawDelivery
@@ -88,12 +87,7 @@ class Subscriber:
         self._until_it_works(self._open_if_closed)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_raised: object) -> None:
         self.close()
 
     def run(self, act: Callable[[Assignment], object]) -> None:

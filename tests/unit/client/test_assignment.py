@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from kmworker.client import Assignment, Disposition
+from kmworker.client import Assignment
 from kmworker.client.assignment import read_assignment
+from kmworker.domain import model
 from tests.kit.announcements import REENCRYPTED, UNENCRYPTED, announced, blank_volume
 
 
@@ -17,23 +18,13 @@ def read(changed: Any) -> Assignment:
     return read_assignment(json.dumps(changed).encode())
 
 
-def test_an_assignment_reads_as_it_was_made() -> None:
-    message = announced(REENCRYPTED)
+@pytest.mark.parametrize("made", [REENCRYPTED, blank_volume("v1"), UNENCRYPTED])
+def test_an_assignment_reads_as_it_was_made(made: model.Assignment) -> None:
+    message = announced(made)
     assignment = read_assignment(message.body)
     assert assignment.id == message.properties["message_id"]
-    for name in signature(type(REENCRYPTED)).parameters:
-        assert getattr(assignment, name) == getattr(REENCRYPTED, name), name
-
-
-def test_an_item_made_from_nothing_has_no_source() -> None:
-    assignment = read_assignment(announced(blank_volume("v1")).body)
-    assert (assignment.source, assignment.node, assignment.reencrypt_from) == (None, None, None)
-
-
-def test_an_item_that_is_not_encrypted_has_no_key() -> None:
-    assignment = read_assignment(announced(UNENCRYPTED).body)
-    assert assignment.disposition is Disposition.NONE
-    assert (assignment.key_id, assignment.scope_id, assignment.encryption) == (None, None, None)
+    for name in signature(type(made)).parameters:
+        assert getattr(assignment, name) == getattr(made, name), name
 
 
 @pytest.mark.parametrize("name", ["key_id", "scope_id", "encryption"])

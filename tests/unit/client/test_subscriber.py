@@ -42,6 +42,13 @@ def ids(assignments: list[Assignment]) -> list[str]:
     return [assignment.item.id for assignment in assignments]
 
 
+def acted_on(subscriber: Subscriber) -> list[str]:
+    """Let it act on all there is, and return on what it did."""
+    acted: list[Assignment] = []
+    subscriber.run(acted.append)
+    return ids(acted)
+
+
 def test_each_assignment_is_acknowledged_after_it_was_acted_on(
     broker: StubBroker, subscribe: Subscribe
 ) -> None:
@@ -55,21 +62,9 @@ def test_each_assignment_is_acknowledged_after_it_was_acted_on(
     assert broker.acknowledged == [V1, V2, V3]
 
 
-def test_what_could_not_be_acted_on_stays_in_the_queue(
+def test_what_could_not_be_acted_on_stays_in_the_queue_and_is_no_repeat(
     broker: StubBroker, subscribe: Subscribe
 ) -> None:
-    def act(assignment: Assignment) -> None:
-        if assignment.item.id == "v2":
-            raise RuntimeError("no room")
-
-    subscriber = subscribe()
-    with pytest.raises(RuntimeError, match="no room"):
-        subscriber.run(act)
-    assert broker.acknowledged == [V1]
-    assert [*broker.ready] == [V2, V3]
-
-
-def test_after_a_failure_it_can_go_on(broker: StubBroker, subscribe: Subscribe) -> None:
     acted: list[Assignment] = []
 
     def act(assignment: Assignment) -> None:
@@ -78,8 +73,10 @@ def test_after_a_failure_it_can_go_on(broker: StubBroker, subscribe: Subscribe) 
             raise RuntimeError("this once")
 
     subscriber = subscribe()
-    with pytest.raises(RuntimeError):
+    with pytest.raises(RuntimeError, match="this once"):
         subscriber.run(act)
+    assert broker.acknowledged == [V1]
+    assert [*broker.ready] == [V2, V3]
     subscriber.run(act)
     assert ids(acted) == ["v1", "v2", "v2", "v3"]
     assert broker.acknowledged == [V1, V2, V3]
@@ -100,58 +97,43 @@ def test_a_repeat_is_acknowledged_without_being_acted_on(
     broker: StubBroker, subscribe: Subscribe
 ) -> None:
     broker.ready = deque([V1, V2, V1, V1])
-    acted: list[Assignment] = []
-    subscribe().run(acted.append)
-    assert ids(acted) == ["v1", "v2"]
+    assert acted_on(subscribe()) == ["v1", "v2"]
     assert broker.acknowledged == [V1, V2, V1, V1]
-
-
-def test_what_failed_is_no_repeat(broker: StubBroker, subscribe: Subscribe) -> None:
-    broker.ready = deque([V1])
-    tries = iter([RuntimeError, None])
-    acted: list[Assignment] = []
-
-    def act(assignment: Assignment) -> None:
-        if trouble := next(tries):
-            raise trouble
-        acted.append(assignment)
-
-    subscriber = subscribe()
-    with pytest.raises(RuntimeError):
-        subscriber.run(act)
-    subscriber.run(act)
-    assert ids(acted) == ["v1"]
 
 
 def test_repeats_are_remembered_as_far_back_as_was_asked_for(
     broker: StubBroker, subscribe: Subscribe
 ) -> None:
     broker.ready = deque([V1, V2, V3, V1])
-    acted: list[Assignment] = []
-    subscribe(remembered=2).run(acted.append)
-    assert ids(acted) == ["v1", "v2", "v3", "v1"]
+    assert acted_on(subscribe(remembered=2)) == ["v1", "v2", "v3", "v1"]
 
 
 def test_what_is_no_assignment_is_rejected_and_holds_nobody_up(
     broker: StubBroker, subscribe: Subscribe, caplog: pytest.LogCaptureFixture
 ) -> None:
     broker.ready = deque([b"{oops", V1])
-    acted: list[Assignment] = []
-    subscribe().run(acted.append)
-    assert ids(acted) == ["v1"]
+    assert acted_on(subscribe()) == ["v1"]
     assert broker.rejected == [b"{oops"]
     assert "rejected what is no assignment" in caplog.text
 
 
-def test_an_assignment_whose_acknowledgement_was_lost_is_not_acted_on_again(
-    broker: StubBroker, subscribe: Subscribe
+@pytest.mark.parametrize(
+    ("refused", "codes", "connections"),
+    [
+        pytest.param("open", [0] * 20, 1, id="there is no broker yet"),
+        pytest.param("queue_bind", [NOT_FOUND] * 2, 3, id="no worker has declared the exchange"),
+        pytest.param("drain", [0, 0], 3, id="the connection is lost while waiting"),
+        pytest.param("basic_ack", [0], 2, id="an acknowledgement is lost"),
+    ],
+)
+def test_whatever_passes_is_waited_out_and_each_assignment_acted_on_once(
+    broker: StubBroker, subscribe: Subscribe, refused: str, codes: list[int], connections: int
 ) -> None:
-    broker.refusals["basic_ack"] = deque([0])
-    acted: list[Assignment] = []
-    subscribe().run(acted.append)
-    assert ids(acted) == ["v1", "v2", "v3"]
+    broker.refusals[refused] = deque(codes)
+    with subscribe() as subscriber:
+        assert acted_on(subscriber) == ["v1", "v2", "v3"]
     assert broker.acknowledged == [V1, V2, V3]
-    assert broker.connections == 2
+    assert broker.connections == connections
 
 
 def test_what_came_on_a_lost_connection_is_not_acted_on_until_it_comes_again(
@@ -170,16 +152,6 @@ def test_what_came_on_a_lost_connection_is_not_acted_on_until_it_comes_again(
     subscribe().run(act)
     assert ids(acted) == ["v1", "v2", "v3"]
     assert broker.acknowledged == [V1, V2, V3]
-
-
-def test_a_connection_that_is_lost_while_waiting_is_made_anew(
-    broker: StubBroker, subscribe: Subscribe
-) -> None:
-    broker.refusals["drain"] = deque([0, 0])
-    acted: list[Assignment] = []
-    subscribe().run(acted.append)
-    assert ids(acted) == ["v1", "v2", "v3"]
-    assert broker.connections == 3
 
 
 def test_a_busy_subscriber_still_reads_and_sends_heartbeats(
@@ -218,49 +190,10 @@ def test_an_old_failure_does_not_prolong_the_wait_after_a_new_one(
     assert longest == [0.1, 0.2, 0.1]
 
 
-def test_it_waits_for_a_broker_that_is_not_there_yet(
-    broker: StubBroker, subscribe: Subscribe
-) -> None:
-    broker.refusals["open"] = deque([0] * 20)
-    acted: list[Assignment] = []
-    with subscribe() as subscriber:
-        subscriber.run(acted.append)
-    assert len(acted) == 3
-
-
-def test_it_waits_for_an_exchange_that_no_worker_has_declared_yet(
-    broker: StubBroker, subscribe: Subscribe
-) -> None:
-    broker.refusals["queue_bind"] = deque([NOT_FOUND, NOT_FOUND])
-    acted: list[Assignment] = []
-    subscribe().run(acted.append)
-    assert len(acted) == 3
-
-
 def test_a_refusal_is_not_waited_out(broker: StubBroker, subscribe: Subscribe) -> None:
     broker.refusals["queue_bind"] = deque([403])
     with pytest.raises(SetupError, match="code 403"):
         subscribe().run(lambda _: None)
-
-
-def test_a_queue_that_is_missing_is_declared_durable_and_bound(
-    broker: StubBroker, subscribe: Subscribe
-) -> None:
-    broker.queue_exists = False
-    with subscribe(bindings=["key-assigned.volume.#", "key-assigned.*.p1"]):
-        pass
-    assert broker.declared == [
-        {
-            "queue": "ns.sub.test",
-            "durable": True,
-            "auto_delete": False,
-            "arguments": {"x-queue-type": "quorum"},
-        }
-    ]
-    assert broker.bound == [
-        ("ns.sub.test", "ns.assignments", "key-assigned.volume.#"),
-        ("ns.sub.test", "ns.assignments", "key-assigned.*.p1"),
-    ]
 
 
 def test_a_queue_that_is_there_is_taken_as_it_is(broker: StubBroker, subscribe: Subscribe) -> None:

@@ -34,9 +34,9 @@ def document_of(*keys: bytes) -> dict[str, Any]:
 
 
 def write(path: Path, content: object, mode: int = 0o600) -> None:
-    """Put a file there as an operator would: text as it is, anything else as JSON."""
-    text = content if isinstance(content, str) else json.dumps(content)
-    path.write_text(text)
+    """Put a file there as an operator would: text and bytes as they are, else as JSON."""
+    text = content if isinstance(content, str | bytes) else json.dumps(content)
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
     path.chmod(mode)
 
 
@@ -89,22 +89,18 @@ def test_file_and_directory_are_synced_before_generate_returns(
     assert synced == [path.stat().st_ino, path.parent.stat().st_ino]
 
 
-def make_file(path: Path) -> None:
-    write(path, "precious")
-
-
-def make_own_keyring(path: Path) -> None:
-    Keyring.generate(path)
-
-
-def make_dangling_link(path: Path) -> None:
-    path.symlink_to(path.parent / "elsewhere")
-
-
 @pytest.mark.parametrize(
-    "occupy", [make_file, make_own_keyring, make_dangling_link, Path.mkdir, os.mkfifo]
+    "occupy",
+    [
+        lambda path: write(path, "precious"),
+        Keyring.generate,
+        lambda path: path.symlink_to(path.parent / "elsewhere"),
+        Path.mkdir,
+        os.mkfifo,
+    ],
+    ids=["file", "keyring", "dangling link", "directory", "FIFO"],
 )
-def test_generate_never_overwrites_or_follows(path: Path, occupy: Callable[[Path], None]) -> None:
+def test_generate_never_overwrites_or_follows(path: Path, occupy: Callable[[Path], object]) -> None:
     occupy(path)
     before = path.read_bytes() if path.is_file() else None
     with pytest.raises(SetupError, match="already exists") as caught:
@@ -165,24 +161,20 @@ def test_a_link_of_our_own_to_a_good_keyring_is_followed(path: Path) -> None:
     assert Keyring.load(path).active == FIRST.kek_id
 
 
-def test_a_link_that_leads_nowhere_is_refused(path: Path) -> None:
-    path.symlink_to(path)
-    assert "a symbolic link that cannot be followed" in str(refusal_of(path))
-
-
-@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])
-def test_what_is_not_a_regular_file_is_refused(path: Path, make: Callable[[Path], None]) -> None:
-    make(path)
-    assert "not a regular file" in str(refusal_of(path))
-
-
-def test_a_device_is_refused() -> None:
-    assert "not a regular file" in str(refusal_of(Path("/dev/zero")))
-
-
-def test_a_path_through_a_file_is_refused(path: Path) -> None:
-    write(path, document_of(FIRST_KEY))
-    assert "Not a directory" in str(refusal_of(path / "keyring.json"))
+@pytest.mark.parametrize(
+    ("lay", "problem"),
+    [
+        (Path.mkdir, "not a regular file"),
+        (os.mkfifo, "not a regular file"),
+        (lambda path: path.symlink_to("/dev/zero"), "not a regular file"),
+        (lambda path: path.symlink_to(path), "a symbolic link that cannot be followed"),
+        (lambda path: path.symlink_to("/etc/passwd/x"), "Not a directory"),
+    ],
+    ids=["directory", "FIFO", "device", "link to itself", "path through a file"],
+)
+def test_what_is_no_file_is_refused(path: Path, lay: Callable[[Path], None], problem: str) -> None:
+    lay(path)
+    assert problem in str(refusal_of(path))
 
 
 def with_owner(monkeypatch: pytest.MonkeyPatch, owner: int, user: int) -> None:
@@ -198,12 +190,12 @@ def with_owner(monkeypatch: pytest.MonkeyPatch, owner: int, user: int) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: user)
 
 
-@pytest.mark.parametrize(("owner", "user"), [(OTHER_USER, 1000), (OTHER_USER, 0)])
+@pytest.mark.parametrize("user", [1000, 0])
 def test_another_users_keyring_is_refused(
-    path: Path, monkeypatch: pytest.MonkeyPatch, owner: int, user: int
+    path: Path, monkeypatch: pytest.MonkeyPatch, user: int
 ) -> None:
     write(path, document_of(FIRST_KEY))
-    with_owner(monkeypatch, owner, user)
+    with_owner(monkeypatch, OTHER_USER, user)
     assert "belongs to another user" in str(refusal_of(path))
 
 
@@ -238,6 +230,7 @@ def with_entry(**changes: object) -> dict[str, Any]:
     [
         pytest.param("", "not JSON", id="empty"),
         pytest.param("\0\ufffd garbage", "not JSON", id="garbage"),
+        pytest.param(b"\xff\xfe\x80", "not JSON", id="no-text"),
         pytest.param(json.dumps(GOOD)[:-1], "not JSON", id="truncated"),
         pytest.param("[" * 60_000, "not JSON", id="nested-too-deep"),
         pytest.param([GOOD], "version", id="list"),
@@ -275,12 +268,6 @@ def with_entry(**changes: object) -> dict[str, Any]:
 def test_a_malformed_keyring_is_refused(path: Path, content: object, problem: str) -> None:
     write(path, content)
     assert problem in str(refusal_of(path))
-
-
-def test_bytes_that_are_not_text_are_refused(path: Path) -> None:
-    path.write_bytes(b"\xff\xfe\x80")
-    path.chmod(0o600)
-    assert "not JSON" in str(refusal_of(path))
 
 
 def test_every_flipped_bit_of_a_key_is_noticed(path: Path) -> None:

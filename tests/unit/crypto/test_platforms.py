@@ -47,15 +47,15 @@ class Platform:
     def directory(self, name: str, mode: int, user: int = ROOT, group: int = ROOT) -> Path:
         path = self.folder / name
         path.mkdir()
-        self.own(path, user, group)
-        path.chmod(mode)
-        return path
+        return self._given(path, mode, user, group)
 
     def file(self, name: str, mode: int, user: int = ROOT, group: int = ROOT) -> Path:
         path = self.folder / name
         path.write_bytes(CONTENT)
-        self.own(path, user, group)
-        path.chmod(mode)
+        return self._given(path, mode, user, group)
+
+    def _given(self, path: Path, mode: int, user: int, group: int) -> Path:
+        self.own(path, user, group).chmod(mode)
         return path
 
     def link(self, name: str, target: str, user: int = ROOT, group: int = ROOT) -> Path:

@@ -321,28 +321,25 @@ def test_a_namespace_is_taken(name: str) -> None:
     assert BrokerSettings(namespace=name).namespace == name
 
 
-@pytest.mark.parametrize("name", ["", "amq", "amq.x", "a b", "a*", "a#", ".a", "a\n", "a" * 101])
-def test_a_namespace_that_a_broker_would_misread_is_refused(name: str) -> None:
-    with pytest.raises(ValidationError, match="namespace"):
-        BrokerSettings(namespace=name)
+# What a broker, an event, an ACL or a hash slot would misread.
+MISREAD = {
+    "namespace": ["", "amq", "amq.x", "a b", "a*", "a#", ".a", "a\n", "a" * 101],
+    "source": ["", "a" * 256, "a\nb", "a\x1b[0m", "a\n"],
+    # The last two would be others' closed prefixes.
+    "prefix": ["", "k m", "{km}", "km:", "km*", "km?", "[km]", "a" * 33, "kmsecret", "secret"],
+}
 
 
-@pytest.mark.parametrize("source", ["", "a" * 256, "a\nb", "a\x1b[0m", "a\n"])
-def test_a_source_that_no_event_could_have_is_refused(source: str) -> None:
-    with pytest.raises(ValidationError, match="source"):
-        BrokerSettings(source=source)
+@pytest.mark.parametrize(
+    ("setting", "name"), [(setting, name) for setting in MISREAD for name in MISREAD[setting]]
+)
+def test_a_name_that_others_would_misread_is_refused(setting: str, name: str) -> None:
+    section = StoreSettings if setting == "prefix" else BrokerSettings
+    with pytest.raises(ValidationError, match=setting):
+        section.model_validate({setting: name})
 
 
-@pytest.mark.parametrize("prefix", ["", "k m", "{km}", "km:", "km*", "km?", "[km]", "a" * 33])
-def test_a_prefix_that_an_acl_or_slot_would_misread_is_refused(prefix: str) -> None:
-    with pytest.raises(ValidationError, match="prefix"):
-        StoreSettings(prefix=prefix)
-
-
-@pytest.mark.parametrize("prefix", ["kmsecret", "secret"])
-def test_no_open_prefix_is_another_ones_closed_prefix(prefix: str) -> None:
-    with pytest.raises(ValidationError, match="prefix"):
-        StoreSettings(prefix=prefix)
+def test_a_prefix_may_begin_with_what_none_may_end_with() -> None:
     assert StoreSettings(prefix="secretive").prefix == "secretive"
 
 
@@ -380,12 +377,6 @@ def test_a_broker_url_is_taken_as_it_is(url: str) -> None:
     assert BrokerSettings(url=url).url == url
 
 
-@pytest.mark.parametrize("url", BAD_BROKERS)
-def test_each_of_several_brokers_is_held_to_the_same(url: str) -> None:
-    with pytest.raises(ValidationError, match="must look like amqp://"):
-        BrokerSettings(urls=("amqp://host", url))
-
-
 def test_brokers_are_tried_in_the_order_in_which_they_are_written() -> None:
     urls = ("amqp://b", "amqp://a")
     assert BrokerSettings(urls=urls).addresses == urls
@@ -405,6 +396,8 @@ def test_a_file_and_a_variable_do_not_name_brokers_each_in_its_own_way() -> None
 def test_a_broker_url_that_could_be_read_in_two_ways_is_refused(url: str) -> None:
     with pytest.raises(ValidationError, match="must look like amqp://"):
         BrokerSettings(url=url)
+    with pytest.raises(ValidationError, match="must look like amqp://"):
+        BrokerSettings(urls=("amqp://host", url))
 
 
 @pytest.mark.parametrize("url", ["redis://h", "rediss://:pw@h:6380/1", "unix:///s?db=1"])
@@ -466,6 +459,9 @@ def test_no_password_is_ever_shown(before: str, after: str, rest: str) -> None:
 def test_no_refusal_shows_a_url(setting: str, url: str) -> None:
     section, name = setting.split(".")
     variable = f"KMWORKER_{section}__{name}".upper()
+    with pytest.raises(ValidationError) as caught:
+        Settings.model_validate({section: {name: url}})
+    assert SECRET not in str(caught.value)
     for error in (
         refused(f"[{section}]\n{name} = '{url}'"),
         refused(f"[{section}]\n{name} = ['{url}']"),
@@ -475,12 +471,6 @@ def test_no_refusal_shows_a_url(setting: str, url: str) -> None:
     ):
         told = "".join(traceback.format_exception(error)) + error.hint
         assert SECRET not in told
-
-
-def test_no_validation_error_shows_a_url() -> None:
-    with pytest.raises(ValidationError) as caught:
-        BrokerSettings(url=f"ftp://u:{SECRET}@h")
-    assert SECRET not in str(caught.value)
 
 
 def test_no_repr_shows_a_url() -> None:
@@ -516,8 +506,7 @@ def test_the_shipped_file_lists_every_setting_once_and_in_order() -> None:
 
 
 def test_the_shipped_file_loads_and_holds_the_defaults() -> None:
-    settings = load_settings(SHIPPED, {})
-    assert settings.config_path == SHIPPED
+    assert load_settings(SHIPPED, {}).config_path == SHIPPED
     in_file = tomllib.loads(SHIPPED.read_text("utf-8"))
     for setting in setting_names():
         section, name = setting.split(".")
@@ -532,11 +521,10 @@ def test_what_the_shipped_file_comments_out_can_be_commented_in() -> None:
         load_settings(write(Path("km.toml"), re.sub(f"(?m)^{other} = .*amqp.*", "", text)), {})
         for other in ("urls", "url")
     )
-    settings = one
-    assert settings.broker.url
+    assert one.broker.url
     assert several.broker.addresses == several.broker.urls
-    assert settings.store.url
-    assert settings.policy.path == Path("policy.toml").absolute()
+    assert one.store.url
+    assert one.policy.path == Path("policy.toml").absolute()
 
 
 def test_the_shipped_file_explains_each_setting_as_errors_do() -> None:
