@@ -66,27 +66,22 @@ def test_a_stop_finishes_what_waited_for_a_source_at_hand_and_takes_nothing_with
     assert_all_assigned(site, volume("v"), volume("w"), volume("later"), *early)
 
 
-def test_a_stop_waits_for_servers_to_come_back() -> None:
+@pytest.mark.parametrize(("times", "comes_back"), [(4, True), (1000, False)])
+def test_a_stop_waits_for_a_server_to_come_back_and_not_beyond_its_deadline(
+    times: int, comes_back: bool
+) -> None:
     site = Installation()
     site.publish(volume("v"))
     process = site.process()
     process.worker._jitter = lambda _least, most: most
-    process.troubles.at("store.commit result", StoreUnavailable("gone"), times=4)
+    process.troubles.at("store.commit result", StoreUnavailable("gone"), times=times)
     stop_at(process, Milestone.PLAN)
     process.worker.run()
-    assert_all_assigned(site, volume("v"))
-
-
-def test_a_stop_does_not_wait_beyond_its_deadline() -> None:
-    site = Installation()
-    site.publish(volume("v"))
-    process = site.process()
-    process.worker._jitter = lambda _least, most: most
-    process.troubles.at("store.commit result", StoreUnavailable("gone"), times=1000)
-    stop_at(process, Milestone.PLAN)
-    process.worker.run()
-    assert site.clock.slept_s == pytest.approx(site.limits.stop_deadline_s, abs=0.2)
-    site.process().run()
+    if comes_back:
+        assert process.troubles.over()
+    else:
+        assert site.clock.slept_s == pytest.approx(site.limits.stop_deadline_s, abs=0.2)
+        site.process().run()
     assert_all_assigned(site, volume("v"))
 
 
@@ -234,5 +229,4 @@ def test_a_record_under_a_kek_that_nobody_has_stops_no_other_event() -> None:
     site.redis.hset(key, "volume:v", record.replace(kek_id, b"0" * 16))
     site.handle(snapshot("s", "v"), volume("w"))
     assert "volume:w" in site.announced()
-    (letter,) = site.letters
-    assert letter.properties["application_headers"]["x-kmworker-reason"] == "integrity"
+    assert site.letter_of(snapshot("s", "v"))["x-kmworker-reason"] == "integrity"

@@ -9,7 +9,7 @@ from kmworker.domain.waiting import Taken
 from kmworker.errors import StoreUnavailable
 from kmworker.ports import Pending
 from kmworker.worker.parse import Batch
-from kmworker.worker.stages import AwaitingCommit, AwaitingLookup, Milestone
+from kmworker.worker.stages import AwaitingCommit, AwaitingLookup
 from tests.kit.simulator.checks import assert_all_assigned, assert_settled
 from tests.kit.simulator.events import garbage, snapshot, volume
 from tests.kit.simulator.installation import Installation, Limits, Process
@@ -40,18 +40,6 @@ def deadly_to_read(process: Process) -> None:
     process.stages._parser.parse = parsed  # type: ignore[method-assign]
 
 
-def deadly_to_process(process: Process) -> None:
-    """Let the process end when it has read the poison."""
-    look_up = process.stages.look_up
-
-    def looked_up(batch: Batch) -> AwaitingLookup:
-        if any(arrival.original.body == POISON.body for arrival in batch.arrivals):
-            process.troubles.crash()
-        return look_up(batch)
-
-    process.stages.look_up = looked_up  # type: ignore[method-assign]
-
-
 def run_until_over(site: Installation, crashing: Callable[[Process], None]) -> int:
     """Start processes until one ends in good order; return how many did not."""
     for crashes in range(50):
@@ -73,21 +61,22 @@ def attempts_kept(site: Installation) -> dict[bytes, bytes]:
 
 @pytest.mark.parametrize("max_attempts", [1, 3])
 @pytest.mark.parametrize(
-    ("crashing", "event_id", "rounds"),
+    ("is_read", "event_id", "rounds"),
     # What cannot even be read is given up unread, after as many tries again.
-    [(deadly_to_process, POISON.event_id, 1), (deadly_to_read, "", 2)],
+    [(True, POISON.event_id, 1), (False, "", 2)],
 )
 def test_an_event_that_ends_every_worker_is_given_up_and_its_neighbours_are_not(
-    max_attempts: int, crashing: Callable[[Process], None], event_id: str, rounds: int
+    max_attempts: int, is_read: bool, event_id: str, rounds: int
 ) -> None:
     site = Installation(Limits(max_attempts=max_attempts))
     site.publish(*EVENTS)
-    crashes = run_until_over(site, crashing)
+    if is_read:
+        site.poison[POISON.item.ref] = Crash()
+    crashes = run_until_over(site, (lambda _process: None) if is_read else deadly_to_read)
     # Twice with its neighbours, then alone.
     assert crashes == 2 + max_attempts * rounds
-    (letter,) = site.letters
-    headers = letter.properties["application_headers"]
-    assert letter.body == POISON.body
+    assert len(site.letters) == 1
+    headers = site.letter_of(POISON)
     assert headers["x-kmworker-reason"] == "internal"
     assert headers["x-kmworker-event-id"] == event_id
     assert headers["x-kmworker-attempts"] == max_attempts * rounds
@@ -237,19 +226,3 @@ def test_a_dead_letter_that_ends_every_worker_does_not_hold_up_the_rest() -> Non
         process.run_into_crash()
     for neighbour in NEIGHBOURS:
         assert neighbour.item.ref in site.announced()
-
-
-@pytest.mark.parametrize("step", list(Milestone))
-def test_a_process_that_ends_after_any_step_leaves_everything_to_the_next(step: Milestone) -> None:
-    site = Installation(Limits(batch_max=3))
-    first = site.process(on_milestone=lambda reached: _crash_at(first, step, reached))
-    site.publish(*EVENTS)
-    first.run_into_crash()
-    second = site.process()
-    second.run()
-    assert_all_assigned(site, *EVENTS)
-
-
-def _crash_at(process: Process, step: Milestone, reached: Milestone) -> None:
-    if step is reached:
-        process.troubles.crash()

@@ -5,25 +5,10 @@ from datetime import datetime
 
 import pytest
 
-from tests.kit.simulator.checks import assert_all_assigned
 from tests.kit.simulator.events import snapshot, volume
 from tests.kit.simulator.installation import Installation
 
 HOURS_S = 7200.0
-
-
-@pytest.mark.parametrize("ahead_s", [HOURS_S, -HOURS_S])
-def test_a_worker_whose_clock_is_two_hours_off_dead_letters_nothing(ahead_s: float) -> None:
-    site = Installation()
-    site.handle(snapshot("s", "v"))
-    wrong = site.process(clock_ahead_s=ahead_s)
-    wrong.run()
-    site.let_pass(site.limits.sweep_s + 1)
-    site.process(clock_ahead_s=ahead_s).run()
-    assert not site.letters
-    site.publish(volume("v"))
-    site.process(clock_ahead_s=ahead_s).run()
-    assert_all_assigned(site, volume("v"), snapshot("s", "v"))
 
 
 @pytest.mark.parametrize("ahead_s", [HOURS_S, -HOURS_S])

@@ -6,7 +6,7 @@ import pytest
 
 from kmworker.domain.model import Item, Kind
 from tests.kit.simulator.checks import assert_all_assigned, assert_settled
-from tests.kit.simulator.events import Sent, replica, snapshot, volume
+from tests.kit.simulator.events import Sent, snapshot, volume
 from tests.kit.simulator.installation import Installation, Limits
 from tests.kit.simulator.troubles import Crash
 
@@ -69,15 +69,6 @@ def test_more_waiting_events_than_a_batch_holds_are_all_taken() -> None:
     assert_all_assigned(site, volume("v"), *crowd)
 
 
-def test_an_event_waits_in_another_project_for_its_source_there() -> None:
-    site = Installation()
-    away = replica("away", V, project="p2", transport="reencrypt")
-    site.handle(away)
-    assert len(site.waiting("p1")) == 1
-    site.handle(volume("v"))
-    assert_all_assigned(site, volume("v"), away)
-
-
 def test_a_waiting_event_that_comes_twice_waits_once() -> None:
     site = Installation()
     site.handle(snapshot("s", "v"), snapshot("s", "v"))
@@ -85,19 +76,6 @@ def test_a_waiting_event_that_comes_twice_waits_once() -> None:
     site.clock.advance(60)
     site.handle(snapshot("s", "v"))
     assert list(site.waiting().values()) == [first]
-
-
-def test_a_source_that_is_announced_again_takes_what_waits_along() -> None:
-    """The worker that assigned it died before it looked."""
-    site = Installation()
-    site.handle(snapshot("s", "v"))
-    dying = site.process()
-    dying.troubles.at("bus.send", Crash())
-    site.publish(volume("v"))
-    dying.run_into_crash()
-    process = site.process()
-    process.run()
-    assert_all_assigned(site, volume("v"), snapshot("s", "v"))
 
 
 # --- deadlines --------------------------------------------------------------------
@@ -152,21 +130,3 @@ def test_a_source_that_comes_at_the_last_moment_wins() -> None:
     dying.die()
     site.process().run()
     assert_all_assigned(site, volume("v"), snapshot("s", "v"))
-
-
-@pytest.mark.parametrize("point", ["bus.send", "bus.send done"])
-def test_an_expired_event_is_not_assigned_when_its_source_comes_after_all(point: str) -> None:
-    """Its dead letter may be out already: two answers would be one too many."""
-    site = Installation()
-    site.handle(snapshot("s", "v"))
-    site.let_pass(site.limits.waiting_deadline_s + 1)
-    dying = site.process()
-    dying.troubles.at(point, Crash())
-    dying.run_into_crash()
-    site.handle(volume("v"))
-    site.let_pass(11)
-    site.process().run()
-    assert set(site.announced()) == {"volume:v"}
-    assert {letter.body for letter in site.letters} == {snapshot("s", "v").body}
-    assert site.reasons() == {"event-snapshot-s": "source-missing"}
-    assert_settled(site)

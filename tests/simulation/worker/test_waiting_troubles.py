@@ -13,29 +13,12 @@ from kmworker.errors import StoreUnavailable
 from kmworker.worker.parse import Batch
 from kmworker.worker.stages import AwaitingLookup
 from tests.kit.simulator.checks import assert_all_assigned, assert_settled
-from tests.kit.simulator.events import Sent, replica, snapshot, volume
-from tests.kit.simulator.installation import Installation, Limits, Process
+from tests.kit.simulator.events import snapshot, volume
+from tests.kit.simulator.installation import Installation, Limits
 from tests.kit.simulator.ledger import entry_of
 from tests.kit.simulator.troubles import Crash, Lost
-from tests.kit.simulator.wire import Message
 
 V = Item("p1", Kind.VOLUME, "v")
-
-
-def test_what_a_crash_leaves_behind_is_found_by_the_sweep() -> None:
-    site = Installation()
-    site.handle(snapshot("s", "v"))
-    dying = site.process()
-    dying.turn()
-    # Acknowledged, and what waits for it is taken and not settled.
-    dying.troubles.at("bus.acknowledge done", Crash())
-    site.publish(volume("v"))
-    with pytest.raises(Crash):
-        dying.turn(2)
-    dying.die()
-    site.let_pass(site.limits.sweep_s)
-    site.process().run()
-    assert_all_assigned(site, volume("v"), snapshot("s", "v"))
 
 
 @pytest.mark.parametrize("size", [1_000, MAX_BODY_BYTES, MAX_BODY_BYTES + 1, 200_000])
@@ -70,12 +53,12 @@ def test_a_waiting_event_that_ends_every_worker_is_given_up(max_attempts: int) -
     site = Installation(Limits(max_attempts=max_attempts))
     neighbours = [snapshot(f"s{number}", "v") for number in range(8)]
     site.handle(snapshot("poison", "v"), *neighbours)
+    site.poison["snapshot:poison"] = Crash()
     site.publish(volume("v"))
     crashes = 0
     while not site.letters:
         site.let_pass(site.limits.sweep_s)
         process = site.process()
-        _deadly(process, snapshot("poison", "v"))
         try:
             process.run()
         except Crash:
@@ -84,8 +67,7 @@ def test_a_waiting_event_that_ends_every_worker_is_given_up(max_attempts: int) -
     # Once with its neighbours, then alone.
     assert crashes == 1 + max_attempts
     assert site.reasons() == {"event-snapshot-poison": "internal"}
-    (letter,) = site.letters
-    assert letter.properties["application_headers"]["x-kmworker-attempts"] == crashes
+    assert site.letter_of(snapshot("poison", "v"))["x-kmworker-attempts"] == crashes
     for neighbour in neighbours:
         assert neighbour.item.ref in site.announced()
     assert_settled(site)
@@ -130,9 +112,8 @@ def test_a_waiting_event_that_fails_by_our_fault_is_given_up_and_its_neighbours_
     neighbours = [snapshot(f"s{number}", "v") for number in range(10)]
     site.handle(*neighbours[:5], snapshot("cursed", "v"), *neighbours[5:])
     site.handle(volume("v"))
-    (letter,) = site.letters
-    assert letter.body == snapshot("cursed", "v").body
-    headers = letter.properties["application_headers"]
+    assert len(site.letters) == 1
+    headers = site.letter_of(snapshot("cursed", "v"))
     assert headers["x-kmworker-reason"] == "internal"
     assert headers["x-kmworker-attempts"] == max_attempts
     assert len(site.announced()) == 11
@@ -215,8 +196,8 @@ def test_a_full_waiting_room_stops_nothing_and_what_has_no_room_says_so() -> Non
     process = site.handle(*early, volume("w"), snapshot("other", "x", project="p2"))
     assert len(site.waiting()) == 2
     assert site.reasons() == {f"event-snapshot-s{n}": "no-room" for n in (2, 3)}
-    (detail, _same) = [_detail(letter) for letter in site.letters]
-    assert detail == "2 events of project p1 wait for their sources (waiting.max)"
+    detail = "2 events of project p1 wait for their sources (waiting.max)"
+    assert {site.letter_of(it)["x-kmworker-detail"] for it in early[2:]} == {detail}
     assert process.tally.last_error == ""
     assert set(site.announced()) == {"volume:w"}
     assert set(site.waiting("p2")) == {entry_of(snapshot("other", "x", project="p2")).decode()}
@@ -225,31 +206,6 @@ def test_a_full_waiting_room_stops_nothing_and_what_has_no_room_says_so() -> Non
     # Sent again, as `kmworker dead replay` does, they are assigned.
     site.handle(*early[2:])
     assert {"snapshot:s2", "snapshot:s3"} <= set(site.announced())
-
-
-def test_events_that_wait_for_another_projects_items_take_no_room_from_it() -> None:
-    site = Installation(Limits(waiting_max=2, foreign_max=3, batch_max=4))
-    flood = [
-        replica(
-            f"r{number}",
-            Item("p1", Kind.VOLUME, f"absent{number}"),
-            project="p2",
-            transport="reencrypt",
-        )
-        for number in range(5)
-    ]
-    early = [snapshot("s0", "v"), snapshot("s1", "v")]
-    site.handle(
-        *flood,
-        *early,
-        replica("own", volume("x", project="p2").item, project="p2", transport="reencrypt"),
-    )
-    assert set(site.reasons()) == {"event-replica-r3", "event-replica-r4"}
-    detail = "3 events of project p2 wait for items of project p1 (waiting.foreign_max)"
-    assert {_detail(letter) for letter in site.letters} == {detail}
-    assert len(site.waiting()) == 5
-    site.handle(volume("v"), volume("x", project="p2"))
-    assert {"snapshot:s0", "snapshot:s1", "replica:own"} <= set(site.announced())
 
 
 def test_a_full_waiting_room_empties_as_deadlines_pass() -> None:
@@ -264,18 +220,3 @@ def test_a_full_waiting_room_empties_as_deadlines_pass() -> None:
     assert set(site.reasons().values()) == {"source-missing"}
     assert len(site.waiting()) == 2
     assert site.broker.is_settled
-
-
-def _detail(letter: Message) -> str:
-    return str(letter.properties["application_headers"]["x-kmworker-detail"])
-
-
-def _deadly(process: Process, poison: Sent) -> None:
-    look_up = process.stages.look_up
-
-    def looked_up(batch: Batch) -> AwaitingLookup:
-        if any(arrival.original.body == poison.body for arrival in batch.arrivals):
-            process.troubles.crash()
-        return look_up(batch)
-
-    process.stages.look_up = looked_up  # type: ignore[method-assign]
