@@ -59,23 +59,16 @@ def assignment(client: Client, subject: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("program", PRODUCERS)
-def test_what_a_producer_announces_gets_its_key(
+def test_what_a_producer_announces_gets_its_key_and_announcing_again_changes_nothing(
     site: Site, client: Client, project: str, program: str
 ) -> None:
     locate.amqp_publish()  # where it is missing, this says what to install
+    subject = f"{project}/volume:v1"
     told = printed(site, program, project, "v1")
-    data = assignment(client, f"{project}/volume:v1")
+    data = assignment(client, subject)
     assert data["disposition"] == "create"
     assert data["cause"]["id"] == (told or f"volume-created/{project}/v1")
-
-
-@pytest.mark.parametrize("program", PRODUCERS)
-def test_announcing_again_changes_nothing(
-    site: Site, client: Client, project: str, program: str
-) -> None:
-    subject = f"{project}/volume:v1"
-    for _ in range(2):
-        printed(site, program, project, "v1")
+    printed(site, program, project, "v1")
     until(lambda: len(client.announced()[subject]) == 2, "both answers", between=client.pump)
     first, second = client.announced()[subject]
     assert first.same_as(second)

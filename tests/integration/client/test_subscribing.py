@@ -44,22 +44,6 @@ def names(assignments: list[Assignment]) -> list[str]:
     return [assignment.item.id for assignment in assignments]
 
 
-def test_an_announcement_arrives_as_it_was_made(broker: Broker, subscribe: Subscribe) -> None:
-    made = blank_volume("v1")
-    with subscribe() as subscriber:
-        broker.announce(made)
-        [assignment] = collecting(subscriber, 1)
-    assert (assignment.item, assignment.key_id) == (made.item, made.key_id)
-    assert broker.ready(f"{broker.namespace}.sub.test") == 0
-
-
-def test_the_queue_collects_while_nobody_subscribes(broker: Broker, subscribe: Subscribe) -> None:
-    with subscribe():
-        pass
-    broker.announce(blank_volume("v1"), blank_volume("v2"))
-    assert names(collecting(subscribe(), 2)) == ["v1", "v2"]
-
-
 def test_the_queue_is_a_durable_quorum_queue(broker: Broker, subscribe: Subscribe) -> None:
     with subscribe():
         pass
@@ -123,16 +107,6 @@ def test_each_assignment_is_acted_on_once_though_connections_are_closed_in_betwe
         subscriber.run(act)
     assert sorted(names(acted)) == sorted(f"v{number}" for number in range(300))
     assert broker.ready(f"{broker.namespace}.sub.test") == 0
-
-
-def test_a_connection_that_is_closed_while_nothing_comes_is_made_anew(
-    broker: Broker, subscribe: Subscribe
-) -> None:
-    with subscribe() as subscriber, ThreadPoolExecutor(1) as elsewhere:
-        acted = elsewhere.submit(collecting, subscriber, 1)
-        broker.close_all_connections()
-        broker.announce(blank_volume("v1"))
-        assert names(acted.result()) == ["v1"]
 
 
 def test_two_subscribers_share_a_queue(broker: Broker, subscribe: Subscribe) -> None:

@@ -1,6 +1,5 @@
 """What a worker counts: minute by minute, with a clock that ticks when told to."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -11,6 +10,7 @@ from kmworker.domain.decision import Refuse
 from kmworker.errors import Reason
 from kmworker.worker.tally import COUNTED, FEED_KEPT, LATENCIES_KEPT, Tally
 from tests.kit.builders import EARLIER, assignment_of, volume
+from tests.kit.simulator.clock import Ahead, SettableClock
 
 CONTRACT_FIELDS = {
     "worker", "create", "clone", "reuse", "none", "repeat", "waiting", "dead", "unrouted",
@@ -18,31 +18,13 @@ CONTRACT_FIELDS = {
 }  # fmt: skip
 
 
-@dataclass
-class HandClock:
-    """A clock that stands still."""
-
-    seconds: float = 1_000_000.0
-    set_to: float = 0.0
-    """What the time of day was changed by."""
-
-    def now(self) -> float:
-        return self.seconds + self.set_to
-
-    def monotonic(self) -> float:
-        return self.seconds
-
-    def sleep(self, seconds: float) -> None:
-        self.seconds += seconds
+@pytest.fixture
+def clock() -> Ahead:
+    return Ahead(SettableClock(), 0.0)
 
 
 @pytest.fixture
-def clock() -> HandClock:
-    return HandClock()
-
-
-@pytest.fixture
-def tally(clock: HandClock) -> Tally:
+def tally(clock: Ahead) -> Tally:
     return Tally(clock)
 
 
@@ -62,7 +44,7 @@ def test_a_minute_has_the_contracts_fields_and_no_others(tally: Tally) -> None:
 
 
 def test_a_minute_is_handed_over_when_it_has_ended_and_not_before(
-    tally: Tally, clock: HandClock
+    tally: Tally, clock: Ahead
 ) -> None:
     assert tally.minute("w1") is None
     tally.count("create")
@@ -75,7 +57,7 @@ def test_a_minute_is_handed_over_when_it_has_ended_and_not_before(
     assert tally.minute("w1") is None
 
 
-def test_each_minute_counts_for_itself_and_totals_go_on(tally: Tally, clock: HandClock) -> None:
+def test_each_minute_counts_for_itself_and_totals_go_on(tally: Tally, clock: Ahead) -> None:
     tally.minute("w1")
     counted = []
     for number in (3, 2):
@@ -90,7 +72,7 @@ def test_each_minute_counts_for_itself_and_totals_go_on(tally: Tally, clock: Han
 
 
 def test_a_minute_begins_where_the_one_before_it_was_handed_over(
-    tally: Tally, clock: HandClock
+    tally: Tally, clock: Ahead
 ) -> None:
     tally.minute("w1")
     clock.sleep(90)
@@ -102,16 +84,16 @@ def test_a_minute_begins_where_the_one_before_it_was_handed_over(
 
 
 @pytest.mark.parametrize("hours", [-1, 1])
-def test_a_clock_that_is_set_changes_no_minute(tally: Tally, clock: HandClock, hours: int) -> None:
+def test_a_clock_that_is_set_changes_no_minute(tally: Tally, clock: Ahead, hours: int) -> None:
     tally.minute("w1")
-    clock.set_to = hours * 3600
+    clock.ahead_s = hours * 3600
     clock.sleep(59)
     assert tally.minute("w1") is None
     clock.sleep(1)
     assert tally.minute("w1") is not None
 
 
-def test_the_last_minute_is_handed_over_however_short(tally: Tally, clock: HandClock) -> None:
+def test_the_last_minute_is_handed_over_however_short(tally: Tally, clock: Ahead) -> None:
     tally.minute("w1")
     tally.count("create")
     clock.sleep(1)
@@ -119,7 +101,7 @@ def test_the_last_minute_is_handed_over_however_short(tally: Tally, clock: HandC
     assert numbers_of(tally)["create"] == 0
 
 
-def test_a_quiet_minute_is_handed_over_too(tally: Tally, clock: HandClock) -> None:
+def test_a_quiet_minute_is_handed_over_too(tally: Tally, clock: Ahead) -> None:
     tally.minute("w1")
     clock.sleep(60)
     numbers = tally.minute("w1")
@@ -138,10 +120,12 @@ def test_everything_counted_is_in_the_minute_and_the_totals(tally: Tally, what: 
     assert numbers_of(tally)[what] == 3
 
 
-def test_an_assignment_counts_by_its_disposition_and_is_fed(tally: Tally) -> None:
+def test_an_assignment_counts_by_its_disposition_and_is_fed_once(tally: Tally) -> None:
     tally.assigned([assignment_of(volume())])
     assert numbers_of(tally)["create"] == 1
-    assert tally.feed() == [
+    fed, again = tally.feed(), tally.feed()
+    assert again == []
+    assert fed == [
         {
             "what": "assignment",
             "project": "p1",
@@ -176,12 +160,6 @@ def test_a_dead_letter_counts_and_is_fed(tally: Tally) -> None:
     ]
 
 
-def test_the_feed_is_handed_over_once(tally: Tally) -> None:
-    tally.assigned([assignment_of(volume())])
-    assert len(tally.feed()) == 1
-    assert tally.feed() == []
-
-
 # --- latencies --------------------------------------------------------------------
 
 
@@ -210,7 +188,7 @@ def test_percentiles_are_of_the_minutes_events(
 
 @given(st.lists(st.floats(0, 1e6), min_size=1, max_size=200))
 def test_percentiles_are_values_that_were_measured_and_in_order(seconds: list[float]) -> None:
-    tally = Tally(HandClock())
+    tally = Tally(SettableClock())
     for value in seconds:
         tally.took(value)
     numbers = numbers_of(tally)

@@ -77,9 +77,10 @@ def publishable(delivery: RawDelivery) -> bool:
 @pytest.mark.parametrize("pieces", [1, 2, 7])
 def test_a_body_comes_in_as_many_frames_as_it_likes(pieces: int) -> None:
     body = bytes(range(256)) * 3
-    delivery = read_one(deliver(body, tag=9, pieces=pieces, content_type="application/json"))
+    tag = 2**64 - 1
+    delivery = read_one(deliver(body, tag=tag, pieces=pieces, content_type="application/json"))
     assert delivery == RawDelivery(
-        9, False, "volume-created", {"content_type": "application/json"}, body
+        tag, False, "volume-created", {"content_type": "application/json"}, body
     )
     assert isinstance(delivery.body, bytes)
 
@@ -115,9 +116,9 @@ def test_an_empty_body_is_complete_with_its_header() -> None:
     assert read_one(deliver(b"")).body == b""
 
 
-def test_a_redelivery_is_told_from_a_first_delivery() -> None:
-    assert read_one(deliver(b"x", redelivered=True)).redelivered
-    assert not read_one(deliver(b"x")).redelivered
+@pytest.mark.parametrize("redelivered", [True, False])
+def test_a_redelivery_is_told_from_a_first_delivery(redelivered: bool) -> None:
+    assert read_one(deliver(b"x", redelivered=redelivered)).redelivered is redelivered
 
 
 def count(value: int) -> bytes:
@@ -142,10 +143,6 @@ def test_a_redelivery_counts_as_one_whatever_its_headers_are() -> None:
     assert counts(headers(count(9)[:-1])) == (1, 0)
     assert counts(b"\x20\0") == (1, 0)
     assert counts(b"") == (1, 0)
-
-
-def test_tags_are_64_bits() -> None:
-    assert read_one(deliver(b"x", tag=2**64 - 1)).tag == 2**64 - 1
 
 
 def test_frames_of_other_channels_and_heartbeats_may_come_in_between() -> None:
@@ -188,16 +185,17 @@ def test_a_routing_key_that_is_not_utf_8_equals_no_event_type() -> None:
     assert read_one(deliver(b"x", key=b"volume-\xffcreated")).routing_key == "volume-\ufffdcreated"
 
 
-def test_a_header_that_is_not_utf_8_is_kept_as_bytes() -> None:
-    table = field(b"x-odd", b"S", pack(">I", 2) + b"\xff\xfe")
+@pytest.mark.parametrize(
+    ("table", "kept"),
+    [
+        (field(b"x-odd", b"S", pack(">I", 2) + b"\xff\xfe"), {"x-odd": b"\xff\xfe"}),
+        (field(b"x-\xff", b"t", b"\1"), {b"x-\xff": True}),
+    ],
+    ids=["value", "name"],
+)
+def test_what_is_not_utf_8_in_a_header_is_kept_as_bytes(table: bytes, kept: object) -> None:
     delivery = read_one(deliver(b"x", header=headers(table)))
-    assert delivery.properties == {"application_headers": {"x-odd": b"\xff\xfe"}}
-
-
-def test_a_header_name_that_is_not_utf_8_is_kept_as_bytes() -> None:
-    table = field(b"x-\xff", b"t", b"\1")
-    delivery = read_one(deliver(b"x", header=headers(table)))
-    assert delivery.properties == {"application_headers": {b"x-\xff": True}}
+    assert delivery.properties == {"application_headers": kept}
 
 
 def nested(levels: int) -> bytes:
