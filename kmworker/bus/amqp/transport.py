@@ -223,11 +223,20 @@ class BufferedConnection(pyamqp.Connection):
         host: str,
         connect_timeout: float | None,
         ssl: Any = False,  # noqa: FBT002
+        read_timeout: float | None = None,
+        write_timeout: float | None = None,
         **options: Any,
     ) -> Any:
         """Return the transport that fits."""
         kind = _TLS if ssl else _TCP
-        return kind(host, connect_timeout=connect_timeout, ssl=ssl, **options)
+        return kind(
+            host,
+            connect_timeout=connect_timeout,
+            ssl=ssl,
+            read_timeout=read_timeout,
+            write_timeout=write_timeout,
+            **options,
+        )
 
     def connect(self, callback: Any = None) -> Any:
         """Connect; after an error, nothing is left open."""

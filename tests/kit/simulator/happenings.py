@@ -75,6 +75,5 @@ def loses_project(project: str) -> Happening:
 @cache
 def _assigned_elsewhere(sent: Sent) -> Rows:
     site = Installation(installation=ELSEWHERE, reports=False)
-    site.publish(sent)
-    site.process().run()
+    site.handle(sent)
     return {name: site.redis.hgetall(site.names.of(sent.item.project, name)) for name in RECORDS}

@@ -63,8 +63,7 @@ def trace() -> list[Call]:
     """Take one event through all stages; return the calls, in order."""
     site = Installation()
     with quietly():
-        site.publish(volume("1111"))
-        site.process().run()
+        site.handle(volume("1111"))
         site.publish(snapshot("54af", "1111"))
         process = site.process()
         with _watched() as calls:
