@@ -19,7 +19,7 @@ from kmworker.wire.dead_letters.writing import dead_letter
 from kmworker.worker import stages
 from tests.kit.simulator.checks import assert_settled
 from tests.kit.simulator.events import garbage, partition_replica, snapshot, volume
-from tests.kit.simulator.installation import Installation, Limits
+from tests.kit.simulator.installation import Installation, Limits, Process
 from tests.kit.simulator.steps import Crash
 from tests.kit.simulator.troubles import Links
 from tests.kit.simulator.wire import Publish
@@ -82,12 +82,11 @@ def test_an_event_that_fails_by_our_fault_is_given_up_and_its_neighbours_are_not
 
 @at_each_stage
 def test_a_permanent_error_is_a_dead_letter_at_once_with_its_own_reason(
-    stage: str, monkeypatch: pytest.MonkeyPatch
+    site: Installation, stage: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     break_at(
         stage, monkeypatch, PermanentError(Reason.INTEGRITY, "a record of volume:cursed is broken")
     )
-    site = Installation()
     site.handle(*EVENTS)
     headers = site.letter_of(CURSED)
     assert headers["x-kmworker-reason"] == "integrity"
@@ -98,11 +97,9 @@ def test_a_permanent_error_is_a_dead_letter_at_once_with_its_own_reason(
 
 @at_each_stage
 def test_a_fault_that_passes_costs_the_event_nothing(
-    stage: str, monkeypatch: pytest.MonkeyPatch
+    site: Installation, process: Process, stage: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    site = Installation()
     site.publish(*EVENTS)
-    process = site.process()
     with monkeypatch.context() as patch:
         break_at(stage, patch, ValueError("a bug"))
         process.turn(3)
@@ -112,8 +109,7 @@ def test_a_fault_that_passes_costs_the_event_nothing(
     assert_neighbours_unharmed(site)
 
 
-def test_a_project_whose_keys_are_of_the_wrong_type_harms_no_other() -> None:
-    site = Installation()
+def test_a_project_whose_keys_are_of_the_wrong_type_harms_no_other(site: Installation) -> None:
     site.redis.set(site.names.of("p2", "holders"), "not a hash")
     site.handle(*EVENTS)
     assert site.letter_of(NEIGHBOURS[3])["x-kmworker-reason"] == "integrity"
@@ -122,8 +118,7 @@ def test_a_project_whose_keys_are_of_the_wrong_type_harms_no_other() -> None:
     assert_settled(site)
 
 
-def test_waiting_rooms_of_the_wrong_type_stop_nobody() -> None:
-    site = Installation()
+def test_waiting_rooms_of_the_wrong_type_stop_nobody(site: Installation) -> None:
     site.handle(snapshot("late", "none", project="p2"))
     site.redis.set(site.names.of("p2", "waiting:deadlines"), "not a sorted set")
     site.let_pass(100)
@@ -132,8 +127,7 @@ def test_waiting_rooms_of_the_wrong_type_stop_nobody() -> None:
     assert site.broker.is_settled
 
 
-def test_totals_of_the_wrong_type_do_not_repeat_dead_letters() -> None:
-    site = Installation()
+def test_totals_of_the_wrong_type_do_not_repeat_dead_letters(site: Installation) -> None:
     site.redis.set(site.names.top("dead"), "not a hash")
     site.handle(*EVENTS)
     assert len(site.letters) == 1
@@ -163,10 +157,9 @@ def break_letters_with_reply_to(patch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_letter_whose_properties_cannot_be_published_goes_without_them(
-    monkeypatch: pytest.MonkeyPatch,
+    site: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     break_letters_with_reply_to(monkeypatch)
-    site = Installation()
     site.publish(garbage("with"), reply_to="somebody")
     site.handle(volume("v"), garbage("without"))
     assert {letter.body for letter in site.letters} == {b"with", b"without"}
@@ -174,10 +167,9 @@ def test_a_letter_whose_properties_cannot_be_published_goes_without_them(
 
 
 def test_a_letter_that_loses_its_properties_keeps_whose_event_it_is(
-    monkeypatch: pytest.MonkeyPatch,
+    site: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     break_letters_with_reply_to(monkeypatch)
-    site = Installation()
     site.handle(garbage("with"), reply_to="somebody", user_id="cinder", correlation_id="c-1")
     (letter,) = site.letters
     assert site.letter_of(garbage("with"))["x-kmworker-user"] == "cinder"
@@ -220,14 +212,12 @@ def test_what_went_ahead_of_a_half_that_never_went_is_counted(
 
 
 def test_a_dead_letter_that_cannot_be_published_at_all_stays_with_the_broker(
-    monkeypatch: pytest.MonkeyPatch,
+    site: Installation, process: Process, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_args: Any, **_headers: Any) -> Any:
         raise TypeError("a bug")
 
-    site = Installation()
     site.publish(garbage())
-    process = site.process()
     with monkeypatch.context() as patch:
         patch.setattr(stages, "dead_letter", broken)
         process.turn(5)
@@ -239,7 +229,7 @@ def test_a_dead_letter_that_cannot_be_published_at_all_stays_with_the_broker(
 
 
 def test_between_the_tries_of_an_event_that_fails_there_are_pauses_that_grow(
-    monkeypatch: pytest.MonkeyPatch,
+    site: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tries: list[float] = []
 
@@ -248,7 +238,6 @@ def test_between_the_tries_of_an_event_that_fails_there_are_pauses_that_grow(
         raise ValueError("a bug")
 
     monkeypatch.setattr(planner, "decide", cursed)
-    site = Installation()
     site.handle(CURSED)
     pauses = [later - earlier for earlier, later in pairwise(tries)]
     assert len(pauses) == 4
@@ -284,10 +273,9 @@ def test_while_an_event_pauses_all_others_flow_on_and_nothing_is_tried_for_it(
 
 
 def test_what_was_delivered_before_does_not_wait_for_what_pauses(
-    monkeypatch: pytest.MonkeyPatch,
+    site: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     break_at("plan", monkeypatch, ValueError("a bug"))
-    site = Installation()
     site.publish(CURSED)
     process, other = site.process(), site.process()
     process.turn(3)
@@ -335,11 +323,9 @@ def test_a_waiting_event_that_pauses_stays_taken_and_no_try_is_counted_for_it(
 
 @pytest.mark.parametrize("at_end", ["in order", "killed"])
 def test_nobody_stops_later_for_what_pauses_and_it_comes_again(
-    at_end: str, monkeypatch: pytest.MonkeyPatch
+    site: Installation, process: Process, at_end: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    site = Installation()
     site.publish(CURSED, volume("v"))
-    process = site.process()
     with monkeypatch.context() as patch:
         break_at("plan", patch, ValueError("a bug"))
         process.turn(3)
@@ -360,11 +346,9 @@ def test_nobody_stops_later_for_what_pauses_and_it_comes_again(
 
 @pytest.mark.parametrize("link", [Links.CONSUMER, Links.PUBLISHER, Links.BOTH])
 def test_what_pauses_when_the_broker_goes_comes_again_once(
-    link: Links, monkeypatch: pytest.MonkeyPatch
+    site: Installation, process: Process, link: Links, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    site = Installation()
     site.publish(CURSED)
-    process = site.process()
     with monkeypatch.context() as patch:
         break_at("plan", patch, ValueError("a bug"))
         process.turn(3)
@@ -402,8 +386,7 @@ def test_of_many_that_fail_only_so_many_pause_and_what_does_not_fail_gets_past_t
     assert_settled(site)
 
 
-def test_an_event_that_ends_the_connection_pauses_too_and_is_then_alone() -> None:
-    site = Installation()
+def test_an_event_that_ends_the_connection_pauses_too_and_is_then_alone(site: Installation) -> None:
     names = site.broker.topology
     ends: list[float] = []
 

@@ -45,9 +45,7 @@ def test_a_stop_takes_no_more_events_and_finishes_those_at_hand(step: Milestone)
     assert_settled(site)
 
 
-def test_an_idle_worker_stops_at_once() -> None:
-    site = Installation()
-    process = site.process()
+def test_an_idle_worker_stops_at_once(site: Installation, process: Process) -> None:
     process.run()
     assert site.clock.slept_s == 0
     assert site.redis.hget(site.names.worker("worker-1"), "state") == b"stopped"
@@ -68,11 +66,9 @@ def test_a_stop_finishes_what_waited_for_a_source_at_hand_and_takes_nothing_with
 
 @pytest.mark.parametrize(("times", "comes_back"), [(4, True), (1000, False)])
 def test_a_stop_waits_for_a_server_to_come_back_and_not_beyond_its_deadline(
-    times: int, comes_back: bool
+    site: Installation, process: Process, times: int, comes_back: bool
 ) -> None:
-    site = Installation()
     site.publish(volume("v"))
-    process = site.process()
     process.worker._jitter = lambda _least, most: most
     process.troubles.at("store.commit result", StoreUnavailable("gone"), times=times)
     stop_at(process, Milestone.PLAN)
@@ -85,9 +81,7 @@ def test_a_stop_waits_for_a_server_to_come_back_and_not_beyond_its_deadline(
     assert_all_assigned(site, volume("v"))
 
 
-def test_a_second_stop_does_not_extend_the_deadline() -> None:
-    site = Installation()
-    process = site.process()
+def test_a_second_stop_does_not_extend_the_deadline(site: Installation, process: Process) -> None:
     process.worker.stop()
     site.clock.advance(5)
     process.worker.stop()
@@ -111,10 +105,8 @@ def test_a_worker_that_cannot_reach_anything_stops_all_the_same() -> None:
 
 
 @pytest.mark.parametrize("point", ["store.admit", "bus.open"])
-def test_a_setup_error_ends_the_run(point: str) -> None:
-    site = Installation()
+def test_a_setup_error_ends_the_run(site: Installation, process: Process, point: str) -> None:
     site.publish(volume("v"))
-    process = site.process()
     process.troubles.at(point, SetupError("not like this", "do that"))
     with pytest.raises(SetupError, match="not like this"):
         process.worker.run()
@@ -177,8 +169,7 @@ def test_what_others_have_anchored_meanwhile_costs_no_look_at_all_projects() -> 
     assert json.loads(site.broker.anchors[0])["commits"] == 2
 
 
-def test_announcements_carry_the_source_that_the_store_remembers() -> None:
-    site = Installation()
+def test_announcements_carry_the_source_that_the_store_remembers(site: Installation) -> None:
     site.first_source = "/first"
     site.store().admit()
     site.first_source = "/second"
@@ -221,8 +212,7 @@ def test_a_record_under_a_kek_that_came_later_ends_the_worker_and_is_never_dead_
     )
 
 
-def test_a_record_under_a_kek_that_nobody_has_stops_no_other_event() -> None:
-    site = Installation()
+def test_a_record_under_a_kek_that_nobody_has_stops_no_other_event(site: Installation) -> None:
     site.handle(volume("v"))
     key, kek_id = site.names.of("p1", "items"), site.custody.kek_id.encode()
     record = site.redis.hget(key, "volume:v")

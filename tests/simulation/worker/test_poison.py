@@ -87,8 +87,7 @@ def test_an_event_that_ends_every_worker_is_given_up_and_its_neighbours_are_not(
     assert not attempts_kept(site)
 
 
-def test_poison_messages_are_handled_one_by_one() -> None:
-    site = Installation()
+def test_poison_messages_are_handled_one_by_one(site: Installation) -> None:
     site.publish(*EVENTS)
     deliver_and_die(site, times=2)
     process = site.process()
@@ -102,8 +101,7 @@ def test_poison_messages_are_handled_one_by_one() -> None:
     assert not attempts_kept(site)
 
 
-def test_an_event_that_was_delivered_once_before_is_no_poison_message() -> None:
-    site = Installation()
+def test_an_event_that_was_delivered_once_before_is_no_poison_message(site: Installation) -> None:
     site.publish(*EVENTS)
     deliver_and_die(site, times=1)
     process = site.process()
@@ -113,8 +111,7 @@ def test_an_event_that_was_delivered_once_before_is_no_poison_message() -> None:
     assert not process.troubles.counts()["store.count_attempt"]
 
 
-def test_redelivered_events_are_handled_apart_from_fresh_ones() -> None:
-    site = Installation()
+def test_redelivered_events_are_handled_apart_from_fresh_ones(site: Installation) -> None:
     site.publish(*EVENTS)
     deliver_and_die(site, times=1)
     process = site.handle(volume("fresh"))
@@ -196,8 +193,7 @@ def test_a_poison_message_that_pauses_between_its_tries_is_not_forgotten() -> No
     assert not attempts_kept(site)
 
 
-def test_an_unreadable_poison_message_is_what_it_is() -> None:
-    site = Installation()
+def test_an_unreadable_poison_message_is_what_it_is(site: Installation) -> None:
     site.publish(garbage())
     deliver_and_die(site, times=5)
     site.process().run()

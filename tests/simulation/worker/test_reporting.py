@@ -42,8 +42,7 @@ def test_a_worker_whose_reports_fail_works_on(point: str, fault: Exception) -> N
 @pytest.mark.parametrize(
     "name", ["queues", "feed", "minutes", "workers", "worker:worker-1", "totals"]
 )
-def test_dashboards_keys_of_the_wrong_type_stop_nobody(name: str) -> None:
-    site = Installation()
+def test_dashboards_keys_of_the_wrong_type_stop_nobody(site: Installation, name: str) -> None:
     site.redis.set(site.names.top(name), "not what it should be")
     process = site.handle(volume("v"))
     assert process.tally.totals == Counter(create=1, repeat=0, waiting=0, unrouted=0)

@@ -6,7 +6,7 @@ import pytest
 
 from kmworker.errors import SetupError
 from tests.kit.simulator.events import volume
-from tests.kit.simulator.installation import Installation
+from tests.kit.simulator.installation import Installation, Process
 from tests.kit.simulator.troubles import Lost
 
 
@@ -38,9 +38,7 @@ def test_new_commits_are_anchored_once_a_second_and_at_the_end() -> None:
     assert anchored(site) == made + 1
 
 
-def test_nothing_is_anchored_while_nothing_is_new() -> None:
-    site = Installation()
-    process = site.process()
+def test_nothing_is_anchored_while_nothing_is_new(site: Installation, process: Process) -> None:
     process.turn()
     before = process.troubles.counts()["bus.anchor"]
     for _ in range(5):
@@ -49,10 +47,9 @@ def test_nothing_is_anchored_while_nothing_is_new() -> None:
     assert process.troubles.counts()["bus.anchor"] == before
 
 
-def test_a_worker_that_starts_while_another_commits_does_not_take_the_store_for_an_old_one() -> (
-    None
-):
-    site = Installation()
+def test_a_worker_that_starts_while_another_commits_does_not_take_the_store_for_an_old_one(
+    site: Installation,
+) -> None:
     first, second = site.process(), site.process()
     first.turn()
 
@@ -71,9 +68,7 @@ def test_a_worker_that_starts_while_another_commits_does_not_take_the_store_for_
     assert "volume:v" in site.announced()
 
 
-def test_an_anchor_is_never_moved_back() -> None:
-    site = Installation()
-    process = site.process()
+def test_an_anchor_is_never_moved_back(site: Installation, process: Process) -> None:
     site.publish(volume("v"))
     process.turn(2)
     identity = json.loads(site.broker.anchors[0])["store"]
@@ -85,8 +80,7 @@ def test_an_anchor_is_never_moved_back() -> None:
 
 
 @pytest.mark.parametrize("others", [[], [5]], ids=["alone", "beside an older one"])
-def test_a_store_behind_the_anchor_is_refused(others: list[int]) -> None:
-    site = Installation()
+def test_a_store_behind_the_anchor_is_refused(site: Installation, others: list[int]) -> None:
     site.process().run()
     identity = json.loads(site.broker.anchors[0])["store"]
     site.broker.anchors = [
@@ -103,8 +97,7 @@ def test_a_store_behind_the_anchor_is_refused(others: list[int]) -> None:
      b'{"commits":9,"store":[]}', b'{"commits":9,"store":7}', b'{"commits":9,"store":["other"]}',
      b'{"commits":9,"store":[["nested"]]}', b'{"commits":null,"store":["this one"]}'],
 )  # fmt: skip
-def test_what_is_no_anchor_of_this_store_stops_nobody(body: bytes) -> None:
-    site = Installation()
+def test_what_is_no_anchor_of_this_store_stops_nobody(site: Installation, body: bytes) -> None:
     site.broker.anchors = [body]
     site.handle(volume("v"))
     assert anchored(site) > 0

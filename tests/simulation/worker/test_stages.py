@@ -28,8 +28,7 @@ HISTORY = (
 )
 
 
-def test_what_has_been_delivered_goes_through_the_seven_steps_together() -> None:
-    site = Installation()
+def test_what_has_been_delivered_goes_through_the_seven_steps_together(site: Installation) -> None:
     process = site.handle(*HISTORY)
     assert process.steps == list(Milestone)
     assert_all_assigned(site, *HISTORY)
@@ -42,9 +41,7 @@ def test_a_batch_is_never_larger_than_batch_max() -> None:
     assert_all_assigned(site, *HISTORY)
 
 
-def test_one_event_alone_is_handled_at_once() -> None:
-    site = Installation()
-    process = site.process()
+def test_one_event_alone_is_handled_at_once(site: Installation, process: Process) -> None:
     process.turn()
     site.publish(volume("v"))
     # Once to begin, once to see that there is nothing to do meanwhile, once for the confirm.
@@ -158,9 +155,8 @@ def settlings(site: Installation) -> list[bytes]:
 
 @pytest.mark.parametrize("second", ["event-volume-v", "another"])
 def test_each_event_for_an_assigned_item_repeats_its_assignment_in_the_same_bytes(
-    second: str,
+    site: Installation, second: str
 ) -> None:
-    site = Installation()
     site.handle(volume("v"), volume("v", event_id=second))
     site.handle(volume("v", event_id=second))
     (bodies,) = site.announced().values()
@@ -169,8 +165,7 @@ def test_each_event_for_an_assigned_item_repeats_its_assignment_in_the_same_byte
     assert_all_assigned(site, volume("v"))
 
 
-def test_the_event_that_founded_a_partition_announces_both_again() -> None:
-    site = Installation()
+def test_the_event_that_founded_a_partition_announces_both_again(site: Installation) -> None:
     founder, joiner = partition_replica("4711@a", "4711"), partition_replica("4711@b", "4711")
     site.handle(founder, joiner)
     site.handle(founder, joiner)
@@ -179,8 +174,7 @@ def test_the_event_that_founded_a_partition_announces_both_again() -> None:
     assert_all_assigned(site, founder, joiner)
 
 
-def test_an_unencrypted_volume_is_recorded_and_announced() -> None:
-    site = Installation()
+def test_an_unencrypted_volume_is_recorded_and_announced(site: Installation) -> None:
     site.handle(volume("v", encryption=None))
     record = site.record(V)
     assert record is not None
@@ -209,8 +203,7 @@ def test_an_announcement_that_no_queue_is_bound_for_is_counted_and_no_error() ->
     assert_settled(site)
 
 
-def test_the_tally_says_what_the_events_came_to() -> None:
-    site = Installation()
+def test_the_tally_says_what_the_events_came_to(site: Installation) -> None:
     process = site.handle(*HISTORY, volume("v"), garbage(), snapshot("early", "late"))
     assert process.tally.totals == Counter(
         create=3, reuse=4, clone=1, repeat=1, dead=1, waiting=1, unrouted=0

@@ -27,8 +27,7 @@ def test_what_a_worker_whose_clock_is_off_parks_expires_when_it_should(ahead_s: 
     assert set(site.reasons().values()) == {"source-missing"}
 
 
-def test_an_assignment_bears_the_stores_time() -> None:
-    site = Installation()
+def test_an_assignment_bears_the_stores_time(site: Installation) -> None:
     site.publish(volume("v"))
     site.process(clock_ahead_s=HOURS_S).run()
     ((body,),) = site.announced().values()
@@ -36,8 +35,7 @@ def test_an_assignment_bears_the_stores_time() -> None:
     assert at == pytest.approx(site.clock.now(), abs=1)
 
 
-def test_a_clock_that_is_off_is_reported() -> None:
-    site = Installation()
+def test_a_clock_that_is_off_is_reported(site: Installation) -> None:
     process = site.process(clock_ahead_s=HOURS_S)
     process.run()
     assert process.tally.clock_ahead_s == HOURS_S

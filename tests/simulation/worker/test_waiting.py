@@ -24,8 +24,7 @@ def chain(length: int) -> list[Sent]:
 # --- sources that come ------------------------------------------------------------
 
 
-def test_a_snapshot_that_overtakes_its_volume_waits_for_it() -> None:
-    site = Installation()
+def test_a_snapshot_that_overtakes_its_volume_waits_for_it(site: Installation) -> None:
     site.handle(snapshot("s", "v"))
     assert site.broker.is_settled
     (entry,) = site.waiting().values()
@@ -69,8 +68,7 @@ def test_more_waiting_events_than_a_batch_holds_are_all_taken() -> None:
     assert_all_assigned(site, volume("v"), *crowd)
 
 
-def test_a_waiting_event_that_comes_twice_waits_once() -> None:
-    site = Installation()
+def test_a_waiting_event_that_comes_twice_waits_once(site: Installation) -> None:
     site.handle(snapshot("s", "v"), snapshot("s", "v"))
     (first,) = site.waiting().values()
     site.clock.advance(60)
@@ -81,8 +79,7 @@ def test_a_waiting_event_that_comes_twice_waits_once() -> None:
 # --- deadlines --------------------------------------------------------------------
 
 
-def test_an_event_past_its_deadline_is_dead_lettered_as_it_was() -> None:
-    site = Installation()
+def test_an_event_past_its_deadline_is_dead_lettered_as_it_was(site: Installation) -> None:
     headers = {"x-request": "r-1", "CC": ["elsewhere"]}
     site.handle(snapshot("s", "v"), application_headers=headers, correlation_id="c-1")
     site.let_pass(site.limits.waiting_deadline_s - 1)
@@ -115,8 +112,7 @@ def test_more_events_than_a_batch_holds_expire_without_another_sweep() -> None:
     assert_settled(site)
 
 
-def test_a_source_that_comes_at_the_last_moment_wins() -> None:
-    site = Installation()
+def test_a_source_that_comes_at_the_last_moment_wins(site: Installation) -> None:
     site.handle(snapshot("s", "v"))
     dying = site.process()
     dying.troubles.at("bus.send", Crash())

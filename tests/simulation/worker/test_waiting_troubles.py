@@ -73,8 +73,7 @@ def test_a_waiting_event_that_ends_every_worker_is_given_up(max_attempts: int) -
     assert_settled(site)
 
 
-def test_waiting_events_that_were_tried_before_are_tried_one_by_one() -> None:
-    site = Installation()
+def test_waiting_events_that_were_tried_before_are_tried_one_by_one(site: Installation) -> None:
     early = [snapshot(f"s{number}", "v") for number in range(5)]
     site.handle(*early)
     site.publish(volume("v"))
@@ -121,9 +120,8 @@ def test_a_waiting_event_that_fails_by_our_fault_is_given_up_and_its_neighbours_
 
 
 def test_a_waiting_event_between_two_tries_is_not_forgotten(
-    monkeypatch: pytest.MonkeyPatch,
+    site: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    site = Installation()
     site.handle(snapshot("s", "v"))
     process = site.process()
     site.publish(volume("v"))
