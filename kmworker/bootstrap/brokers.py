@@ -54,25 +54,6 @@ class Subscription(Protocol):
         """Stop listening."""
 
 
-class StreamPublisher:
-    """`Publishing` on the embedded mode's streams."""
-
-    def __init__(self, client: Client) -> None:
-        self._client = client
-        self._router = Router(client)
-
-    def open(self) -> None:
-        """Do nothing: the client connects with its first command."""
-
-    def publish(self, messages: Sequence[Outgoing]) -> list[bool]:
-        """Publish all; the server has them on disk when it replies."""
-        return self._router.publish(messages)
-
-    def close(self) -> None:
-        """Leave."""
-        self._client.close()
-
-
 def open_bus(settings: BrokerSettings, *, prefetch: int, name: str) -> Bus:
     """Return the bus of a worker; it connects when it is opened.
 
@@ -121,7 +102,7 @@ def open_publisher(
     if client is None:
         link = Link(settings, name)
         return Publisher(link, settings.confirm_timeout_s, signs=signs, user=user)
-    return StreamPublisher(client)
+    return Router(client)
 
 
 def open_subscriber(

@@ -29,14 +29,9 @@ from kmworker.worker.rollback import Anchor
 from kmworker.worker.stages import Milestone
 
 __all__ = [
-    "StoreParts",
-    "build_worker",
-    "open_anchor",
-    "open_store",
-    "prefetch_for",
-    "read_policy",
+    "StoreParts", "build_worker", "open_anchor", "open_store", "prefetch_for", "read_policy",
     "refuse_unheard",
-]
+]  # fmt: skip
 
 # One whose assignments are stored, one that is written, one that is read.
 BATCHES_AT_HAND = 3

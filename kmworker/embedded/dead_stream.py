@@ -53,13 +53,8 @@ class StreamDeadQueue:
     def replay(self, dead_letters: Sequence[tuple[Browsed, Outgoing]]) -> list[bool]:
         """Publish all, then delete what was routed."""
         routed = self._router.publish([message for _browsed, message in dead_letters])
-        self.discard(
-            [
-                browsed
-                for (browsed, _), is_there in zip(dead_letters, routed, strict=True)
-                if is_there
-            ]
-        )
+        gone = zip(dead_letters, routed, strict=True)
+        self.discard([browsed for (browsed, _), is_there in gone if is_there])
         return routed
 
     def discard(self, dead_letters: Sequence[Browsed]) -> None:

@@ -37,6 +37,9 @@ class Router:
         # Redis names a script by this digest; nothing secret rests on it.
         self._digest = hashlib.sha1(self._script, usedforsecurity=False).hexdigest()
 
+    def open(self) -> None:
+        """Do nothing: the client connects with its first command."""
+
     def declare(self, topology: Topology) -> None:
         """Bind the durable queues, as the contract has them."""
         self.bind(topology.events, EVERYTHING, topology.work, alive_s=None)
@@ -67,8 +70,14 @@ class Router:
         with stream_errors():
             return bool(self._client.exists(f"{queue}:alive"))
 
+    def close(self) -> None:
+        """Leave."""
+        self._client.close()
+
     def publish(self, messages: Sequence[Outgoing]) -> list[bool]:
         """Publish all, in order; say of each whether any queue took it.
+
+        The server has them on disk when it replies.
 
         Raises:
             BrokerUnavailable: some may not have been published.

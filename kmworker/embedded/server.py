@@ -219,8 +219,7 @@ def _folder_errors(folder: Path) -> Iterator[None]:
         is_full = wrong.errno in {errno.ENOSPC, errno.EDQUOT}
         hint = "free space there, or choose" if is_full else "choose"
         raise SetupError(
-            f"cannot use {folder}: {wrong.strerror}",
-            hint=f"{hint} another folder with --data-dir",
+            f"cannot use {folder}: {wrong.strerror}", hint=f"{hint} another folder with --data-dir"
         ) from None
 
 

@@ -19,6 +19,7 @@ from kmworker.store.inspection import Views, text_of
 from kmworker.store.layout import (
     MINIMUM,
     NUMBER,
+    RESTORE,
     Layout,
     LayoutAltered,
     LayoutCustody,
@@ -26,6 +27,7 @@ from kmworker.store.layout import (
     fields_of,
     keyring_fields,
     layout_in,
+    other_keyring,
     refuse_layout,
 )
 from kmworker.store.names import Names
@@ -234,10 +236,7 @@ def is_of_layout_1(keyring: Mapping[str, str], custody: LayoutCustody) -> bool:
 
 def missing(key: str) -> LayoutAltered:
     """Return the error that says that a hash is gone which every store in use has."""
-    return LayoutAltered(
-        f"the store has records, but {key} is missing",
-        hint="find out who wrote to the store; restore the hash from a backup",
-    )
+    return LayoutAltered(f"the store has records, but {key} is missing", RESTORE)
 
 
 def source_in(
@@ -256,10 +255,7 @@ def source_in(
     if not keyring:
         raise missing(key)
     if not theirs:
-        raise SetupError(
-            f"{key} has been altered: no check value tells whose it is",
-            hint="find out who wrote to the store; restore the hash from a backup",
-        )
+        raise SetupError(f"{key} has been altered: no check value tells whose it is", RESTORE)
     return source
 
 
@@ -283,13 +279,9 @@ def refuse_other_keyring(theirs: Mapping[str, str], ours: Mapping[str, str], key
     """
     for kek_id, value in theirs.items():
         if kek_id not in ours:
-            raise SetupError(
-                f"the store's records are under KEK {kek_id}, which this keyring lacks",
-                hint="use the keyring that the store was filled with, or another store;"
-                f" or somebody wrote there: restore the hash {key} from a backup",
-            )
+            raise other_keyring(kek_id, key)
         if value != ours[kek_id]:
             raise SetupError(
                 f"{key} has been altered: its source does not fit its check value for KEK {kek_id}",
-                hint="find out who wrote to the store; restore the hash from a backup",
+                RESTORE,
             )

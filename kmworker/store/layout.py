@@ -16,14 +16,15 @@ from kmworker import __version__
 from kmworker.errors import SetupError
 
 __all__ = [
-    "MINIMUM", "NUMBER", "Layout", "LayoutAltered", "LayoutCustody", "check_values", "fields_of",
-    "keyring_fields", "layout_in", "refuse_layout",
+    "MINIMUM", "NUMBER", "RESTORE", "Layout", "LayoutAltered", "LayoutCustody", "check_values",
+    "fields_of", "keyring_fields", "layout_in", "other_keyring", "refuse_layout",
 ]  # fmt: skip
 
 NUMBER: Final = 2
 """The layout that this release reads and writes."""
 MINIMUM: Final = 2
 """The oldest layout that a release must know to work on a store of ours."""
+RESTORE: Final = "find out who wrote to the store; restore the hash from a backup"
 SEAL: Final = "seal"
 SEAL_VERSION: Final = "v2"
 MAC_LENGTH: Final = 32
@@ -107,16 +108,9 @@ def layout_in(fields: Mapping[str, str], custody: LayoutCustody, key: str) -> La
     """
     seal, ours = WELL_FORMED.fullmatch(fields.get(SEAL, "")), _seals(fields, custody)
     if seal is not None and seal[1] not in ours:
-        raise SetupError(
-            f"the store's records are under KEK {seal[1]}, which this keyring lacks",
-            hint="use the keyring that the store was filled with, or another store;"
-            f" or somebody wrote there: restore the hash {key} from a backup",
-        )
+        raise other_keyring(seal[1], key)
     if seal is None or not hmac.compare_digest(seal[0], ours[seal[1]]):
-        raise LayoutAltered(
-            f"{key} has been altered: its seal is wrong",
-            hint="find out who wrote to the store; restore the hash from a backup",
-        )
+        raise LayoutAltered(f"{key} has been altered: its seal is wrong", RESTORE)
     # Whoever sealed it wrote numbers: no check of their form is needed.
     return Layout(
         number=int(fields["number"]),
@@ -124,6 +118,15 @@ def layout_in(fields: Mapping[str, str], custody: LayoutCustody, key: str) -> La
         installation=fields["installation"],
         changed_at=fields["changed_at"],
         release=fields["release"],
+    )
+
+
+def other_keyring(kek_id: str, key: str) -> SetupError:
+    """Return the error that says that a hash of the store's is under a KEK that we lack."""
+    return SetupError(
+        f"the store's records are under KEK {kek_id}, which this keyring lacks",
+        hint="use the keyring that the store was filled with, or another store;"
+        f" or somebody wrote there: restore the hash {key} from a backup",
     )
 
 

@@ -1,6 +1,6 @@
 """Reading a store in pages, and reading several of a project's keys at one moment."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import redis
@@ -78,6 +78,14 @@ class StoreReader:
                 return cursor, list(members)
             cursor, fields = self.client.hscan(name, cursor, count=PAGE_SIZE)
         return cursor, list(fields.items())
+
+    def all(self, project: str, key: str) -> Iterator[list[Named]]:
+        """Give all pages; as `scan` does."""
+        cursor, page = self.scan(project, key, 0)
+        yield page
+        while cursor:
+            cursor, page = self.scan(project, key, cursor)
+            yield page
 
     def again(self, project: str, key: str, names: Sequence[bytes]) -> list[Named]:
         """Return those of these that are still there."""

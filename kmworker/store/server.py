@@ -8,15 +8,9 @@ from redis.exceptions import AuthenticationError, NoPermissionError, RedisError,
 from kmworker.errors import SetupError, StoreUnavailable
 
 __all__ = [
-    "Greeting",
-    "greeting_in",
-    "greeting_of",
-    "is_forbidden",
-    "is_nameless",
-    "is_refused",
-    "is_stranger",
-    "refuse_replica",
-]
+    "Greeting", "greeting_in", "greeting_of", "is_forbidden", "is_nameless", "is_refused",
+    "is_stranger", "refuse_replica",
+]  # fmt: skip
 
 UNFIT: Final = {
     "cluster": "the store is a node of a Redis Cluster, which is not supported",

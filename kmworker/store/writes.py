@@ -104,11 +104,7 @@ class Writes:
         return Then(answers, lambda: self._committed_all(writes, shares, data, answers.result()))
 
     def _commit_call(
-        self,
-        project: str,
-        writes: Sequence[Write],
-        indexes: Sequence[int],
-        data: dict[int, bytes],
+        self, project: str, writes: Sequence[Write], indexes: Sequence[int], data: dict[int, bytes]
     ) -> Call:
         """Return the call that writes a project's share, and add each item's data to ``data``."""
         argv: list[Any] = [self._waiting.max_bytes]

@@ -76,15 +76,8 @@ def _arguments(repair: Repair) -> list[Any]:
             return ["L", sign, repair.member, repair.ref, repair.record or b"", "", ""]
         case CountRepair():
             before = b"" if repair.before is None else b"=" + repair.before
-            return [
-                "C",
-                repair.key,
-                repair.field,
-                before,
-                repair.after,
-                repair.counted,
-                repair.length,
-            ]
+            counted = repair.counted, repair.length
+            return ["C", repair.key, repair.field, before, repair.after, *counted]
         case WaitingRepair():
             deadline = "" if repair.deadline is None else f"{repair.deadline:.3f}"
             shown, member = repair.waiting or "", repair.member or ""

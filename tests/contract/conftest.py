@@ -8,14 +8,11 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
-import redis
 
-from kmworker.crypto import Keyring, KeyringCustody
-from kmworker.store.redis_store import RedisStore
 from tests.kit.servers import Start, StoreServer
 from tests.kit.store.backends import Backend, FakeBackend, ServerBackend
-from tests.kit.store.builders import Drafts
-from tests.kit.store.stand import INSTALLATION, Stand, StandOn
+from tests.kit.store.builders import CUSTODY
+from tests.kit.store.stand import Stand, StandOn
 
 
 @pytest.fixture(params=["fakeredis", "redis", "valkey"])
@@ -27,20 +24,9 @@ def backend(request: pytest.FixtureRequest) -> Backend:
 
 
 @pytest.fixture
-def stand(backend: Backend, prefix: str, custody: KeyringCustody) -> Iterator[Stand]:
+def stand(backend: Backend, prefix: str) -> Iterator[Stand]:
     with ExitStack() as stack:
-        stand = Stand(backend, prefix, custody, stack)
-        yield stand
-
-
-@pytest.fixture
-def store(stand: Stand) -> RedisStore:
-    return stand.store()
-
-
-@pytest.fixture
-def raw(stand: Stand) -> redis.Redis:
-    return stand.raw
+        yield Stand(backend, prefix, CUSTODY, stack)
 
 
 @pytest.fixture(params=["redis", "valkey"])
@@ -50,46 +36,21 @@ def start(request: pytest.FixtureRequest) -> Start[StoreServer]:
 
 
 @pytest.fixture
-def stand_on(prefix: str, custody: KeyringCustody) -> Iterator[StandOn]:
+def server(start: Start[StoreServer]) -> StoreServer:
+    """A server of the test's own."""
+    return start()
+
+
+@pytest.fixture
+def own(server: StoreServer, stand_on: StandOn) -> Stand:
+    """A stand on it."""
+    return stand_on(server)
+
+
+@pytest.fixture
+def stand_on(prefix: str) -> Iterator[StandOn]:
     """Build a stand on a server of the test's own."""
     with ExitStack() as stack:
         yield lambda server, timeout_s=10.0: Stand(
-            ServerBackend(server, timeout_s), prefix, custody, stack
+            ServerBackend(server, timeout_s), prefix, CUSTODY, stack
         )
-
-
-def _keyring(tmp_path_factory: pytest.TempPathFactory) -> Keyring:
-    return Keyring.generate(tmp_path_factory.mktemp("keyring") / "keyring.json")
-
-
-@pytest.fixture(scope="session")
-def keyring(tmp_path_factory: pytest.TempPathFactory) -> Keyring:
-    return _keyring(tmp_path_factory)
-
-
-@pytest.fixture(scope="session")
-def other_keyring(tmp_path_factory: pytest.TempPathFactory) -> Keyring:
-    return _keyring(tmp_path_factory)
-
-
-@pytest.fixture(scope="session")
-def custody(keyring: Keyring) -> KeyringCustody:
-    return KeyringCustody(keyring, INSTALLATION)
-
-
-@pytest.fixture(scope="session")
-def other_custody(other_keyring: Keyring) -> KeyringCustody:
-    """A custody with another keyring."""
-    return KeyringCustody(other_keyring, INSTALLATION)
-
-
-@pytest.fixture(scope="session")
-def newer_custody(keyring: Keyring, other_keyring: Keyring) -> KeyringCustody:
-    """The custody after a rotation: another KEK is active, the first is still there."""
-    both = Keyring(other_keyring.active, {**keyring.keks, **other_keyring.keks})
-    return KeyringCustody(both, INSTALLATION)
-
-
-@pytest.fixture(scope="session")
-def draft(custody: KeyringCustody) -> Drafts:
-    return Drafts(custody.kek_id)

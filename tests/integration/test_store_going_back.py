@@ -45,6 +45,14 @@ def working(site: Site, count: int = 1) -> Iterator[list[Worker]]:
             worker.process.kill()
 
 
+@contextmanager
+def one_assigned(site: Site) -> Iterator[tuple[Worker, Client]]:
+    """Give a worker that has assigned v1, and its producer."""
+    with working(site) as (worker,), site.client() as client:
+        assign(client, "v1")
+        yield worker, client
+
+
 def publish(client: Client, *names: str, project: str = PROJECT) -> None:
     for name in names:
         client.publish(said("volume-created", f"e-{name}", project, volume_id=name))
@@ -52,6 +60,18 @@ def publish(client: Client, *names: str, project: str = PROJECT) -> None:
 
 def await_assigned(client: Client, *names: str, project: str = PROJECT) -> None:
     client.await_announced([f"{project}/volume:{name}" for name in names])
+
+
+def assign(client: Client, *names: str, project: str = PROJECT) -> None:
+    publish(client, *names, project=project)
+    await_assigned(client, *names, project=project)
+
+
+def assigns(site: Site, client: Client, *names: str) -> None:
+    """See that one more worker begins, assigns these and ends in good order."""
+    with working(site) as (another,):
+        assign(client, *names)
+        another.stop()
 
 
 def incident_in(worker: Worker) -> str:
@@ -78,29 +98,31 @@ def follow_hint(site: Site, admin: redis.Redis) -> None:
         site.run("accept", incident_in(worker))
 
 
-def replace_by(store: StoreServer, copy: Path) -> None:
+def replace_by(store: StoreServer, copy: Path | None) -> None:
     """Put an older copy of its data in a server's place, as whoever restores a backup does."""
     store.kill()
     shutil.rmtree(store.folder / "appendonlydir")
-    shutil.copytree(copy, store.folder / "appendonlydir")
+    if copy is not None:
+        shutil.copytree(copy, store.folder / "appendonlydir")
     store.start()
+
+
+def refused_by_doctor(site: Site) -> list[str]:
+    checks = json.loads(site.run("doctor", "--json", exit_code=1).stdout)["checks"]
+    return [it["check"] for it in checks if it["status"] == "failed"]
 
 
 def test_a_restored_copy_is_refused_by_who_starts_and_accepted_by_name(
     site: Site, store: StoreServer, tmp_path: Path
 ) -> None:
-    with working(site) as (worker,), site.client() as client:
-        publish(client, "v1")
-        await_assigned(client, "v1")
+    with one_assigned(site) as (worker, client):
         shutil.copytree(store.folder / "appendonlydir", tmp_path / "copy")
-        publish(client, "v2")
-        await_assigned(client, "v2")
+        assign(client, "v2")
         worker.stop()
         replace_by(store, tmp_path / "copy")
         incident = incident_in(Worker(site))
         assert incident_in(Worker(site)) == incident
-        checks = json.loads(site.run("doctor", "--json", exit_code=1).stdout)["checks"]
-        assert [it["check"] for it in checks if it["status"] == "failed"] == ["history"]
+        assert refused_by_doctor(site) == ["history"]
         assert site.run("status").stdout.startswith(f"incident      {incident}: ")
         told = site.run("health", exit_code=1).stderr
         assert f"kmworker: incident {incident}: " in told
@@ -108,21 +130,15 @@ def test_a_restored_copy_is_refused_by_who_starts_and_accepted_by_name(
         assert "no incident other" in site.run("accept", "other", exit_code=1).stderr
         site.run("accept", incident)
         assert "incident" not in site.run("status").stdout
-        with working(site) as (another,):
-            publish(client, "v3")
-            await_assigned(client, "v3")
-            another.stop()
-        with working(site) as (last,):
-            last.stop()
+        assigns(site, client, "v3")
+        assigns(site, client)
 
 
 @pytest.mark.parametrize("forged", [999_999_999_999_997, 400_000_000_000_000])
 def test_a_forged_number_of_commits_is_got_out_of_by_what_the_hints_say(
     site: Site, store: StoreServer, forged: int
 ) -> None:
-    with working(site) as (worker,), site.client() as client, store.admin() as admin:
-        publish(client, "v1")
-        await_assigned(client, "v1")
+    with one_assigned(site) as (worker, client), store.admin() as admin:
         admin.hset("km:commits", "number", forged)
         # Its worker anchors what it finds, as far as that can be a number of commits.
         for name in ("v2", "v3", "v4"):
@@ -132,18 +148,12 @@ def test_a_forged_number_of_commits_is_got_out_of_by_what_the_hints_say(
         worker.ended()
         for _ in range(3):
             follow_hint(site, admin)
-        with working(site) as (another,):
-            publish(client, "v2", "v3", "v4", "v5")
-            await_assigned(client, "v2", "v3", "v4", "v5")
-            another.stop()
-        with working(site) as (last,):
-            last.stop()
+        assigns(site, client, "v2", "v3", "v4", "v5")
+        assigns(site, client)
 
 
 def test_the_newest_copy_is_no_incident(site: Site, store: StoreServer, tmp_path: Path) -> None:
-    with working(site) as (worker,), site.client() as client:
-        publish(client, "v1")
-        await_assigned(client, "v1")
+    with one_assigned(site) as (worker, client):
         worker.stop()
         store.stop()
         shutil.copytree(store.folder / "appendonlydir", tmp_path / "copy")
@@ -159,12 +169,9 @@ def test_the_newest_copy_is_no_incident(site: Site, store: StoreServer, tmp_path
 def test_a_restored_copy_is_refused_by_a_worker_that_was_running(
     site: Site, store: StoreServer, tmp_path: Path
 ) -> None:
-    with working(site) as (worker,), site.client() as client:
-        publish(client, "v1")
-        await_assigned(client, "v1")
+    with one_assigned(site) as (worker, client):
         shutil.copytree(store.folder / "appendonlydir", tmp_path / "copy")
-        publish(client, "v2")
-        await_assigned(client, "v2")
+        assign(client, "v2")
         replace_by(store, tmp_path / "copy")
         publish(client, "v2")
         incident_in(worker)
@@ -173,13 +180,9 @@ def test_a_restored_copy_is_refused_by_a_worker_that_was_running(
 
 
 def test_an_emptied_store_is_refused(site: Site, store: StoreServer) -> None:
-    with working(site) as (worker,), site.client() as client:
-        publish(client, "v1")
-        await_assigned(client, "v1")
+    with one_assigned(site) as (worker, _client):
         worker.stop()
-        store.kill()
-        shutil.rmtree(store.folder / "appendonlydir")
-        store.start()
+        replace_by(store, None)
         incident_in(Worker(site))
 
 
@@ -189,10 +192,8 @@ def test_records_that_are_gone_while_the_count_of_all_is_there_are_missed(
 ) -> None:
     """As by Redis 7.0 that may not run what it reads in its own files."""
     with working(site) as (worker,), site.client() as client:
-        publish(client, "v1", "v2")
-        await_assigned(client, "v1", "v2")
-        publish(client, "o1", project="other")
-        await_assigned(client, "o1", project="other")
+        assign(client, "v1", "v2")
+        assign(client, "o1", project="other")
         raw = store.admin()
         for project in ("acme", "other")[: 2 if lost == "every project" else 1]:
             raw.delete(*raw.keys(f"km*{{{project}}}*"))
@@ -201,8 +202,7 @@ def test_records_that_are_gone_while_the_count_of_all_is_there_are_missed(
         publish(client, "v3")
         incident = incident_in(worker)
         assert incident_in(Worker(site)) == incident
-        checks = json.loads(site.run("doctor", "--json", exit_code=1).stdout)["checks"]
-        assert [it["check"] for it in checks if it["status"] == "failed"] == ["history"]
+        assert refused_by_doctor(site) == ["history"]
         assert "commits-lost" in site.run("verify", exit_code=1).stdout
         site.run("accept", incident)
         with working(site) as (another,):
@@ -214,9 +214,7 @@ def test_records_that_are_gone_while_the_count_of_all_is_there_are_missed(
 def test_what_only_others_wrote_is_missed_by_a_worker_that_starts_without_an_anchor(
     site: Site, store: StoreServer
 ) -> None:
-    with working(site) as (worker,), site.client() as client:
-        publish(client, "v1")
-        await_assigned(client, "v1")
+    with one_assigned(site) as (worker, _client):
         worker.stop()
     raw = store.admin()
     raw.delete(*raw.keys("km*{acme}*"))
@@ -227,13 +225,9 @@ def test_what_only_others_wrote_is_missed_by_a_worker_that_starts_without_an_anc
 def test_another_installation_on_the_same_names_is_not_taken_for_this_one(
     site: Site, store: StoreServer
 ) -> None:
-    with working(site) as (worker,), site.client() as client:
-        publish(client, "v1")
-        await_assigned(client, "v1")
+    with one_assigned(site) as (worker, _client):
         worker.stop()
-        store.kill()
-        shutil.rmtree(store.folder / "appendonlydir")
-        store.start()
+        replace_by(store, None)
         site.keyring.unlink()
         site.run("keyring", "init")
         with working(site) as (another,):
@@ -247,14 +241,12 @@ def test_a_lagging_replica_that_is_promoted_under_load_is_refused_by_all(
     replica = start_redis({"replicaof": f"127.0.0.1 {store.port}"})
     raw = replica.admin()
     with working(site, 3) as workers, site.client() as client:
-        publish(client, "first")
-        await_assigned(client, "first")
+        assign(client, "first")
         until(lambda: raw.hexists("km:{acme}:items", "volume:first"), "the replica has followed")
         assert replica._process is not None
         os.kill(replica._process.pid, signal.SIGSTOP)
         names = [f"v{number}" for number in range(300)]
-        publish(client, *names[:200])
-        await_assigned(client, *names[:200])
+        assign(client, *names[:200])
         made = int(store.admin().hget("km:commits", "number") or 0)
         publish(client, *names[200:])
         store.kill()

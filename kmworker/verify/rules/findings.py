@@ -8,18 +8,8 @@ from typing import Final
 from kmworker.domain.model import Place
 
 __all__ = [
-    "ADVICE",
-    "NOT_YET",
-    "REPAIRABLE",
-    "CountRepair",
-    "Finding",
-    "LineageRepair",
-    "ListingRepair",
-    "Problem",
-    "Repair",
-    "ShareRepair",
-    "SourceRepair",
-    "WaitingRepair",
+    "ADVICE", "NOT_YET", "REPAIRABLE", "CountRepair", "Finding", "LineageRepair", "ListingRepair",
+    "Problem", "Repair", "ShareRepair", "SourceRepair", "WaitingRepair",
 ]  # fmt: skip
 
 

@@ -49,11 +49,7 @@ def layout_finding(says: str) -> Finding:
 
 
 def keyring_findings(
-    found: Mapping[str, str],
-    theirs: Mapping[str, str],
-    ours: Mapping[str, str],
-    *,
-    in_use: bool,
+    found: Mapping[str, str], theirs: Mapping[str, str], ours: Mapping[str, str], *, in_use: bool
 ) -> Iterator[Finding]:
     """Judge what the store remembers of its keyring.
 

@@ -125,11 +125,11 @@ class CounterStage:
             part = _Slice(partial(_is_in_slice, number, slices))
             # First the key-ids, then their counters, then the items: each was written in one
             # step with an item that is counted after it.
-            for page in self._all(project, "keys"):
+            for page in self._reader.all(project, "keys"):
                 part.keys.update(name for name, _raw in page if part.is_in(name))
-            for page in self._all(project, "holders"):
+            for page in self._reader.all(project, "holders"):
                 part.before.update((name, n) for name, n in page if part.is_in(name))
-            for page in self._all(project, "items"):
+            for page in self._reader.all(project, "items"):
                 self._count(project, page, part, this, counts_all_flaws=number == 0)
                 yield len(page), [], set()
             # A flawed item may be the one that holds it.
@@ -166,45 +166,26 @@ class CounterStage:
         self, project: str, part: _Slice, this: _Round, names: Sequence[bytes]
     ) -> list[Counted]:
         after = self._reader.fetch(project, {"holders": map(text, names)})["holders"]
-        length = self._unmoved(project, this)
+        length, _stats = self._unmoved(project, this)
         return [
             Counted(
-                "holders",
-                text(name),
-                part.before.get(name),
-                after[text(name)],
-                part.holders[name],
-                this.doubtful,
-                length,
+                "holders", text(name), part.before.get(name), after[text(name)],
+                part.holders[name], this.doubtful, length,
             )
             for name in names
-        ]
+        ]  # fmt: skip
 
     def _stats(self, project: str, this: _Round) -> list[Counted]:
-        length, stats = self._reader.lengths(project, "items", DISPOSITIONS)
+        length, stats = self._unmoved(project, this)
         return [
-            Counted(
-                "stats",
-                name,
-                before,
-                after,
-                this.dispositions[name],
-                this.doubtful,
-                length if length == this.length else None,
-            )
-            for name, before, after in zip(DISPOSITIONS, this.stats, stats, strict=True)
+            Counted("stats", it, before, after, this.dispositions[it], this.doubtful, length)
+            for it, before, after in zip(DISPOSITIONS, this.stats, stats, strict=True)
         ]
 
-    def _unmoved(self, project: str, this: _Round) -> int | None:
-        length, _stats = self._reader.lengths(project, "items", DISPOSITIONS)
-        return length if length == this.length else None
-
-    def _all(self, project: str, key: str) -> Iterator[list[tuple[bytes, Any]]]:
-        cursor, page = self._reader.scan(project, key, 0)
-        yield page
-        while cursor:
-            cursor, page = self._reader.scan(project, key, cursor)
-            yield page
+    def _unmoved(self, project: str, this: _Round) -> tuple[int | None, list[bytes | None]]:
+        """Return how many items there are, None if that has changed, and the stats."""
+        length, stats = self._reader.lengths(project, "items", DISPOSITIONS)
+        return (length if length == this.length else None), stats
 
 
 class WaitingNumberStage:
@@ -240,7 +221,7 @@ class WaitingSharesStage:
             before = self._reader.shares(project)
             counted: Counter[tuple[str, str]] = Counter()
             looked_at = 0
-            for page in self._all(project):
+            for page in self._reader.all(project, "parked"):
                 for entry, raw in page:
                     self._count(project, entry, raw, counted)
                 looked_at += len(page)
@@ -258,13 +239,6 @@ class WaitingSharesStage:
         whose = opened.value.project if isinstance(opened, Sound) else ""
         counted[whose, "events"] += 1
         counted[whose, "bytes"] += len(raw)
-
-    def _all(self, project: str) -> Iterator[list[tuple[bytes, Any]]]:
-        cursor, page = self._reader.scan(project, "parked", 0)
-        yield page
-        while cursor:
-            cursor, page = self._reader.scan(project, "parked", cursor)
-            yield page
 
 
 def _is_in_slice(number: int, slices: int, name: bytes) -> bool:

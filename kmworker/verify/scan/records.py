@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from kmworker.domain.model import Assignment, Item, Kind, Place
 from kmworker.errors import PermanentError
@@ -66,14 +67,12 @@ class RecordStages:
             case = ItemCase(project, text(name), own)
             if isinstance(own, Sound):
                 a = own.value
-                case = ItemCase(
-                    project,
-                    text(name),
-                    own,
-                    keys.get(str(a.key_id)),
-                    scopes.get(str(a.scope_id)),
-                    None if a.source is None else sources.get(a.source),
-                    found["lineage"].get(lineage_member(str(a.scope_id), a.item.ref)),
+                case = replace(
+                    case,
+                    key=keys.get(str(a.key_id)),
+                    scope=scopes.get(str(a.scope_id)),
+                    source=None if a.source is None else sources.get(a.source),
+                    score=found["lineage"].get(lineage_member(str(a.scope_id), a.item.ref)),
                 )
             judged[name] = list(item_findings(case))
         return judged
@@ -103,19 +102,12 @@ class RecordStages:
 
     def _judge_scopes(self, project: str, page: Sequence[Named], *, atomic: bool) -> Judged:
         opening = self._opening
-        if atomic:
-            # Read once more together with the DEKs: a rewrap changes both in one step.
-            names = [text(name) for name, _raw in page]
-            found = self._reader.fetch(project, {"scopes": names, "deks": names}, atomic=True)
-            page = [
-                (name, found["scopes"][text(name)])
-                for name, _raw in page
-                if found["scopes"][text(name)] is not None
-            ]
-        else:
-            names = [text(name) for name, _raw in page]
-            found = self._reader.fetch(project, {"deks": names})
-        opened = {text(name): opening.scope(project, text(name), raw) for name, raw in page}
+        raws = {text(name): raw for name, raw in page}
+        # To be sure, both are read once more together: a rewrap changes them in one step.
+        wanted = {"scopes": list(raws), "deks": list(raws)} if atomic else {"deks": list(raws)}
+        found = self._reader.fetch(project, wanted, atomic=atomic)
+        raws = found.get("scopes", raws)
+        opened = {s: opening.scope(project, s, raw) for s, raw in raws.items() if raw is not None}
         roots = [own.value.root for own in opened.values() if isinstance(own, Sound)]
         items = self._reader.fetch(project, {"items": roots})["items"]
         judged: Judged = {}

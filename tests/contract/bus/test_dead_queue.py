@@ -4,6 +4,7 @@ import socket
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
+from functools import partial
 from typing import Any, Protocol
 
 import amqp
@@ -112,9 +113,14 @@ class Graveyard:
     def ready(self) -> int:
         return self.raw.ready(self.topology.dead)
 
-    def new_queue(self, **changes: str) -> DeadQueue:
+    def new_queue(self, **changes: object) -> DeadQueue:
         queue = open_dead_queue(self._operators.model_copy(update=changes), "tests dead")
         self._stack.callback(queue.close)
+        return queue
+
+    def rabbit_queue(self, **changes: object) -> RabbitDeadQueue:
+        queue = self.new_queue(**changes)
+        assert isinstance(queue, RabbitDeadQueue)
         return queue
 
     def queue(self) -> tuple[DeadQueue, int]:
@@ -136,22 +142,27 @@ class Graveyard:
         self.raw.close()
 
 
-@pytest.fixture(params=["rabbitmq", "streams"])
-def graveyard(request: pytest.FixtureRequest, namespace: str) -> Iterator[Graveyard]:
-    def url_of(role: str) -> str:
-        return server.url_of(role, namespace)
-
-    server: RabbitMQ | StoreServer
-    if request.param == "rabbitmq":
-        server = broker = request.getfixturevalue("rabbitmq")
-        url_of("admin")
-        found = Graveyard(url_of, namespace, RawRabbit(broker, namespace))
-    else:
-        server = store = request.getfixturevalue("embedded_server")
-        found = Graveyard(url_of, namespace, RawStreams(store))
-    with closing(found):
+@pytest.fixture
+def rabbit(rabbitmq: RabbitMQ, namespace: str) -> Iterator[Graveyard]:
+    rabbitmq.url_of("admin", namespace)
+    url_of = partial(rabbitmq.url_of, names=namespace)
+    with closing(Graveyard(url_of, namespace, RawRabbit(rabbitmq, namespace))) as found:
         found.declare()
         yield found
+
+
+@pytest.fixture
+def streams(embedded_server: StoreServer, namespace: str) -> Iterator[Graveyard]:
+    url_of = partial(embedded_server.url_of, names=namespace)
+    with closing(Graveyard(url_of, namespace, RawStreams(embedded_server))) as found:
+        found.declare()
+        yield found
+
+
+@pytest.fixture(params=["rabbit", "streams"])
+def graveyard(request: pytest.FixtureRequest) -> Graveyard:
+    found: Graveyard = request.getfixturevalue(request.param)
+    return found
 
 
 def numbered(count: int) -> list[str]:
@@ -312,14 +323,13 @@ def test_names_that_no_worker_has_declared_are_missing(graveyard: Graveyard) -> 
         queue.open()
 
 
-@pytest.mark.parametrize("graveyard", ["rabbitmq"], indirect=True)
 def test_a_connection_that_is_lost_before_the_acknowledgement_loses_no_dead_letter(
-    graveyard: Graveyard, monkeypatch: pytest.MonkeyPatch
+    rabbit: Graveyard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = numbered(PAGE_SIZE + 20)
-    graveyard.bury(names)
-    queue, _ = graveyard.queue()
-    assert isinstance(queue, RabbitDeadQueue)
+    rabbit.bury(names)
+    queue = rabbit.rabbit_queue()
+    queue.open()
     look = queue.browse()
     publish = queue._publisher.publish
 
@@ -331,64 +341,29 @@ def test_a_connection_that_is_lost_before_the_acknowledgement_loses_no_dead_lett
     monkeypatch.setattr(queue._publisher, "publish", publish_and_cut)
     first = next(look)
     with pytest.raises(BrokerUnavailable):
-        queue.replay([graveyard.event(browsed) for browsed in first])
-    until(lambda: graveyard.ready() == len(names), "all are back")
+        queue.replay([rabbit.event(browsed) for browsed in first])
+    until(lambda: rabbit.ready() == len(names), "all are back")
     # They are events, too, by now: to repeat one is harmless.
-    events = [it.decode() for it in graveyard.raw.take_all(graveyard.topology.work)]
+    events = [it.decode() for it in rabbit.raw.take_all(rabbit.topology.work)]
     assert sorted(events) == sorted(bodies(first))
-    assert left(graveyard) == names
+    assert left(rabbit) == names
 
 
 # --- RabbitMQ alone ------------------------------------------------------------------
 
 
-class Lone:
-    """A dead queue without all else."""
-
-    def __init__(self, server: RabbitMQ, namespace: str, stack: ExitStack) -> None:
-        self.name = Topology(namespace).dead
-        url = server.url_of("operator", namespace)
-        self._settings = BrokerSettings(url=url, namespace=namespace, confirm_timeout_s=2)
-        self._stack = stack
-        connection = server.admin(namespace)
-        connection.connect()
-        stack.callback(connection.close)
-        self.channel: Any = connection.channel()
-
-    def bury(self, count: int, **properties: Any) -> None:
-        for number in range(count):
-            message = amqp.Message(str(number).encode(), **properties)
-            self.channel.basic_publish(message, "", self.name)
-        until(lambda: self._ready() >= count, "the dead letters are there")
-
-    def queue(self) -> RabbitDeadQueue:
-        queue = RabbitDeadQueue(self._settings, "tests dead")
-        self._stack.callback(queue.close)
-        return queue
-
-    def _ready(self) -> int:
-        count: int = self.channel.queue_declare(self.name, passive=True).message_count
-        return count
-
-
-@pytest.fixture
-def lone(rabbitmq: RabbitMQ, namespace: str) -> Iterator[Lone]:
-    with ExitStack() as stack:
-        yield Lone(rabbitmq, namespace, stack)
-
-
-def test_another_consumer_is_seen_and_what_it_holds_is_not_waited_for(lone: Lone) -> None:
-    lone.bury(10)
-    first, second = lone.queue(), lone.queue()
+def test_another_consumer_is_seen_and_what_it_holds_is_not_waited_for(rabbit: Graveyard) -> None:
+    rabbit.bury(numbered(10))
+    first, second = rabbit.rabbit_queue(), rabbit.rabbit_queue()
     assert first.open() == 10
     next(first.browse())
     assert (second.open(), second.others) == (0, 1)
     assert looked_at(second) == []
 
 
-def test_dead_letters_that_others_take_meanwhile_are_not_waited_for(lone: Lone) -> None:
-    lone.bury(10)
-    first, second = lone.queue(), lone.queue()
+def test_dead_letters_that_others_take_meanwhile_are_not_waited_for(rabbit: Graveyard) -> None:
+    rabbit.bury(numbered(10))
+    first, second = rabbit.rabbit_queue(), rabbit.rabbit_queue()
     assert first.open() == 10
     next(first.browse())
     # As if it had counted before the other came.
@@ -397,49 +372,50 @@ def test_dead_letters_that_others_take_meanwhile_are_not_waited_for(lone: Lone) 
     assert looked_at(second) == []
 
 
-def test_a_dead_letter_is_read_with_as_many_headers_as_a_worker_gives_it(lone: Lone) -> None:
+def test_a_dead_letter_is_read_with_as_many_headers_as_a_worker_gives_it(rabbit: Graveyard) -> None:
     headers = {f"h{number}": "x" * 1000 for number in range(16)}
-    lone.bury(1, application_headers=headers)
-    queue = lone.queue()
+    rabbit.bury(["one"], application_headers=headers)
+    queue = rabbit.rabbit_queue()
     queue.open()
     (browsed,) = looked_at(queue)
     assert browsed.original.properties["application_headers"] == headers
 
 
-def test_of_a_dead_letter_with_more_headers_some_are_read(lone: Lone) -> None:
+def test_of_a_dead_letter_with_more_headers_some_are_read(rabbit: Graveyard) -> None:
     headers = {f"h{number}": "x" * 1000 for number in range(100)}
-    lone.bury(1, application_headers=headers)
-    queue = lone.queue()
+    rabbit.bury(["one"], application_headers=headers)
+    queue = rabbit.rabbit_queue()
     queue.open()
     (browsed,) = looked_at(queue)
     assert browsed.original.properties["application_headers"].items() >= {"h0": "x" * 1000}.items()
 
 
-def test_it_is_told_how_often_a_dead_letter_was_given_back(lone: Lone) -> None:
-    lone.bury(1)
+def test_it_is_told_how_often_a_dead_letter_was_given_back(rabbit: Graveyard) -> None:
+    rabbit.bury(numbered(1))
     for returned in range(3):
-        queue = lone.queue()
+        queue = rabbit.rabbit_queue()
         queue.open()
         assert [browsed.returned for browsed in looked_at(queue)] == [returned]
         queue.close()
 
 
-def test_a_queue_that_goes_away_ends_the_looking(lone: Lone) -> None:
-    lone.bury(PREFETCH + 1)
-    queue = lone.queue()
+def test_a_queue_that_goes_away_ends_the_looking(rabbit: Graveyard) -> None:
+    rabbit.bury(numbered(PREFETCH + 1))
+    queue = rabbit.rabbit_queue()
     queue.open()
     look = queue.browse()
     next(look)
-    lone.channel.queue_delete(lone.name)
+    assert isinstance(rabbit.raw, RawRabbit)
+    rabbit.raw.channel.queue_delete(rabbit.topology.dead)
     with pytest.raises(BrokerUnavailable):
         list(look)
 
 
 def test_a_queue_that_sends_nothing_is_not_waited_for_for_ever(
-    lone: Lone, monkeypatch: pytest.MonkeyPatch
+    rabbit: Graveyard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lone.bury(1)
-    queue = lone.queue()
+    rabbit.bury(numbered(1))
+    queue = rabbit.rabbit_queue(confirm_timeout_s=2)
     # As if its leader were elected over and over.
     monkeypatch.setattr(queue, "_consume", lambda _credit=0: None)
     queue.open()
@@ -451,29 +427,29 @@ def test_a_queue_that_sends_nothing_is_not_waited_for_for_ever(
     ("version", "may_drop"), [("3.13.7", False), ("4.0.5", True), ("4.3.3", True), ("", True)]
 )
 def test_a_broker_of_which_a_limit_is_known_may_drop_dead_letters(
-    lone: Lone, monkeypatch: pytest.MonkeyPatch, version: str, may_drop: bool
+    rabbit: Graveyard, monkeypatch: pytest.MonkeyPatch, version: str, may_drop: bool
 ) -> None:
-    queue = of_version(lone, monkeypatch, version)
+    queue = of_version(rabbit, monkeypatch, version)
     queue.open()
     assert queue.may_drop is may_drop
 
 
 def test_where_dead_letters_may_be_dropped_one_is_handed_out_before_the_others(
-    lone: Lone, monkeypatch: pytest.MonkeyPatch
+    rabbit: Graveyard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lone.bury(3)
-    queue = of_version(lone, monkeypatch, "4.0.5")
+    rabbit.bury(numbered(3))
+    queue = of_version(rabbit, monkeypatch, "4.0.5")
     queue.open()
     assert len(next(iter(queue.browse()))) == 1
     queue.close()
-    again = lone.queue()
+    again = rabbit.rabbit_queue()
     again.open()
     assert sorted(browsed.returned for browsed in looked_at(again)) == [0, 0, 1]
 
 
-def of_version(lone: Lone, monkeypatch: pytest.MonkeyPatch, version: str) -> RabbitDeadQueue:
+def of_version(rabbit: Graveyard, monkeypatch: pytest.MonkeyPatch, version: str) -> RabbitDeadQueue:
     """Return the queue, on a broker that says that it is of this version."""
-    queue = lone.queue()
+    queue = rabbit.rabbit_queue()
     connect = queue._link.open
 
     def connect_to_version() -> None:

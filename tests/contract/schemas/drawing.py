@@ -65,10 +65,7 @@ def _with_one_source(schema: Schema, path: str) -> st.SearchStrategy[Any]:
     def forced(name: str, other: str) -> Schema:
         field = schema["properties"][name]
         narrowed = field | {"type": [it for it in field["type"] if it != "null"]}
-        properties = schema["properties"] | {
-            name: narrowed,
-            other: {"type": "null"},
-        }
+        properties = schema["properties"] | {name: narrowed, other: {"type": "null"}}
         return schema | {"properties": properties, "required": [*schema["required"], name]}
 
     named = ("volume_id", "source")

@@ -7,15 +7,23 @@ from typing import Any
 import pytest
 import redis
 
-from kmworker.crypto import Keyring, KeyringCustody
+from kmworker.crypto import KeyringCustody
 from kmworker.domain.model import Broken
 from kmworker.errors import SetupError, StoreUnavailable
 from kmworker.store.layout import Layout, fields_of
 from kmworker.store.redis_store import RedisStore
 from tests.kit.servers import Start, StoreServer
 from tests.kit.servers.ports import free_port
-from tests.kit.store.builders import Drafts, snapshot, volume
-from tests.kit.store.stand import INSTALLATION, Stand, StandOn, put
+from tests.kit.store.builders import (
+    INSTALLATION,
+    KEYRING,
+    NEWER_CUSTODY,
+    OTHER_CUSTODY,
+    draft,
+    snapshot,
+    volume,
+)
+from tests.kit.store.stand import Stand, StandOn
 
 Option = tuple[str, str]
 
@@ -46,8 +54,8 @@ VOLATILE = {
 }
 
 
-def test_a_durable_store_is_admitted(start: Start[StoreServer], stand_on: StandOn) -> None:
-    assert stand_on(start()).store(allow_volatile=False).admit() == "/kmworker"
+def test_a_durable_store_is_admitted(own: Stand) -> None:
+    assert own.store(allow_volatile=False).admit() == "/kmworker"
 
 
 @pytest.mark.parametrize(
@@ -74,55 +82,35 @@ def test_all_that_is_volatile_is_named_at_once(
     assert "volatile-ttl evicts keys" in words
 
 
-def test_a_store_that_becomes_volatile_is_refused_at_the_next_reconnection(
-    start: Start[StoreServer], stand_on: StandOn
-) -> None:
-    stand = stand_on(start())
-    store = stand.store(allow_volatile=False)
+def test_a_store_that_becomes_volatile_is_refused_at_the_next_reconnection(own: Stand) -> None:
+    store = own.store(allow_volatile=False)
     store.admit()
-    stand.raw.config_set("appendfsync", "everysec")
+    own.raw.config_set("appendfsync", "everysec")
     assert "everysec" in refusal(store)
 
 
 @pytest.mark.parametrize(
     "rights", ["~* &* +@all -config", "~* &* +@all -config|get", "~* &* +@all -@admin"]
 )
-def test_a_store_that_does_not_let_us_look_is_refused(
-    start: Start[StoreServer], stand_on: StandOn, rights: str
-) -> None:
-    stand = stand_on(start())
-    client = stand.client_with(rights)
-    words = refusal(stand.store(client, allow_volatile=False))
+def test_a_store_that_does_not_let_us_look_is_refused(own: Stand, rights: str) -> None:
+    client = own.client_with(rights)
+    words = refusal(own.store(client, allow_volatile=False))
     assert words == "cannot see whether the store is durable: CONFIG GET is not permitted"
-    assert stand.store(client, allow_volatile=True).admit() == "/kmworker"
+    assert own.store(client, allow_volatile=True).admit() == "/kmworker"
 
 
-def test_a_store_whose_config_command_is_renamed_is_refused(
-    start: Start[StoreServer], stand_on: StandOn
-) -> None:
-    stand = stand_on(start({"rename-command": 'CONFIG ""'}))
-    assert "CONFIG GET is not permitted" in refusal(stand.store(allow_volatile=False))
-    assert stand.store(allow_volatile=True).admit() == "/kmworker"
-
-
-def test_a_user_that_may_look_needs_no_more_rights_than_that(
-    start: Start[StoreServer], stand_on: StandOn
-) -> None:
-    stand = stand_on(start())
-    client = stand.client_with("~{0}:* ~{0}secret:* -@all +@write +@read +@scripting"
+def test_a_user_that_may_look_needs_no_more_rights_than_that(own: Stand) -> None:
+    client = own.client_with("~{0}:* ~{0}secret:* -@all +@write +@read +@scripting"
                                " +config|get +acl|dryrun +hello")  # fmt: skip
-    assert stand.store(client, allow_volatile=False).admit() == "/kmworker"
+    assert own.store(client, allow_volatile=False).admit() == "/kmworker"
 
 
-def test_a_store_that_could_not_read_its_own_files_is_refused(
-    start: Start[StoreServer], stand_on: StandOn
-) -> None:
-    stand = stand_on(start())
-    client = stand.client_with("~* +@all")
+def test_a_store_that_could_not_read_its_own_files_is_refused(own: Stand) -> None:
+    client = own.client_with("~* +@all")
     # Who may do nothing here is who reads the append-only file.
     raw: Any = client
     raw.acl_setuser("default", enabled=False, reset_keys=True, categories=["-@all"])
-    store = stand.store(client, allow_volatile=False)
+    store = own.store(client, allow_volatile=False)
     assert "its user default may not run what scripts have written" in refusal(store)
     raw.acl_setuser("default", enabled=False, keys=["*"], categories=["+@all"])
     assert store.admit() == "/kmworker"
@@ -130,10 +118,9 @@ def test_a_store_that_could_not_read_its_own_files_is_refused(
 
 @pytest.mark.parametrize("rights", ["~* &* +@all -acl", "~* &* +@all -acl|dryrun"])
 def test_a_store_that_does_not_let_us_see_whether_it_can_read_its_files_is_refused(
-    start: Start[StoreServer], stand_on: StandOn, rights: str
+    own: Stand, rights: str
 ) -> None:
-    stand = stand_on(start())
-    store = stand.store(stand.client_with(rights), allow_volatile=False)
+    store = own.store(own.client_with(rights), allow_volatile=False)
     assert "ACL DRYRUN is not permitted" in refusal(store)
 
 
@@ -145,12 +132,12 @@ def test_what_a_service_hides_its_operator_may_vouch_for(
         stand.store(allow_volatile=False).admit()
     assert 'store.durability = "vouched"' in refused.value.hint
     assert "appendfsync always" in refused.value.hint
-    store = stand.store(allow_volatile=False, is_vouched=True)
-    assert store.admit() == "/kmworker"
+    assert stand.store(allow_volatile=False, is_vouched=True).admit() == "/kmworker"
+    assert stand.store(allow_volatile=True).admit() == "/kmworker"
 
 
 def test_a_store_that_its_operator_vouches_for_is_refused_when_it_has_lost_records(
-    stand: Stand, draft: Drafts
+    stand: Stand,
 ) -> None:
     store = stand.store(allow_volatile=False, is_vouched=True)
     store.admit()
@@ -186,22 +173,20 @@ def test_a_replica_is_waited_at_until_it_is_the_primary(
     store = stand.store(allow_volatile=False)
     with pytest.raises(StoreUnavailable, match="is a replica"):
         store.admit()
-    stand.raw.execute_command("REPLICAOF", "NO", "ONE")  # type: ignore[no-untyped-call]
+    stand.raw.execute_command("REPLICAOF", "NO", "ONE")
     assert store.admit() == "/kmworker"
 
 
 # --- whose store it is ------------------------------------------------------------------
 
 
-def test_the_first_worker_writes_whose_store_it_is(
-    stand: Stand, store: RedisStore, custody: KeyringCustody
-) -> None:
-    assert store.admit() == "/kmworker"
-    (value,) = custody.check_values("keyring", INSTALLATION, "/kmworker").values()
+def test_the_first_worker_writes_whose_store_it_is(stand: Stand) -> None:
+    assert stand.first.admit() == "/kmworker"
+    (value,) = stand.custody.check_values("keyring", INSTALLATION, "/kmworker").values()
     assert stand.value(stand.top("keyring")) == {
         b"source": b"/kmworker",
-        b"kek_ids": custody.kek_id.encode(),
-        f"check:{custody.kek_id}".encode(): value.encode(),
+        b"kek_ids": stand.custody.kek_id.encode(),
+        f"check:{stand.custody.kek_id}".encode(): value.encode(),
     }
     layout = stand.value(stand.top("layout"))
     assert set(stand.contents()) == {stand.top("keyring"), stand.top("layout")}
@@ -212,49 +197,42 @@ def test_the_first_worker_writes_whose_store_it_is(
     }  # fmt: skip
 
 
-def test_later_workers_with_the_same_keyring_change_nothing(
-    stand: Stand, store: RedisStore
-) -> None:
-    store.admit()
-    before = stand.contents()
-    assert store.admit() == "/kmworker"
-    assert stand.store().admit() == "/kmworker"
-    assert stand.contents() == before
+def test_later_workers_with_the_same_keyring_change_nothing(stand: Stand) -> None:
+    stand.first.admit()
+    with stand.untouched():
+        assert stand.first.admit() == "/kmworker"
+        assert stand.store().admit() == "/kmworker"
 
 
-def test_the_first_source_is_remembered_whatever_the_setting_says_later(
-    stand: Stand, store: RedisStore
-) -> None:
+def test_the_first_source_is_remembered_whatever_the_setting_says_later(stand: Stand) -> None:
     assert stand.store(source="/first").admit() == "/first"
     assert stand.store(source="/second").admit() == "/first"
-    assert store.admit() == "/first"
+    assert stand.first.admit() == "/first"
 
 
-def test_another_keyring_is_refused_and_writes_nothing(
-    stand: Stand, store: RedisStore, custody: KeyringCustody, other_custody: KeyringCustody
-) -> None:
-    store.admit()
-    before = stand.contents()
-    words = refusal(stand.store(custody=other_custody))
-    assert words == f"the store's records are under KEK {custody.kek_id}, which this keyring lacks"
-    assert stand.contents() == before
+def test_another_keyring_is_refused_and_writes_nothing(stand: Stand) -> None:
+    stand.first.admit()
+    with stand.untouched():
+        words = refusal(stand.store(custody=OTHER_CUSTODY))
+        assert (
+            words
+            == f"the store's records are under KEK {stand.custody.kek_id}, which this keyring lacks"
+        )
 
 
-def test_a_new_kek_in_the_keyring_is_admitted_and_registered(
-    stand: Stand, store: RedisStore, custody: KeyringCustody, newer_custody: KeyringCustody
-) -> None:
-    store.admit()
-    assert stand.store(custody=newer_custody).admit() == "/kmworker"
+def test_a_new_kek_in_the_keyring_is_admitted_and_registered(stand: Stand) -> None:
+    stand.first.admit()
+    assert stand.store(custody=NEWER_CUSTODY).admit() == "/kmworker"
     keyring = stand.value(stand.top("keyring"))
-    both = sorted([custody.kek_id, newer_custody.kek_id])
+    both = sorted([stand.custody.kek_id, NEWER_CUSTODY.kek_id])
     assert keyring[b"kek_ids"].decode() == " ".join(both)
     assert {k: v for k, v in keyring.items() if k.startswith(b"check:")} == {
         f"check:{kek_id}".encode(): value.encode()
-        for kek_id, value in newer_custody.check_values(
+        for kek_id, value in NEWER_CUSTODY.check_values(
             "keyring", INSTALLATION, "/kmworker"
         ).items()
     }
-    assert newer_custody.kek_id in refusal(store)
+    assert NEWER_CUSTODY.kek_id in refusal(stand.first)
 
 
 ALTERATIONS: dict[str, Callable[[Stand, str, str], object]] = {
@@ -274,48 +252,40 @@ ALTERATIONS: dict[str, Callable[[Stand, str, str], object]] = {
 
 @pytest.mark.parametrize("alter", ALTERATIONS.values(), ids=ALTERATIONS)
 def test_an_altered_keyring_record_is_refused(
-    stand: Stand,
-    store: RedisStore,
-    custody: KeyringCustody,
-    alter: Callable[[Stand, str, str], object],
+    stand: Stand, alter: Callable[[Stand, str, str], object]
 ) -> None:
-    store.admit()
-    alter(stand, stand.top("keyring"), custody.kek_id)
-    before = stand.contents()
-    words = refusal(store)
-    assert f"{stand.top('keyring')} has been altered" in words
-    assert custody.kek_id in words
-    assert stand.contents() == before
+    stand.first.admit()
+    alter(stand, stand.top("keyring"), stand.custody.kek_id)
+    with stand.untouched():
+        words = refusal(stand.first)
+        assert f"{stand.top('keyring')} has been altered" in words
+        assert stand.custody.kek_id in words
 
 
 @pytest.mark.parametrize("parked", [False, True], ids=["record", "waiting-event"])
 def test_records_without_the_keyring_that_they_belong_to_are_refused(
-    stand: Stand, store: RedisStore, draft: Drafts, parked: bool
+    stand: Stand, parked: bool
 ) -> None:
-    store.admit()
+    stand.first.admit()
     write = draft.park(volume("v1"), snapshot("s1")) if parked else draft.none(volume("v1"))
-    store.commit([write]).result()
+    stand.commit(write)
     for gone in (["keyring"], ["layout"], ["keyring", "layout"]):
         kept = {name: stand.value(stand.top(name)) for name in gone}
         stand.raw.delete(*map(stand.top, gone))
-        before = stand.contents()
-        words = refusal(store)
-        assert words.startswith("the store has records, but ")
-        assert all(stand.top(name) in words for name in gone)
-        assert stand.contents() == before
+        with stand.untouched():
+            words = refusal(stand.first)
+            assert words.startswith("the store has records, but ")
+            assert all(stand.top(name) in words for name in gone)
         for name, fields in kept.items():
             stand.raw.hset(stand.top(name), mapping=fields)
 
 
-def test_a_source_without_its_check_values_is_refused_and_gets_no_new_ones(
-    stand: Stand, store: RedisStore, custody: KeyringCustody
-) -> None:
-    store.admit()
-    stand.raw.hdel(stand.top("keyring"), f"check:{custody.kek_id}")
+def test_a_source_without_its_check_values_is_refused_and_gets_no_new_ones(stand: Stand) -> None:
+    stand.first.admit()
+    stand.raw.hdel(stand.top("keyring"), f"check:{stand.custody.kek_id}")
     stand.raw.hset(stand.top("keyring"), "source", "/forged")
-    before = stand.contents()
-    assert "no check value tells whose it is" in refusal(store)
-    assert stand.contents() == before
+    with stand.untouched():
+        assert "no check value tells whose it is" in refusal(stand.first)
 
 
 # --- which layout -----------------------------------------------------------------------
@@ -325,45 +295,39 @@ def laid(stand: Stand, **changes: Any) -> None:
     """Write the layout as someone who holds the keyring could."""
     ours = Layout(2, 2, INSTALLATION, "2026-11-23T16:00:00Z", "9.0")
     fields = fields_of(replace(ours, **changes), stand.custody)
-    untyped: Any = stand.raw
-    untyped.hset(stand.top("layout"), mapping=dict(zip(fields[::2], fields[1::2], strict=True)))
+    stand.raw.hset(stand.top("layout"), mapping=dict(zip(fields[::2], fields[1::2], strict=True)))
 
 
-def test_a_store_that_only_later_releases_may_use_is_refused_and_names_one(
-    stand: Stand, store: RedisStore
+@pytest.mark.parametrize(
+    ("numbers", "says", "hint"),
+    [
+        pytest.param(
+            {"number": 3, "minimum": 3}, "the store is of layout 3, and kmworker ",
+            "use kmworker 9.0 or newer", id="only later releases may use it",
+        ),
+        pytest.param(
+            {"number": 1}, "the store's change to layout 2 is not finished",
+            "finish it: kmworker migrate", id="a migration is under way",
+        ),
+    ],
+)  # fmt: skip
+def test_a_layout_that_is_not_this_releases_is_refused_with_what_to_do(
+    stand: Stand, numbers: dict[str, int], says: str, hint: str
 ) -> None:
-    store.admit()
-    laid(stand, number=3, minimum=3)
+    stand.first.admit()
+    laid(stand, **numbers)
     with pytest.raises(SetupError) as refused:
-        store.admit()
-    assert str(refused.value).startswith("the store is of layout 3, and kmworker ")
-    assert refused.value.hint == "use kmworker 9.0 or newer"
+        stand.first.admit()
+    assert str(refused.value).startswith(says)
+    assert refused.value.hint == hint
 
 
-def test_a_newer_layout_that_this_release_may_use_is_admitted_and_remembered(
-    stand: Stand, store: RedisStore
-) -> None:
-    store.admit()
-    assert not store.layout_is_newer()
+def test_a_newer_layout_that_this_release_may_use_is_admitted_and_remembered(stand: Stand) -> None:
+    stand.first.admit()
+    assert not stand.first.layout_is_newer()
     laid(stand, number=3)
-    assert store.admit() == "/kmworker"
-    assert store.layout_is_newer()
-
-
-def test_a_layout_with_a_later_releases_field_is_believed_if_its_seal_covers_that(
-    stand: Stand, store: RedisStore
-) -> None:
-    store.admit()
-    stand.raw.hset(stand.top("layout"), "shape", "round")
-    assert "has been altered" in refusal(store)
-
-
-def test_a_migration_that_is_under_way_keeps_workers_away(stand: Stand, store: RedisStore) -> None:
-    store.admit()
-    laid(stand, number=1)
-    with pytest.raises(SetupError) as refused:
-        store.admit()
-    assert refused.value.hint == "finish it: kmworker migrate"
+    assert stand.first.admit() == "/kmworker"
+    assert stand.first.layout_is_newer()
 
 
 @pytest.mark.parametrize(
@@ -379,34 +343,27 @@ def test_a_migration_that_is_under_way_keeps_workers_away(stand: Stand, store: R
         ("more", "x"),
     ],
 )
-def test_an_altered_layout_is_refused(
-    stand: Stand, store: RedisStore, field: str, value: str | bytes
-) -> None:
-    store.admit()
+def test_an_altered_layout_is_refused(stand: Stand, field: str, value: str | bytes) -> None:
+    stand.first.admit()
     stand.raw.hset(stand.top("layout"), field, value)
-    before = stand.contents()
-    assert refusal(store) == f"{stand.top('layout')} has been altered: its seal is wrong"
-    assert stand.contents() == before
+    with stand.untouched():
+        assert refusal(stand.first) == f"{stand.top('layout')} has been altered: its seal is wrong"
 
 
-def test_the_layout_of_another_store_under_the_same_keyring_is_refused(
-    stand: Stand, store: RedisStore
-) -> None:
-    store.admit()
+def test_the_layout_of_another_store_under_the_same_keyring_is_refused(stand: Stand) -> None:
+    stand.first.admit()
     laid(stand, installation="another installation")
-    assert "has been altered: its source does not fit" in refusal(store)
+    assert "has been altered: its source does not fit" in refusal(stand.first)
 
 
-def test_records_of_another_store_under_the_same_keyring_are_of_no_use_here(
-    stand: Stand, store: RedisStore, keyring: Keyring, draft: Drafts
-) -> None:
+def test_records_of_another_store_under_the_same_keyring_are_of_no_use_here(stand: Stand) -> None:
     """Items, keys, scopes and DEKs with both hashes: then it is a copy; without, it is forged."""
-    put(store, draft.create(volume("v1")))
-    other = KeyringCustody(keyring, "another installation")
+    stand.put(draft.create(volume("v1")))
+    other = KeyringCustody(KEYRING, "another installation")
     for key in ("items", "keys", "scopes"):
         for field in stand.value(stand.key("p1", key)):
             stand.rewrite("p1", key, field.decode(), custody=other)
-    state = store.look_up([volume("v1")]).result()[volume("v1")]
+    state = stand.look_up(volume("v1"))[volume("v1")]
     assert isinstance(state, Broken)
     assert "fails authentication" in state.detail
 
@@ -461,9 +418,9 @@ def test_two_first_workers_at_once_agree_on_the_source(stand: Stand, at: int) ->
 
 @pytest.mark.parametrize("at", TRIPS)
 def test_of_two_first_workers_with_two_keyrings_one_is_admitted_and_stays_so(
-    stand: Stand, other_custody: KeyringCustody, at: int
+    stand: Stand, at: int
 ) -> None:
-    other = stand.store(custody=other_custody)
+    other = stand.store(custody=OTHER_CUSTODY)
     meanwhile = MeanwhileAt(stand, other, at)
     one = stand.store(meanwhile.tap)
     outcomes = [outcome(one), meanwhile.outcome or "refused"]
@@ -473,9 +430,7 @@ def test_of_two_first_workers_with_two_keyrings_one_is_admitted_and_stays_so(
     assert len(stand.value(stand.top("keyring"))) == 3
 
 
-def test_an_admission_that_is_cut_off_anywhere_can_be_had_again(
-    stand: Stand, other_custody: KeyringCustody
-) -> None:
+def test_an_admission_that_is_cut_off_anywhere_can_be_had_again(stand: Stand) -> None:
     for at in TRIPS:
         stand.clear()
         tap, left = stand.tap(), iter(range(99))
@@ -487,4 +442,4 @@ def test_an_admission_that_is_cut_off_anywhere_can_be_had_again(
         tap.before_trip = cut
         assert outcome(stand.store(tap)) in {"once more", "/kmworker"}
         assert outcome(stand.store()) == "/kmworker"
-        assert outcome(stand.store(custody=other_custody)) == "refused"
+        assert outcome(stand.store(custody=OTHER_CUSTODY)) == "refused"

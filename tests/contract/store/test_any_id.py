@@ -14,13 +14,10 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from kmworker.domain.model import Item, Kind, Place
-from kmworker.store.inspection import Views
-from kmworker.store.names import Names
-from kmworker.store.redis_store import RedisStore
 from kmworker.store.views.lineage import family_of, find, is_item_ref
 from kmworker.wire.fields import ITEM_ID, PROJECT_ID
-from tests.kit.store.builders import Drafts
-from tests.kit.store.stand import DEADLINE_S, Stand, known, only, put, take
+from tests.kit.store.builders import draft, held
+from tests.kit.store.stand import DEADLINE_S, Stand, only, take
 
 ASCII = "".join(map(chr, range(128)))
 ALPHABET = "".join(it for it in ASCII if re.fullmatch(ITEM_ID, it))
@@ -66,24 +63,24 @@ def waiter(item: Item, number: int) -> Item:
 @example([(Kind.VOLUME, "a"), (Kind.VOLUME, "a!"), (Kind.VOLUME, "a!b"), (Kind.VOLUME, "a!!")], 1)
 @example([(Kind.VOLUME, "!"), (Kind.VOLUME, "!!")], 1)
 def test_what_waits_for_an_item_is_found_for_it_and_for_no_other(
-    stand: Stand, store: RedisStore, draft: Drafts, drawn: Sequence[tuple[Kind, str]], limit: int
+    stand: Stand, drawn: Sequence[tuple[Kind, str]], limit: int
 ) -> None:
     sources = items_of(drawn)
     project = sources[0].project
     for number, source in enumerate(sources):
         for entry in ("x", "y"):
-            store.commit([draft.park(waiter(source, number), source, f"{entry}{number}")]).result()
+            stand.commit(draft.park(waiter(source, number), source, f"{entry}{number}"))
     for number, source in enumerate(sources):
-        names = [taken.entry.name for taken in take(store, source, 9)]
+        names = [taken.entry.name for taken in stand.take(source)]
         assert names == [f"x{number}", f"y{number}"]
     # Of every other source that comes, its own events are found, and the sweep finds it once.
     come = sources[::2]
     for source in come:
-        assert put(store, draft.create(source)).has_waiting
+        assert stand.put(draft.create(source)).has_waiting
     present: list[Item] = []
     after = ""
     while True:
-        swept = store.sweep(project, limit, after)
+        swept = stand.first.sweep(project, limit, after)
         assert swept.due == []
         present += swept.present
         after = swept.after
@@ -91,13 +88,13 @@ def test_what_waits_for_an_item_is_found_for_it_and_for_no_other(
             break
     assert sorted(present) == sorted(come)
     stand.clock.sleep(DEADLINE_S)
-    due = store.sweep(project, 99, "").due
+    due = stand.first.sweep(project, 99, "").due
     assert {(taken.entry.source, taken.entry.expired) for taken in due} == {
         (source, source not in come) for source in sources
     }
-    store.remove([taken.entry for taken in due])
+    stand.first.remove([taken.entry for taken in due])
     assert stand.value(stand.key(project, "waiting:sources")) is None
-    assert not known(store, come[0]).has_waiting
+    assert not stand.known(come[0]).has_waiting
 
 
 @on_one_stand
@@ -105,29 +102,29 @@ def test_what_waits_for_an_item_is_found_for_it_and_for_no_other(
 @example([(Kind.VOLUME, "a!"), (Kind.VOLUME, "a"), (Kind.VOLUME, "a!b")])
 @example([(Kind.VOLUME, "a"), (Kind.VOLUME, "a!")])
 def test_only_an_item_that_is_waited_for_is_said_to_be(
-    store: RedisStore, draft: Drafts, drawn: Sequence[tuple[Kind, str]]
+    stand: Stand, drawn: Sequence[tuple[Kind, str]]
 ) -> None:
     awaited, *others = items_of(drawn)
-    store.commit([draft.park(waiter(awaited, 0), awaited)]).result()
+    stand.commit(draft.park(waiter(awaited, 0), awaited))
     for item in others:
-        assert not only(store.commit([draft.create(item)]).result()).has_waiting
-        assert not known(store, item).has_waiting
-    assert only(store.commit([draft.create(awaited)]).result()).has_waiting
-    assert known(store, awaited).has_waiting
+        assert not only(stand.commit(draft.create(item))).has_waiting
+        assert not stand.known(item).has_waiting
+    assert only(stand.commit(draft.create(awaited))).has_waiting
+    assert stand.known(awaited).has_waiting
 
 
 @on_one_stand
 @given(ITEMS)
 @example([(Kind.VOLUME, "a"), (Kind.VOLUME, "a!"), (Kind.SNAPSHOT, "a:b"), (Kind.VOLUME, "a:b")])
 def test_each_item_has_its_own_record_scope_and_place_in_the_lineage(
-    stand: Stand, store: RedisStore, draft: Drafts, drawn: Sequence[tuple[Kind, str]]
+    stand: Stand, drawn: Sequence[tuple[Kind, str]]
 ) -> None:
     root, *others = items_of(drawn)
-    master = put(store, draft.create(root))
+    master = stand.put(draft.create(root))
     for other in others:
-        put(store, draft.clone(other, master))
-        assert known(store, other).assignment.item == other
-    views = Views(stand.client("dashboard"), Names(stand.prefix))
+        stand.put(draft.clone(other, master))
+        assert stand.known(other).assignment.item == other
+    views = stand.views("dashboard")
     assert master.scope is not None
     family = family_of(views, root.project, master.scope.scope_id)
     assert sorted(member.ref for member in family.members) == sorted(
@@ -143,15 +140,14 @@ def test_each_item_has_its_own_record_scope_and_place_in_the_lineage(
 @given(st.lists(PROJECTS, min_size=2, max_size=4, unique=True), IDS)
 @example(["a", "a:items", "a:b", "."], "a")
 @example(["-", "=", "~root", "@"], "--help")
-def test_projects_are_kept_apart(
-    stand: Stand, store: RedisStore, draft: Drafts, projects: list[str], name: str
-) -> None:
+def test_projects_are_kept_apart(stand: Stand, projects: list[str], name: str) -> None:
     stand.clear()
     store = stand.store()
     volumes = [Item(project, Kind.VOLUME, name) for project in projects]
-    made = [put(store, draft.create(volume)) for volume in volumes]
-    assert len({held.scope.scope_id for held in made if held.scope is not None}) == len(projects)
-    assert [known(store, volume) for volume in volumes] == made
+    writes = [draft.create(volume) for volume in volumes]
+    store.commit(writes).result()
+    assert len({write.assignment.scope_id for write in writes}) == len(projects)
+    assert list(store.look_up(volumes).result().values()) == [held(write) for write in writes]
     assert stand.value(stand.top("projects")) == {project.encode() for project in projects}
     one, other = (volume._replace(id="y" if name == "x" else "x") for volume in volumes[:2])
     store.commit([draft.park(Item(one.project, Kind.REPLICA, "r"), one)]).result()
@@ -160,13 +156,11 @@ def test_projects_are_kept_apart(
 
 
 @pytest.mark.parametrize("letter", ALPHABET)
-def test_no_character_of_an_id_is_special_to_a_script(
-    store: RedisStore, draft: Drafts, letter: str
-) -> None:
+def test_no_character_of_an_id_is_special_to_a_script(stand: Stand, letter: str) -> None:
     volume = Item("p1", Kind.VOLUME, f"{letter}x{letter}")
     snapshot = Item("p1", Kind.SNAPSHOT, letter)
-    store.commit([draft.park(snapshot, volume, "e")]).result()
-    held = put(store, draft.create(volume))
+    stand.commit(draft.park(snapshot, volume, "e"))
+    held = stand.put(draft.create(volume))
     assert held.has_waiting
-    assert [taken.entry.source for taken in take(store, volume, 9)] == [volume]
-    assert put(store, draft.reuse(snapshot, held)).assignment.source == volume
+    assert [taken.entry.source for taken in stand.take(volume)] == [volume]
+    assert stand.put(draft.reuse(snapshot, held)).assignment.source == volume

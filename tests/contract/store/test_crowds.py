@@ -1,26 +1,23 @@
 """Projects whose waiting events are near their bound are named without a look at all others."""
 
 import json
-from typing import Any
 
 import pytest
 
 from kmworker.settings import WaitingSettings
 from kmworker.store.crowds import Crowd
-from kmworker.store.inspection import Views
-from kmworker.store.names import Names
 from kmworker.store.views.status import read_crowds
-from tests.kit.store.builders import Drafts, snapshot, volume
+from tests.kit.store.builders import draft, snapshot, volume
 from tests.kit.store.stand import Stand, take
 
 S1 = snapshot("s1")
 
 
 def crowds(stand: Stand) -> list[Crowd]:
-    return read_crowds(Views(stand.client(), Names(stand.prefix)))
+    return read_crowds(stand.views())
 
 
-def test_a_project_is_named_from_four_fifths_of_its_bound_on(stand: Stand, draft: Drafts) -> None:
+def test_a_project_is_named_from_four_fifths_of_its_bound_on(stand: Stand) -> None:
     store = stand.store(waiting=WaitingSettings(max=5, foreign_max=5))
     own = [draft.park(volume(f"v{n}"), S1) for n in range(5)]
     store.commit([*own[:3], *(draft.park(volume(f"v{n}", "p2"), S1) for n in range(3))]).result()
@@ -40,7 +37,7 @@ def test_a_project_is_named_from_four_fifths_of_its_bound_on(stand: Stand, draft
     ]  # fmt: skip
 
 
-def test_a_project_is_named_by_the_bytes_that_it_has(stand: Stand, draft: Drafts) -> None:
+def test_a_project_is_named_by_the_bytes_that_it_has(stand: Stand) -> None:
     store = stand.store(waiting=WaitingSettings(max_bytes=1_048_576))
     body = b'{"a":"' + b"x" * 65_000 + b'"}'
     store.commit([draft.park(volume(f"v{n}"), S1, body=body) for n in range(13)]).result()
@@ -48,9 +45,7 @@ def test_a_project_is_named_by_the_bytes_that_it_has(stand: Stand, draft: Drafts
     assert 0.8 <= crowd.share < 0.9
 
 
-def test_a_room_that_has_emptied_is_not_named_after_the_next_sweep(
-    stand: Stand, draft: Drafts
-) -> None:
+def test_a_room_that_has_emptied_is_not_named_after_the_next_sweep(stand: Stand) -> None:
     store = stand.store(waiting=WaitingSettings(max=2))
     store.commit([draft.park(volume(f"v{n}"), S1) for n in range(2)]).result()
     assert crowds(stand)
@@ -60,14 +55,13 @@ def test_a_room_that_has_emptied_is_not_named_after_the_next_sweep(
 
 
 @pytest.mark.parametrize("text", ["", "text", "[]", json.dumps({"events": "x"})])
-def test_what_someone_wrote_there_stops_nobody(stand: Stand, draft: Drafts, text: str) -> None:
-    raw: Any = stand.raw
-    raw.hset(stand.top("crowded"), "p1 p1", text)
-    raw.hset(stand.top("crowded"), "p1", text)
+def test_what_someone_wrote_there_stops_nobody(stand: Stand, text: str) -> None:
+    stand.raw.hset(stand.top("crowded"), "p1 p1", text)
+    stand.raw.hset(stand.top("crowded"), "p1", text)
     assert crowds(stand) == []
     stand.store().review_crowds()
     assert stand.value(stand.top("crowded")) is None
-    raw.set(stand.top("crowded"), "text")
+    stand.raw.set(stand.top("crowded"), "text")
     store = stand.store(waiting=WaitingSettings(max=1))
     store.commit([draft.park(volume("v1"), S1)]).result()
     store.review_crowds()
@@ -75,13 +69,10 @@ def test_what_someone_wrote_there_stops_nobody(stand: Stand, draft: Drafts, text
 
 
 @pytest.mark.parametrize("text", ["", "text", "[]", "7", json.dumps({"events": "x"})])
-def test_a_share_that_someone_spoilt_counts_for_nothing(
-    stand: Stand, draft: Drafts, text: str
-) -> None:
+def test_a_share_that_someone_spoilt_counts_for_nothing(stand: Stand, text: str) -> None:
     store = stand.store(waiting=WaitingSettings(max=1))
     store.commit([draft.park(volume("v1"), S1)]).result()
     assert crowds(stand)
-    raw: Any = stand.raw
-    raw.hset(stand.key("p1", "waiting:shares"), "p1", text)
+    stand.raw.hset(stand.key("p1", "waiting:shares"), "p1", text)
     store.review_crowds()
     assert crowds(stand) == []

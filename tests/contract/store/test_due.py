@@ -1,11 +1,9 @@
 """The index of projects that have something due never lacks what is acknowledged."""
 
-from typing import Any
-
 from kmworker.domain.waiting import Due
 from kmworker.store.redis_store import RedisStore
-from tests.kit.store.builders import AT_S, Drafts, snapshot
-from tests.kit.store.stand import DEADLINE_S, Stand, park, take
+from tests.kit.store.builders import AT_S, snapshot
+from tests.kit.store.stand import DEADLINE_S, Stand
 
 S1 = snapshot("s1")
 
@@ -18,114 +16,95 @@ def look_at(store: RedisStore, after_s: float | None = None) -> None:
     store.look_again([(found, after_s) for found in store.due(9)])
 
 
-def test_a_project_is_due_when_the_first_of_its_events_is(
-    stand: Stand, store: RedisStore, draft: Drafts
-) -> None:
-    park(store, draft, "e1")
+def test_a_project_is_due_when_the_first_of_its_events_is(stand: Stand) -> None:
+    stand.park("e1")
     stand.clock.sleep(60)
-    park(store, draft, "e2")
-    assert due(store) == []
+    stand.park("e2")
+    assert due(stand.first) == []
     stand.clock.sleep(DEADLINE_S - 60)
-    assert due(store) == ["p1"]
+    assert due(stand.first) == ["p1"]
 
 
-def test_the_longest_due_come_first_and_no_more_than_asked_for(
-    stand: Stand, store: RedisStore, draft: Drafts
-) -> None:
+def test_the_longest_due_come_first_and_no_more_than_asked_for(stand: Stand) -> None:
     for project in ("c", "a", "b"):
-        park(store, draft, "e", source=snapshot("s1", project))
+        stand.park("e", source=snapshot("s1", project))
         stand.clock.sleep(1)
     stand.clock.sleep(DEADLINE_S)
-    assert due(store, 2) == ["c", "a"]
+    assert due(stand.first, 2) == ["c", "a"]
 
 
-def test_a_project_where_something_has_come_is_due_at_once(
-    stand: Stand, store: RedisStore, draft: Drafts
-) -> None:
-    park(store, draft, "e1")
-    store.mark_due(["p1", "p2"])
-    assert sorted(due(store)) == ["p1", "p2"]
+def test_a_project_where_something_has_come_is_due_at_once(stand: Stand) -> None:
+    stand.park("e1")
+    stand.first.mark_due(["p1", "p2"])
+    assert sorted(due(stand.first)) == ["p1", "p2"]
 
 
-def test_a_project_that_was_looked_at_is_due_again_at_its_next_deadline(
-    stand: Stand, store: RedisStore, draft: Drafts
-) -> None:
-    park(store, draft, "e1")
-    store.mark_due(["p1"])
-    look_at(store)
-    assert due(store) == []
+def test_a_project_that_was_looked_at_is_due_again_at_its_next_deadline(stand: Stand) -> None:
+    stand.park("e1")
+    stand.first.mark_due(["p1"])
+    look_at(stand.first)
+    assert due(stand.first) == []
     assert stand.value(stand.top("due")) == {b"p1": AT_S + DEADLINE_S}
 
 
-def test_a_project_where_nothing_waits_leaves_the_index(
-    stand: Stand, store: RedisStore, draft: Drafts
-) -> None:
-    park(store, draft, "e1")
-    store.remove([taken.entry for taken in take(store, S1, 9)])
-    store.mark_due(["p1"])
-    look_at(store)
+def test_a_project_where_nothing_waits_leaves_the_index(stand: Stand) -> None:
+    stand.park("e1")
+    stand.first.remove([taken.entry for taken in stand.take()])
+    stand.first.mark_due(["p1"])
+    look_at(stand.first)
     assert stand.value(stand.top("due")) is None
 
 
-def test_what_was_found_is_looked_at_again_after_a_while(
-    stand: Stand, store: RedisStore, draft: Drafts
-) -> None:
-    park(store, draft, "e1")
-    store.mark_due(["p1"])
-    look_at(store, 10.0)
-    assert due(store) == []
+def test_what_was_found_is_looked_at_again_after_a_while(stand: Stand) -> None:
+    stand.park("e1")
+    stand.first.mark_due(["p1"])
+    look_at(stand.first, 10.0)
+    assert due(stand.first) == []
     stand.clock.sleep(10)
-    assert due(store) == ["p1"]
+    assert due(stand.first) == ["p1"]
     # Also what is past its deadline: it is being handled.
     stand.clock.sleep(DEADLINE_S)
-    look_at(store, 10.0)
-    assert due(store) == []
+    look_at(stand.first, 10.0)
+    assert due(stand.first) == []
 
 
-def test_what_comes_during_a_look_is_not_put_off_by_it(
-    stand: Stand, store: RedisStore, draft: Drafts
-) -> None:
+def test_what_comes_during_a_look_is_not_put_off_by_it(stand: Stand) -> None:
     for is_parked in (False, True):
-        store.mark_due(["p1"])
-        found = store.due(9)
+        stand.first.mark_due(["p1"])
+        found = stand.first.due(9)
         if is_parked:
-            park(store, draft, "e1")
+            stand.park("e1")
         else:
-            store.mark_due(["p1"])
-        store.look_again([(one, None) for one in found])
-        assert due(store) == ["p1"]
-        look_at(store)
+            stand.first.mark_due(["p1"])
+        stand.first.look_again([(one, None) for one in found])
+        assert due(stand.first) == ["p1"]
+        look_at(stand.first)
 
 
 def test_an_event_that_is_parked_after_its_room_was_seen_empty_is_in_the_index(
-    stand: Stand, store: RedisStore, draft: Drafts
+    stand: Stand,
 ) -> None:
-    store.mark_due(["p1"])
-    look_at(store)
-    park(store, draft, "e1")
+    stand.first.mark_due(["p1"])
+    look_at(stand.first)
+    stand.park("e1")
     assert stand.value(stand.top("due")).keys() == {b"p1"}
 
 
-def test_a_name_that_no_project_has_does_not_stay(stand: Stand, store: RedisStore) -> None:
-    raw: Any = stand.raw
-    raw.zadd(stand.top("due"), {b"\xff": 1, "no project": 1})
-    assert due(store) == ["no project"]
-    look_at(store)
+def test_a_name_that_no_project_has_does_not_stay(stand: Stand) -> None:
+    stand.raw.zadd(stand.top("due"), {b"\xff": 1, "no project": 1})
+    assert due(stand.first) == ["no project"]
+    look_at(stand.first)
     assert stand.value(stand.top("due")) is None
 
 
-def test_an_index_of_the_wrong_type_keeps_nobody_from_parking(
-    stand: Stand, store: RedisStore, draft: Drafts
-) -> None:
+def test_an_index_of_the_wrong_type_keeps_nobody_from_parking(stand: Stand) -> None:
     stand.raw.set(stand.top("due"), "text")
-    park(store, draft, "e1")
-    assert len(take(store, S1, 9)) == 1
+    stand.park("e1")
+    assert len(stand.take()) == 1
 
 
-def test_a_project_that_moved_meanwhile_is_left_where_it_is(
-    stand: Stand, store: RedisStore
-) -> None:
-    store.mark_due(["p1"])
+def test_a_project_that_moved_meanwhile_is_left_where_it_is(stand: Stand) -> None:
+    stand.first.mark_due(["p1"])
     before = stand.value(stand.top("due"))
-    store.look_again([(Due("p1", 1.0), None)])
+    stand.first.look_again([(Due("p1", 1.0), None)])
     assert stand.value(stand.top("due")) == before

@@ -10,10 +10,9 @@ from kmworker.domain.waiting import Taken
 from kmworker.errors import PermanentError, StoreUnavailable
 from kmworker.store.inspection import Views
 from kmworker.store.names import Names
-from kmworker.store.redis_store import RedisStore
 from kmworker.store.waiting_room import Expired, WaitingEvent, WaitingRoom
-from tests.kit.store.builders import AT_S, Drafts, snapshot, volume
-from tests.kit.store.stand import DEADLINE_S, Stand, park, take
+from tests.kit.store.builders import AT_S, draft, snapshot, volume
+from tests.kit.store.stand import DEADLINE_S, Stand
 
 S1 = snapshot("s1")
 NOW_S = AT_S + 60
@@ -21,7 +20,7 @@ NOW_S = AT_S + 60
 
 @pytest.fixture
 def room(stand: Stand) -> WaitingRoom:
-    return WaitingRoom(Views(stand.client("operator"), Names(stand.prefix)))
+    return WaitingRoom(stand.views("operator"))
 
 
 def waiting(room: WaitingRoom, project: str = "p1") -> list[WaitingEvent]:
@@ -29,35 +28,33 @@ def waiting(room: WaitingRoom, project: str = "p1") -> list[WaitingEvent]:
 
 
 def test_an_expired_event_is_due_for_the_sweep_and_shown_so(
-    stand: Stand, store: RedisStore, draft: Drafts, room: WaitingRoom
+    stand: Stand, room: WaitingRoom
 ) -> None:
     writes = [draft.park(volume("v1"), S1, name) for name in ("e1", "e2")]
-    store.commit(writes).result()
+    stand.commit(*writes)
     before = stand.contents()
     stand.clock.sleep(60)
     assert room.expire("p1", ["e1"], NOW_S) == [Expired.NOW]
     # And the sweep looks there.
-    assert [due.project for due in store.due(9)] == ["p1"]
+    assert [due.project for due in stand.first.due(9)] == ["p1"]
     first, second = waiting(room)
     assert (first.entry, first.deadline_s) == ("e1", NOW_S)
     # What dashboards read, and what the sweep goes by, say the same.
     assert datetime.fromisoformat(first.deadline).timestamp() == first.deadline_s
     assert (second.entry, second.deadline_s) == ("e2", AT_S + DEADLINE_S)
-    (taken,) = store.sweep("p1", 9, "").due
+    (taken,) = stand.first.sweep("p1", 9, "").due
     assert taken == Taken(Entry(S1, "e1", 1, expired=True), writes[0].original)
-    store.remove([taken.entry])
-    store.remove([Entry(S1, "e2", 0, expired=False)])
+    stand.first.remove([taken.entry])
+    stand.first.remove([Entry(S1, "e2", 0, expired=False)])
     assert before.keys() - stand.contents().keys() == {
         stand.key("p1", name)
         for name in ("waiting", "waiting:deadlines", "waiting:sources", "waiting:shares")
     } | {stand.secret("p1", "parked")}
 
 
-def test_nothing_but_the_deadline_changes(
-    stand: Stand, store: RedisStore, draft: Drafts, room: WaitingRoom
-) -> None:
-    park(store, draft, "e1", "e2")
-    take(store, S1, 1)
+def test_nothing_but_the_deadline_changes(stand: Stand, room: WaitingRoom) -> None:
+    stand.park("e1", "e2")
+    stand.take(S1, 1)
     before = stand.contents()
     room.expire("p1", ["e1"], NOW_S)
     after = stand.contents()
@@ -71,84 +68,68 @@ def test_nothing_but_the_deadline_changes(
 
 
 def test_an_expired_event_whose_source_has_come_is_assigned(
-    stand: Stand, store: RedisStore, draft: Drafts, room: WaitingRoom
+    stand: Stand, room: WaitingRoom
 ) -> None:
-    park(store, draft, "e1")
+    stand.park("e1")
     room.expire("p1", ["e1"], NOW_S)
-    store.commit([draft.create(S1)]).result()
+    stand.commit(draft.create(S1))
     stand.clock.sleep(61)
-    swept = store.sweep("p1", 9, "")
+    swept = stand.first.sweep("p1", 9, "")
     assert [taken.entry.expired for taken in swept.due] == [False]
     assert swept.present == [S1]
 
 
-def test_what_has_left_is_not_brought_back(
-    stand: Stand, store: RedisStore, draft: Drafts, room: WaitingRoom
-) -> None:
-    park(store, draft, "e1")
-    store.remove([Entry(S1, "e1", 0, expired=False)])
-    before = stand.contents()
-    assert room.expire("p1", ["e1", "never-there"], NOW_S) == [Expired.GONE, Expired.GONE]
-    assert stand.contents() == before
+def test_what_has_left_is_not_brought_back(stand: Stand, room: WaitingRoom) -> None:
+    stand.park("e1")
+    stand.first.remove([Entry(S1, "e1", 0, expired=False)])
+    with stand.untouched():
+        assert room.expire("p1", ["e1", "never-there"], NOW_S) == [Expired.GONE, Expired.GONE]
 
 
 @pytest.mark.parametrize("left", ["waiting", "waiting:deadlines"])
-def test_half_of_an_entry_is_left_alone(
-    stand: Stand, store: RedisStore, draft: Drafts, room: WaitingRoom, left: str
-) -> None:
-    park(store, draft, "e1")
+def test_half_of_an_entry_is_left_alone(stand: Stand, room: WaitingRoom, left: str) -> None:
+    stand.park("e1")
     stand.raw.delete(stand.key("p1", left))
-    before = stand.contents()
-    assert room.expire("p1", ["e1"], NOW_S) == [Expired.GONE]
-    assert stand.contents() == before
+    with stand.untouched():
+        assert room.expire("p1", ["e1"], NOW_S) == [Expired.GONE]
 
 
-def test_a_deadline_that_is_past_stays_as_it_is(
-    stand: Stand, store: RedisStore, draft: Drafts, room: WaitingRoom
-) -> None:
-    park(store, draft, "e1")
-    before = stand.contents()
-    assert room.expire("p1", ["e1"], AT_S + DEADLINE_S) == [Expired.PAST]
-    assert stand.contents() == before
+def test_a_deadline_that_is_past_stays_as_it_is(stand: Stand, room: WaitingRoom) -> None:
+    stand.park("e1")
+    with stand.untouched():
+        assert room.expire("p1", ["e1"], AT_S + DEADLINE_S) == [Expired.PAST]
 
 
-def test_a_record_without_a_deadline_expires_all_the_same(
-    stand: Stand, store: RedisStore, draft: Drafts, room: WaitingRoom
-) -> None:
-    park(store, draft, "e1")
+def test_a_record_without_a_deadline_expires_all_the_same(stand: Stand, room: WaitingRoom) -> None:
+    stand.park("e1")
     stand.raw.hset(stand.key("p1", "waiting"), "e1", "odd")
     assert room.expire("p1", ["e1"], NOW_S) == [Expired.NOW]
     stand.clock.sleep(61)
-    assert len(store.sweep("p1", 9, "").due) == 1
+    assert len(stand.first.sweep("p1", 9, "").due) == 1
 
 
-def test_more_than_one_portion_expires(store: RedisStore, draft: Drafts, room: WaitingRoom) -> None:
+def test_more_than_one_portion_expires(stand: Stand, room: WaitingRoom) -> None:
     names = [f"e{number}" for number in range(501)]
-    park(store, draft, *names)
+    stand.park(*names)
     assert len(waiting(room)) == 501
     assert room.expire("p1", names, NOW_S) == [Expired.NOW] * 501
 
 
 @pytest.mark.parametrize("key", ["waiting", "waiting:deadlines"])
 def test_a_key_of_the_wrong_type_is_seen_before_anything_is_written(
-    stand: Stand, store: RedisStore, draft: Drafts, room: WaitingRoom, key: str
+    stand: Stand, room: WaitingRoom, key: str
 ) -> None:
-    park(store, draft, "e1")
+    stand.park("e1")
     stand.raw.set(stand.key("p1", key), "text")
-    before = stand.contents()
-    with pytest.raises(PermanentError, match="wrong type"):
+    with stand.untouched(), pytest.raises(PermanentError, match="wrong type"):
         room.expire("p1", ["e1"], NOW_S)
-    assert stand.contents() == before
 
 
 @pytest.mark.parametrize("backend", ["redis", "valkey"], indirect=True)
 @pytest.mark.parametrize("lacks", ["-zadd", "-hset", "-zscore", "-hget"])
-def test_without_a_right_nothing_is_written_by_halves(
-    stand: Stand, store: RedisStore, draft: Drafts, lacks: str
-) -> None:
-    park(store, draft, "e1")
-    before = stand.contents()
-    client = stand.client_with(f"~* +@all {lacks}")
-    with pytest.raises(StoreUnavailable):
-        WaitingRoom(Views(client, Names(stand.prefix))).expire("p1", ["e1"], NOW_S)
-    assert stand.contents() == before
+def test_without_a_right_nothing_is_written_by_halves(stand: Stand, lacks: str) -> None:
+    stand.park("e1")
+    with stand.untouched():
+        client = stand.client_with(f"~* +@all {lacks}")
+        with pytest.raises(StoreUnavailable):
+            WaitingRoom(Views(client, Names(stand.prefix))).expire("p1", ["e1"], NOW_S)

@@ -5,8 +5,7 @@ from importlib import resources
 from typing import Any
 
 from kmworker.store.scripts import WRITING
-from tests.kit.servers import Start, StoreServer
-from tests.kit.store.stand import StandOn
+from tests.kit.store.stand import Stand
 
 FOLDER = resources.files("kmworker.store").joinpath("lua")
 
@@ -27,11 +26,9 @@ def samples() -> dict[str, int]:
     return {command: len(arguments.split(",")) for command, arguments in found}
 
 
-def test_each_command_is_asked_about_with_enough_arguments(
-    start: Start[StoreServer], stand_on: StandOn
-) -> None:
+def test_each_command_is_asked_about_with_enough_arguments(own: Stand) -> None:
     # Redis 8.0.2 of Debian 13 refuses a question that has too few.
-    raw: Any = stand_on(start()).raw
+    raw: Any = own.raw
     found = raw.execute_command("COMMAND INFO", *(name.lower() for name in asked_about()))
     given = samples()
     for name, arity, *_more in found:

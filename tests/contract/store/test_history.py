@@ -10,9 +10,8 @@ from kmworker.errors import NotFound, PermanentError, SetupError, StoreUnavailab
 from kmworker.store.client import Gate
 from kmworker.store.commits import PAGE_SIZE
 from kmworker.store.names import Names
-from kmworker.store.redis_store import RedisStore
 from kmworker.store.rollback import History, Made
-from tests.kit.store.builders import Drafts, snapshot, volume
+from tests.kit.store.builders import draft, snapshot, volume
 from tests.kit.store.stand import Stand, StandOn
 
 
@@ -50,53 +49,46 @@ def commit(stand: Stand, worker: History, times: int = 1, project: str = "p1") -
 
 def go_back(stand: Stand, number: int, **shares: int) -> None:
     """Make the store what an older copy of it is."""
-    raw: Any = stand.raw
-    raw.set(stand.key("p1", "commits"), number)
-    raw.delete(stand.top("commits"))
-    raw.hset(stand.top("commits"), "number", number)
+    stand.raw.set(stand.key("p1", "commits"), number)
+    stand.raw.delete(stand.top("commits"))
+    stand.raw.hset(stand.top("commits"), "number", number)
     for worker_id, share in shares.items():
-        raw.hset(stand.top(f"worker:{worker_id}"), "commits", share)
+        stand.raw.hset(stand.top(f"worker:{worker_id}"), "commits", share)
 
 
 def incident_of(refused: pytest.ExceptionInfo[SetupError]) -> str:
     return str(refused.value).split()[1].rstrip(":")
 
 
-def test_each_project_counts_the_commits_that_write_to_it(
-    stand: Stand, store: RedisStore, draft: Drafts
-) -> None:
-    assert store.commits() == 0
+def test_each_project_counts_the_commits_that_write_to_it(stand: Stand) -> None:
+    assert stand.first.commits() == 0
     for number in range(1, 4):
-        store.commit(
-            [draft.create(volume(f"v{number}", project)) for project in ("p1", "p2")]
-        ).result()
+        stand.commit(*(draft.create(volume(f"v{number}", project)) for project in ("p1", "p2")))
         assert numbers(stand, "p1", "p2") == [number, number]
         # Of all together, what was seen to be written: a batch later, or when it is asked for.
         assert total(stand) == 2 * (number - 1)
-    assert store.commits() == total(stand) == 6
+    assert stand.first.commits() == total(stand) == 6
 
 
-def test_what_writes_nothing_counts_nothing(stand: Stand, store: RedisStore, draft: Drafts) -> None:
-    assert store.commit([]).result() == []
+def test_what_writes_nothing_counts_nothing(stand: Stand) -> None:
+    assert stand.commit() == []
     write = draft.create(volume("v"))
-    store.commit([write]).result()
-    store.commit([write]).result()
-    assert [answer.status for answer in store.commit([write]).result()] == [WriteStatus.EXISTS]
-    assert (numbers(stand, "p1"), store.commits()) == ([1], 1)
+    stand.commit(write)
+    stand.commit(write)
+    assert [answer.status for answer in stand.commit(write)] == [WriteStatus.EXISTS]
+    assert (numbers(stand, "p1"), stand.first.commits()) == ([1], 1)
 
 
-def test_a_parked_event_is_a_commit_of_its_sources_project(
-    stand: Stand, store: RedisStore, draft: Drafts
-) -> None:
+def test_a_parked_event_is_a_commit_of_its_sources_project(stand: Stand) -> None:
     write = draft.park(volume("v", "p2"), snapshot("s", "p2"))
-    store.commit([write]).result()
-    store.commit([write]).result()
-    assert (numbers(stand, "p2"), store.commits()) == ([1], 1)
+    stand.commit(write)
+    stand.commit(write)
+    assert (numbers(stand, "p2"), stand.first.commits()) == ([1], 1)
 
 
 @pytest.mark.parametrize("at", range(4))
 def test_the_number_of_all_is_never_more_than_the_sum_whatever_is_sent_again_or_lost(
-    stand: Stand, draft: Drafts, at: int
+    stand: Stand, at: int
 ) -> None:
     tap = stand.tap()
     store = stand.store(tap)
@@ -113,25 +105,23 @@ def test_the_number_of_all_is_never_more_than_the_sum_whatever_is_sent_again_or_
 
 
 def test_a_share_that_is_refused_takes_nothing_from_what_the_others_have_counted(
-    stand: Stand, store: RedisStore, draft: Drafts
+    stand: Stand,
 ) -> None:
     stand.raw.set(stand.key("p1", "items"), "no hash")
     with pytest.raises(PermanentError):
-        store.commit(
-            [draft.create(volume("v", project)) for project in ("p1", "p2", "p3")]
-        ).result()
+        stand.commit(*(draft.create(volume("v", project)) for project in ("p1", "p2", "p3")))
     assert numbers(stand, "p1", "p2", "p3") == [0, 1, 1]
-    assert store.commits() == 2
+    assert stand.first.commits() == 2
 
 
 @pytest.mark.parametrize("spoilt", ["many", "-1", "1.5", "", "007", "00", "9" * 16])
 def test_a_projects_count_that_someone_wrote_to_lets_nothing_be_written(
-    stand: Stand, store: RedisStore, draft: Drafts, spoilt: str
+    stand: Stand, spoilt: str
 ) -> None:
     stand.raw.set(stand.key("p1", "commits"), spoilt)
     before = stand.contents()
     with pytest.raises(PermanentError, match="holds no number of commits"):
-        store.commit([draft.create(volume("v"))]).result()
+        stand.commit(draft.create(volume("v")))
     assert stand.contents() == before | {stand.top("projects"): {b"p1"}}
 
 
@@ -226,13 +216,12 @@ def test_projects_that_the_list_has_lost_are_listed_again(stand: Stand, one: His
 
 
 def test_more_projects_than_are_read_at_once_are_all_counted(stand: Stand, one: History) -> None:
-    raw: Any = stand.raw
     names = [f"p{number}" for number in range(2 * PAGE_SIZE + 1)]
-    raw.sadd(stand.top("projects"), *names)
-    raw.mset({stand.key(name, "commits"): 1 for name in names})
-    raw.hset(stand.top("commits"), "number", len(names))
+    stand.raw.sadd(stand.top("projects"), *names)
+    stand.raw.mset({stand.key(name, "commits"): 1 for name in names})
+    stand.raw.hset(stand.top("commits"), "number", len(names))
     one.check()
-    raw.delete(stand.key(names[-1], "commits"))
+    stand.raw.delete(stand.key(names[-1], "commits"))
     with pytest.raises(SetupError, match=rf"of {len(names)} commits it has {len(names) - 1}"):
         one.check()
 
@@ -270,9 +259,7 @@ def test_an_anchor_is_newer_than_the_last_look_at_a_store_on_which_others_work(
     assert two.number == 3
 
 
-def test_a_refused_batch_is_not_taken_for_written(
-    stand: Stand, store: RedisStore, draft: Drafts
-) -> None:
+def test_a_refused_batch_is_not_taken_for_written(stand: Stand) -> None:
     stand.raw.hset(stand.top("commits"), "incident", "abc")
     strict = stand.store()
     strict._writes._history = remembering(stand, "one")
@@ -281,15 +268,15 @@ def test_a_refused_batch_is_not_taken_for_written(
 
 
 def test_an_incident_is_accepted_by_its_name_and_counting_goes_on_beyond_it(
-    stand: Stand, store: RedisStore, one: History
+    stand: Stand, one: History
 ) -> None:
     commit(stand, one, 3)
     go_back(stand, 2)
     with pytest.raises(SetupError) as refused:
         one.check()
     with pytest.raises(NotFound, match="no incident other"):
-        store.accept("other", 7)
-    store.accept(incident_of(refused), 7)
+        stand.first.accept("other", 7)
+    stand.first.accept(incident_of(refused), 7)
     after = remembering(stand, "four")
     after.check()
     assert after.number == 8
@@ -301,18 +288,18 @@ def test_an_incident_is_accepted_by_its_name_and_counting_goes_on_beyond_it(
         remembering(stand, "five").check()
     stand.raw.hdel(stand.top("commits"), "incident")
     with pytest.raises(NotFound):
-        store.accept(incident_of(refused), 7)
+        stand.first.accept(incident_of(refused), 7)
 
 
 def test_counting_does_not_go_on_from_a_number_that_nobody_can_have_counted(
-    stand: Stand, store: RedisStore, one: History
+    stand: Stand, one: History
 ) -> None:
     commit(stand, one, 3)
     stand.raw.hset(stand.top("commits"), "number", 10**15 - 1)
     with pytest.raises(SetupError, match=r"of 999999999999999 commits it has 3") as refused:
         remembering(stand, "two").check()
     # The anchor was taken from it.
-    assert store.accept(incident_of(refused), 10**15 - 2) == 4
+    assert stand.first.accept(incident_of(refused), 10**15 - 2) == 4
     remembering(stand, "three").check()
 
 
@@ -376,7 +363,7 @@ def test_a_store_that_is_away_is_no_incident(one: History) -> None:
 
 @pytest.mark.parametrize("server", ["redis_server", "valkey_server"])
 def test_a_client_does_not_connect_anew_behind_the_workers_back(
-    request: pytest.FixtureRequest, stand_on: StandOn, draft: Drafts, server: str
+    request: pytest.FixtureRequest, stand_on: StandOn, server: str
 ) -> None:
     stand = stand_on(request.getfixturevalue(server))
     gate = Gate()

@@ -1,13 +1,10 @@
 """What dashboards and auditors find, to the letter of docs/contract.md."""
 
 import re
-from typing import Any
 
-from kmworker.crypto import KeyringCustody
-from kmworker.domain.model import Held, Place
-from kmworker.store.redis_store import RedisStore
-from tests.kit.store.builders import AT, Drafts, held, replica, snapshot, volume
-from tests.kit.store.stand import Stand, put
+from kmworker.domain.model import Place
+from tests.kit.store.builders import AT, draft, held, replica, snapshot, volume
+from tests.kit.store.stand import Stand
 
 SEAL = re.compile(rb',"seal":"v2\.([0-9a-f]{16})\.[0-9a-f]{32}"}\Z')
 
@@ -23,11 +20,9 @@ def unsealed(stand: Stand, project: str, key: str, field: str) -> str:
     return str(body.decode())
 
 
-def test_a_created_items_record_holds_the_announcements_data_and_its_state(
-    stand: Stand, store: RedisStore, draft: Drafts
-) -> None:
+def test_a_created_items_record_holds_the_announcements_data_and_its_state(stand: Stand) -> None:
     write = draft.create(volume("v1"))
-    store.commit([write]).result()
+    stand.commit(write)
     a = write.assignment
     assert unsealed(stand, "p1", "items", "volume:v1") == (
         '{"data":{"item":{"kind":"volume","id":"v1"},"project_id":"p1",'
@@ -40,11 +35,9 @@ def test_a_created_items_record_holds_the_announcements_data_and_its_state(
     )
 
 
-def test_a_derived_items_record_names_source_and_node(
-    stand: Stand, store: RedisStore, draft: Drafts
-) -> None:
-    source = put(store, draft.create(volume("v1")))
-    a = put(store, draft.create(replica("r1"), source, node="obj-07")).assignment
+def test_a_derived_items_record_names_source_and_node(stand: Stand) -> None:
+    source = stand.put(draft.create(volume("v1")))
+    a = stand.put(draft.create(replica("r1"), source, node="obj-07")).assignment
     assert unsealed(stand, "p1", "items", "replica:r1") == (
         '{"data":{"item":{"kind":"replica","id":"r1"},"project_id":"p1",'
         f'"key_id":"{a.key_id}","scope_id":"{a.scope_id}","disposition":"create",'
@@ -57,10 +50,8 @@ def test_a_derived_items_record_names_source_and_node(
     )
 
 
-def test_an_unencrypted_items_record_has_null_for_a_key(
-    stand: Stand, store: RedisStore, draft: Drafts
-) -> None:
-    store.commit([draft.none(volume("v1"))]).result()
+def test_an_unencrypted_items_record_has_null_for_a_key(stand: Stand) -> None:
+    stand.commit(draft.none(volume("v1")))
     assert unsealed(stand, "p1", "items", "volume:v1") == (
         '{"data":{"item":{"kind":"volume","id":"v1"},"project_id":"p1",'
         '"key_id":null,"scope_id":null,"disposition":"none","source":null,"node":null,"encryption":null,'
@@ -70,13 +61,11 @@ def test_an_unencrypted_items_record_has_null_for_a_key(
     )
 
 
-def test_a_keys_record_names_its_scope_and_the_key_it_was_cloned_from(
-    stand: Stand, store: RedisStore, draft: Drafts
-) -> None:
-    source = put(store, draft.create(volume("v1"))).assignment
-    clone = put(store, draft.clone(volume("v2"), known_source(stand))).assignment
-    assert source.scope_id is not None
-    dek_id = stand.record("p1", "scopes", source.scope_id)["dek_id"]
+def test_a_keys_record_names_its_scope_and_the_key_it_was_cloned_from(stand: Stand) -> None:
+    held = stand.put(draft.create(volume("v1")))
+    source = held.assignment
+    clone = stand.put(draft.clone(volume("v2"), held)).assignment
+    dek_id = stand.record("p1", "scopes", str(source.scope_id))["dek_id"]
     head = f'{{"scope_id":"{source.scope_id}","dek_id":"{dek_id}","state":"active"'
     tail = f'"created_at":"{AT}","version":1'
     assert unsealed(stand, "p1", "keys", str(source.key_id)) == (
@@ -87,17 +76,11 @@ def test_a_keys_record_names_its_scope_and_the_key_it_was_cloned_from(
     )
 
 
-def known_source(stand: Stand) -> Held:
-    state = stand.store().look_up([volume("v1")]).result()[volume("v1")]
-    assert isinstance(state, Held)
-    return state
-
-
 def test_a_scopes_record_names_its_root_its_dek_and_the_scope_it_was_derived_from(
-    stand: Stand, store: RedisStore, draft: Drafts, custody: KeyringCustody
+    stand: Stand,
 ) -> None:
-    first = put(store, draft.create(volume("v1")))
-    second = put(store, draft.create(replica("r1"), first))
+    first = stand.put(draft.create(volume("v1")))
+    second = stand.put(draft.create(replica("r1"), first))
     for found, root, derived in (
         (first, "volume:v1", "null"),
         (second, "replica:r1", f'"{first.assignment.scope_id}"'),
@@ -105,18 +88,16 @@ def test_a_scopes_record_names_its_root_its_dek_and_the_scope_it_was_derived_fro
         assert found.scope is not None
         assert unsealed(stand, "p1", "scopes", found.scope.scope_id) == (
             f'{{"root":"{root}","dek_id":"{found.scope.dek_id}",'
-            f'"cipher":"aes-xts-plain64","key_bits":512,"kek_id":"{custody.kek_id}",'
+            f'"cipher":"aes-xts-plain64","key_bits":512,"kek_id":"{stand.custody.kek_id}",'
             f'"derived_from":{derived},"created_at":"{AT}"'
         )
 
 
-def test_after_one_of_each_the_store_holds_exactly_the_contracts_keys(
-    stand: Stand, store: RedisStore, draft: Drafts
-) -> None:
+def test_after_one_of_each_the_store_holds_exactly_the_contracts_keys(stand: Stand) -> None:
     one = draft.create(volume("v1"))
     source = held(one)
     two, three = draft.clone(volume("v2"), source), draft.reuse(snapshot("s1"), source)
-    store.commit([one, two, three, draft.none(volume("v3"))]).result()
+    stand.commit(one, two, three, draft.none(volume("v3")))
     k1, k2 = (str(write.assignment.key_id).encode() for write in (one, two))
     scope = str(one.assignment.scope_id).encode()
     contents = stand.contents()
@@ -138,53 +119,44 @@ def test_after_one_of_each_the_store_holds_exactly_the_contracts_keys(
     assert set(contents[stand.key("p1", "lineage")].values()) == {0.0}
 
 
-def test_a_scope_is_listed_by_a_range_over_the_lineage(
-    stand: Stand, store: RedisStore, draft: Drafts
-) -> None:
-    source = put(store, draft.create(volume("v1")))
-    put(store, draft.create(volume("v9")))
-    put(store, draft.reuse(snapshot("s1"), source))
+def test_a_scope_is_listed_by_a_range_over_the_lineage(stand: Stand) -> None:
+    source = stand.put(draft.create(volume("v1")))
+    stand.put(draft.create(volume("v9")))
+    stand.put(draft.reuse(snapshot("s1"), source))
     scope = source.assignment.scope_id
-    raw: Any = stand.raw
-    members = raw.zrangebylex(stand.key("p1", "lineage"), f"[{scope} ", f"({scope}!")
+    members = stand.raw.zrangebylex(stand.key("p1", "lineage"), f"[{scope} ", f"({scope}!")
     assert members == [f"{scope} snapshot:s1".encode(), f"{scope} volume:v1".encode()]
 
 
-def test_repeats_and_losers_are_not_counted(stand: Stand, store: RedisStore, draft: Drafts) -> None:
+def test_repeats_and_losers_are_not_counted(stand: Stand) -> None:
     write = draft.create(volume("v1"))
     source = held(write)
     reuse = draft.reuse(snapshot("s1"), source)
-    store.commit([write, write, reuse]).result()
+    stand.commit(write, write, reuse)
     stand.store().commit([write, draft.create(volume("v1")), reuse]).result()
     assert stand.value(stand.key("p1", "stats")) == {b"create": b"1", b"reuse": b"1"}
     assert stand.value(stand.key("p1", "holders")) == {str(write.assignment.key_id).encode(): b"2"}
 
 
-def test_records_and_deks_never_expire(stand: Stand, store: RedisStore, draft: Drafts) -> None:
-    store.commit([draft.create(volume("v1")), draft.park(volume("v2"), snapshot("s1"))]).result()
+def test_records_and_deks_never_expire(stand: Stand) -> None:
+    stand.commit(draft.create(volume("v1")), draft.park(volume("v2"), snapshot("s1")))
     assert {name: stand.raw.ttl(name) for name in stand.contents()} == dict.fromkeys(
         stand.contents(), -1
     )
 
 
-def test_projects_share_no_key_but_their_list(
-    stand: Stand, store: RedisStore, draft: Drafts
-) -> None:
-    store.commit([draft.create(volume("v1", project)) for project in ("a", "ab", "a.b")]).result()
+def test_projects_share_no_key_but_their_list(stand: Stand) -> None:
+    stand.commit(*(draft.create(volume("v1", project)) for project in ("a", "ab", "a.b")))
     assert stand.value(stand.top("projects")) == {b"a", b"ab", b"a.b"}
     tags = [re.findall(r"\{(.*?)\}", name) for name in stand.contents()]
     assert sorted(tags) == sorted([[], *([[p] for p in ("a", "ab", "a.b") for _ in range(7)])])
 
 
-def test_no_key_material_and_no_event_body_is_open_to_dashboards(
-    stand: Stand, store: RedisStore, draft: Drafts
-) -> None:
-    store.commit(
-        [
-            draft.create(volume("v1")),
-            draft.park(volume("v2"), snapshot("s1"), body=b'{"note":"private"}'),
-        ]
-    ).result()
+def test_no_key_material_and_no_event_body_is_open_to_dashboards(stand: Stand) -> None:
+    stand.commit(
+        draft.create(volume("v1")),
+        draft.park(volume("v2"), snapshot("s1"), body=b'{"note":"private"}'),
+    )
     secret = {
         value
         for name, hash_ in stand.contents().items()

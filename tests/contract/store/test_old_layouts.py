@@ -20,8 +20,9 @@ from kmworker.store.records import RecordCodec, item_at
 from kmworker.store.scripts import Scripts
 from kmworker.wire.assignments import announce, decode_data, encode_data
 from tests.kit import old_stores
+from tests.kit.store.builders import INSTALLATION, KEYRING
 from tests.kit.store.filling import brief, found_in
-from tests.kit.store.stand import INSTALLATION, Stand
+from tests.kit.store.stand import Stand
 
 MIGRATOR = "migrator"
 RECORDS = ("items", "keys", "scopes")
@@ -79,11 +80,10 @@ def old(stand: Stand, tmp_path: Path) -> Old:
 
 
 def test_a_worker_refuses_the_first_layout_and_names_the_command(old: Old) -> None:
-    before = old.contents()
-    with pytest.raises(SetupError, match="the store is of layout 1") as refused:
-        old.store().admit()
-    assert refused.value.hint.endswith("and run: kmworker migrate")
-    assert old.contents() == before
+    with old.untouched():
+        with pytest.raises(SetupError, match="the store is of layout 1") as refused:
+            old.store().admit()
+        assert refused.value.hint.endswith("and run: kmworker migrate")
 
 
 def test_what_the_first_layout_announced_is_announced_again_with_the_same_bytes(old: Old) -> None:
@@ -130,8 +130,7 @@ def test_nothing_else_changes(old: Old) -> None:
 
 def test_commits_are_counted_on_and_a_project_that_is_lost_later_is_missed(old: Old) -> None:
     old.carry_over()
-    untyped: Any = old.raw
-    assert int(untyped.hget(old.top("commits"), "number")) >= 24
+    assert int(old.raw.hget(old.top("commits"), "number")) >= 24
     old.store(allow_volatile=False).refuse_if_behind(24)
     old.raw.delete(old.key("acme", "commits"))
     (lost,) = [it for it in brief(found_in(old)) if it[2] == "commits"]
@@ -220,20 +219,18 @@ def test_two_runs_at_a_time_come_to_one_store(old: Old, at: int) -> None:
 
 def test_a_run_on_a_store_that_was_carried_over_changes_nothing(old: Old) -> None:
     old.carry_over()
-    before = old.contents()
-    migration = old.migration()
-    migration.begin()
-    assert migration.is_done
-    assert old.contents() == before
+    with old.untouched():
+        migration = old.migration()
+        migration.begin()
+        assert migration.is_done
 
 
 def test_a_rehearsal_finds_what_a_run_would_and_writes_nothing(old: Old) -> None:
-    before = old.contents()
-    rehearsal = old.migration(is_rehearsal=True)
-    rehearsal.begin()
-    carried = sum(step.carried for step in rehearsal.steps())
-    rehearsal.finish()
-    assert old.contents() == before
+    with old.untouched():
+        rehearsal = old.migration(is_rehearsal=True)
+        rehearsal.begin()
+        carried = sum(step.carried for step in rehearsal.steps())
+        rehearsal.finish()
     migration = old.migration()
     migration.begin()
     assert sum(step.carried for step in migration.steps()) == carried == 50
@@ -252,10 +249,9 @@ def test_a_record_that_has_changed_since_it_was_read_is_not_written_over(old: Ol
 
 
 def _edit(old: Old, name: str, field: str, before: bytes, after: bytes) -> None:
-    raw: Any = old.raw
-    record = raw.hget(name, field)
+    record = old.raw.hget(name, field)
     assert before in record
-    raw.hset(name, field, record.replace(before, after, 1))
+    old.raw.hset(name, field, record.replace(before, after, 1))
 
 
 def _first(old: Old, name: str) -> str:
@@ -265,8 +261,7 @@ def _first(old: Old, name: str) -> str:
 def _flawed_dek(old: Old) -> Place:
     name = old.secret("globex", "deks")
     field = _first(old, name)
-    raw: Any = old.raw
-    raw.hset(name, field, raw.hget(name, field)[:-1] + b"x")
+    old.raw.hset(name, field, old.raw.hget(name, field)[:-1] + b"x")
     return Place("globex", "deks", field)
 
 
@@ -312,12 +307,10 @@ def test_a_key_id_that_was_put_back_beside_a_scope_minted_anew_is_not_given_its_
     assert "one of them was put back" in flaw.says
 
 
-def test_a_store_of_another_keyring_is_not_touched(old: Old, keyring: Keyring) -> None:
-    old.keyring = keyring
-    before = old.contents()
-    with pytest.raises(SetupError, match="which this keyring lacks"):
+def test_a_store_of_another_keyring_is_not_touched(old: Old) -> None:
+    old.keyring = KEYRING
+    with old.untouched(), pytest.raises(SetupError, match="which this keyring lacks"):
         old.carry_over()
-    assert old.contents() == before
 
 
 @pytest.mark.parametrize("gone", ["keyring", "layout"])
@@ -325,7 +318,5 @@ def test_records_without_what_says_whose_they_are_are_not_carried_over(old: Old,
     if gone == "layout":
         old.carry_over()
     old.raw.delete(old.top(gone))
-    before = old.contents()
-    with pytest.raises(SetupError, match=f"{gone} is missing"):
+    with old.untouched(), pytest.raises(SetupError, match=f"{gone} is missing"):
         old.carry_over()
-    assert old.contents() == before

@@ -11,8 +11,8 @@ from kmworker.domain.model import Place
 from kmworker.domain.plan import AssignWrite, Committed, ParkWrite, WriteStatus
 from kmworker.settings import WaitingSettings
 from kmworker.store.redis_store import RedisStore
-from tests.kit.store.builders import AT_S, Drafts, snapshot, volume
-from tests.kit.store.stand import Stand, only, put, take
+from tests.kit.store.builders import AT_S, draft, snapshot, volume
+from tests.kit.store.stand import Stand, only, take
 
 PARKED = Committed(WriteStatus.PARKED)
 STALE = Committed(WriteStatus.STALE)
@@ -53,10 +53,8 @@ def parked(stand: Stand, project: str = "p1") -> dict[bytes, bytes]:
     return found
 
 
-def test_a_parked_event_leaves_exactly_these_traces(
-    stand: Stand, store: RedisStore, draft: Drafts
-) -> None:
-    assert store.commit([draft.park(volume("v1", "p1"), snapshot("s1"), "e1")]).result() == [PARKED]
+def test_a_parked_event_leaves_exactly_these_traces(stand: Stand) -> None:
+    assert stand.commit(draft.park(volume("v1", "p1"), snapshot("s1"), "e1")) == [PARKED]
     assert stand.contents() == {
         stand.key("p1", "waiting"): {
             b"e1": b'{"item":"volume:v1","source":"snapshot:s1",'
@@ -80,53 +78,43 @@ def test_a_parked_event_leaves_exactly_these_traces(
     assert fields["body"] == '{"id": "77aa"}'
 
 
-def test_an_event_waits_in_the_project_of_its_source(
-    stand: Stand, store: RedisStore, draft: Drafts
-) -> None:
-    store.commit([draft.park(volume("v1", "p2"), snapshot("s1", "p1"))]).result()
+def test_an_event_waits_in_the_project_of_its_source(stand: Stand) -> None:
+    stand.commit(draft.park(volume("v1", "p2"), snapshot("s1", "p1")))
     assert {name for name in stand.contents() if "p2" in name} == set()
     assert stand.value(stand.key("p1", "stats")) == {b"waiting": b"1"}
 
 
-def test_an_event_is_parked_once_and_its_deadline_is_never_extended(
-    stand: Stand, store: RedisStore, draft: Drafts
-) -> None:
+def test_an_event_is_parked_once_and_its_deadline_is_never_extended(stand: Stand) -> None:
     write = draft.park(volume("v1"), snapshot("s1"))
-    store.commit([write]).result()
-    before = stand.contents()
-    stand.clock.sleep(1000)
-    assert store.commit([write, write]).result() == [PARKED, PARKED]
-    assert stand.store().commit([write]).result() == [PARKED]
-    assert stand.contents() == before
+    stand.commit(write)
+    with stand.untouched():
+        stand.clock.sleep(1000)
+        assert stand.commit(write, write) == [PARKED, PARKED]
+        assert stand.store().commit([write]).result() == [PARKED]
 
 
-def test_deadlines_are_kept_to_the_millisecond(
-    stand: Stand, store: RedisStore, draft: Drafts
-) -> None:
+def test_deadlines_are_kept_to_the_millisecond(stand: Stand) -> None:
     stand.clock.sleep(0.1256)
-    store.commit([draft.park(volume("v1"), snapshot("s1"), "e1")]).result()
+    stand.commit(draft.park(volume("v1"), snapshot("s1"), "e1"))
     assert stand.value(stand.key("p1", "waiting:deadlines")) == {b"e1": AT_S + 3600.126}
     waiting = json.loads(stand.value(stand.key("p1", "waiting"))[b"e1"])
     assert waiting["deadline"].startswith("2026-11-23T17:00:00.12")
 
 
-def test_no_more_events_wait_in_a_project_than_there_is_room_for(
-    stand: Stand, draft: Drafts
-) -> None:
+def test_no_more_events_wait_in_a_project_than_there_is_room_for(stand: Stand) -> None:
     store = stand.store(waiting=WaitingSettings(max=2))
     full = Committed(
         WriteStatus.FULL, detail="2 events of project p1 wait for their sources (waiting.max)"
     )
     one, two, three = (draft.park(volume(f"v{n}"), snapshot(f"s{n}")) for n in range(3))
     assert store.commit([one, two, three]).result() == [PARKED, PARKED, full]
-    before = stand.contents()
-    # Those that wait already are no news, however full it is.
-    assert store.commit([three, two, one]).result() == [full, PARKED, PARKED]
-    assert stand.contents() == before
+    with stand.untouched():
+        # Those that wait already are no news, however full it is.
+        assert store.commit([three, two, one]).result() == [full, PARKED, PARKED]
     assert store.commit([draft.park(volume("v1", "p2"), snapshot("s1", "p2"))]).result() == [PARKED]
 
 
-def test_there_is_room_again_once_an_event_has_left(stand: Stand, draft: Drafts) -> None:
+def test_there_is_room_again_once_an_event_has_left(stand: Stand) -> None:
     store = stand.store(waiting=WaitingSettings(max=1))
     one, two = draft.park(volume("v1"), snapshot("s1")), draft.park(volume("v2"), snapshot("s1"))
     assert outcomes(store, one, two) == [WriteStatus.PARKED, WriteStatus.FULL]
@@ -135,7 +123,7 @@ def test_there_is_room_again_once_an_event_has_left(stand: Stand, draft: Drafts)
     assert outcomes(store, two) == [WriteStatus.PARKED]
 
 
-def test_events_of_another_project_have_a_room_of_their_own(stand: Stand, draft: Drafts) -> None:
+def test_events_of_another_project_have_a_room_of_their_own(stand: Stand) -> None:
     """They fill neither the source's project's nor a third one's, nor the other way round."""
     store = stand.store(waiting=WaitingSettings(max=2, foreign_max=1))
     foreign = [draft.park(volume(f"v{n}", "p2"), snapshot(f"s{n}")) for n in range(2)]
@@ -154,7 +142,7 @@ def test_events_of_another_project_have_a_room_of_their_own(stand: Stand, draft:
     assert outcomes(store, foreign[1], own[2]) == [WriteStatus.PARKED, WriteStatus.PARKED]
 
 
-def test_few_large_events_fill_a_room_as_many_small_ones_do(stand: Stand, draft: Drafts) -> None:
+def test_few_large_events_fill_a_room_as_many_small_ones_do(stand: Stand) -> None:
     store = stand.store(waiting=WaitingSettings(max_bytes=1_048_576))
     body = b'{"a":"' + b"x" * 65_000 + b'"}'
     large = [draft.park(volume(f"v{n}"), snapshot("s1"), body=body) for n in range(17)]
@@ -168,9 +156,7 @@ def test_few_large_events_fill_a_room_as_many_small_ones_do(stand: Stand, draft:
 
 
 @pytest.mark.parametrize("share", [b"", b"many", b'{"events":-1}', b'{"events":9,"bytes":9}'])
-def test_a_share_that_someone_spoilt_refuses_nobody_for_ever(
-    stand: Stand, draft: Drafts, share: bytes
-) -> None:
+def test_a_share_that_someone_spoilt_refuses_nobody_for_ever(stand: Stand, share: bytes) -> None:
     stand.raw.hset(stand.key("p1", "waiting:shares"), "p1", share)
     store = stand.store(waiting=WaitingSettings(max=2))
     writes = [draft.park(volume(f"v{n}"), snapshot("s1")) for n in range(2)]
@@ -185,42 +171,37 @@ def outcomes(store: RedisStore, *writes: ParkWrite) -> list[WriteStatus]:
 
 @pytest.mark.parametrize("keyed", [True, False], ids=["keyed", "unencrypted"])
 def test_parking_is_stale_and_writes_nothing_once_the_source_is_there(
-    stand: Stand, store: RedisStore, draft: Drafts, keyed: bool
+    stand: Stand, keyed: bool
 ) -> None:
-    put(store, draft.create(snapshot("s1")) if keyed else draft.none(snapshot("s1")))
-    before = stand.contents()
-    assert store.commit([draft.park(volume("v1"), snapshot("s1"))]).result() == [STALE]
-    assert stand.contents() == before
+    stand.put(draft.create(snapshot("s1")) if keyed else draft.none(snapshot("s1")))
+    with stand.untouched():
+        assert stand.commit(draft.park(volume("v1"), snapshot("s1"))) == [STALE]
 
 
-def test_parking_is_stale_once_the_source_comes_in_the_same_batch(
-    store: RedisStore, draft: Drafts
-) -> None:
+def test_parking_is_stale_once_the_source_comes_in_the_same_batch(stand: Stand) -> None:
     source, write = draft.create(snapshot("s1")), draft.park(volume("v1"), snapshot("s1"))
-    written, stale = store.commit([source, write]).result()
+    written, stale = stand.commit(source, write)
     assert (written.status, written.has_waiting, stale) == (WriteStatus.WRITTEN, False, STALE)
 
 
-def test_the_source_is_told_of_those_that_came_before_it_in_the_batch(
-    store: RedisStore, draft: Drafts
-) -> None:
-    _parked, written = store.commit(
-        [draft.park(volume("v1"), snapshot("s1")), draft.create(snapshot("s1"))]
-    ).result()
+def test_the_source_is_told_of_those_that_came_before_it_in_the_batch(stand: Stand) -> None:
+    _parked, written = stand.commit(
+        draft.park(volume("v1"), snapshot("s1")), draft.create(snapshot("s1"))
+    )
     assert written.has_waiting
 
 
 @pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
-def test_a_body_is_given_back_byte_for_byte(store: RedisStore, draft: Drafts, body: bytes) -> None:
-    store.commit([draft.park(volume("v1"), snapshot("s1"), body=body)]).result()
-    (taken,) = take(store, snapshot("s1"), 9)
+def test_a_body_is_given_back_byte_for_byte(stand: Stand, body: bytes) -> None:
+    stand.commit(draft.park(volume("v1"), snapshot("s1"), body=body))
+    (taken,) = stand.take(snapshot("s1"))
     assert (taken.original.body, taken.problem) == (body, "")
 
 
-def test_properties_are_given_back_with_their_types(store: RedisStore, draft: Drafts) -> None:
+def test_properties_are_given_back_with_their_types(stand: Stand) -> None:
     write = draft.park(volume("v1"), snapshot("s1"), properties=PROPERTIES)
-    store.commit([write]).result()
-    (taken,) = take(store, snapshot("s1"), 9)
+    stand.commit(write)
+    (taken,) = stand.take(snapshot("s1"))
     assert taken.original == write.original
     assert typed(taken.original.properties) == typed(PROPERTIES)
 
@@ -234,20 +215,18 @@ def typed(value: Any) -> Any:
     return type(value), value
 
 
-def test_whoever_finds_a_source_hears_whether_events_wait_for_it(
-    stand: Stand, store: RedisStore, draft: Drafts
-) -> None:
+def test_whoever_finds_a_source_hears_whether_events_wait_for_it(stand: Stand) -> None:
     source = draft.create(volume("a"))
     near = [draft.create(volume(name)) for name in ("a0", "ab", "a/1", "A", "a-")]
-    store.commit([draft.park(snapshot(f"s{n}"), volume("a")) for n in range(2)]).result()
-    assert flags(store, [source, *near]) == [True] + [False] * 5
+    stand.commit(*(draft.park(snapshot(f"s{n}"), volume("a")) for n in range(2)))
+    assert flags(stand.first, [source, *near]) == [True] + [False] * 5
     # By those who come second, too, and by those who only look.
     assert flags(stand.store(), [source, *near]) == [True] + [False] * 5
-    first, second = take(store, volume("a"), 9)
-    store.remove([first.entry])
-    assert flags(store, [source]) == [True]
-    store.remove([second.entry])
-    assert flags(store, [source]) == [False]
+    first, second = stand.take(volume("a"))
+    stand.first.remove([first.entry])
+    assert flags(stand.first, [source]) == [True]
+    stand.first.remove([second.entry])
+    assert flags(stand.first, [source]) == [False]
 
 
 def flags(store: RedisStore, writes: list[AssignWrite]) -> list[bool]:
@@ -257,31 +236,19 @@ def flags(store: RedisStore, writes: list[AssignWrite]) -> list[bool]:
     return answers
 
 
-def test_an_absent_source_is_still_unknown_while_events_wait_for_it(
-    store: RedisStore, draft: Drafts
-) -> None:
-    store.commit([draft.park(volume("v1"), snapshot("s1"))]).result()
-    assert store.look_up([snapshot("s1"), volume("v1")]).result() == {
-        snapshot("s1"): None,
-        volume("v1"): None,
-    }
+def test_an_absent_source_is_still_unknown_while_events_wait_for_it(stand: Stand) -> None:
+    stand.commit(draft.park(volume("v1"), snapshot("s1")))
+    assert stand.look_up(snapshot("s1"), volume("v1")) == {snapshot("s1"): None, volume("v1"): None}
 
 
-def test_events_and_assignments_may_share_a_commit_across_projects(
-    store: RedisStore, draft: Drafts
-) -> None:
+def test_events_and_assignments_may_share_a_commit_across_projects(stand: Stand) -> None:
     writes: list[AssignWrite | ParkWrite] = [
         draft.park(volume("v1", "p2"), snapshot("s1", "p1")),
         draft.create(volume("v1", "p2")),
         draft.park(volume("v2", "p1"), snapshot("s9", "p1")),
         draft.none(snapshot("s1", "p1")),
     ]
-    answers = store.commit(writes).result()
-    assert [a.status for a in answers] == [
-        WriteStatus.PARKED,
-        WriteStatus.WRITTEN,
-        WriteStatus.PARKED,
-        WriteStatus.WRITTEN,
-    ]
+    answers = stand.commit(*writes)
+    assert [a.status for a in answers] == [WriteStatus.PARKED, WriteStatus.WRITTEN] * 2
     assert [a.has_waiting for a in answers] == [False, False, False, True]
-    assert only(store.commit([writes[3]]).result()).has_waiting
+    assert only(stand.commit(writes[3])).has_waiting

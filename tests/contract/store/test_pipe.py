@@ -1,7 +1,5 @@
 """A pipe: commands go out at once, replies are matched to them, and one connection is enough."""
 
-from typing import Any
-
 import pytest
 from redis.exceptions import ConnectionError as ConnectionLost
 from redis.exceptions import DataError, RedisError, ResponseError
@@ -9,7 +7,7 @@ from redis.exceptions import DataError, RedisError, ResponseError
 from kmworker.store.client import Client, Gate
 from kmworker.store.pipe import Pipe, Replies
 from tests.kit.polling import until
-from tests.kit.servers import Start, StoreServer
+from tests.kit.servers import StoreServer
 from tests.kit.store.backends import ADMIN
 from tests.kit.store.stand import Stand, StandOn
 
@@ -72,22 +70,13 @@ def test_other_commands_find_what_the_pipe_has_sent(client: Client, key: str) ->
 # --- on servers of the test's own ---------------------------------------------------------
 
 
-@pytest.fixture
-def server(start: Start[StoreServer]) -> StoreServer:
-    return start()
+def _clients(own: Stand) -> int:
+    return len(own.raw.client_list())
 
 
-def _clients(stand: Stand) -> int:
-    watching: Any = stand.raw
-    return len(watching.client_list())
-
-
-def test_pipe_and_other_commands_share_one_connection(
-    server: StoreServer, stand_on: StandOn
-) -> None:
-    stand = stand_on(server)
-    before = _clients(stand)
-    client = stand.client(ADMIN)
+def test_pipe_and_other_commands_share_one_connection(own: Stand) -> None:
+    before = _clients(own)
+    client = own.client(ADMIN)
     for number in range(3):
         sent = client.pipe.send([("SET", "a", number)])
         client.set("b", number)
@@ -96,7 +85,7 @@ def test_pipe_and_other_commands_share_one_connection(
         assert pipeline.execute() == [str(number).encode()]
         assert client.pipe.send([("GET", "b")]).result() == [str(number).encode()]
         sent.result()
-    assert _clients(stand) == before + 1
+    assert _clients(own) == before + 1
 
 
 def _waiting(pipe: Pipe) -> list[Replies]:
@@ -104,13 +93,12 @@ def _waiting(pipe: Pipe) -> list[Replies]:
 
 
 def test_a_lost_connection_loses_every_reply_that_is_to_come_and_no_other(
-    server: StoreServer, stand_on: StandOn
+    server: StoreServer, own: Stand
 ) -> None:
-    stand = stand_on(server)
-    client = stand.client(ADMIN)
+    client = own.client(ADMIN)
     came = client.pipe.send([("SET", "a", 1)])
     came.result()
-    stand.raw.client_pause(60_000)
+    own.raw.client_pause(60_000)
     lost = _waiting(client.pipe)
     server.kill()
     with pytest.raises(RedisError):
@@ -127,21 +115,20 @@ def test_a_lost_connection_loses_every_reply_that_is_to_come_and_no_other(
 
 
 def test_whether_replies_have_come_is_seen_without_waiting_for_them(
-    server: StoreServer, stand_on: StandOn
+    server: StoreServer, own: Stand
 ) -> None:
-    stand = stand_on(server)
-    client = stand.client(ADMIN)
+    client = own.client(ADMIN)
     came = client.pipe.send([("SET", "a", 1)])
     until(came.done, "the reply has come")
     # Those that write, and not whoever is to end it.
-    stand.raw.client_pause(60_000, all=False)
+    own.raw.client_pause(60_000, all=False)
     first, second = (client.pipe.send([("INCR", "a")]) for _ in range(2))
     assert not any(replies.done() for replies in (first, second))
-    stand.raw.client_unpause()
+    own.raw.client_unpause()
     until(second.done, "both replies have come")
     assert first.done()
     assert [second.result(), first.result()] == [[3], [2]]
-    stand.raw.client_pause(60_000)
+    own.raw.client_pause(60_000)
     lost = client.pipe.send([("GET", "a")])
     server.kill()
     until(lost.done, "the loss is seen")
@@ -149,11 +136,9 @@ def test_whether_replies_have_come_is_seen_without_waiting_for_them(
         lost.result()
 
 
-def test_a_pipe_connects_again_only_through_the_gate(
-    server: StoreServer, stand_on: StandOn
-) -> None:
+def test_a_pipe_connects_again_only_through_the_gate(server: StoreServer, own: Stand) -> None:
     gate = Gate()
-    client = stand_on(server).client_behind(gate)
+    client = own.client_behind(gate)
     with pytest.raises(ConnectionLost):
         client.pipe.send([("PING",)])
     with gate.opened():
@@ -171,9 +156,9 @@ def test_a_pipe_connects_again_only_through_the_gate(
 
 
 def test_a_wait_that_is_interrupted_leaves_no_reply_for_another(
-    server: StoreServer, stand_on: StandOn, monkeypatch: pytest.MonkeyPatch
+    own: Stand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    client = stand_on(server).client(ADMIN)
+    client = own.client(ADMIN)
     first, second = _waiting(client.pipe)
     connection = client.pipe._connection
 
@@ -189,10 +174,8 @@ def test_a_wait_that_is_interrupted_leaves_no_reply_for_another(
     assert client.pipe.send([("PING",)]).result() in ([True], [b"PONG"])
 
 
-def test_a_reply_that_is_to_come_is_not_taken_for_the_answer_to_a_health_check(
-    server: StoreServer, stand_on: StandOn
-) -> None:
-    client = stand_on(server).client(ADMIN)
+def test_a_reply_that_is_to_come_is_not_taken_for_the_answer_to_a_health_check(own: Stand) -> None:
+    client = own.client(ADMIN)
     sent = client.pipe.send([("SET", "a", 1)])
     connection = client.pipe._connection
     connection.health_check_interval, connection.next_health_check = 1, 0

@@ -11,9 +11,8 @@ from redis.exceptions import ResponseError
 from kmworker.errors import PermanentError, ScriptFailed, StoreUnavailable
 from kmworker.settings import StoreSettings
 from kmworker.store.connection import connect, store_errors, translate
-from tests.kit.servers import Start, StoreServer
-from tests.kit.store.builders import Drafts, volume
-from tests.kit.store.stand import Stand, StandOn
+from tests.kit.store.builders import draft, volume
+from tests.kit.store.stand import Stand
 
 OUTAGES = (
     "upstream failure",
@@ -64,10 +63,8 @@ def test_the_command_that_is_not_permitted_is_told() -> None:
     assert str(translate(ResponseError(text))).endswith(text)
 
 
-def test_a_fault_of_a_script_of_ours_is_no_outage(
-    start: Start[StoreServer], stand_on: StandOn
-) -> None:
-    raw = stand_on(start()).raw
+def test_a_fault_of_a_script_of_ours_is_no_outage(own: Stand) -> None:
+    raw = own.raw
     for script in ("local x = nil; return x.y", "return string.rep('x', -1, {}).y.z"):
         with pytest.raises(ResponseError) as fault:
             raw.eval(script, 0)
@@ -85,7 +82,7 @@ def test_a_fault_of_a_script_of_ours_is_no_outage(
 
 
 def test_a_projects_key_of_the_wrong_type_is_its_events_fault_and_no_other_key_is(
-    stand: Stand, draft: Drafts
+    stand: Stand,
 ) -> None:
     store = stand.store()
     stand.raw.set(stand.key("p1", "items"), "text")

@@ -6,9 +6,8 @@ import pytest
 
 from kmworker.errors import StoreUnavailable
 from kmworker.ports import QueueCounts, Report
-from kmworker.store.redis_store import RedisStore
 from kmworker.store.reports import RedisReports
-from tests.kit.store.builders import AT_S, Drafts, held, snapshot, volume
+from tests.kit.store.builders import AT_S, draft, held, snapshot, volume
 from tests.kit.store.stand import Stand
 
 DAY_S = 86_400.0
@@ -44,13 +43,10 @@ def test_a_worker_shows_its_fields_and_when_it_was_seen(
     reports.write(report(host="blk01", last_error="", create=3)).result()
     assert stand.contents() == {
         stand.top("worker:w1"): {
-            b"pid": b"42",
-            b"host": b"blk01",
-            b"last_error": b"",
-            b"create": b"3",
+            b"pid": b"42", b"host": b"blk01", b"last_error": b"", b"create": b"3",
         },
         stand.top("workers"): {b"w1": AT_S},
-    }
+    }  # fmt: skip
     reports.write(report(seen_at=AT_S + 1, create=4)).result()
     assert stand.value(stand.top("worker:w1"))[b"create"] == b"4"
     assert stand.value(stand.top("workers")) == {b"w1": AT_S + 1}
@@ -77,13 +73,11 @@ def test_the_feed_has_the_latest_in_order_and_is_bounded(
         reports.write(report(feed=1000)).result()
     # Whole nodes of the stream are cut off: about ten thousand are left.
     assert 10_000 <= stand.raw.xlen(stand.top("feed")) <= 10_200
-    raw: Any = stand.raw
-    assert raw.xrevrange(stand.top("feed"), count=1)[0][1][b"item"] == b"volume:v999"
+    assert stand.raw.xrevrange(stand.top("feed"), count=1)[0][1][b"item"] == b"volume:v999"
 
 
 def test_minutes_are_flat_numbers_kept_for_a_week(stand: Stand, reports: RedisReports) -> None:
-    raw: Any = stand.raw
-    now = seconds(raw)
+    now = seconds(stand.raw)
     minute = {"worker": "w1", "create": 5, "latency_p50_ms": 1.25}
     for _ in range(250):
         reports.write(report(seen_at=now, minute=minute)).result()
@@ -91,10 +85,10 @@ def test_minutes_are_flat_numbers_kept_for_a_week(stand: Stand, reports: RedisRe
     assert len(entries) == 250
     assert entries[0][1] == {b"worker": b"w1", b"create": b"5", b"latency_p50_ms": b"1.25"}
     reports.write(report(seen_at=now + 7 * DAY_S - 60, minute=minute)).result()
-    assert raw.xlen(stand.top("minutes")) == 251
+    assert stand.raw.xlen(stand.top("minutes")) == 251
     reports.write(report(seen_at=now + 7 * DAY_S + 60, minute=minute)).result()
     # Whole nodes of the stream are cut off.
-    assert raw.xlen(stand.top("minutes")) <= 100
+    assert stand.raw.xlen(stand.top("minutes")) <= 100
 
 
 def seconds(raw: Any) -> float:
@@ -117,24 +111,17 @@ def test_queues_show_their_counts_and_when_they_were_seen(
     }
 
 
-def fill(store: RedisStore, draft: Drafts) -> None:
+def fill(stand: Stand) -> None:
     for project in ("p1", "p2"):
         one = draft.create(volume("v1", project))
-        store.commit(
-            [
-                one,
-                draft.clone(volume("v2", project), held(one)),
-                draft.reuse(snapshot("s1", project), held(one)),
-                draft.park(volume("v9", project), snapshot("s9", project)),
-            ]
-        ).result()
-    store.commit([draft.none(volume("v3"))]).result()
+        clone = draft.clone(volume("v2", project), held(one))
+        reuse = draft.reuse(snapshot("s1", project), held(one))
+        stand.commit(one, clone, reuse, draft.park(volume("v9", project), snapshot("s9", project)))
+    stand.commit(draft.none(volume("v3")))
 
 
-def test_totals_add_up_all_projects(
-    stand: Stand, store: RedisStore, reports: RedisReports, draft: Drafts
-) -> None:
-    fill(store, draft)
+def test_totals_add_up_all_projects(stand: Stand, reports: RedisReports) -> None:
+    fill(stand)
     count(reports)
     numbers = {"items": 7, "keys": 4, "scopes": 2, "waiting": 2}
     numbers |= {"create": 2, "clone": 2, "reuse": 2, "none": 1}
@@ -165,10 +152,8 @@ def test_totals_are_added_up_by_one_worker_and_no_more_often_than_needed(
     assert totals(stand)[b"computed_at"] == str(AT_S + 2).encode()
 
 
-def test_many_projects_are_added_up_a_few_at_a_time(
-    stand: Stand, store: RedisStore, draft: Drafts
-) -> None:
-    fill(store, draft)
+def test_many_projects_are_added_up_a_few_at_a_time(stand: Stand) -> None:
+    fill(stand)
     stand.raw.sadd(stand.top("projects"), *(f"empty{n}" for n in range(1000)))
     tap = stand.tap()
     # Each round trip takes a tenth of a second of the reports' time.
@@ -191,9 +176,9 @@ def test_many_projects_are_added_up_a_few_at_a_time(
 
 
 def test_adding_up_finds_what_the_index_of_due_projects_lacks(
-    stand: Stand, store: RedisStore, reports: RedisReports, draft: Drafts
+    stand: Stand, reports: RedisReports
 ) -> None:
-    fill(store, draft)
+    fill(stand)
     stand.raw.delete(stand.top("due"))
     count(reports)
     deadlines = {
@@ -211,9 +196,9 @@ def count(reports: RedisReports, now: float = AT_S) -> None:
 
 @pytest.mark.parametrize("text", ["text", "", "1.5"])
 def test_a_counter_that_is_no_number_does_not_stop_the_totals(
-    stand: Stand, store: RedisStore, reports: RedisReports, draft: Drafts, text: str
+    stand: Stand, reports: RedisReports, text: str
 ) -> None:
-    fill(store, draft)
+    fill(stand)
     stand.raw.hset(stand.key("p1", "stats"), "create", text)
     count(reports)
     assert (totals(stand)[b"create"], totals(stand)[b"items"]) == (b"1", b"7")
@@ -221,11 +206,10 @@ def test_a_counter_that_is_no_number_does_not_stop_the_totals(
 
 @pytest.mark.parametrize("key", ["items", "keys", "scopes", "waiting", "stats"])
 def test_a_projects_key_of_the_wrong_type_does_not_stop_the_totals(
-    stand: Stand, store: RedisStore, reports: RedisReports, draft: Drafts, key: str
+    stand: Stand, reports: RedisReports, key: str
 ) -> None:
-    fill(store, draft)
-    stand.raw.delete(stand.key("p1", key))
-    stand.raw.set(stand.key("p1", key), "text")
+    fill(stand)
+    stand.spoil(stand.key("p1", key))
     count(reports)
     found = totals(stand)
     assert found[b"items"] == (b"3" if key == "items" else b"7")
@@ -239,9 +223,7 @@ def test_a_key_of_the_wrong_type_is_never_worse_than_a_store_that_is_away(
     stand: Stand, reports: RedisReports, key: str
 ) -> None:
     """A report is best effort: no worker may end over it."""
-    stand.raw.zadd(stand.top(key), {"x": 0}) if key != "workers" else stand.raw.set(
-        stand.top(key), "x"
-    )
+    stand.spoil(stand.top(key))
     full = report(feed=1, minute={"worker": "w1"}, queues=COUNTS)
     failed = 0
     for number in range(40):

@@ -9,9 +9,8 @@ from kmworker.domain.model import Assignment, Held
 from kmworker.domain.plan import AssignWrite, Entry, Write, WriteStatus
 from kmworker.store.redis_store import RedisStore
 from kmworker.store.writes import WORTH_HALVING
-from tests.kit.servers import Start, StoreServer
-from tests.kit.store.builders import Drafts, held, snapshot, volume
-from tests.kit.store.stand import Stand, StandOn, take
+from tests.kit.store.builders import draft, held, snapshot, volume
+from tests.kit.store.stand import Stand, take
 from tests.kit.store.wiretap import Wiretap
 
 # Values; the limit of the Lua in Redis, of which each item that is written takes two.
@@ -55,7 +54,7 @@ def test_taking_is_one_round_trip_whatever_the_number_of_sources_and_projects(
 
 
 def test_a_commit_is_one_round_trip_whatever_the_number_of_writes_and_projects(
-    tap: Wiretap, tapped: RedisStore, draft: Drafts
+    tap: Wiretap, tapped: RedisStore
 ) -> None:
     tapped.commit([draft.none(volume("v0", project)) for project in PROJECTS]).result()
     tap.trips.clear()
@@ -75,7 +74,7 @@ def test_a_commit_is_one_round_trip_whatever_the_number_of_writes_and_projects(
     ]
 
 
-def large(draft: Drafts, projects: list[str]) -> list[Write]:
+def large(projects: list[str]) -> list[Write]:
     """A batch of which one half is worth sending before the other, project by project in turn."""
     return [
         draft.none(volume(f"v{n}", project))
@@ -85,16 +84,13 @@ def large(draft: Drafts, projects: list[str]) -> list[Write]:
 
 
 def test_a_large_batch_goes_in_two_halves_without_waiting_in_between(
-    tap: Wiretap, tapped: RedisStore, draft: Drafts
+    tap: Wiretap, tapped: RedisStore
 ) -> None:
-    writes = large(draft, ["p1", "p2", "p3"])
+    writes = large(["p1", "p2", "p3"])
     tapped.commit([draft.none(volume("v", project)) for project in ("p1", "p2", "p3")]).result()
     tap.trips.clear()
     commits = tapped.commit(writes)
-    assert [names(trip) for trip in tap.trips] == [
-        ["EVALSHA"] * 2,
-        ["EVALSHA", *COUNTING],
-    ]
+    assert [names(trip) for trip in tap.trips] == [["EVALSHA"] * 2, ["EVALSHA", *COUNTING]]
     assert [it.assignment for it in commits.result()] == [
         it.assignment for it in writes if isinstance(it, AssignWrite)
     ]
@@ -102,19 +98,19 @@ def test_a_large_batch_goes_in_two_halves_without_waiting_in_between(
 
 
 def test_a_projects_share_of_a_batch_is_one_script_however_large(
-    tap: Wiretap, tapped: RedisStore, draft: Drafts
+    tap: Wiretap, tapped: RedisStore
 ) -> None:
     tapped.commit([draft.none(volume("v", "p1"))]).result()
     tap.trips.clear()
-    tapped.commit(large(draft, ["p1"])).result()
+    tapped.commit(large(["p1"])).result()
     assert [names(trip) for trip in tap.trips] == [["EVALSHA", *COUNTING]]
 
 
 @pytest.mark.parametrize("at", [0, 1, 2])
 def test_commits_are_counted_behind_both_halves_whenever_the_scripts_are_forgotten(
-    stand: Stand, tap: Wiretap, tapped: RedisStore, draft: Drafts, at: int
+    stand: Stand, tap: Wiretap, tapped: RedisStore, at: int
 ) -> None:
-    writes = large(draft, ["p1", "p2", "p3"])
+    writes = large(["p1", "p2", "p3"])
     tapped.commit([draft.none(volume("v", project)) for project in ("p1", "p2", "p3")]).result()
     tap.trips.clear()
     tap.before_trip = lambda _: stand.raw.script_flush() if len(tap.trips) == at else None
@@ -131,10 +127,10 @@ def test_commits_are_counted_behind_both_halves_whenever_the_scripts_are_forgott
 
 
 def test_a_second_half_that_cannot_be_sealed_leaves_the_first_one_written(
-    tapped: RedisStore, draft: Drafts, monkeypatch: pytest.MonkeyPatch
+    tapped: RedisStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tapped.commit([draft.none(volume("v", project)) for project in ("p1", "p2")]).result()
-    writes = large(draft, ["p1", "p2"])
+    writes = large(["p1", "p2"])
     real = tapped._writes._codec.item
 
     def seal(assignment: Assignment) -> tuple[bytes, bytes]:
@@ -153,10 +149,8 @@ def test_a_second_half_that_cannot_be_sealed_leaves_the_first_one_written(
     assert outcomes == {WriteStatus.EXISTS: len(writes) / 2, WriteStatus.WRITTEN: len(writes) / 2}
 
 
-def test_a_script_takes_more_items_than_lua_hands_to_one_call(
-    start: Start[StoreServer], stand_on: StandOn, draft: Drafts
-) -> None:
-    store = stand_on(start()).store()
+def test_a_script_takes_more_items_than_lua_hands_to_one_call(own: Stand) -> None:
+    store = own.store()
     there = [volume(f"v{n}") for n in range(MAX_LUA // 2)]
     absent = [volume(f"absent{n}") for n in range(MAX_LUA // 2)]
     answers = store.commit([draft.none(item) for item in there]).result()
@@ -167,7 +161,7 @@ def test_a_script_takes_more_items_than_lua_hands_to_one_call(
 
 
 def test_projects_are_listed_before_their_first_record_once_by_each_worker(
-    stand: Stand, tap: Wiretap, tapped: RedisStore, draft: Drafts
+    stand: Stand, tap: Wiretap, tapped: RedisStore
 ) -> None:
     tapped.commit([draft.none(volume("v1", "p0"))]).result()
     tap.trips.clear()
@@ -179,7 +173,7 @@ def test_projects_are_listed_before_their_first_record_once_by_each_worker(
 
 
 def test_a_project_is_on_the_list_when_its_first_record_is_written(
-    stand: Stand, tap: Wiretap, tapped: RedisStore, draft: Drafts
+    stand: Stand, tap: Wiretap, tapped: RedisStore
 ) -> None:
     listed = []
     tap.before_trip = lambda commands: (
@@ -191,17 +185,15 @@ def test_a_project_is_on_the_list_when_its_first_record_is_written(
     assert b"p2" in listed[-1]
 
 
-def test_after_a_reconnection_projects_are_listed_again(
-    stand: Stand, store: RedisStore, draft: Drafts
-) -> None:
-    store.commit([draft.none(volume("v1"))]).result()
+def test_after_a_reconnection_projects_are_listed_again(stand: Stand) -> None:
+    stand.commit(draft.none(volume("v1")))
     stand.clear()  # another server, say
-    store.admit()
-    store.commit([draft.none(volume("v2"))]).result()
+    stand.first.admit()
+    stand.commit(draft.none(volume("v2")))
     assert stand.value(stand.top("projects")) == {b"p1"}
 
 
-def story(store: RedisStore, draft: Drafts) -> list[Any]:
+def story(store: RedisStore) -> list[Any]:
     """Do a little of everything, each write twice."""
     one = draft.create(volume("v1"))
     writes: list[Write] = [
@@ -230,10 +222,10 @@ def taken(store: RedisStore) -> list[Entry]:
 
 
 def test_a_server_that_forgets_the_scripts_before_each_call_changes_nothing(
-    stand: Stand, tap: Wiretap, tapped: RedisStore, draft: Drafts
+    stand: Stand, tap: Wiretap, tapped: RedisStore
 ) -> None:
     tap.before_trip = lambda _: stand.raw.script_flush()
-    written, repeated, *others = story(tapped, draft)
+    written, repeated, *others = story(tapped)
     assert written == [WriteStatus.PARKED] * 2 + [WriteStatus.WRITTEN] * 4
     assert repeated == [WriteStatus.STALE, WriteStatus.PARKED] + [WriteStatus.EXISTS] * 4
     entry = Entry(volume("v1"), "e1", 1, expired=False)
@@ -250,11 +242,11 @@ def test_a_server_that_forgets_the_scripts_before_each_call_changes_nothing(
 
 @pytest.mark.parametrize("at", range(9))
 def test_a_server_that_forgets_the_scripts_once_changes_nothing(
-    stand: Stand, tap: Wiretap, tapped: RedisStore, draft: Drafts, at: int
+    stand: Stand, tap: Wiretap, tapped: RedisStore, at: int
 ) -> None:
     trips = iter(range(999))
     tap.before_trip = lambda _: stand.raw.script_flush() if next(trips) == at else None
-    story(tapped, draft)
+    story(tapped)
     assert next(trips) > at
     assert stand.value(stand.key("p1", "stats"))[b"create"] == b"1"
     assert stand.value(stand.key("p2", "stats")) == {b"none": b"1", b"waiting": b"1"}

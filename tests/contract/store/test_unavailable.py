@@ -13,29 +13,24 @@ from kmworker.errors import Reason, StoreUnavailable
 from kmworker.ports import QueueCounts, Report
 from kmworker.store.connection import store_errors
 from kmworker.store.redis_store import RedisStore
-from tests.kit.servers import Start, StoreServer
-from tests.kit.store.builders import AT_S, Drafts, snapshot, volume
-from tests.kit.store.stand import DEADLINE_S, Contents, Stand, StandOn, only, put, take
+from tests.kit.servers import StoreServer
+from tests.kit.store.builders import AT_S, draft, snapshot, volume
+from tests.kit.store.stand import DEADLINE_S, Contents, Stand, StandOn, only, take
 
 V1, S1 = volume("v1"), snapshot("s1")
 ENTRY = Entry(S1, "e1", 1, expired=False)
 REPORT = Report("w1", AT_S, {"pid": 1}, [{"what": "dead"}], {"worker": "w1"}, QueueCounts(0, 0, 1))
 
-Work = Callable[[Stand, RedisStore, Drafts], Any]
+Work = Callable[[Stand, RedisStore], Any]
 
 
-def derive(stand: Stand, store: RedisStore, draft: Drafts) -> Any:
-    """Commit a clone and what is new, in a known project and in an unknown one."""
-    return store.commit(
-        [
-            draft.create(volume("v8")),
-            draft.park(volume("v9"), snapshot("s9")),
-            draft.create(volume("v8", "p2")),
-        ]
-    ).result()
+def derive(_stand: Stand, store: RedisStore) -> Any:
+    """Commit what is new, in a known project and in an unknown one."""
+    new = draft.create(volume("v8")), draft.create(volume("v8", "p2"))
+    return store.commit([draft.park(volume("v9"), snapshot("s9")), *new]).result()
 
 
-def send_plainly(stand: Stand, _store: RedisStore, _draft: Drafts) -> Any:
+def send_plainly(stand: Stand, _store: RedisStore) -> Any:
     """Send a pipeline whose errors the client library puts into words of its own."""
     with store_errors():
         pipeline = stand.client().pipeline(transaction=False)
@@ -44,90 +39,80 @@ def send_plainly(stand: Stand, _store: RedisStore, _draft: Drafts) -> Any:
 
 
 READS: dict[str, Work] = {
-    "look-up": lambda _, store, __: store.look_up([V1]).result(),
-    "due": lambda _, store, __: store.due(9),
-    "look-again": lambda _, store, __: store.look_again([(Due("p1", 1.0), 1.0)]),
+    "look-up": lambda _, store: store.look_up([V1]).result(),
+    "due": lambda _, store: store.due(9),
+    "look-again": lambda _, store: store.look_again([(Due("p1", 1.0), 1.0)]),
 }
 WRITES: dict[str, Work] = {
     "commit": derive,
-    "take": lambda _, store, __: take(store, S1, 9),
-    "sweep": lambda _, store, __: store.sweep("p1", 9, ""),
-    "mark-due": lambda _, store, __: store.mark_due(["p1"]),
-    "remove": lambda _, store, __: store.remove([ENTRY]),
-    "release": lambda _, store, __: store.release([ENTRY]),
-    "count-dead": lambda _, store, __: store.count_dead([Reason.CONFLICT]),
-    "lease": lambda _, store, __: store.lease("other-work", "w1", 60),
-    "count-attempt": lambda _, store, __: store.count_attempt("d1"),
-    "uncount-attempt": lambda _, store, __: store.uncount_attempt("d1"),
-    "forget-attempts": lambda _, store, __: store.forget_attempts("d1"),
+    "take": lambda _, store: take(store),
+    "sweep": lambda _, store: store.sweep("p1", 9, ""),
+    "mark-due": lambda _, store: store.mark_due(["p1"]),
+    "remove": lambda _, store: store.remove([ENTRY]),
+    "release": lambda _, store: store.release([ENTRY]),
+    "count-dead": lambda _, store: store.count_dead([Reason.CONFLICT]),
+    "lease": lambda _, store: store.lease("other-work", "w1", 60),
+    "count-attempt": lambda _, store: store.count_attempt("d1"),
+    "uncount-attempt": lambda _, store: store.uncount_attempt("d1"),
+    "forget-attempts": lambda _, store: store.forget_attempts("d1"),
     "plain-pipeline": send_plainly,
-    "report": lambda stand, _, __: stand.reports().write(REPORT).result(),
+    "report": lambda stand, _: stand.reports().write(REPORT).result(),
 }
 # Deleting takes no memory, so a full server still does it.
 DELETES = ("remove", "forget-attempts")
-ADMIT: dict[str, Work] = {"admit": lambda _, store, __: store.admit()}
+ADMIT: dict[str, Work] = {"admit": lambda _, store: store.admit()}
 
 
-def fill(stand: Stand, store: RedisStore, draft: Drafts) -> Held:
+@pytest.fixture
+def stand(own: Stand) -> Stand:
+    return own
+
+
+@pytest.fixture
+def source(stand: Stand) -> Held:
     """Let each method have something to do: an item, and an event that was tried and is due."""
-    store.admit()
-    source = put(store, draft.create(V1))
-    store.commit([draft.park(volume("v2"), S1, "e1")]).result()
-    take(store, S1, 1)
-    store.count_attempt("d1")
+    stand.first.admit()
+    source = stand.put(draft.create(V1))
+    stand.commit(draft.park(volume("v2"), S1, "e1"))
+    stand.take(limit=1)
+    stand.first.count_attempt("d1")
     stand.clock.sleep(DEADLINE_S)
     return source
-
-
-@pytest.fixture
-def server(start: Start[StoreServer]) -> StoreServer:
-    return start()
-
-
-@pytest.fixture
-def stand(server: StoreServer, stand_on: StandOn) -> Stand:
-    return stand_on(server)
-
-
-@pytest.fixture
-def source(stand: Stand, store: RedisStore, draft: Drafts) -> Held:
-    return fill(stand, store, draft)
 
 
 @pytest.mark.usefixtures("source")
 @pytest.mark.parametrize("end", ["stop", "kill"])
 def test_whatever_is_asked_of_a_server_that_is_gone_it_is_unavailable_and_later_it_is_not(
-    server: StoreServer, stand: Stand, store: RedisStore, draft: Drafts, end: str
+    server: StoreServer, stand: Stand, end: str
 ) -> None:
     getattr(server, end)()
     for work in (READS | WRITES | ADMIT).values():
         with pytest.raises(StoreUnavailable):
-            work(stand, store, draft)
+            work(stand, stand.first)
     server.start()
     for work in (ADMIT | READS | WRITES).values():
-        work(stand, store, draft)
+        work(stand, stand.first)
 
 
 def test_the_first_call_after_a_quick_restart_may_fail_but_the_second_does_not(
-    server: StoreServer, stand: Stand, store: RedisStore, draft: Drafts, source: Held
+    server: StoreServer, stand: Stand, source: Held
 ) -> None:
     write = draft.clone(volume("v2"), source)
     server.restart()
     try:
-        store.commit([write]).result()
+        stand.commit(write)
     except StoreUnavailable:
-        store.commit([write]).result()
+        stand.commit(write)
     assert stand.value(stand.key("p1", "stats"))[b"clone"] == b"1"
 
 
 def test_what_was_written_is_there_after_a_power_cut(
-    server: StoreServer, stand: Stand, store: RedisStore, source: Held
+    server: StoreServer, stand: Stand, source: Held
 ) -> None:
-    before = stand.contents()
-    server.kill()
-    server.start()
-    assert stand.contents() == before
-    assert store.look_up([V1]).result() == {V1: source}
+    with stand.untouched():
+        server.kill()
+        server.start()
+    assert stand.look_up(V1) == {V1: source}
 
 
 def full(stand: Stand, _folder: Path) -> Callable[[], Any]:
@@ -136,19 +121,18 @@ def full(stand: Stand, _folder: Path) -> Callable[[], Any]:
 
 
 def read_only(stand: Stand, _folder: Path) -> Callable[[], Any]:
-    stand.raw.execute_command("REPLICAOF", "127.0.0.1", "1")  # type: ignore[no-untyped-call]
-    return lambda: stand.raw.execute_command("REPLICAOF", "NO", "ONE")  # type: ignore[no-untyped-call]
+    stand.raw.execute_command("REPLICAOF", "127.0.0.1", "1")
+    return lambda: stand.raw.execute_command("REPLICAOF", "NO", "ONE")
 
 
 def unable_to_save(stand: Stand, folder: Path) -> Callable[[], Any]:
     """Let the next snapshot fail: there is a folder where its file should be."""
-    raw: Any = stand.raw
-    raw.config_set("save", "3600 1000000")
+    stand.raw.config_set("save", "3600 1000000")
     (folder / "dump.rdb").mkdir()
-    raw.bgsave()
-    while raw.info("persistence")["rdb_last_bgsave_status"] == "ok":
+    stand.raw.bgsave()
+    while stand.raw.info("persistence")["rdb_last_bgsave_status"] == "ok":
         pass
-    return lambda: raw.config_set("stop-writes-on-bgsave-error", "no")
+    return lambda: stand.raw.config_set("stop-writes-on-bgsave-error", "no")
 
 
 def lacking_replicas(stand: Stand, _folder: Path) -> Callable[[], Any]:
@@ -167,11 +151,7 @@ STATES: dict[str, Callable[[Stand, Path], Callable[[], Any]]] = {
 @pytest.mark.usefixtures("source")
 @pytest.mark.parametrize("error", STATES)
 def test_a_server_that_takes_no_writes_is_unavailable_and_has_written_nothing(
-    server: StoreServer,
-    stand: Stand,
-    store: RedisStore,
-    draft: Drafts,
-    error: str,
+    server: StoreServer, stand: Stand, error: str
 ) -> None:
     before = stand.contents()
     relieve = STATES[error](stand, server.folder)
@@ -179,25 +159,23 @@ def test_a_server_that_takes_no_writes_is_unavailable_and_has_written_nothing(
         if error == "OOM" and name in DELETES:
             continue
         with pytest.raises(StoreUnavailable):
-            work(stand, store, draft)
+            work(stand, stand.first)
         assert stand.contents() == before, name
     for work in READS.values():
-        work(stand, store, draft)
+        work(stand, stand.first)
     relieve()
     for work in (ADMIT | WRITES).values():
-        work(stand, store, draft)
+        work(stand, stand.first)
 
 
-def test_a_full_server_still_lets_events_leave(
-    stand: Stand, store: RedisStore, source: Held
-) -> None:
+def test_a_full_server_still_lets_events_leave(stand: Stand, source: Held) -> None:
     stand.raw.config_set("maxmemory", 1)
-    store.remove([ENTRY])
-    store.forget_attempts("d1")
+    stand.first.remove([ENTRY])
+    stand.first.forget_attempts("d1")
     stand.raw.config_set("maxmemory", 0)
-    assert take(store, S1, 9) == []
-    assert store.count_attempt("d1") == 1
-    assert store.look_up([V1]).result() == {V1: source}
+    assert stand.take() == []
+    assert stand.first.count_attempt("d1") == 1
+    assert stand.look_up(V1) == {V1: source}
 
 
 RIGHTS = {
@@ -229,14 +207,14 @@ def without_list(stand: Stand) -> Contents:
 
 @pytest.mark.parametrize("rights", RIGHTS.values(), ids=RIGHTS)
 def test_a_user_without_the_right_writes_nothing_by_halves(
-    stand: Stand, draft: Drafts, source: Held, rights: str
+    stand: Stand, source: Held, rights: str
 ) -> None:
     store = stand.store(stand.client_with(rights))
     before = without_list(stand)
     refused = []
     for name, work in WRITES.items():
         try:
-            work(stand, store, draft)
+            work(stand, store)
         except StoreUnavailable:
             refused.append(name)
             # Reports are best effort, and a project may be listed before it has a record.
@@ -260,26 +238,26 @@ def test_a_user_who_may_not_look_finds_the_store_unavailable(
         store.look_up([source.assignment.item]).result()
 
 
-def test_a_wrong_password_is_something_to_wait_for(stand: Stand, store: RedisStore) -> None:
+def test_a_wrong_password_is_something_to_wait_for(stand: Stand) -> None:
     client = stand.client_as("worker", "another")
     with pytest.raises(StoreUnavailable):
         stand.store(client).look_up([V1]).result()
-    assert store.look_up([V1]).result() == {V1: None}
+    assert stand.look_up(V1) == {V1: None}
 
 
 def test_a_server_that_stalls_is_unavailable_and_its_late_answers_go_to_nobody(
-    server: StoreServer, stand_on: StandOn, draft: Drafts
+    server: StoreServer, stand_on: StandOn
 ) -> None:
     stand = stand_on(server, 0.2)
-    store, raw = stand.store(), stand_on(server).raw
-    source = put(store, draft.create(V1))
+    raw = stand_on(server).raw
+    source = stand.put(draft.create(V1))
     write = draft.clone(volume("v2"), source)
     raw.client_pause(60_000, all=False)
     for _ in range(2):
         with pytest.raises(StoreUnavailable):
-            store.commit([write]).result()
+            stand.commit(write)
     raw.client_unpause()
     # What was sent before the pause may have been done after it: asking again is safe.
-    assert only(store.commit([write]).result()).assignment == write.assignment
-    assert store.look_up([V1]).result() == {V1: source}
+    assert only(stand.commit(write)).assignment == write.assignment
+    assert stand.look_up(V1) == {V1: source}
     assert stand.value(stand.key("p1", "stats")) == {b"create": b"1", b"clone": b"1"}

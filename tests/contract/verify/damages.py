@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from kmworker.crypto import KeyringCustody
 from kmworker.domain.model import Place
+from tests.kit.store.builders import OTHER_CUSTODY
 from tests.kit.store.filling import SHARED, Brief
 from tests.kit.store.stand import Stand
 
@@ -21,10 +21,9 @@ DISPOSITIONS = ("clone", "create", "none", "reuse")
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """A filled store, and another installation's custody."""
+    """A filled store."""
 
     stand: Stand
-    stranger: KeyringCustody
 
     @property
     def raw(self) -> Any:
@@ -80,11 +79,6 @@ class Scene:
         """Delete a record; return its name."""
         assert self.raw.hdel(key, field) == 1
         return field
-
-    def spoil(self, key: str) -> None:
-        """Put text in a key's place."""
-        self.raw.delete(key)
-        self.raw.set(key, "text")
 
 
 Found = Callable[[Scene], list[Brief]]
@@ -193,7 +187,7 @@ RECORDS: dict[str, Damage] = {
         lambda it: robbed(it, it.secret("parked")), at("seal-broken", "parked", hoping),
     ),
     "stranger's item": (
-        lambda it: it.reseal("items", V2, custody=it.stranger), at("unknown-kek", "items", V2),
+        lambda it: it.reseal("items", V2, custody=OTHER_CUSTODY), at("unknown-kek", "items", V2),
     ),
     "unreadable key": (
         lambda it: it.reseal("keys", it.key_id(V1), state="resting"),

@@ -3,15 +3,7 @@
 import pytest
 
 from tests.contract.store.test_any_id import ALPHABET, PROJECT_ALPHABET
-from tests.kit.store.filling import (
-    audit_of,
-    found_in,
-    handle,
-    repaired,
-    replica,
-    snapshot,
-    volume,
-)
+from tests.kit.store.filling import audit_of, found_in, handle, repaired, replica, snapshot, volume
 from tests.kit.store.stand import Stand
 
 

@@ -4,7 +4,6 @@ from collections.abc import Callable
 
 import pytest
 
-from kmworker.crypto import KeyringCustody
 from tests.contract.verify.damages import (
     CONTRADICTIONS,
     INDEXES,
@@ -14,14 +13,7 @@ from tests.contract.verify.damages import (
     Found,
     Scene,
 )
-from tests.kit.store.filling import brief, fill, found_in, repaired
-from tests.kit.store.stand import Stand
-
-
-@pytest.fixture
-def scene(stand: Stand, other_custody: KeyringCustody) -> Scene:
-    fill(stand)
-    return Scene(stand, other_custody)
+from tests.kit.store.filling import brief, found_in, repaired
 
 
 def each(damages: dict[str, Damage]) -> pytest.MarkDecorator:
@@ -29,10 +21,9 @@ def each(damages: dict[str, Damage]) -> pytest.MarkDecorator:
 
 
 def test_what_workers_leave_behind_has_no_finding(scene: Scene) -> None:
-    before = scene.stand.contents()
-    assert found_in(scene.stand) == []
-    assert repaired(scene.stand) == ([], set())
-    assert scene.stand.contents() == before
+    with scene.stand.untouched():
+        assert found_in(scene.stand) == []
+        assert repaired(scene.stand) == ([], set())
 
 
 @each(RECORDS | LOSSES | CONTRADICTIONS)

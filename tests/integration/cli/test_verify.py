@@ -21,8 +21,9 @@ from tests.kit.outside.worker import Site, program, working
 from tests.kit.polling import until
 from tests.kit.servers import At, Start, StoreServer
 from tests.kit.store.backends import ServerBackend
+from tests.kit.store.builders import INSTALLATION
 from tests.kit.store.filling import handle, volumes
-from tests.kit.store.stand import INSTALLATION, Stand
+from tests.kit.store.stand import Stand
 
 MANY = 1_000
 

@@ -1,9 +1,11 @@
-"""Items, and the writes that a plan would draw up for them."""
+"""Keyrings, items, and the writes that a plan would draw up for them."""
 
 import uuid
 from collections.abc import Mapping
 from typing import Any
 
+from kmworker.crypto import Keyring, KeyringCustody
+from kmworker.crypto.kek import Kek
 from kmworker.domain.message import Original
 from kmworker.domain.model import (
     Assignment,
@@ -23,12 +25,29 @@ from kmworker.wire.assignments import encode_data
 from tests.kit.builders import NOW, XTS, partition, replica, snapshot, volume
 
 __all__ = [
-    "AT", "AT_S", "CAUSE", "XTS", "Drafts", "held", "partition", "replica", "snapshot", "volume",
+    "AT", "AT_S", "BOTH_KEYRINGS", "CAUSE", "CUSTODY", "INSTALLATION", "KEYRING", "NEWER_CUSTODY",
+    "OTHER_CUSTODY", "OTHER_KEYRING", "XTS", "Drafts", "draft", "held", "partition", "replica",
+    "snapshot", "volume",
 ]  # fmt: skip
 
 AT = NOW
 AT_S = 1_795_449_600.0
 CAUSE = Cause("6d1c", "/cinder/blk01", "volume-created")
+# Of every store here: so what is written before a store was admitted is its own, too.
+INSTALLATION = "1d8f7e52-0000-4000-8000-000000000001"
+
+
+def _keyring(letter: bytes) -> Keyring:
+    kek = Kek(letter * 32, AT)
+    return Keyring(kek.kek_id, {kek.kek_id: kek})
+
+
+KEYRING, OTHER_KEYRING = _keyring(b"k"), _keyring(b"o")
+BOTH_KEYRINGS = Keyring(OTHER_KEYRING.active, {**KEYRING.keks, **OTHER_KEYRING.keks})
+CUSTODY = KeyringCustody(KEYRING, INSTALLATION)
+OTHER_CUSTODY = KeyringCustody(OTHER_KEYRING, INSTALLATION)
+NEWER_CUSTODY = KeyringCustody(BOTH_KEYRINGS, INSTALLATION)
+"""After a rotation: another KEK is active, the first is still there."""
 
 
 def held(write: AssignWrite, source: Held | None = None, *, has_waiting: bool = False) -> Held:
@@ -110,6 +129,10 @@ class Drafts:
         """An event whose source is not there, under a name of its own unless told otherwise."""
         original = Original(body, "volume-created", properties or {"delivery_mode": 2})
         return ParkWrite(source, item, name or uuid.uuid4().hex, original)
+
+
+draft = Drafts(CUSTODY.kek_id)
+"""Draws up what workers with the first keyring write."""
 
 
 def _shared(source: Held) -> dict[str, Any]:

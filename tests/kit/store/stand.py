@@ -1,29 +1,29 @@
 """A store to test, what is around it, and what an outsider finds in it."""
 
 import json
-from collections.abc import Callable
-from contextlib import ExitStack
-from typing import Any, cast
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import cached_property
+from typing import Any
 
 from kmworker.bootstrap.assembly import assemble_store
 from kmworker.crypto import KeyringCustody
-from kmworker.domain.model import Held, Item, Place
-from kmworker.domain.plan import AssignWrite, Committed
+from kmworker.domain.model import Held, Item, Place, State
+from kmworker.domain.plan import AssignWrite, Committed, Write
 from kmworker.domain.waiting import Taken
 from kmworker.settings import BrokerSettings, Settings, StoreSettings, WaitingSettings
 from kmworker.store.client import Client, Gate
+from kmworker.store.inspection import Views
 from kmworker.store.names import Names
 from kmworker.store.redis_store import RedisStore
 from kmworker.store.reports import RedisReports
 from tests.kit.simulator.clock import SettableClock
 from tests.kit.store.backends import ADMIN, WORKER, Backend, ServerBackend, closing_pool
-from tests.kit.store.builders import Drafts, snapshot, volume
+from tests.kit.store.builders import INSTALLATION, draft, snapshot, volume
 from tests.kit.store.wiretap import Wiretap
 
 DEADLINE_S = 3600.0
 WAITING = WaitingSettings(max=1000, deadline_s=DEADLINE_S)
-# Of every store here: so what is written before a store was admitted is its own, too.
-INSTALLATION = "1d8f7e52-0000-4000-8000-000000000001"
 S1 = snapshot("s1")
 
 Contents = dict[str, Any]
@@ -52,7 +52,7 @@ class Stand:
         self.custody = custody
         self._backend = backend
         self._stack = stack
-        self.raw = self.client(ADMIN)
+        self.raw: Any = self.client(ADMIN)
 
     def client(self, role: str = WORKER) -> Client:
         """Return one more client of a worker, or of another role."""
@@ -74,7 +74,7 @@ class Stand:
         """Return a client of a user with these rights (rules of `ACL SETUSER`)."""
         user, password = f"{self.prefix}-user", "word"
         words = rights.format(self.prefix).split()
-        self.raw.execute_command("ACL", "SETUSER", user, "on", f">{password}", *words)  # type: ignore[no-untyped-call]
+        self.raw.execute_command("ACL", "SETUSER", user, "on", f">{password}", *words)
         return self.client_as(user, password)
 
     def tap(self, role: str = WORKER) -> Wiretap:
@@ -113,9 +113,47 @@ class Stand:
             new_id=lambda: INSTALLATION,
         )
 
+    def views(self, role: str = WORKER) -> Views:
+        """Return the store as a command sees it that has this role."""
+        return Views(self.client(role), Names(self.prefix))
+
     def reports(self, client: Client | None = None) -> RedisReports:
         """Return one more worker's reports."""
         return RedisReports(client or self.client(), Names(self.prefix), "w1", self.clock.monotonic)
+
+    # --- what the first worker does -----------------------------------------------------
+
+    @cached_property
+    def first(self) -> RedisStore:
+        """The first worker's store; `store` gives those of others."""
+        return self.store()
+
+    def commit(self, *writes: Write) -> list[Committed]:
+        """Commit these in one batch."""
+        return self.first.commit(writes).result()
+
+    def look_up(self, *items: Item) -> dict[Item, State]:
+        """Return what the store knows of items."""
+        return self.first.look_up(items).result()
+
+    def known(self, item: Item) -> Held:
+        """Return what the store knows of an item that it must hold."""
+        state = self.look_up(item)[item]
+        assert isinstance(state, Held)
+        return state
+
+    def put(self, write: AssignWrite) -> Held:
+        """Commit one write and return what the store then knows of its item."""
+        self.commit(write)
+        return self.known(write.assignment.item)
+
+    def park(self, *names: str, source: Item = S1) -> None:
+        """Park events of these names, in this order."""
+        self.commit(*(draft.park(volume("v1"), source, name) for name in names))
+
+    def take(self, source: Item = S1, limit: int = 9) -> list[Taken]:
+        """Take from one source; raises what is wrong with its keys."""
+        return take(self.first, source, limit)
 
     # --- what an outsider sees, by the names of the contract --------------------------
 
@@ -141,9 +179,16 @@ class Stand:
         names -= {self.top("worker:committer"), self.top("due"), self.top("crowded")}
         return {name: self.value(name) for name in names if not name.endswith(":commits")}
 
+    @contextmanager
+    def untouched(self) -> Iterator[None]:
+        """See that what is done meanwhile changes no `contents`."""
+        before = self.contents()
+        yield
+        assert self.contents() == before
+
     def value(self, name: str | bytes) -> Any:
         """Return a key's value, whatever its type; None if there is none."""
-        raw: Any = self.raw
+        raw = self.raw
         read: dict[bytes, Callable[[], Any]] = {
             b"none": lambda: None,
             b"string": lambda: raw.get(name),
@@ -160,17 +205,20 @@ class Stand:
         if names:
             self.raw.delete(*names)
 
+    def spoil(self, name: str) -> None:
+        """Put text in a key's place."""
+        self.raw.delete(name)
+        self.raw.set(name, "text")
+
     def register(self, custody: KeyringCustody) -> None:
         """Have a KEK in the store's keyring, as when a worker with it was admitted."""
-        raw: Any = self.raw
-        raw.hset(self.top("keyring"), f"check:{custody.kek_id}", "of another worker")
+        self.raw.hset(self.top("keyring"), f"check:{custody.kek_id}", "of another worker")
 
     # --- records as whoever holds the keyring can write them ---------------------------
 
     def record(self, project: str, key: str, field: str) -> dict[str, Any]:
         """Return a sealed record's fields, without its seal."""
-        raw = cast("bytes", self.raw.hget(self.key(project, key), field))
-        body: dict[str, Any] = json.loads(raw)
+        body: dict[str, Any] = json.loads(self.raw.hget(self.key(project, key), field))
         del body["seal"]
         return body
 
@@ -190,39 +238,21 @@ class Stand:
         self.raw.hset(self.key(project, key), field, sealed)
 
 
+def take(store: RedisStore, source: Item = S1, limit: int = 9) -> list[Taken]:
+    """Take from one source; raises what is wrong with its keys."""
+    (found,) = store.take([source], limit)
+    if isinstance(found, Exception):
+        raise found
+    return found
+
+
 def only(results: list[Committed]) -> Committed:
     """Return the one result of a commit of one write."""
     (result,) = results
     return result
 
 
-def put(store: RedisStore, write: AssignWrite) -> Held:
-    """Commit one write and return what the store then knows of its item."""
-    store.commit([write]).result()
-    return known(store, write.assignment.item)
-
-
-def known(store: RedisStore, item: Item) -> Held:
-    """Return what the store knows of an item that it must hold."""
-    state = store.look_up([item]).result()[item]
-    assert isinstance(state, Held)
-    return state
-
-
-def park(store: RedisStore, draft: Drafts, *names: str, source: Item = S1) -> None:
-    """Park events of these names, in this order."""
-    store.commit([draft.park(volume("v1"), source, name) for name in names]).result()
-
-
 def attempts_on_disk(stand: Stand) -> dict[str, int]:
     """Return how often each waiting event of p1 has been tried, as dashboards see it."""
     waiting = stand.value(stand.key("p1", "waiting")) or {}
     return {name.decode(): json.loads(text)["attempts"] for name, text in waiting.items()}
-
-
-def take(store: RedisStore, source: Item, limit: int) -> list[Taken]:
-    """Take from one source; raises what is wrong with its keys."""
-    (found,) = store.take([source], limit)
-    if isinstance(found, Exception):
-        raise found
-    return found

@@ -151,34 +151,26 @@ def test_an_instance_is_found_while_it_runs(environ: dict[str, str], file: Path)
     assert not file.exists()
 
 
-def linked(file: Path, _monkeypatch: pytest.MonkeyPatch) -> None:
-    file.rename(file.with_name("elsewhere"))
-    file.symlink_to("elsewhere")
+Spoil = Callable[[Path, pytest.MonkeyPatch], object]
 
 
-def writable(file: Path, _monkeypatch: pytest.MonkeyPatch) -> None:
-    file.chmod(0o620)
-
-
-def writable_by_others(file: Path, _monkeypatch: pytest.MonkeyPatch) -> None:
-    file.chmod(0o602)
-
-
-def a_strangers(_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    as_user(monkeypatch, STRANGER)
-
-
-def a_pipe(file: Path, _monkeypatch: pytest.MonkeyPatch) -> None:
+def make_pipe(file: Path, _monkeypatch: pytest.MonkeyPatch) -> None:
     file.unlink()
     os.mkfifo(file)
 
 
-@pytest.mark.parametrize("spoil", [linked, writable, writable_by_others, a_strangers, a_pipe])
+SPOILT: dict[str, Spoil] = {
+    "a link": lambda file, _: file.symlink_to(file.rename(file.with_name("elsewhere"))),
+    "writable by its group": lambda file, _: file.chmod(0o620),
+    "writable by others": lambda file, _: file.chmod(0o602),
+    "a stranger's": lambda _, patch: as_user(patch, STRANGER),
+    "a pipe": make_pipe,
+}
+
+
+@pytest.mark.parametrize("spoil", SPOILT.values(), ids=SPOILT)
 def test_a_file_that_may_be_anothers_is_not_believed(
-    environ: dict[str, str],
-    file: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    spoil: Callable[[Path, pytest.MonkeyPatch], None],
+    environ: dict[str, str], file: Path, monkeypatch: pytest.MonkeyPatch, spoil: Spoil
 ) -> None:
     file.parent.mkdir(parents=True)
     file.write_text(json.dumps(asdict(instance())))
