@@ -22,6 +22,7 @@ from tests.integration.privilege.store_commands import (
     WAITING,
     WANTED_BY_ARITY,
 )
+from tests.kit.parties.readers import packed
 from tests.kit.servers import Start, StoreServer
 
 
@@ -136,9 +137,8 @@ def test_who_does_not_say_who_it_is_can_do_nothing_and_default_is_nobody(store: 
 
 
 def _asked(connection: socket.socket, words: list[str]) -> bytes:
-    """Send a command and return the answer's first line, without a client library's greetings."""
-    parts = [f"${len(word)}\r\n{word}\r\n" for word in words]
-    connection.sendall(f"*{len(words)}\r\n{''.join(parts)}".encode())
+    """Send a command and return the answer's first line."""
+    connection.sendall(packed(*words))
     return connection.recv(4096)
 
 

@@ -21,6 +21,7 @@ from kmworker.domain.plan import WriteStatus
 from kmworker.store.bounds import unbounded
 from kmworker.store.client import Gate
 from tests.integration.privilege.accounts import Store
+from tests.kit.parties.readers import packed
 from tests.kit.polling import until
 from tests.kit.servers import StoreServer
 from tests.kit.store.backends import ServerBackend
@@ -64,7 +65,7 @@ def test_replies_that_nobody_reads_fill_no_store_and_stop_no_worker(
     with own_store.administrator() as client:
         fields: dict[Any, Any] = {f"volume:{i}": b"x" * FIELD_BYTES for i in range(FIELDS)}
         client.hset(LARGE, mapping=fields)
-    asked = _packed("HSCAN", LARGE, "0", "COUNT", "100000") * REQUESTS
+    asked = packed("HSCAN", LARGE, "0", "COUNT", "100000") * REQUESTS
     assert _while_others_misbehave(own_store, tmp_path, asked) < MAX_BYTES
 
 
@@ -132,7 +133,7 @@ class _Worker:
 def test_a_server_keeps_no_long_name_for_a_connection(own_store: Store) -> None:
     # What a connection is called is counted nowhere.
     with _logged_in(own_store.server) as connection:
-        _send(connection, _packed("CLIENT", "SETNAME", "n" * 2 * MIB))
+        _send(connection, packed("CLIENT", "SETNAME", "n" * 2 * MIB))
         assert b"Protocol error: invalid bulk length" in connection.recv(4096)
 
 
@@ -175,7 +176,7 @@ def _logged_in(server: StoreServer) -> socket.socket:
     connection.settimeout(30.0)
     connection.connect(("127.0.0.1", server.port))
     login = server.url_of("dashboard").removeprefix("redis://").partition("@")[0]
-    _send(connection, _packed("AUTH", *login.split(":")))
+    _send(connection, packed("AUTH", *login.split(":")))
     assert connection.recv(64) == b"+OK\r\n"
     return connection
 
@@ -185,8 +186,3 @@ def _send(connection: socket.socket, what: bytes) -> None:
         connection.sendall(what)
     except ConnectionError:
         """The server has had enough."""
-
-
-def _packed(*words: str) -> bytes:
-    parts = [f"${len(word)}\r\n{word}\r\n" for word in words]
-    return f"*{len(words)}\r\n{''.join(parts)}".encode()

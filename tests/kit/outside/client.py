@@ -92,6 +92,10 @@ class Client:
     namespace: str
     assignments: list[Delivery] = field(default_factory=list)
     letters: list[Delivery] = field(default_factory=list)
+    heartbeat_s: int = 0
+    """None by itself: commands are waited for while nobody serves these connections."""
+    blocked_s: float | None = None
+    """How long the broker may take nothing; None: for ever."""
     _connections: dict[str, BlockingConnection] = field(default_factory=dict)
     _listening: list[BlockingConnection] = field(default_factory=list)
     _publishers: dict[str, BlockingChannel] = field(default_factory=dict)
@@ -99,8 +103,16 @@ class Client:
     def connection(self, role: str) -> BlockingConnection:
         """Return the connection of this role, opened when it is first asked for."""
         if role not in self._connections:
-            self._connections[role] = _connection(self.url_of(role))
+            parameters = pika.URLParameters(self.url_of(role))
+            parameters.heartbeat = self.heartbeat_s
+            parameters.blocked_connection_timeout = self.blocked_s
+            self._connections[role] = BlockingConnection(parameters)
         return self._connections[role]
+
+    @property
+    def connections(self) -> list[BlockingConnection]:
+        """Return those that are open, or were."""
+        return list(self._connections.values())
 
     @property
     def admin(self) -> BlockingConnection:
@@ -146,11 +158,12 @@ class Client:
     def publish(self, message: Message) -> None:
         """Hand one message to the broker, and return once it has confirmed it."""
         until(
-            lambda: self._published(message),
+            lambda: self.publish_once(message),
             "the work queue is bound to the events exchange",
         )
 
-    def _published(self, message: Message) -> bool:
+    def publish_once(self, message: Message) -> bool:
+        """Hand it over; return whether a queue took it."""
         try:
             self._channel(sender_of(message)).basic_publish(
                 f"{self.namespace}.events",
@@ -242,13 +255,6 @@ def subscribed(url_of: Callable[[str], str], namespace: str) -> Iterator[Client]
 def sender_of(message: Message) -> str:
     """Return who may say this: a producer only what is of a known type, who replays anything."""
     return "producer" if message.routing_key in EVENT_TYPES else "operator"
-
-
-def _connection(url: str) -> BlockingConnection:
-    parameters = pika.URLParameters(url)
-    # Commands are waited for while nobody serves this connection.
-    parameters.heartbeat = 0
-    return BlockingConnection(parameters)
 
 
 def properties_of(message: Message) -> BasicProperties:

@@ -7,22 +7,13 @@ listens, or just before the broker dies, is heard afterwards.
 import logging
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import Final
 
-import pika
-from pika.adapters.blocking_connection import BlockingChannel, BlockingConnection
-from pika.exceptions import AMQPError, UnroutableError
+from pika.adapters.blocking_connection import BlockingChannel
+from pika.exceptions import AMQPError
 from pika.spec import Basic, BasicProperties
 
-from tests.kit.outside.client import (
-    ASSIGNED,
-    EVERYTHING,
-    Delivery,
-    connected,
-    properties_of,
-    sender_of,
-)
+from tests.kit.outside.client import ASSIGNED, EVERYTHING, Client, Delivery, connected
 from tests.kit.outside.words import Message
 from tests.kit.parties.end import End
 from tests.kit.parties.heard import Lost
@@ -39,43 +30,17 @@ logging.getLogger("pika").setLevel(logging.CRITICAL)
 QUORUM: Final = {"x-queue-type": "quorum"}
 
 
-@dataclass(slots=True)
 class AmqpLine:
     """A connection for each role that it needs, for the thread that opened it."""
 
-    url_of: Callable[[str], str]
-    exchange: str
-    _connections: dict[str, BlockingConnection] = field(default_factory=dict)
-    _publishers: dict[str, BlockingChannel] = field(default_factory=dict)
+    def __init__(self, url_of: Callable[[str], str], namespace: str) -> None:
+        self._client = Client(url_of, namespace, heartbeat_s=HEARTBEAT_S, blocked_s=PATIENCE_S)
 
     def publish(self, message: Message) -> bool:
         try:
-            self._publisher(sender_of(message)).basic_publish(
-                self.exchange,
-                message.routing_key,
-                message.body,
-                properties_of(message),
-                mandatory=True,
-            )
-        except UnroutableError:
-            return False
+            return self._client.publish_once(message)
         except LOST as error:
             raise Lost from error
-        return True
-
-    def _publisher(self, role: str) -> BlockingChannel:
-        if role not in self._publishers:
-            self._publishers[role] = self._connection(role).channel()
-            self._publishers[role].confirm_delivery()
-        return self._publishers[role]
-
-    def _connection(self, role: str) -> BlockingConnection:
-        if role not in self._connections:
-            parameters = pika.URLParameters(self.url_of(role))
-            parameters.heartbeat = HEARTBEAT_S
-            parameters.blocked_connection_timeout = PATIENCE_S
-            self._connections[role] = BlockingConnection(parameters)
-        return self._connections[role]
 
     def hear(self, queue: str, take: Callable[[Delivery], None]) -> None:
         def on_message(
@@ -92,7 +57,7 @@ class AmqpLine:
             channel.basic_ack(method.delivery_tag or 0)
 
         try:
-            channel = self._connection("subscriber").channel()
+            channel = self._client.connection("subscriber").channel()
             channel.basic_qos(prefetch_count=PREFETCH)
             channel.basic_consume(queue, on_message)
         except LOST as error:
@@ -100,13 +65,13 @@ class AmqpLine:
 
     def listen(self) -> None:
         try:
-            for connection in self._connections.values():
+            for connection in self._client.connections:
                 connection.process_data_events(time_limit=LISTEN_S)
         except LOST as error:
             raise Lost from error
 
     def close(self) -> None:
-        for connection in self._connections.values():
+        for connection in self._client.connections:
             # It may be gone already, and that is what is wanted.
             with suppress(*LOST):
                 connection.close()
@@ -135,7 +100,7 @@ class AmqpEnd(End):
                     channel.queue_bind(queue, f"{self.namespace}.{exchange}", key)
 
     def _line(self) -> AmqpLine:
-        return AmqpLine(self.url_of, f"{self.namespace}.events")
+        return AmqpLine(self.url_of, self.namespace)
 
     def _listening_line(self) -> AmqpLine:
         line = self._line()

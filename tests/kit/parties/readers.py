@@ -85,8 +85,8 @@ class UnreadReplies:
 
     def _ask(self) -> None:
         where = urlsplit(self._place.store.url_of("dashboard", self._place.prefix))
-        login = _command("AUTH", where.username or "", where.password or "")
-        question = _command("XRANGE", f"{self._place.prefix}:feed", "-", "+")
+        login = packed("AUTH", where.username or "", where.password or "")
+        question = packed("XRANGE", f"{self._place.prefix}:feed", "-", "+")
         with socket.create_connection(("127.0.0.1", where.port or 0), SEND_S) as line:
             left = login
             while not self._over.is_set():
@@ -99,6 +99,7 @@ class UnreadReplies:
                     left = question
 
 
-def _command(*words: str) -> bytes:
+def packed(*words: str) -> bytes:
+    """Write a command as it goes over the wire, without a client library's greetings."""
     parts = [f"${len(word.encode())}\r\n{word}\r\n" for word in words]
     return f"*{len(words)}\r\n{''.join(parts)}".encode()
