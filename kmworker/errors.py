@@ -12,6 +12,7 @@
     ├── ScriptFailed          a fault of ours: tried again, at last dead-lettered
     ├── Unsendable            what stands beside a message cannot be written
     ├── NotCounted            this user may not look at a queue
+    ├── NotFound              what a command was asked for is not there
     └── SetupError            refuse to run: a person must change something first
 """
 

@@ -24,7 +24,7 @@ from kmworker.cli.terminal.output import (
 from kmworker.errors import NotFound
 from kmworker.store.inspection import Views, pages
 from kmworker.store.views.lineage import is_item_ref
-from kmworker.store.waiting_room import Expired, WaitingEvent, WaitingRoom
+from kmworker.store.views.waiting_room import Expired, WaitingEvent, WaitingRoom
 from kmworker.wire.dead_letters.reading import moment_s
 
 __all__ = ["app"]

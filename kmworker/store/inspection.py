@@ -18,9 +18,9 @@ from kmworker.store.names import Names
 __all__ = ["Server", "Views", "finite", "pages", "text_of"]
 
 PAGE_SIZE: Final = 500
+"""Fields in one request: enough to make round trips rare, too few to hold up the workers."""
 # What people and programs can still tell apart as a whole number or a moment (2 to the 53rd).
 MAX_NUMBER: Final = float(2**53)
-"""Fields in one request: enough to make round trips rare, too few to hold up the workers."""
 
 DUE_PAGE_SIZE: Final = 5000
 """Projects in one look at an index: names alone, a few milliseconds of the server's time."""

@@ -105,7 +105,7 @@ class HeldBack:
         return len(self._dead_letters) + len(self._unsendable) >= self._most
 
     @property
-    def is_pausing(self) -> bool:
+    def has_refused_dead_letters(self) -> bool:
         """Return whether dead letters were refused a moment ago."""
         return self._clock.monotonic() < self._dead_letters_due
 
@@ -133,11 +133,11 @@ class HeldBack:
         """
         announced = len(done.announce)
         given_up, again = [], {}
-        for held, owner, confirm in zip(done.announce, done.owners, confirms, strict=False):
-            if confirm is Confirm.REFUSED and self._is_once_more(owner, held):
+        for it, owner, confirm in zip(done.announce, done.owners, confirms, strict=False):
+            if confirm is Confirm.REFUSED and self._is_once_more(owner, it):
                 again[id(owner)] = owner
             elif confirm is Confirm.REFUSED:
-                given_up.append(held)
+                given_up.append(it)
         dead_letters = [
             dead
             for dead, confirm in zip(done.dead, confirms[announced:], strict=True)
@@ -163,8 +163,8 @@ class HeldBack:
 
     def _hold_dead_letters(self, dead_letters: Sequence[Dead]) -> None:
         self._dead_letters += self._with_delivery(dead_letters)
-        held = len(self._dead_letters)
-        trouble = f"{self._dead}: no room for dead letters, {held} held back"
+        number = len(self._dead_letters)
+        trouble = f"{self._dead}: no room for dead letters, {number} held back"
         self._tally.troubles[DEAD_LETTERS] = trouble
         now = self._clock.monotonic()
         if now < self._dead_letters_due:
@@ -176,7 +176,7 @@ class HeldBack:
         log.error(
             "dead letters are refused",
             exchange=self._dead,
-            held=held,
+            held=number,
             again_in_s=self._dead_letters_wait_s,
             hint="make room in the queues bound to it: kmworker dead replay, or discard",
         )
@@ -207,14 +207,14 @@ class HeldBack:
         return pause_s
 
     @property
-    def has_paused(self) -> bool:
+    def has_ended_pause(self) -> bool:
         """Return whether an event's pause is over."""
         now = self._clock.monotonic()
         return any(at <= now for at, _arrival in self._paused)
 
     def due_paused(self) -> list[Arrival]:
         """Hand over one event whose pause is over, if there is any; others have the next turns."""
-        if not self.has_paused:
+        if not self.has_ended_pause:
             return []
         first = min(self._paused, key=itemgetter(0))
         self._paused.remove(first)
@@ -261,9 +261,9 @@ class HeldBack:
             self._tally.troubles[DEAD_LETTERS] = ""
             log.info("dead letters are stored again", exchange=self._dead)
 
-    def _is_once_more(self, owner: Arrival, held: Announceable) -> bool:
+    def _is_once_more(self, owner: Arrival, announced: Announceable) -> bool:
         """Return whether an assignment is worth another try."""
-        until = self._full.get(_of(held), 0.0)
+        until = self._full.get(_of(announced), 0.0)
         return owner.refusals + 1 < MAX_REFUSALS and until <= self._clock.monotonic()
 
     def _hold(self, arrivals: Iterable[Arrival]) -> None:
@@ -279,10 +279,10 @@ class HeldBack:
         until = self._clock.monotonic() + FULL_FOR_S
         if not self._full:
             self._look_again_at = until
-        new = {_of(held) for held in given_up if _of(held) not in self._full}
+        new = {_of(it) for it in given_up} - self._full.keys()
         if len(self._full) + len(new) > MAX_FULL:
             self._full.clear()
-        self._full.update((_of(held), until) for held in given_up)
+        self._full.update((_of(it), until) for it in given_up)
         self._tally.troubles[ASSIGNMENTS] = f"{self._assignments}: a queue bound to it has no room"
         for kind, project in sorted(new):
             log.warning(
@@ -294,6 +294,6 @@ class HeldBack:
             )
 
 
-def _of(held: Announceable) -> tuple[str, str]:
-    item = held.assignment.item
+def _of(announced: Announceable) -> tuple[str, str]:
+    item = announced.assignment.item
     return item.kind.value, item.project

@@ -195,7 +195,7 @@ class Worker:
         """Return waiting events that may be tried together; one is tried alone before."""
         ready, at_hand = self._pipeline.ready, self._pipeline.entries()
         taken = ready.without(at_hand, self._sweeper.sweep_if_due(ready, room))
-        if self._pipeline.is_pausing:
+        if self._pipeline.has_refused_dead_letters:
             # What is past its deadline would only find no room again, at once and for ever.
             ready.leave(waiting.entry for waiting in taken)
             self._sweeper.pause()

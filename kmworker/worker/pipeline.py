@@ -95,7 +95,7 @@ class Pipeline:
     def can_go_on(self) -> bool:
         """Return whether there is something to do before the broker says more."""
         return bool(
-            self._carried or self._written or self._held_back.has_paused or self._confirmed()
+            self._carried or self._written or self._held_back.has_ended_pause or self._confirmed()
         )
 
     @property
@@ -113,9 +113,9 @@ class Pipeline:
         return self._held_back.is_full
 
     @property
-    def is_pausing(self) -> bool:
+    def has_refused_dead_letters(self) -> bool:
         """Return whether dead letters were refused a moment ago."""
-        return self._held_back.is_pausing
+        return self._held_back.has_refused_dead_letters
 
     def try_held_back(self) -> None:
         """Try again what could not go on, as far as it is time for it."""

@@ -10,7 +10,7 @@ from kmworker.domain.waiting import Taken
 from kmworker.errors import PermanentError, StoreUnavailable
 from kmworker.store.inspection import Views
 from kmworker.store.names import Names
-from kmworker.store.waiting_room import Expired, WaitingEvent, WaitingRoom
+from kmworker.store.views.waiting_room import Expired, WaitingEvent, WaitingRoom
 from tests.kit.store.builders import AT_S, draft, snapshot, volume
 from tests.kit.store.stand import DEADLINE_S, Stand
 
