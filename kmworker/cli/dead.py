@@ -17,9 +17,7 @@ from kmworker.cli.dead_letters.options import (
     AllOption,
     AnywayOption,
     BeforeOption,
-    DryRunOption,
     Ids,
-    JsonOption,
     LimitOption,
     ReasonOption,
     SinceOption,
@@ -39,6 +37,7 @@ from kmworker.cli.dead_letters.shown import (
 )
 from kmworker.cli.heard import UserOption, refuse_vain_replay
 from kmworker.cli.program import Ending, examples, group
+from kmworker.cli.terminal.options import DryRunOption, JsonOption, OldestOption
 from kmworker.cli.terminal.output import complain, confirmed, line, note, plural, print_json
 from kmworker.domain.message import Original
 from kmworker.errors import NotFound
@@ -75,9 +74,7 @@ def list_(  # noqa: PLR0913  # its options
     event_type: TypeOption = None,
     since: SinceOption = None,
     before: BeforeOption = None,
-    limit: Annotated[
-        int, typer.Option("--limit", min=1, metavar="N", help="The oldest, at most so many.")
-    ] = MAX_SHOWN,
+    limit: OldestOption = MAX_SHOWN,
     anyway: AnywayOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -250,13 +247,13 @@ def _end(settling: Settling, search: Search, *, as_json: bool) -> None:
         print_json(settling.numbers(search.missing))
     else:
         line(f"{settling.did} {by_reason(settling.settled)}")
-    if settling.passed_over:
+    if settling.skipped:
         complain(
-            f"{plural(settling.passed_over, 'dead letter')} cannot be replayed",
+            f"{plural(settling.skipped, 'dead letter')} cannot be replayed",
             "kmworker dead show and discard are for them, too",
         )
     _end_if_missing(search)
-    if settling.passed_over:
+    if settling.skipped:
         raise typer.Exit(Ending.FAILED)
 
 

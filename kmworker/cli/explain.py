@@ -12,6 +12,7 @@ from kmworker.bootstrap.worker import open_store, read_policy
 from kmworker.cli.access import settings_of
 from kmworker.cli.composing import Draft, ProjectOption, TypeArgument, Words, drafts_of
 from kmworker.cli.program import Ending, examples, group, misused
+from kmworker.cli.terminal.options import JsonOption
 from kmworker.cli.terminal.output import (
     column_table,
     complain,
@@ -95,7 +96,7 @@ def explain(  # noqa: PLR0913  # its options
         str | None,
         typer.Option("--user", metavar="U", help="Assume that this user of the broker sends it."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Say what the policy would decide for an event, and why.
 

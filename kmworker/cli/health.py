@@ -10,6 +10,7 @@ from kmworker.cli.access import now_of, settings_of, views_of
 from kmworker.cli.crowding import crowded
 from kmworker.cli.liveness import STUCK_AFTER_S, Verdict, judge, runs_here
 from kmworker.cli.program import Ending, examples, group
+from kmworker.cli.terminal.options import JsonOption
 from kmworker.cli.terminal.output import complain, line, note, print_json
 from kmworker.store.crowds import Crowd
 from kmworker.store.inspection import Views
@@ -55,7 +56,7 @@ def health(
             help="How long a worker may be silent, or have events at hand and finish no batch.",
         ),
     ] = STUCK_AFTER_S,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Return whether a worker on this host makes progress or is idle.
 

@@ -8,6 +8,7 @@ import typer
 
 from kmworker.cli.access import keyring_at, settings_of
 from kmworker.cli.program import examples, group
+from kmworker.cli.terminal.options import JsonOption
 from kmworker.cli.terminal.output import column_table, display, line, note, print_json
 from kmworker.crypto import Keyring
 from kmworker.crypto.hardening import harden_process
@@ -49,7 +50,7 @@ def status(
     context: typer.Context,
     *,
     path: PathOption = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Show the fingerprints of the keyring's KEKs, never the KEKs."""
     chosen = path or settings_of(context).keyring.path

@@ -14,6 +14,7 @@ import typer
 from kmworker.cli.access import custody_if_any, settings_of, views_of
 from kmworker.cli.family import Seals, family_json, family_tree
 from kmworker.cli.program import examples, group
+from kmworker.cli.terminal.options import JsonOption
 from kmworker.cli.terminal.output import display, grid, line, plural, print_json
 from kmworker.domain.model import Place
 from kmworker.errors import NotFound
@@ -50,7 +51,7 @@ def show(
         str | None,
         typer.Option("--project", metavar="P", help="Its project; all are searched without."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Show an item, key-id or key scope, with its lineage.
 

@@ -11,6 +11,7 @@ import typer
 from kmworker.cli.access import settings_of, views_of
 from kmworker.cli.moments import age_option
 from kmworker.cli.program import examples, group, misused
+from kmworker.cli.terminal.options import DryRunOption, JsonOption, OldestOption
 from kmworker.cli.terminal.output import (
     column_table,
     display,
@@ -41,7 +42,6 @@ OlderOption = Annotated[
     str | None,
     typer.Option("--older-than", metavar="AGE", help="Only what has waited longer: 90s, 2h, 7d."),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +91,7 @@ def list_(  # noqa: PLR0913  # its options
     ] = None,
     source: SourceOption = None,
     older_than: OlderOption = None,
-    limit: Annotated[
-        int, typer.Option("--limit", min=1, metavar="N", help="The oldest, at most so many.")
-    ] = MAX_SHOWN,
+    limit: OldestOption = MAX_SHOWN,
     as_json: JsonOption = False,
 ) -> None:
     """List events whose source is not there yet, the oldest first.
@@ -133,9 +131,7 @@ def expire(  # noqa: PLR0913  # its options
     project: Annotated[str, typer.Option("--project", metavar="P", help="Whose waiting room.")],
     source: SourceOption = None,
     older_than: OlderOption = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing; say what would.")] = (
-        False
-    ),
+    dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Set the deadline of waiting events to now.

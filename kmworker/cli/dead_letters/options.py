@@ -11,8 +11,8 @@ from kmworker.errors import Reason
 from kmworker.wire.dead_letters.reading import Selection
 
 __all__ = [
-    "AllOption", "AnywayOption", "BeforeOption", "DryRunOption", "Ids", "JsonOption",
-    "LimitOption", "ReasonOption", "SinceOption", "TypeOption", "chosen", "selection",
+    "AllOption", "AnywayOption", "BeforeOption", "Ids", "LimitOption", "ReasonOption",
+    "SinceOption", "TypeOption", "chosen", "selection",
 ]  # fmt: skip
 
 Ids = Annotated[
@@ -45,12 +45,10 @@ AllOption = Annotated[bool, typer.Option("--all", help="All dead letters there a
 LimitOption = Annotated[
     int | None, typer.Option("--limit", min=1, metavar="N", help="At most so many.")
 ]
-DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Change nothing; say what would.")]
 AnywayOption = Annotated[
     bool,
     typer.Option("--anyway", help="Look also where RabbitMQ 4's limit may be near: it is lifted."),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def selection(

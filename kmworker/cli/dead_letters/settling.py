@@ -27,7 +27,7 @@ class Settling(ABC):
     dry_run: bool
     settled: Counter[str] = field(default_factory=Counter)
     """By reason."""
-    passed_over: int = 0
+    skipped: int = 0
 
     @property
     def did(self) -> str:
@@ -84,11 +84,11 @@ class Replaying(Settling):
             raise NotFound(f"no queue is bound to {self.exchange}: not all were replayed", hint)
 
     def _beside(self) -> dict[str, int]:
-        return {"passed_over": self.passed_over}
+        return {"passed_over": self.skipped}
 
     def _pass_over(self, message_id: str, obstacle: str) -> None:
-        self.passed_over += 1
-        if self.passed_over <= MAX_NAMED:
+        self.skipped += 1
+        if self.skipped <= MAX_NAMED:
             complain(f"not replayed: {message_id}: {obstacle}")
 
 

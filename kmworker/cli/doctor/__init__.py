@@ -6,17 +6,18 @@ A check that stands on one that failed is skipped and says so: one cause, one fa
 import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from typing import Annotated, Final
+from typing import Final
 
 import typer
 
 from kmworker.bootstrap.worker import read_policy
 from kmworker.cli.access import keyring_at, settings_of
 from kmworker.cli.doctor.broker import check_broker
-from kmworker.cli.doctor.checks import FAILED, OK, WARNED, Check, checked, passed_over
+from kmworker.cli.doctor.checks import FAILED, OK, WARNED, Check, checked, not_checked
 from kmworker.cli.doctor.store import OF_STORE, check_store
 from kmworker.cli.heard import who_is_heard
 from kmworker.cli.program import Ending, examples, group
+from kmworker.cli.terminal.options import JsonOption
 from kmworker.cli.terminal.output import columns, display, plural, print_json
 from kmworker.errors import SetupError
 from kmworker.settings import Settings, plain_text
@@ -35,7 +36,7 @@ app = group()
 def doctor(
     context: typer.Context,
     *,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Check broker, store, keyring and policy, and change nothing.
 
@@ -66,7 +67,7 @@ def _checks(context: typer.Context) -> Iterator[Check]:
         settings = settings_of(context)
     except SetupError as error:
         yield Check("configuration", FAILED, str(error), error.hint)
-        yield from passed_over("the configuration", *EVERYTHING_ELSE)
+        yield from not_checked("the configuration", *EVERYTHING_ELSE)
         return
     where = settings.config_path or "the environment and defaults"
     yield Check("configuration", OK, f"from {where}")
@@ -90,7 +91,7 @@ def _policy(settings: Settings) -> Iterator[Check]:
         policy = read_policy(settings)
     except SetupError as error:
         yield Check("policy", FAILED, str(error), error.hint)
-        yield from passed_over("the policy", "producers")
+        yield from not_checked("the policy", "producers")
         return
     rules, ciphers = plural(len(policy.rule), "rule"), plural(len(policy.cipher), "cipher")
     detail = f"{settings.policy.path or 'the shipped one'}, {rules}, {ciphers}"

@@ -11,7 +11,7 @@ from kmworker.bus.amqp.tls import virtual_host
 from kmworker.bus.inspection import Inspection
 from kmworker.bus.management import Management
 from kmworker.bus.policies import Fault, faults, limits_deliveries
-from kmworker.cli.doctor.checks import FAILED, PASSED_OVER, WARNED, Check, checked, passed_over
+from kmworker.cli.doctor.checks import FAILED, NOT_CHECKED, WARNED, Check, checked, not_checked
 from kmworker.cli.terminal.output import plural
 from kmworker.errors import NotCounted, SetupError
 from kmworker.settings import BrokerSettings, Settings
@@ -38,7 +38,7 @@ def check_broker(settings: Settings) -> Iterator[Check]:
         found = [checked("broker", partial(_inspected, it, inspections, stack)) for it in brokers]
         if not inspections:
             yield from found
-            yield from passed_over("the broker", "queues", "permissions", "policies")
+            yield from not_checked("the broker", "queues", "permissions", "policies")
             return
         # Those that answer are enough for a worker.
         yield from (replace(it, status=WARNED) if it.status == FAILED else it for it in found)
@@ -48,7 +48,7 @@ def check_broker(settings: Settings) -> Iterator[Check]:
         queues = checked("queues", lambda: _queues(inspection, settings))
         yield queues
         if queues.status == FAILED:
-            yield from passed_over("the queues", "permissions", "policies")
+            yield from not_checked("the queues", "permissions", "policies")
             return
         yield checked("permissions", lambda: _permissions(inspection))
         yield _policies(version, settings.broker)
@@ -115,7 +115,7 @@ def _unseen(why: str, what: str, vhost: str, version: str) -> Check:
         hint += " effective_policy_definition"
         why += "; without the shipped ones, events are lost that came back 20 times"
         return Check("policies", WARNED, why, hint)
-    return Check("policies", PASSED_OVER, why, hint)
+    return Check("policies", NOT_CHECKED, why, hint)
 
 
 def _governed(settings: BrokerSettings, vhost: str, version: str, found: list[Fault]) -> str:

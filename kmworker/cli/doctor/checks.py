@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from kmworker.cli.refusals import as_refused
 from kmworker.errors import KMWorkerError, NotCounted, NotFound, SetupError
 
-__all__ = ["FAILED", "OK", "PASSED_OVER", "WARNED", "Check", "checked", "passed_over"]
+__all__ = ["FAILED", "NOT_CHECKED", "OK", "WARNED", "Check", "checked", "not_checked"]
 
-OK, WARNED, FAILED, PASSED_OVER = "ok", "warning", "failed", "not checked"
+OK, WARNED, FAILED, NOT_CHECKED = "ok", "warning", "failed", "not checked"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ def _told(error: KMWorkerError, user: str) -> tuple[str, str]:
     return str(error), "is it running, and are URL and user right?"
 
 
-def passed_over(because_of: str, *checks: str) -> Iterator[Check]:
+def not_checked(because_of: str, *checks: str) -> Iterator[Check]:
     """Say of each of these checks what it lacks."""
     for check in checks:
-        yield Check(check, PASSED_OVER, f"it needs {because_of}")
+        yield Check(check, NOT_CHECKED, f"it needs {because_of}")

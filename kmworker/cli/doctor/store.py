@@ -8,7 +8,7 @@ from typing import Final
 from kmworker.cli.access import custody_of, now_of, views_of
 from kmworker.cli.accounts import user_in
 from kmworker.cli.crowding import crowded
-from kmworker.cli.doctor.checks import FAILED, OK, PASSED_OVER, WARNED, Check, checked, passed_over
+from kmworker.cli.doctor.checks import FAILED, NOT_CHECKED, OK, WARNED, Check, checked, not_checked
 from kmworker.cli.liveness import STUCK_AFTER_S, Verdict, judge, runs_here, troubles_of
 from kmworker.cli.terminal.output import plural
 from kmworker.errors import KMWorkerError, SetupError, StoreUnavailable
@@ -42,13 +42,13 @@ def check_store(settings: Settings, *, has_keyring: bool) -> Iterator[Check]:
         views = views_of(settings)
     except SetupError as error:
         yield Check("store", FAILED, str(error), error.hint)
-        yield from passed_over("the store", *OF_STORE)
+        yield from not_checked("the store", *OF_STORE)
         return
     user = user_in(settings.store.url) or "default"
     store = checked("store", lambda: _server(settings, views), user)
     yield store
     if store.status == FAILED:
-        yield from passed_over("the store", *OF_STORE)
+        yield from not_checked("the store", *OF_STORE)
         return
     yield checked("rights", lambda: _rights(settings, views))
     yield checked("writes", lambda: _writes(settings, views))
@@ -58,7 +58,7 @@ def check_store(settings: Settings, *, has_keyring: bool) -> Iterator[Check]:
     wrong: list[WrongType] = []
     yield checked("reports", lambda: _reports(views, wrong), user)
     if any(it.key == views.names.top("workers") for it in wrong):
-        yield from passed_over(views.names.top("workers"), "workers")
+        yield from not_checked(views.names.top("workers"), "workers")
     else:
         yield from _workers(views, user)
     if crowds := _crowds(views):
@@ -66,7 +66,7 @@ def check_store(settings: Settings, *, has_keyring: bool) -> Iterator[Check]:
     if has_keyring:
         yield checked("records", lambda: _records(settings, views), user)
     else:
-        yield from passed_over("the keyring", "records")
+        yield from not_checked("the keyring", "records")
     yield _clock(views)
 
 
@@ -128,7 +128,7 @@ def _clients(views: Views) -> Check:
     except StoreUnavailable as error:
         return Check("clients", FAILED, str(error), "is it running, and are URL and user right?")
     if problems is None:
-        return Check("clients", PASSED_OVER, "this user may not see the server's settings")
+        return Check("clients", NOT_CHECKED, "this user may not see the server's settings")
     if not problems:
         return Check("clients", OK, "what they leave unread is bounded")
     detail = f"what they leave unread may fill the server: {', '.join(problems)}"
@@ -209,7 +209,7 @@ def _clock(views: Views) -> Check:
         skew_s = theirs - (before + time()) / 2
     except StoreUnavailable as error:
         # A worker does without, and so may its user.
-        return Check("clock", PASSED_OVER, str(error))
+        return Check("clock", NOT_CHECKED, str(error))
     detail = f"{abs(skew_s):.1f} s {'ahead of' if skew_s > 0 else 'behind'} this host's"
     if abs(skew_s) <= SKEW_MAX_S:
         return Check("clock", OK, f"the store's is {detail}")
