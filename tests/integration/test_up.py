@@ -245,16 +245,20 @@ def test_a_program_that_needs_amqp_is_told_at_once_what_to_use_here(up: Up) -> N
 def test_programs_talk_to_it_through_pipes(up: Up) -> None:
     up.start()
     pipes = dict.fromkeys(("stdout", "stderr"), subprocess.PIPE)
-    listener = up.begun("watch", "--json", "--count", "2", **pipes)
-    assert listener.stderr is not None
-    assert any(b"listening" in line for line in listener.stderr)
     lines = [
         {**json.loads(event(number).body), "data": {"project_id": "p", "volume_id": f"v{number}"}}
         for number in (0, 3)
     ]
     stdin = "".join(f"{json.dumps(line)}\n" for line in lines).encode()
-    assert up.run("publish", "--file", "-", stdin=stdin)[0] == 0
-    out, _ = listener.communicate(timeout=DEADLINE_S)
+    with up.begun("watch", "--json", "--count", "2", **pipes) as listener:
+        try:
+            assert listener.stderr is not None
+            assert any(b"listening" in line for line in listener.stderr)
+            # Its worker declares the queue, a moment after others can find it.
+            assert until(lambda: up.run("publish", "--file", "-", stdin=stdin)[0] == 0)
+            out, _ = listener.communicate(timeout=DEADLINE_S)
+        finally:
+            listener.kill()
     heard = [json.loads(line)["data"]["item"]["id"] for line in out.splitlines()]
     assert sorted(heard) == ["v0", "v3"]
 
