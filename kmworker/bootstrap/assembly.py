@@ -19,9 +19,9 @@ from kmworker.worker.loop import Worker
 from kmworker.worker.reporter import Reporter
 from kmworker.worker.rollback import Anchor
 from kmworker.worker.stages import Exchanges, Milestone, Stages
+from kmworker.worker.sweeper import Sweeper
 from kmworker.worker.tally import Tally
 from kmworker.worker.timekeeping import Timekeeper
-from kmworker.worker.waiting_room import Sweeper
 
 __all__ = ["assemble", "assemble_anchor", "assemble_store"]
 
@@ -74,13 +74,7 @@ def assemble(  # noqa: PLR0913  # what differs between the program and a simulat
         bus=bus,
         store=store,
         stages=stages,
-        sweeper=Sweeper(
-            store,
-            clock,
-            worker_id=worker_id,
-            every_s=settings.waiting.sweep_s,
-            limit=settings.worker.batch_max,
-        ),
+        sweeper=Sweeper(store, clock, worker_id=worker_id, every_s=settings.waiting.sweep_s),
         timekeeper=Timekeeper(clock, time_s, tally),
         anchor=assemble_anchor(settings, bus.anchor, store, custody, worker_id),
         reporter=Reporter(reports, bus, tally, clock, worker_id),

@@ -23,9 +23,9 @@ from kmworker.worker.repeats import Repeats
 from kmworker.worker.reporter import Reporter
 from kmworker.worker.rollback import Anchor
 from kmworker.worker.stages import Stages
+from kmworker.worker.sweeper import Sweeper
 from kmworker.worker.tally import RUNNING, WAITING, Tally
 from kmworker.worker.timekeeping import Timekeeper
-from kmworker.worker.waiting_room import Sweeper
 
 __all__ = ["Worker"]
 

@@ -24,9 +24,9 @@ from kmworker.worker.blame import MAX_ENDS
 from kmworker.worker.held_back import HeldBack
 from kmworker.worker.isolate import Isolator
 from kmworker.worker.parse import Batch
+from kmworker.worker.ready_sources import ReadySources
 from kmworker.worker.stages import AwaitingCommit, AwaitingConfirms, Stages
 from kmworker.worker.tally import Tally
-from kmworker.worker.waiting_room import ReadySources
 
 __all__ = ["Pipeline"]
 
