@@ -7,7 +7,7 @@ waits until all others at hand are settled, and while it is tried no more are se
 came back once go in small groups, those that came back more often one at a time. So whoever
 dies again and again gives back what it dies of, and nothing else.
 
-What is held back, because its dead letter finds no room, may stay for days: it is put aside.
+What is held back, because its dead letter is refused, may stay for days: it is put aside.
 Nothing waits for it, and where it has used up a consumer's credit, another consumer is started.
 """
 
@@ -113,13 +113,14 @@ class Intake:
         Raises:
             BrokerUnavailable: the connection is gone.
         """
-        if self._width == self._prefetch and not (self._returned or self._poison):
-            return
         if self._held:
-            is_suited = self._width <= CAUTIOUS and not (self._fresh or self._poison)
-            if self._width > NARROW and not is_suited:
+            # Those that came back once may come in small groups; nothing else meanwhile.
+            suited = NARROW if self._fresh or self._poison else CAUTIOUS
+            if self._width > suited:
                 with self._link.call():
                     self._cancel()
+            return
+        if self._width == self._prefetch:
             return
         wanted = self._wanted()
         # What came back may be what ends us: nothing more before it is settled.

@@ -29,6 +29,8 @@ SHARE: Final = 0.05
 PAGE_SIZE: Final = 100
 # After which another worker takes it that this one has ended.
 LEASE_S: Final = 30.0
+OVER: Final = object()
+"""In place of a step, where there is none."""
 
 
 class Census:
@@ -58,15 +60,20 @@ class Census:
         if began < self._next_at:
             return
         self._next_at = began + EVERY_S
-        steps, self._steps = self._steps, iter(())
-        if next(steps, self) is self:
-            if not leases.take(self._client, self._lease, self._holder, LEASE_S):
-                return
-            steps = self._count(now)
-            next(steps)
-        self._steps = steps
-        ended = self._monotonic()
-        self._next_at = ended + (ended - began) / SHARE
+        if self._go_on() or self._begin(now):
+            ended = self._monotonic()
+            self._next_at = ended + (ended - began) / SHARE
+
+    def _go_on(self) -> bool:
+        """Do a step of the count that is under way; return whether there was one."""
+        return next(self._steps, OVER) is not OVER
+
+    def _begin(self, now: float) -> bool:
+        """Do the first step of a new count; return whether it is this worker's to count."""
+        if not leases.take(self._client, self._lease, self._holder, LEASE_S):
+            return False
+        self._steps = self._count(now)
+        return self._go_on()
 
     def _count(self, now: float) -> Iterator[None]:
         """Count; each ``yield`` is a time in which Redis does its part."""

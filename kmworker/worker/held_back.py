@@ -1,6 +1,6 @@
 """What cannot go on now: tried again after a while, apart from everything else.
 
-Some queue of somebody's may have no room. An assignment is on disk before it is announced. So
+Some queue of somebody's may be full. An assignment is on disk before it is announced. So
 after a few refusals it counts as unrouted, as if that queue were not bound: `kmworker announce`
 publishes it again. A dead letter is nowhere but in its event, so the event stays unacknowledged
 until that is stored, and only so many of them are held.
@@ -187,8 +187,8 @@ class HeldBack:
         self._put_aside([dead.delivery for dead in dead_letters if dead.delivery is not None])
         return [dead for dead in dead_letters if dead.delivery is not None]
 
-    def lacks_room(self, tag: int) -> bool:
-        """Return whether the dead letter of this delivery alone found no room."""
+    def holds_dead_letter_of(self, tag: int) -> bool:
+        """Return whether this delivery is kept only since its dead letter was refused."""
         return any(it.delivery is not None and it.delivery.tag == tag for it in self._dead_letters)
 
     def pause(self, arrival: Arrival) -> float:
@@ -221,7 +221,7 @@ class HeldBack:
         return [first[1]]
 
     def is_to_look_again(self) -> bool:
-        """Return whether it is time to see if there is room by now, on a new channel."""
+        """Return whether it is time to see if what was full is so still, on a new channel."""
         now = self._clock.monotonic()
         if self._dead_letters and self._dead_letters_wait_s and now >= self._dead_letters_due:
             return True
@@ -255,7 +255,7 @@ class HeldBack:
         return dead_letters
 
     def dead_letters_stored(self) -> None:
-        """Note that there is room for dead letters."""
+        """Note that dead letters are not refused any more."""
         if self._dead_letters_wait_s:
             self._dead_letters_due = self._dead_letters_wait_s = 0.0
             self._tally.troubles[DEAD_LETTERS] = ""

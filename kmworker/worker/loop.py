@@ -173,36 +173,39 @@ class Worker:
         pipeline = self._pipeline
         pipeline.ready.release(self._store)
         pipeline.try_held_back()
-        is_retry = self._try_again
-        room = max(self._settings.batch_max - pipeline.carried, 0)
+        is_retry, self._try_again = self._try_again, False
+        free = max(self._settings.batch_max - pipeline.carried, 0)
         some_wait = bool(pipeline.ready) or self._sweeper.is_due
         # A crowd that waited, and a stream of fresh events, have a half of each batch at least.
-        most = room - room // 2 if some_wait else room
-        deliveries = self._intake(most, is_idle=not some_wait)
-        taken = self._take(room - len(deliveries)) if some_wait else []
+        most = free - free // 2 if some_wait else free
+        if is_retry:
+            deliveries = list(pipeline.unsettled.values())
+        else:
+            deliveries = self._receive(most, may_wait=not some_wait)
+        taken = self._take(free - len(deliveries)) if some_wait else []
         if some_wait and not is_retry and len(deliveries) == most:
-            deliveries += self._intake(room - most - len(taken), is_idle=False)
-        if not (taken or deliveries or self._pipeline):
+            deliveries += self._receive(free - most - len(taken), may_wait=False)
+        if not (taken or deliveries or pipeline):
             self._tally.busy_since = 0.0
             return
         self._be_busy()
         self._handle(deliveries, taken)
         if is_retry:
             # Nothing more is taken before it is known whether the trouble is over.
-            self._pipeline.finish()
+            pipeline.finish()
 
-    def _take(self, room: int) -> list[Taken]:
+    def _take(self, limit: int) -> list[Taken]:
         """Return waiting events that may be tried together; one is tried alone before."""
         ready, at_hand = self._pipeline.ready, self._pipeline.entries()
-        taken = ready.without(at_hand, self._sweeper.sweep_if_due(ready, room))
+        taken = ready.without(at_hand, self._sweeper.sweep_if_due(ready, limit))
         if self._pipeline.has_refused_dead_letters:
-            # What is past its deadline would only find no room again, at once and for ever.
+            # The dead letter of what is past its deadline would only be refused, for ever.
             ready.leave(waiting.entry for waiting in taken)
             self._sweeper.pause()
             taken = []
         try:
-            if len(taken) < room:
-                taken += ready.take(self._store, room - len(taken), at_hand)
+            if len(taken) < limit:
+                taken += ready.take(self._store, limit - len(taken), at_hand)
             alone, taken = ready.single_out(taken, self._store)
             if alone:
                 self._be_busy()
@@ -227,26 +230,25 @@ class Worker:
             if delivery.delivery_count >= POISON_AT:
                 self._pipeline.handle_poison(delivery)
 
-    def _intake(self, room: int, *, is_idle: bool) -> list[Delivery]:
-        unsettled = self._pipeline.unsettled
-        if self._try_again:
-            self._try_again = False
-            return list(unsettled.values())
+    def _receive(self, limit: int, *, may_wait: bool) -> list[Delivery]:
+        """Return new deliveries, at most ``limit``; wait for them if nothing else is to be done."""
+        pipeline = self._pipeline
         if self._stop_by is not None:
-            if self._pipeline and not self._pipeline.can_go_on:
+            if pipeline and not pipeline.can_go_on:
                 # For confirms, which `receive` waits for otherwise.
                 self._clock.sleep(STOP_POLL_S)
             return []
-        if self._pipeline.is_full:
-            # Until what is held back has found room, for which it is tried again in time.
+        if pipeline.is_full:
+            # Until what is held back is stored, for which it is tried again in time.
             self._tally.last_error = f"BrokerUnavailable: {self._tally.trouble}"
             self._clock.sleep(FULL_POLL_S)
             return []
-        if room <= 0:
+        if limit <= 0:
             return []
-        at_hand = not is_idle or self._pipeline.can_go_on or room < self._settings.batch_max
-        deliveries = self._stages.receive(room, 0.0 if at_hand else IDLE_WAIT_S)
-        unsettled.update((delivery.tag, delivery) for delivery in deliveries)
+        # Less than a batch may be taken where some of one is carried over.
+        is_idle = may_wait and not pipeline.can_go_on and limit == self._settings.batch_max
+        deliveries = self._stages.receive(limit, IDLE_WAIT_S if is_idle else 0.0)
+        pipeline.unsettled.update((delivery.tag, delivery) for delivery in deliveries)
         return deliveries
 
     def _fail(self, error: TransientError) -> None:

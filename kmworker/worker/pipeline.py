@@ -2,9 +2,9 @@
 
 While the broker stores the assignments of some batches, the store writes the next one, and
 the one after that is received and read. Nothing waits for the broker while there is something
-to do. Nothing of an event is acknowledged before its own confirms; what a queue had no room for
-is held back alone, and all else goes on. A batch that fails as a whole is handed to isolation,
-so that no event suffers for its neighbour.
+to do. Nothing of an event is acknowledged before its own confirms; what a queue refuses is held
+back alone, and all else goes on. A batch that fails as a whole is handed to isolation, so that
+no event suffers for its neighbour.
 """
 
 from collections import deque
@@ -63,8 +63,7 @@ class Pipeline:
         self._max_attempts = max_attempts
         self._carried: list[Arrival] = []
         self._batches: deque[AwaitingConfirms | AwaitingCommit] = deque()
-        """The oldest first; only the last one may await its commit. One that awaits its look-up
-        does so while this one is announced, in `handle`."""
+        """The oldest first; only the last may await its commit, while the next is looked up."""
         self._ends = 0
         """How often in a row the broker has ended a connection over what was published."""
         self._untried: list[str] = []
@@ -147,16 +146,12 @@ class Pipeline:
         batch = Batch([*carried, *read.arrivals], read.dead)
         entries = batch.entries
         with self._given_back(entries):
-            if self._ends >= MAX_ENDS:
+            if self._ends < MAX_ENDS:
+                self._begin(batch)
+            else:
                 self.finish()
                 self._isolator.run(batch, self._ends)
                 self._ends = 0
-                return
-            # Those before it are settled first, so that events keep their order.
-            with self._isolated(batch, self.finish):
-                looked_up = self._stages.look_up(batch)
-                self._announce()
-                self._batches.append(self._stages.commit(looked_up))
             # What waits is in the waiting room until it is settled, and would be taken again.
             if entries:
                 self.finish()
@@ -175,8 +170,7 @@ class Pipeline:
         self.finish()
         digest = poison.original.digest[:32]
         attempts = self._store.count_attempt(digest)
-        is_tried = attempts <= self._max_attempts
-        if is_tried:
+        if is_tried := attempts <= self._max_attempts:
             try:
                 self.handle_apart([poison])
             except TransientError:
@@ -185,11 +179,11 @@ class Pipeline:
                 raise
         else:
             self._isolator.run(self._stages.give_up(poison, attempts - 1), self._ends)
-        # What was tried and only lacks room for its dead letter went all the way: that others end
-        # the process meanwhile is not its doing. What is given up, cannot be sent or pauses may
-        # yet end whoever tries it next.
-        lacks_room = is_tried and self._held_back.lacks_room(poison.tag)
-        if lacks_room or poison.tag not in self.unsettled:
+        # What was tried, and is kept only since its dead letter was refused, went all the way: that
+        # others end the process meanwhile is not its doing. What is given up, cannot be sent or
+        # pauses may yet end whoever tries it next.
+        is_harmless = is_tried and self._held_back.holds_dead_letter_of(poison.tag)
+        if is_harmless or poison.tag not in self.unsettled:
             self._store.forget_attempts(digest)
 
     def go_on(self) -> None:
@@ -247,22 +241,30 @@ class Pipeline:
             raise
 
     @contextmanager
-    def _isolated(self, batch: Batch, first: Callable[[], None]) -> Iterator[None]:
-        """Find the one event at fault if the batch fails as a whole, when ``first`` is done."""
+    def _isolated_if_failed(self, batch: Batch, *, after: Callable[[], None]) -> Iterator[None]:
+        """Find the one event at fault if the batch fails; ``after`` brings others on before."""
         try:
             yield
         except (TransientError, SetupError):
             raise
         except Exception as error:  # noqa: BLE001  # whatever it is, only one event may suffer
-            first()
+            after()
             self._isolator.run(batch, self._ends, error)
+
+    def _begin(self, batch: Batch) -> None:
+        """Bring a batch to the store, and the one before it from there to the broker."""
+        # Should it fail, those before it are settled first, so that events keep their order.
+        with self._isolated_if_failed(batch, after=self.finish):
+            looked_up = self._stages.look_up(batch)
+            self._announce()
+            self._batches.append(self._stages.commit(looked_up))
 
     def _announce(self) -> None:
         """Announce the batch that is written."""
         if (written := self._written) is None:
             return
         self._batches.pop()
-        with self._isolated(written.batch, self.finish):
+        with self._isolated_if_failed(written.batch, after=self.finish):
             announced = self._stages.announce(written)
             self._take_up(announced.left)
             self._batches.append(announced)
@@ -274,7 +276,7 @@ class Pipeline:
     def _settle_first(self, announced: AwaitingConfirms) -> None:
         self._batches.popleft()
         # What is on its way to the store was counted before what is written again.
-        with self._isolated(announced.batch, self._announce):
+        with self._isolated_if_failed(announced.batch, after=self._announce):
             self._settle(announced)
 
     def _run(self, batch: Batch) -> None:
@@ -295,5 +297,4 @@ class Pipeline:
             self.unsettled.pop(delivery.tag, None)
         self._tally.last_batch_at = self._tally.busy_since = self._clock.now()
         took_s = self._clock.monotonic() - announced.began
-        events = len(announced.batch.arrivals) + len(announced.batch.dead)
-        log.debug("batch", events=events, ms=round(took_s * 1000, 1))
+        log.debug("batch", events=len(announced.batch.events), ms=round(took_s * 1000, 1))
