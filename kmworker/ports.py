@@ -119,7 +119,7 @@ class Bus(Protocol):
     def renew(self) -> None:
         """Publish on a new channel from now on, unless confirms are still to come.
 
-        A broker may go on refusing on a channel what had no room once: RabbitMQ's does not hear of
+        A broker may go on refusing on a channel what it refused once: RabbitMQ's does not hear of
         it when the policy is lifted that limited a queue.
         """
 

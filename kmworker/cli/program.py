@@ -52,7 +52,7 @@ __all__ = [
 LEVEL_VARIABLE: Final = "KMWORKER_LOG__LEVEL"
 # Both of typer's foundations, click and its own copy of it, have this between them.
 UsageError: Final[Any] = typer.BadParameter.__base__
-# What a disk answers that has no room for what is printed to it.
+# What a disk answers that is too full for what is printed to it.
 FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 # How they suggest what was perhaps meant, at the end of a message.
 SUGGESTION: Final = re.compile(r"\s*\(?(?:Did you mean|Possible options?:) (.+?)[?)]*$")

@@ -45,7 +45,7 @@ def decide(  # noqa: PLR0911  # one for each answer, in the order of precedence
     if own is not None:
         otherwise = contradiction(event, own.assignment)
         return Already(own) if otherwise is None else Refuse(Reason.CONFLICT, otherwise)
-    # Who may not say it learns nothing of the source, and takes up no room to wait for it.
+    # Who may not say it learns nothing of the source, and does not wait for it.
     if policy.producers is not None:
         beyond = policy.producers.objection(event, properties)
         if beyond is not None:

@@ -36,7 +36,7 @@ class Confirm(Enum):
     UNROUTED = "unrouted"
     """No queue is bound for it."""
     REFUSED = "refused"
-    """A queue that is bound for it had no room, or could not store it."""
+    """A queue that is bound for it was full, or could not store it."""
 
 
 @value

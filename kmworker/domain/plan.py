@@ -57,7 +57,7 @@ class Arrival:
     rounds: int = 1
     """How often it was planned; more than once where another worker was faster."""
     refusals: int = 0
-    """How often a queue had no room for its assignment."""
+    """How often a queue refused its assignment."""
 
 
 @value
@@ -152,7 +152,7 @@ class Committed:
     data: bytes = b""
     has_waiting: bool = False
     detail: str = ""
-    """Which bound was met, for a person, where there was no room."""
+    """Which bound was met, for a person, where too many wait."""
 
 
 def entry_name(event: Event, original: Original) -> str:

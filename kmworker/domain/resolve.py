@@ -198,7 +198,7 @@ class _Resolution:
         self._announce_with_founder(arrival, held)
 
     def _count_repeat(self, arrival: Arrival) -> None:
-        # What a queue had no room for is no other event.
+        # What a queue refused is no other event.
         self._done.repeats += not arrival.refusals
 
     def _announce_with_founder(self, arrival: Arrival, held: Announceable) -> None:

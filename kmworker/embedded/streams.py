@@ -71,9 +71,9 @@ class StreamBus:
         """Take what is there, at most ``limit``."""
         with self._errors():
             self._claim_if_due()
-            room = min(self._prefetch - len(self._entries), MAX_READ)
-            if room > 0 and len(self._arrived) < limit:
-                self._read(room, 0.0 if self._arrived else min(timeout_s, WAIT_SLICE_S))
+            free = min(self._prefetch - len(self._entries), MAX_READ)
+            if free > 0 and len(self._arrived) < limit:
+                self._read(free, 0.0 if self._arrived else min(timeout_s, WAIT_SLICE_S))
         return [self._arrived.popleft() for _ in range(min(limit, len(self._arrived)))]
 
     def send(self, messages: Sequence[Outgoing]) -> Pending[list[Confirm]]:
@@ -183,14 +183,14 @@ class StreamBus:
 
     def _claim_from(self, dead: str, pending: int) -> None:
         """Take over what a dead consumer had; the last to do so forgets it."""
-        room = self._prefetch - len(self._entries)
+        free = self._prefetch - len(self._entries)
         if pending == 0:
             self._client.eval(self._leave, 2, self._topology.work, self._alive(dead), GROUP, dead)
             return
-        if room <= 0:
+        if free <= 0:
             return
         work = self._topology.work
-        waiting = self._client.xpending_range(work, GROUP, "-", "+", room, consumername=dead)
+        waiting = self._client.xpending_range(work, GROUP, "-", "+", free, consumername=dead)
         counts = {entry["message_id"]: entry["times_delivered"] for entry in waiting}
         if not counts:
             return

@@ -1,7 +1,7 @@
 """Projects whose waiting events are near their bound: one small hash for a person to look at.
 
-Written when something is parked there or finds no room, and put right by whoever sweeps. It
-says what is so within `waiting.sweep_s`; what bounds a room are its own shares.
+Written when an event is parked there, or is one too many, and put right by whoever sweeps. It
+says what is so within `waiting.sweep_s`; what bounds a waiting room are its own shares.
 """
 
 import json
@@ -26,7 +26,7 @@ UNREADABLE: Final = (ValueError, KeyError, TypeError, OverflowError, RecursionEr
 
 @dataclass(frozen=True, slots=True)
 class Crowd:
-    """How much of a project's waits in one room, and how much may."""
+    """How much of a project's waits in one waiting room, and how much may."""
 
     project: str
     source_project: str

@@ -1,10 +1,9 @@
 """Which projects have something to do in their waiting rooms, and when.
 
-One sorted set, project by time. It is in another slot than the rooms themselves, so it is
-written behind what is parked and before the event is acknowledged: what it lacks comes again.
-Each such write changes a project's score, and whoever has looked into a room moves its
-project only if the score is still the one that was seen. So nothing that is parked during a
-look is put off by it.
+One sorted set, project by time. It is in another slot than what waits, so it is written behind
+what is parked and before the event is acknowledged: what it lacks comes again. Each such write
+changes a project's score, and whoever has looked at a project moves it only if the score is still
+the one that was seen. So nothing that is parked during a look is put off by it.
 """
 
 from collections.abc import Iterable, Sequence

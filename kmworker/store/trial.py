@@ -1,6 +1,6 @@
 """Tries what a worker does with its store, with a worker's own rights, and leaves no trace.
 
-No server tells an ordinary user what that user may do, or whether there is room. So a script
+No server tells an ordinary user what that user may do, or whether its memory is full. So a script
 without any work is sent in both ways that workers send it, and asks, before it does nothing,
 for the rights that its writes would need; and a key that is not there is set only if it is.
 """

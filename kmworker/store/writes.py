@@ -174,7 +174,7 @@ class Writes:
         if not isinstance(write, AssignWrite):
             if outcome is not WriteStatus.FULL:
                 return Committed(outcome)
-            return Committed(outcome, detail=self._no_room(write, record.partition(b" ")[0]))
+            return Committed(outcome, detail=self._bound_met(write, record.partition(b" ")[0]))
         item = write.assignment.item
         if outcome is WriteStatus.EXISTS:
             return self._existing(item, record, waits)
@@ -195,7 +195,7 @@ class Writes:
         # Look it up: the decision says what becomes of a broken record.
         return Committed(WriteStatus.STALE)
 
-    def _no_room(self, write: ParkWrite, bound: bytes) -> str:
+    def _bound_met(self, write: ParkWrite, bound: bytes) -> str:
         """Say whose events wait for whose items, and at which bound they are."""
         waiting, project = self._waiting, write.item.project
         which = "their sources"

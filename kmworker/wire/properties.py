@@ -72,15 +72,17 @@ def bounded(
     if size is not None and size <= MAX_PROPERTIES_BYTES:
         return whole
     left_off: list[str] = []
-    room = MAX_PROPERTIES_BYTES - FRAME_BYTES - NOTE_BYTES - _table_bytes(own)
+    free_bytes = MAX_PROPERTIES_BYTES - FRAME_BYTES - NOTE_BYTES - _table_bytes(own)
     kept: dict[str, Any] = {}
     for name, value in properties.items():
         if name != "application_headers":
-            room -= _take(kept, left_off, name, value, written_bytes({name: value}), room)
+            size = written_bytes({name: value})
+            free_bytes -= _take(kept, left_off, name, value, size, free_bytes)
     table: dict[str | bytes, Any] = dict(own)
     for header, value in headers.items():
         if header not in own and header != LEFT_OFF:
-            room -= _take(table, left_off, header, value, _field_bytes(header, value), room)
+            size = _field_bytes(header, value)
+            free_bytes -= _take(table, left_off, header, value, size, free_bytes)
     noted = headers.get(LEFT_OFF)
     earlier = [noted] if isinstance(noted, str) else []
     return with_left_off({**kept, "application_headers": table}, [*earlier, *left_off])
@@ -112,10 +114,10 @@ def _take(  # noqa: PLR0913, PLR0917  # one place to decide what is kept
     name: str | bytes,
     value: object,
     size: int | None,
-    room: int,
+    free_bytes: int,
 ) -> int:
-    """Keep it or leave it off; return how much room it takes."""
-    if size is None or size > room:
+    """Keep it or leave it off; return how many bytes it takes."""
+    if size is None or size > free_bytes:
         left_off.append(name if isinstance(name, str) else name.decode(errors="replace"))
         return 0
     kept[name] = value

@@ -194,13 +194,13 @@ def _value_end(table: bytes, at: int) -> int:
 def _usable(
     fields: Iterable[tuple[bytes, bytes]], left_off: list[str]
 ) -> Iterator[tuple[str | bytes, Any]]:
-    room = MAX_PROPERTIES_BYTES
+    free_bytes = MAX_PROPERTIES_BYTES
     for name, encoded in fields:
         found: dict[str | bytes, Any] = {}
-        if len(encoded) <= room:
+        if len(encoded) <= free_bytes:
             found = _field(encoded)
         if found:
-            room -= len(encoded)
+            free_bytes -= len(encoded)
             yield from found.items()
         else:
             left_off.append(name.decode(errors="replace"))

@@ -32,7 +32,7 @@ CORKED_MOST_BYTES: Final = 1_048_576
 # Nothing has come within the socket's timeout: no loss.
 NOT_YET: Final = (TimeoutError, BlockingIOError, SSLWantReadError)
 MILLISECONDS: Final = 1000
-# What a frame has beside its payload, with room to spare.
+# What a frame has beside its payload, with some to spare.
 ONE_FRAME_BYTES: Final = 64
 
 Frame = tuple[int, int, bytes]

@@ -182,7 +182,7 @@ def _alive(views: Views, workers: list[WorkerSeen]) -> str:
 
 
 def _crowds(views: Views) -> str:
-    # No failure: what finds no room is a dead letter, and everybody else goes on.
+    # No failure: what is one too many is a dead letter, and everybody else goes on.
     try:
         return crowded(read_crowds(views))
     except KMWorkerError:

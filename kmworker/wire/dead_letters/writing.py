@@ -47,7 +47,7 @@ def dead_letter(  # noqa: PLR0913  # one keyword for each header
 
     Args:
         original: the message; its body is kept if it is not larger than an event may be, and of
-            its properties what has room.
+            its properties what fits.
         refusal: why.
         exchange: the dead-letter exchange.
         event_id: the event's id, empty where it could not be read.

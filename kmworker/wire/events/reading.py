@@ -219,7 +219,7 @@ def _errors(
 ) -> list[ErrorDetails]:
     """Return what is wrong, or, where that is very much, enough of it.
 
-    A body has room for 5,000 unknown fields. To put each into an error takes so long that a
+    A body may hold 5,000 unknown fields. To put each into an error takes so long that a
     crowd of such events would keep everybody else's waiting.
     """
     if invalid.error_count() > MAX_ERRORS:
