@@ -26,7 +26,7 @@ from kmworker.domain.message import Original, Outgoing
 from kmworker.embedded.sample import SAMPLE, SOURCE, SampleEvent
 from kmworker.embedded.supervisor import Supervisor
 from kmworker.errors import BrokerUnavailable
-from kmworker.settings import BrokerSettings, StoreSettings
+from kmworker.settings import BrokerSettings, Settings, StoreSettings
 from kmworker.store.admission import enter
 from kmworker.store.connection import connect
 from kmworker.store.inspection import Views
@@ -86,7 +86,9 @@ def _running(folder: Path) -> Iterator[Supervisor]:
     environ = {name: value for name, value in os.environ.items() if not _is_setting(name)}
     # The demonstration speaks for itself; what goes wrong is still said.
     environ["KMWORKER_LOG__LEVEL"] = "error"
-    supervisor = Supervisor(folder / "data", environ, make_keyring=Keyring.generate)
+    supervisor = Supervisor(
+        folder / "data", environ, settings=Settings(), make_keyring=Keyring.generate
+    )
     note("starting a server and a worker in a scratch folder")
     try:
         supervisor.start()

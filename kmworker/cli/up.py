@@ -12,6 +12,7 @@ from kmworker.cli.terminal.output import complain, note
 from kmworker.crypto import Keyring
 from kmworker.crypto.hardening import harden_process
 from kmworker.embedded.supervisor import Supervisor, default_data_dir
+from kmworker.settings import load_settings
 
 __all__ = ["app"]
 
@@ -45,6 +46,7 @@ def up(
         data_dir or default_data_dir(os.environ),
         os.environ,
         config=invocation.config,
+        settings=load_settings(invocation.config),
         make_keyring=Keyring.generate,
     )
     for number in (signal.SIGTERM, signal.SIGINT):

