@@ -14,11 +14,12 @@ from kmworker.domain.message import Confirm, Delivery, Outgoing
 from kmworker.errors import BrokerUnavailable
 from kmworker.settings import BrokerSettings
 from tests.kit.simulator.broker import Broker
+from tests.kit.simulator.bus import SimulatedBus
 from tests.kit.simulator.clock import SettableClock
 from tests.kit.simulator.host import Host
 from tests.kit.simulator.manner import AwkwardManner
 from tests.kit.simulator.steps import Crash, Fault
-from tests.kit.simulator.troubles import Links, Troubles
+from tests.kit.simulator.troubles import Links
 
 SETTINGS = BrokerSettings(url="amqp://simulated//", confirm_timeout_s=30.0, heartbeat_s=15)
 
@@ -35,15 +36,8 @@ class Stand:
 
     def start(self) -> tuple[Host, RabbitBus]:
         """Start another process."""
-        host = Host(self.broker, Troubles())
-        bus = RabbitBus(
-            SETTINGS,
-            prefetch=self.prefetch,
-            name="test",
-            connect=host.connect,
-            monotonic=self.clock.monotonic,
-            wait_for_any=host.wait_for_any,
-        )
+        host = Host(self.broker)
+        bus = SimulatedBus(host, SETTINGS, prefetch=self.prefetch, name="test")
         bus.open()
         return host, bus
 

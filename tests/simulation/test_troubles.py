@@ -15,7 +15,7 @@ from tests.kit.simulator.troubles import Links, Lost
 def test_a_publisher_that_is_lost_alone_keeps_the_deliveries() -> None:
     site = Installation()
     process = site.process()
-    process.troubles.at("bus.send done", Lost(Links.PUBLISHER))
+    process.troubles.at("bus.send result", Lost(Links.PUBLISHER))
     site.publish(volume("v"))
     process.turn(4)
     assert process.bus.generation == 1
@@ -42,7 +42,7 @@ def test_tags_of_a_lost_channel_are_not_mistaken_for_new_ones() -> None:
     site = Installation()
     process = site.process()
     process.troubles.at("bus.acknowledge", Lost())
-    process.troubles.at("bus.open publisher", Lost(Links.PUBLISHER), skip=1)
+    process.troubles.at("publisher.connect", Lost(Links.PUBLISHER), skip=1)
     process.troubles.at("store.commit result", StoreUnavailable("gone"), skip=2)
     site.publish(volume("v"))
     process.turn(2)
@@ -66,7 +66,7 @@ def test_what_is_under_way_on_a_lost_channel_settles_nothing_on_the_next() -> No
     site.publish(volume("v"))
     process.turn()
     process.host.cut(Links.CONSUMER)
-    process.bus._real._link.discard()
+    process.bus._link.discard()
     process.troubles.at("store.look_up", StoreUnavailable("gone"))
     process.turn(2)
     process.run()

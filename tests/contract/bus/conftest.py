@@ -19,10 +19,10 @@ from kmworker.settings import BrokerSettings
 from kmworker.wire.topology import Topology
 from tests.kit.servers import RabbitMQ, StoreServer
 from tests.kit.simulator.broker import Broker
+from tests.kit.simulator.bus import SimulatedBus
 from tests.kit.simulator.clock import SettableClock
 from tests.kit.simulator.host import Host
 from tests.kit.simulator.manner import AwkwardManner
-from tests.kit.simulator.troubles import Troubles
 
 DEADLINE_S = 30.0
 
@@ -98,20 +98,12 @@ class SimulatedStage:
     """The broker that drives the simulator, under the real `RabbitBus`."""
 
     def __init__(self) -> None:
-        self._clock = SettableClock()
-        self._broker = Broker(self._clock, manner=AwkwardManner(seed=7))
+        self._broker = Broker(SettableClock(), manner=AwkwardManner(seed=7))
         self.topology = self._broker.topology
 
     def bus(self, prefetch: int = 100) -> Bus:
-        host = Host(self._broker, Troubles())
-        bus = RabbitBus(
-            BrokerSettings(url="amqp://simulated//"),
-            prefetch=prefetch,
-            name="bus",
-            connect=host.connect,
-            monotonic=self._clock.monotonic,
-            wait_for_any=host.wait_for_any,
-        )
+        host, settings = Host(self._broker), BrokerSettings(url="amqp://simulated//")
+        bus = SimulatedBus(host, settings, prefetch=prefetch, name="bus")
         bus.open()
         return bus
 

@@ -71,11 +71,9 @@ def _findings(site: Installation, found: dict[str, Contents]) -> Iterator[Findin
 def _event(
     site: Installation, found: dict[str, Contents], sent: Sent, accepted_at: float
 ) -> Iterator[Finding]:
-    name = sent.event_id if sent.is_event else repr(sent.body)
+    name = sent.name
     reasons = {
-        letter.properties["application_headers"]["x-kmworker-reason"]
-        for letter in site.letters
-        if letter.body == sent.body
+        letter.headers["x-kmworker-reason"] for letter in site.letters if letter.body == sent.body
     }
     source, item = sent.derived_from, sent.item
     room = None if source is None else found.get(source.project)

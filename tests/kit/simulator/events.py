@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from kmworker.domain.model import Item, Kind
+from tests.kit.outside.wire import said
 
 PROJECT = "p1"
-PRODUCER = "/cinder/blk01"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,11 @@ class Sent:
     def event_id(self) -> str:
         """The CloudEvents id."""
         return str(json.loads(self.body)["id"])
+
+    @property
+    def name(self) -> str:
+        """What to call it where something is wrong with it."""
+        return self.event_id if self.is_event else repr(self.body)
 
 
 def volume(
@@ -86,11 +91,6 @@ def _source(source: Item, project: str) -> dict[str, str]:
 def _sent(
     item: Item, event_type: str, event_id: str, data: dict[str, Any], source: Item | None
 ) -> Sent:
-    event = {
-        "specversion": "1.0",
-        "id": event_id or f"event-{item.kind.value}-{item.id}",
-        "source": PRODUCER,
-        "type": event_type,
-        "data": {"project_id": item.project, **data},
-    }
-    return Sent(item, json.dumps(event).encode(), event_type, source)
+    event_id = event_id or f"event-{item.kind.value}-{item.id}"
+    message = said(event_type, event_id, item.project, **data)
+    return Sent(item, message.body, message.routing_key, source)

@@ -8,7 +8,7 @@ from kmworker.settings import BrokerSettings
 from tests.kit.simulator.broker import Broker
 from tests.kit.simulator.connection import SimulatedConnection
 from tests.kit.simulator.steps import Fault, Steps
-from tests.kit.simulator.troubles import Links, Lost, Troubles
+from tests.kit.simulator.troubles import Links, Troubles
 
 ROLES: Final = {Links.CONSUMER: "consumer", Links.PUBLISHER: "publisher"}
 
@@ -18,14 +18,19 @@ class Host:
 
     Attributes:
         steps: its I/O steps.
+        clock: what time it is there, as far as durations go.
         when_idle: called with seconds when the consumer would wait for events.
         forget_scripts: what a restart of the store does to it.
         strike_store: lets something go wrong with this process's connection to the store.
     """
 
     def __init__(
-        self, broker: Broker, troubles: Troubles, faults: Mapping[int, Fault] | None = None
+        self,
+        broker: Broker,
+        troubles: Troubles | None = None,
+        faults: Mapping[int, Fault] | None = None,
     ) -> None:
+        troubles = troubles or Troubles()
         self.steps = Steps(troubles.life, faults)
         self.steps.on_crash = self.crashed
         self.steps.strike = self.strike
@@ -33,6 +38,7 @@ class Host:
         self.when_idle: Callable[[float], None] = broker.clock.advance
         self.forget_scripts: Callable[[], None] = lambda: None
         self.strike_store: Callable[[Fault], None] = lambda _fault: None
+        self.clock = broker.clock
         self._broker = broker
         self._troubles = troubles
         self._connections: dict[Links, SimulatedConnection] = {}
@@ -42,11 +48,7 @@ class Host:
     ) -> SimulatedConnection:
         """Connect to the broker; what `kmworker.bus.amqp.link.Connect` is."""
         link = Links.PUBLISHER if on_delivery is None else Links.CONSUMER
-        try:
-            self._troubles.reach("bus.open" if on_delivery else "bus.open publisher")
-        except Lost as lost:
-            self.cut(lost.links)
-            raise ConnectionRefusedError(str(lost)) from lost
+        self._troubles.reach(f"{ROLES[link]}.connect")
         with self.steps.step(f"{ROLES[link]}.connect", _refuse):
             connection = SimulatedConnection(self._broker, self.steps, ROLES[link], on_delivery)
         if on_delivery is not None:

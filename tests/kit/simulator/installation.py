@@ -31,7 +31,7 @@ from kmworker.worker.stages import Milestone, Stages
 from kmworker.worker.tally import Tally
 from tests.kit.builders import SHIPPED, SHIPPED_POLICY
 from tests.kit.simulator.broker import Broker
-from tests.kit.simulator.bus import TroubledBus
+from tests.kit.simulator.bus import SimulatedBus
 from tests.kit.simulator.clock import Ahead, SettableClock
 from tests.kit.simulator.events import Sent
 from tests.kit.simulator.host import Host
@@ -42,7 +42,7 @@ from tests.kit.simulator.manner import Manner
 from tests.kit.simulator.poison import Poisoned
 from tests.kit.simulator.steps import Crash, Fault
 from tests.kit.simulator.store import NoReports, SimulatedClient, SteppedReports, load_scripts
-from tests.kit.simulator.troubles import Troubled, TroubledStore, Troubles
+from tests.kit.simulator.troubles import Troubled, Troubles
 from tests.kit.simulator.wire import Message
 from tests.kit.store.fake_client import FakeClient
 
@@ -57,7 +57,7 @@ class Process:
     """A worker process: gone with everything in it when it dies."""
 
     worker: Worker
-    bus: TroubledBus
+    bus: RabbitBus
     stages: Stages
     tally: Tally
     troubles: Troubles
@@ -160,15 +160,13 @@ class Installation:
     def process(
         self,
         *,
-        troubles: Troubles | None = None,
         policy: Policy | None = None,
         on_milestone: Callable[[Milestone], None] = lambda _step: None,
         faults: Mapping[int, Fault] | None = None,
         clock_ahead_s: float | None = None,
     ) -> Process:
         """Start a worker process; `Process.turn` or `Process.run` make it work."""
-        troubles = troubles or Troubles()
-        limits, broker = self.limits, self.broker
+        troubles = Troubles()
         number = next(self._workers)
         worker_id = f"worker-{number}"
         if clock_ahead_s is None:
@@ -180,28 +178,24 @@ class Installation:
             steps.append(step)
             on_milestone(step)
 
-        host = Host(broker, troubles, faults)
+        host = Host(self.broker, troubles, faults)
         host.forget_scripts = self.forget_scripts
-        real = RabbitBus(
-            self._settings().broker,
-            prefetch=3 * limits.batch_max,
-            name=worker_id,
-            connect=host.connect,
-            monotonic=clock.monotonic,
-            sleep=self.clock.advance,
-            wait_for_any=host.wait_for_any,
+        settings = self._settings()
+        real = SimulatedBus(
+            host, settings.broker, prefetch=3 * self.limits.batch_max, name=worker_id
         )
-        bus = TroubledBus(real, host, troubles)
+        troubles.lose = real.lose
+        bus = cast("RabbitBus", Troubled("bus", real, troubles))
         client = SimulatedClient(self.server, host.steps, self.ledger.on_store)
         host.strike_store = client.strike
         poisoned = Poisoned(
             self.store(client=client, worker_id=worker_id, clock=clock), self.poison, troubles
         )
-        store = cast("Store", TroubledStore(cast("Store", poisoned), troubles))
+        store = cast("Store", Troubled("store", poisoned, troubles))
         stepped_reports = SteppedReports(self._reports, host.steps)
         reports = cast("Reports", Troubled("reports", stepped_reports, troubles))
         worker = assemble(
-            self._settings(),
+            settings,
             worker_id=worker_id,
             bus=bus,
             store=store,
@@ -310,17 +304,16 @@ class Installation:
         """All dead letters, in their order."""
         return list(self.broker.dead.ready)
 
-    def letter_of(self, event: Sent) -> dict[str, Any]:
+    def letter_of(self, event: Sent) -> Mapping[str, Any]:
         """Return the headers of an event's one dead letter."""
         (letter,) = [letter for letter in self.letters if letter.body == event.body]
-        headers: dict[str, Any] = letter.properties["application_headers"]
-        return headers
+        return letter.headers
 
     def reasons(self) -> dict[str, str]:
         """The last reason for each dead letter, by event id."""
         return {
-            headers["x-kmworker-event-id"]: headers["x-kmworker-reason"]
-            for headers in (letter.properties["application_headers"] for letter in self.letters)
+            letter.headers["x-kmworker-event-id"]: letter.headers["x-kmworker-reason"]
+            for letter in self.letters
         }
 
     def record(self, item: Item) -> dict[str, Any] | None:

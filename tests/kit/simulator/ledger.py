@@ -204,7 +204,7 @@ class Ledger:
             return
         sent, _at = self.accepted[body]
         if not self.is_answered(sent) and not self._is_waiting(sent):
-            self.violated(Invariant.ACKNOWLEDGED_LAST, _name(sent))
+            self.violated(Invariant.ACKNOWLEDGED_LAST, sent.name)
 
     def _is_waiting(self, sent: Sent) -> bool:
         source = sent.derived_from
@@ -238,7 +238,3 @@ def _kind_and_project(announcement: bytes) -> tuple[str, str]:
 
 def _item(project: str, named: dict[str, str]) -> Item:
     return Item(project, Kind(named["kind"]), named["id"])
-
-
-def _name(sent: Sent) -> str:
-    return sent.event_id if sent.is_event else sent.body.decode(errors="replace")

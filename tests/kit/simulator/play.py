@@ -194,7 +194,7 @@ def check(site: Installation, history: History, places: Sequence[Place]) -> None
                 site.ledger.violated(Invariant.EXPECTED, "a worker uses a store that lost records")
         site.ledger.raise_violation()
         return
-    letters = {(letter.body, _reason(letter.properties)) for letter in site.letters}
+    letters = {(letter.body, letter.headers["x-kmworker-reason"]) for letter in site.letters}
     end = Counter(reason for _body, reason in letters)
     for project in ("p1", "p2"):
         stats = site.redis.hgetall(site.names.of(project, "stats"))
@@ -236,10 +236,6 @@ def _turn_all(places: Sequence[Place]) -> None:
         before = now
         for place in places:
             place.turn_until_quiet()
-
-
-def _reason(properties: Mapping[str, Mapping[str, str]]) -> str:
-    return properties["application_headers"]["x-kmworker-reason"]
 
 
 def _site(history: History, seed: int | None) -> Installation:

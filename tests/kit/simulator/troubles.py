@@ -1,29 +1,25 @@
 """What goes wrong at a port, where, and how often: scripted by name.
 
-Bus and store report every boundary that they cross to one `Troubles`: before a call has
-its effect, and when it has had it but its answer has not arrived. An error raised there
-is what the caller sees. Raise a `Crash` to end the process at that very point. (What goes
-wrong inside a call, between two I/O steps, is a `Fault` of `Steps`.)
+Bus, store and reports tell one `Troubles` of every call, before it has its effect, and of every
+answer that is waited for apart. An error raised there is what the caller sees. Raise a `Crash` to
+end the process at that very point. (What goes wrong inside a call, between two I/O steps, is a
+`Fault` of `Steps`.)
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 from enum import Flag, auto
-from typing import Any, Final, NoReturn, TypeVar
+from typing import Any, Final, NoReturn
 
-from kmworker.domain.model import Item, State
-from kmworker.domain.plan import Committed, Write
-from kmworker.ports import Pending, Store
+from kmworker.errors import BrokerUnavailable
 from kmworker.store.pipe import Then
 from tests.kit.simulator.steps import Crash, Life
 
-__all__ = ["Crash", "Links", "Lost", "Troubled", "TroubledStore", "Troubles"]
-
-T = TypeVar("T")
-
+__all__ = ["Crash", "Links", "Lost", "Troubled", "Troubles"]
 
 MAX_REACHED: Final = 8_000
+# Batches that come to nothing are sent, too.
+NOTHING_SENT: Final[tuple[str, tuple[list[object]]]] = ("bus.send", ([],))
 
 
 class Links(Flag):
@@ -43,12 +39,18 @@ class Lost(Exception):  # a thing that happens, not an error of ours
 
 
 class Troubles:
-    """The script, and the list of all boundaries crossed so far."""
+    """The script, and the list of all boundaries crossed so far.
+
+    Attributes:
+        at_each: called with each boundary as it is crossed.
+        lose: breaks connections of the bus, which knows of it at once.
+    """
 
     def __init__(self) -> None:
         self.reached: list[str] = []
         self.life = Life()
         self.at_each: Callable[[str], None] = lambda _point: None
+        self.lose: Callable[[Links], None] = lambda _links: None
         self._errors: dict[str, list[BaseException | None]] = {}
 
     def at(self, point: str, error: BaseException, *, times: int = 1, skip: int = 0) -> None:
@@ -66,6 +68,9 @@ class Troubles:
         error = planned.pop(0) if planned else None
         if isinstance(error, Crash):
             self.crash()
+        if isinstance(error, Lost):
+            self.lose(error.links)
+            raise BrokerUnavailable(f"lost at {point}") from error
         if error is not None:
             raise error
 
@@ -81,58 +86,36 @@ class Troubles:
         """Return how often each boundary was crossed."""
         return Counter(self.reached)
 
-    @contextmanager
-    def around(self, call: str) -> Iterator[None]:
-        """Cross the boundaries before and after a call."""
-        self.reach(call)
-        yield
-        self.reach(f"{call} done")
-
-
-class TroubledStore:
-    """A store, each of whose methods crosses ``store.<method>``.
-
-    What is waited for apart crosses ``store.<method> result`` then.
-    """
-
-    def __init__(self, real: Store, troubles: Troubles) -> None:
-        self._real = real
-        self._troubles = troubles
-        self._whole = Troubled("store", real, troubles)
-
-    def look_up(self, items: Iterable[Item]) -> Pending[dict[Item, State]]:
-        """Begin a look-up."""
-        with self._troubles.around("store.look_up"):
-            answer = self._real.look_up(items)
-        return Then(answer, lambda: self._waited("store.look_up result", answer))
-
-    def commit(self, writes: Sequence[Write]) -> Pending[list[Committed]]:
-        """Begin a commit."""
-        with self._troubles.around("store.commit"):
-            answer = self._real.commit(writes)
-        return Then(answer, lambda: self._waited("store.commit result", answer))
-
-    def __getattr__(self, method: str) -> Any:
-        return getattr(self._whole, method)
-
-    def _waited(self, call: str, answer: Pending[T]) -> T:
-        with self._troubles.around(call):
-            return answer.result()
-
 
 class Troubled:
-    """A port's implementation, each of whose methods crosses ``<name>.<method>``."""
+    """A port's implementation, each of whose methods crosses ``<name>.<method>``.
+
+    What is waited for apart crosses ``<name>.<method> result`` then.
+    """
 
     def __init__(self, name: str, real: object, troubles: Troubles) -> None:
         self._name = name
         self._real = real
         self._troubles = troubles
 
-    def __getattr__(self, method: str) -> Any:
-        real = getattr(self._real, method)
+    def __getattr__(self, attribute: str) -> Any:
+        real = getattr(self._real, attribute)
+        if not callable(real):
+            return real
+        point = f"{self._name}.{attribute}"
 
         def call(*args: Any, **kwargs: Any) -> Any:
-            with self._troubles.around(f"{self._name}.{method}"):
-                return real(*args, **kwargs)
+            if (point, args) == NOTHING_SENT:
+                return real(*args)
+            self._troubles.reach(point)
+            answer = real(*args, **kwargs)
+            if not hasattr(answer, "result"):
+                return answer
+
+            def result() -> Any:
+                self._troubles.reach(f"{point} result")
+                return answer.result()
+
+            return Then(answer, result)
 
         return call

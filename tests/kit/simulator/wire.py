@@ -29,6 +29,11 @@ class Message:
     properties: Mapping[str, Any]
     delivery_count: int = 0
 
+    @property
+    def headers(self) -> Mapping[str, Any]:
+        """Return the headers."""
+        return self.properties.get("application_headers") or {}
+
     def handed_back(self) -> "Message":
         """Return it as it is when its channel has ended."""
         return replace(self, delivery_count=self.delivery_count + 1)
@@ -37,9 +42,8 @@ class Message:
         """Return the properties with the broker's own note, if there is one."""
         properties = dict(self.properties)
         if self.delivery_count:
-            headers = dict(properties.get("application_headers") or {})
-            headers["x-delivery-count"] = self.delivery_count
-            properties["application_headers"] = headers
+            noted = {**self.headers, "x-delivery-count": self.delivery_count}
+            properties["application_headers"] = noted
         return properties
 
 

@@ -1,6 +1,5 @@
 """A store filled by the worker's own reading, planning and scripts, and an audit of it."""
 
-import json
 from collections.abc import Iterable
 from typing import Any
 from uuid import uuid4
@@ -20,6 +19,7 @@ from kmworker.verify.scan.position import Position
 from kmworker.verify.scan.verification import Audit
 from kmworker.wire.events.reading import parse
 from tests.kit.builders import SHIPPED
+from tests.kit.outside.wire import said
 from tests.kit.store.stand import DEADLINE_S, Stand
 
 Brief = tuple[str, str, str, str]
@@ -34,20 +34,18 @@ def volume(name: str, project: str = "p1", source: Any = None, **data: Any) -> A
     named = {"source": {"kind": kind, "id": identifier}} if source else {}
     if source and project != "p1":
         named["source"]["project_id"] = "p1"
-    return _arrival("volume-created", project_id=project, volume_id=name, **named, **data)
+    return _arrival("volume-created", project, volume_id=name, **named, **data)
 
 
 def snapshot(name: str, of: str, project: str = "p1") -> Arrival:
     """The event of a new snapshot."""
-    return _arrival("snapshot-taken", project_id=project, snapshot_id=name, volume_id=of)
+    return _arrival("snapshot-taken", project, snapshot_id=name, volume_id=of)
 
 
 def replica(name: str, partition: str) -> Arrival:
     """The event of a new replica of a Swift partition."""
     source = {"kind": "partition", "id": partition}
-    return _arrival(
-        "replica-added", project_id=SHARED, replica_id=name, source=source, node="obj-1"
-    )
+    return _arrival("replica-added", SHARED, replica_id=name, source=source, node="obj-1")
 
 
 def volumes(names: Iterable[str], project: str = "p1") -> list[Arrival]:
@@ -132,15 +130,8 @@ def brief(findings: Iterable[Finding]) -> list[Brief]:
     return sorted((finding.problem.value, *finding.place) for finding in findings)
 
 
-def _arrival(kind: str, **data: Any) -> Arrival:
-    event = {
-        "specversion": "1.0",
-        "id": str(uuid4()),
-        "source": "/cinder/blk01",
-        "type": kind,
-        "data": data,
-    }
-    body = json.dumps(event).encode()
+def _arrival(kind: str, project: str, **data: Any) -> Arrival:
+    body = said(kind, str(uuid4()), project, **data).body
     read = parse(body, "application/json", kind)
     assert isinstance(read, Event), read
     return Arrival(read, Original(body, kind, {"content_type": "application/json"}))

@@ -380,7 +380,7 @@ def test_of_many_that_fail_only_so_many_pause_and_what_does_not_fail_gets_past_t
     assert most == 8
     assert site.clock.monotonic() - began < 3.0
     process.run()
-    attempts = {it.properties["application_headers"]["x-kmworker-attempts"] for it in site.letters}
+    attempts = {it.headers["x-kmworker-attempts"] for it in site.letters}
     assert attempts == {5}
     assert len(site.letters) == 80
     assert_settled(site)

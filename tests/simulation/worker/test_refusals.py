@@ -12,7 +12,6 @@ from tests.kit.simulator.checks import assert_settled
 from tests.kit.simulator.events import garbage, snapshot, volume
 from tests.kit.simulator.installation import Installation, Limits, Process
 from tests.kit.simulator.steps import Crash
-from tests.kit.simulator.troubles import Troubles
 from tests.kit.simulator.wire import Publish
 
 # Turns, of a quarter of a second each while there is nothing to do.
@@ -224,7 +223,7 @@ def test_what_waits_for_a_source_that_came_is_found_while_letters_are_held_back(
     site.publish(garbage("bad"), snapshot("s", "v"), snapshot("t", "never"))
     process = site.process()
     process.turn(4)
-    other = site.process(troubles=Troubles())
+    other = site.process()
     other.troubles.at("store.take", Crash())
     process.host.hold()
     site.publish(volume("v"))
@@ -309,7 +308,7 @@ def test_poison_takes_nothing_else_along_while_dead_letters_are_held_back(at_fro
     assert unsettled(site) == 3
     site.broker.dead.limit = None
     process.turn(HALF_A_MINUTE)
-    reasons = [it.properties["application_headers"]["x-kmworker-reason"] for it in site.letters]
+    reasons = [it.headers["x-kmworker-reason"] for it in site.letters]
     assert sorted(reasons) == ["internal", "internal", "malformed"]
     assert_settled(site)
 

@@ -1,6 +1,5 @@
 """The worker with everything at hand: batches, their order, and what comes of each event."""
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
@@ -48,33 +47,6 @@ def test_one_event_alone_is_handled_at_once(site: Installation, process: Process
     process.turn(3)
     assert_all_assigned(site, volume("v"))
     assert site.clock.slept_s == 0
-
-
-@pytest.mark.parametrize("batch_max", [1, 2, 16])
-def test_order_is_store_then_broker_then_acknowledgement(batch_max: int) -> None:
-    site = Installation(Limits(batch_max=batch_max))
-    events = (
-        *HISTORY,
-        garbage(),
-        volume("v", S, event_id="other"),
-        snapshot("early", "late"),
-        volume("late"),
-    )
-    site.handle(*events)
-    assert_settled(site)
-    assert len(site.letters) == 2
-
-
-def test_nothing_is_acknowledged_while_confirms_are_outstanding() -> None:
-    site = Installation()
-    process = site.process()
-    settled: dict[str, bool] = {}
-    process.troubles.at_each = lambda point: settled.update({point: site.broker.is_settled})
-    site.publish(volume("v"))
-    process.run()
-    assert not settled["bus.send done"]
-    assert not settled["bus.acknowledge"]
-    assert settled["bus.acknowledge done"]
 
 
 class Withholding(Manner):
@@ -172,26 +144,6 @@ def test_the_event_that_founded_a_partition_announces_both_again(site: Installat
     counted = {ref: len(bodies) for ref, bodies in site.announced().items()}
     assert counted == {"partition:4711": 2, "replica:4711@a": 2, "replica:4711@b": 2}
     assert_all_assigned(site, founder, joiner)
-
-
-def test_an_unencrypted_volume_is_recorded_and_announced(site: Installation) -> None:
-    site.handle(volume("v", encryption=None))
-    record = site.record(V)
-    assert record is not None
-    assert record["data"]["disposition"] == "none"
-    assert [json.loads(it.body)["data"] for it in site.announcements] == [record["data"]]
-    assert_settled(site)
-
-
-def test_an_unreadable_event_is_dead_lettered_and_its_neighbours_are_not() -> None:
-    site = Installation()
-    site.handle(volume("v"), garbage("{}"), snapshot("s", "v"))
-    (letter,) = site.letters
-    assert letter.routing_key == "malformed.unknown"
-    assert site.letter_of(garbage("{}"))["x-kmworker-attempts"] == 1
-    assert letter.properties["content_type"] == "application/cloudevents+json"
-    assert set(site.announced()) == {"volume:v", "snapshot:s"}
-    assert_settled(site)
 
 
 def test_an_announcement_that_no_queue_is_bound_for_is_counted_and_no_error() -> None:

@@ -36,7 +36,7 @@ def test_a_damaged_record_is_a_letter_that_a_broker_takes_however_large_it_is(si
         site.let_pass(10.0)
         site.process().run()
     (letter,) = site.letters
-    headers = letter.properties["application_headers"]
+    headers = letter.headers
     assert headers["x-kmworker-reason"] == "integrity"
     if size <= MAX_BODY_BYTES:
         assert letter.body == damaged
