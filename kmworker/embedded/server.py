@@ -102,13 +102,15 @@ class EmbeddedServer:
             self.lock()
         assert self._lock is not None  # noqa: S101  # lock() has set it
         self._socket.unlink(missing_ok=True)
-        command = exit_with_parent([_program(), str(self._configuration())], signal.SIGTERM)
+        # A path with `[` would be a pattern, and one that matches no file is passed over.
+        command = exit_with_parent([_program(), "-"], signal.SIGTERM)
         # The descriptor goes along: the lock is free when both of us are gone.
         os.set_inheritable(self._lock, True)  # noqa: FBT003
-        self._process = subprocess.Popen(
-            command, pass_fds=[self._lock], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL, start_new_session=True,
-        )  # fmt: skip
+        with self._configuration().open("rb") as options:
+            self._process = subprocess.Popen(
+                command, pass_fds=[self._lock], stdin=options, stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL, start_new_session=True,
+            )  # fmt: skip
         deadline = time.monotonic() + START_DEADLINE_S
         while not self._answers():
             if not self.running or time.monotonic() > deadline:

@@ -10,9 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from kmworker.embedded.server import EmbeddedServer
+from kmworker.store.bounds import unbounded
+from kmworker.store.client import connect_to
 from tests.kit.polling import until
 
-NOTORIOUS = "a b#c@d?e%41fü鍵"
+NOTORIOUS = "a b#c@d?e%41fü鍵;g\"h\\i'j:k$l[m]n*"
 # Everything but what is set up here: no home, no setting, no locale.
 BARE = {
     name: value
@@ -73,6 +76,17 @@ def test_up_runs_in_any_folder_without_a_home_and_ends_in_order(
     assert not found()
 
 
+def test_a_folder_of_any_name_holds_a_server_that_answers(tmp_path: Path) -> None:
+    server = EmbeddedServer(tmp_path / NOTORIOUS)
+    try:
+        server.start()
+        with connect_to(server.url, 5.0) as client:
+            assert unbounded(client) == []
+            assert client.config_get("dir")["dir"] == str(tmp_path / NOTORIOUS)
+    finally:
+        server.stop()
+
+
 @pytest.mark.parametrize("closed", [(1,), (2,), (1, 2), (0, 1, 2)], ids=str)
 def test_closed_streams_get_nothing_and_hold_nothing_up(
     tmp_path: Path, closed: tuple[int, ...]
@@ -82,6 +96,17 @@ def test_closed_streams_get_nothing_and_hold_nothing_up(
     assert done.returncode == 0
     assert json.loads(keyring.read_text())["version"] == 1
     assert run("worker", cwd=tmp_path, closed=closed).returncode == 2
+
+
+def test_a_disk_that_takes_no_output_is_no_fault_of_the_program(tmp_path: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [*COMMAND, "schemas"], cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True,
+            check=False,
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.startswith("kmworker: cannot write: No space left on device\nhint: ")
+    assert len(done.stderr.splitlines()) == 2
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,6 @@ from kmworker.embedded.supervisor import Supervisor
 from kmworker.errors import SetupError
 from kmworker.settings import Settings
 from kmworker.settings.instance import Instance, announce_instance, running_instance
-from kmworker.store.bounds import unbounded
-from kmworker.store.client import connect_to
 
 STRANGER = 54_321
 
@@ -204,21 +202,3 @@ def test_where_there_is_no_place_for_it_that_is_told(tmp_path: Path) -> None:
     (tmp_path / "home").write_text("a file")
     with announce_instance(instance(), {"HOME": str(tmp_path / "home")}) as trouble:
         assert trouble.startswith("other commands will not find this: ")
-
-
-# --- names of folders ------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "name",
-    ["a b", "a#b", "a@b", "a?b", "a%41b", "ü", "鍵", "a;b", 'a"b', "a\\b", "a'b", "a:b", "$a"],
-)
-def test_a_folder_of_any_name_holds_a_server_that_answers(tmp_path: Path, name: str) -> None:
-    server = EmbeddedServer(tmp_path / name)
-    try:
-        server.start()
-        with connect_to(server.url, 5.0) as client:
-            assert unbounded(client) == []
-            assert client.config_get("dir")["dir"] == str(tmp_path / name)
-    finally:
-        server.stop()
