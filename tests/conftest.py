@@ -5,6 +5,7 @@ shared ones serve the whole run; a test that stops, kills or reconfigures a serv
 one for itself from a `start_…` fixture.
 """
 
+import gc
 import os
 import secrets
 import signal
@@ -31,6 +32,8 @@ from tests.kit.servers import (
 settings.register_profile("default", deadline=None, print_blob=True)
 # A build must not fail by luck: what CI tries is the same each time.
 settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
+# While one works: the same properties, fewer draws (pytest --hypothesis-profile=quick).
+settings.register_profile("quick", deadline=None, print_blob=True, max_examples=20)
 settings.load_profile("ci" if os.environ.get("CI") else "default")
 
 # A shell that runs the tests in the background has Ctrl-C ignored, and that is inherited: the
@@ -42,6 +45,12 @@ S = TypeVar("S", bound=Server)
 
 SHARED: list[Server] = []
 """Those that run for all tests."""
+
+
+def pytest_collection_finish() -> None:
+    """Take what was imported and collected for good: it is not looked through for garbage again."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

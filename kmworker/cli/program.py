@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from enum import IntEnum
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn
@@ -192,7 +193,13 @@ class Program(TyperGroup):
 def _imported(name: str) -> Any:  # noqa: ANN401  # as above
     with importing():
         module = import_module(f"kmworker.cli.{name}")
-    command: Any = typer.main.get_command(module.app)
+    return _with_accounts(name, module.app)
+
+
+# Building one takes longer than most of them run: whoever calls it again gets the same.
+@cache
+def _with_accounts(name: str, app: typer.Typer) -> Any:  # noqa: ANN401  # as above
+    command: Any = typer.main.get_command(app)
     for subcommand, it in getattr(command, "commands", {"": command}).items():
         accounts = named_in_help(f"{name} {subcommand}".strip())
         it.epilog = f"{accounts}\n\n{it.epilog}"

@@ -3,10 +3,12 @@
 import logging
 import os
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 import structlog
+import typer.main
 
 from kmworker import settings
 from tests.kit.builders import SHIPPED_POLICY
@@ -16,6 +18,8 @@ HARDENING = (
     "crypto.hardening", "cli.accept", "cli.demo", "cli.explain", "cli.keyring", "cli.up",
 )  # fmt: skip
 """The modules that close their process by a name of their own."""
+PROGRAM_OF = cache(typer.main.get_command)
+"""Makes the program once; typer's runner would for each command anew."""
 
 
 @pytest.fixture(autouse=True)
@@ -28,6 +32,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         monkeypatch.setenv(name, str(tmp_path / "home"))
     monkeypatch.setattr(settings, "SEARCHED", (tmp_path / "kmworker.toml",))
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("typer.testing._get_command", PROGRAM_OF)
     # It would last for all tests to come.
     for place in HARDENING:
         monkeypatch.setattr(f"kmworker.{place}.harden_process", lambda: None)

@@ -4,10 +4,10 @@ import itertools
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import fakeredis
 from typer.testing import CliRunner, Result
 
 from kmworker.bootstrap.assembly import assemble_store
@@ -23,6 +23,7 @@ from kmworker.settings import BrokerSettings, Settings, StoreSettings, WaitingSe
 from kmworker.store.inspection import Views
 from kmworker.store.names import Names
 from tests.kit.builders import SHIPPED, event_of, snapshot, volume
+from tests.kit.simulator.lua import simulated_server
 from tests.kit.store.fake_client import FakeClient
 
 NOW_S = 1_795_449_600.0
@@ -52,17 +53,19 @@ class FilledStore:
     def __init__(self, keyring: Path, template: "FilledStore | None" = None) -> None:
         """Begin as a copy of a template and its keyring, or with a new keyring and nothing."""
         self.names = Names("km")
-        self.server = fakeredis.FakeServer()
+        self.server = simulated_server()
         self.client: Any = FakeClient(server=self.server, protocol=2)
         self.keyring = keyring
         self._numbers: Iterator[int] = template._numbers if template else itertools.count(1)
         if template is None:
             Keyring.generate(keyring)
+            self.custody = KeyringCustody(Keyring.load(keyring))
         else:
             shutil.copy(template.keyring, keyring)
-            for key, dumped in template.dump().items():
+            for key, dumped in template.dumped.items():
                 self.client.restore(key, 0, dumped)
-        self.custody = KeyringCustody(Keyring.load(keyring))
+            # It has entered the installation that the copy is of.
+            self.custody = template.custody
         settings = Settings(
             broker=BrokerSettings(source=SOURCE),
             store=StoreSettings(allow_volatile=True),
@@ -71,8 +74,6 @@ class FilledStore:
         self._store = assemble_store(
             settings, self.client, self.custody, SystemClock(), worker_id="w1"
         )
-        if template is not None:
-            self.admit()
 
     @property
     def views(self) -> Views:
@@ -113,6 +114,11 @@ class FilledStore:
     def dump(self) -> dict[bytes, bytes]:
         """All that is in it."""
         return {key: self.client.dump(key) for key in self.client.scan_iter()}
+
+    @cached_property
+    def dumped(self) -> dict[bytes, bytes]:
+        """All that is in it by now, for any number of copies."""
+        return self.dump()
 
     def _new_id(self) -> str:
         return f"00000000-0000-4000-8000-{next(self._numbers):012}"

@@ -111,7 +111,7 @@ def states(draw: st.DrawFn, item: Item, source: Item | None, event_id: str | Non
     return held(item, source, encryption=encryption, state=state, event_id=event_id)
 
 
-@settings(max_examples=200)
+@settings(max_examples=2 * settings().max_examples)
 @given(
     events(), st.data(), mostly(SHIPPED, None).flatmap(lambda p: st.just(p) if p else policies())
 )
