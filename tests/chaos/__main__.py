@@ -39,7 +39,7 @@ SHAPE: Final = Shape(
 def main() -> None:
     """Run legs until the time is over."""
     given = _arguments()
-    # However this is ended, servers and mounts are to go with it.
+    # However this is ended, servers are to go with it.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     kinds = _kinds(given.only)

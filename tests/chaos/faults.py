@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import redis
 
+from tests.chaos.disk import fill_disk
 from tests.chaos.fault import Fault, Lift
 from tests.chaos.ground import Ground
 from tests.chaos.replicas import promote_replica
@@ -102,7 +103,7 @@ def _refuse_writes(ground: Ground, draw: Random) -> Lift:
 
 
 def _fill_disk(ground: Ground, draw: Random) -> Lift:
-    ground.disk.fill(ground.store)
+    fill_disk(ground.store)
     # It ends with the write that does not fit any more.
     until(
         lambda: not ground.store.running,
@@ -110,12 +111,7 @@ def _fill_disk(ground: Ground, draw: Random) -> Lift:
         within_s=PATIENCE_S,
         between=_write(ground),
     )
-
-    def lift() -> None:
-        ground.disk.relieve()
-        ground.store.start()
-
-    return lift
+    return ground.store.start
 
 
 def _flush_scripts(ground: Ground, draw: Random) -> Lift:

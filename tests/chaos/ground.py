@@ -10,7 +10,6 @@ from random import Random
 from secrets import token_hex
 from typing import Final
 
-from tests.chaos.disk import Disk, disk_at
 from tests.chaos.streams_end import StreamsEnd
 from tests.kit.outside.reader import Reader
 from tests.kit.outside.worker import Site, Worker
@@ -57,7 +56,7 @@ class Servers:
     folder: Path
     _stack: ExitStack = field(default_factory=ExitStack)
     _broker: RabbitMQ | None = None
-    _stores: dict[str, tuple[StoreServer, Disk]] = field(default_factory=dict)
+    _stores: dict[str, StoreServer] = field(default_factory=dict)
 
     def close(self) -> None:
         self._stack.close()
@@ -73,20 +72,16 @@ class Servers:
             self._broker.start()
         return self._broker
 
-    def store_for(self, kind: str) -> tuple[StoreServer, Disk]:
+    def store_for(self, kind: str) -> StoreServer:
         """Return the store of this kind of installation."""
-        if kind not in self._stores:
-            self.replace_store(kind)
-        return self._stores[kind]
+        return self._stores.get(kind) or self.replace_store(kind)
 
-    def replace_store(self, kind: str) -> tuple[StoreServer, Disk]:
+    def replace_store(self, kind: str) -> StoreServer:
         """Return a new one, which is that of this kind from now on."""
-        folder = self._new(kind)
-        disk = self._stack.enter_context(disk_at(folder))
-        store = self._stack.enter_context(closing(STORES[kind](folder)))
+        store = self._stack.enter_context(closing(STORES[kind](self._new(kind))))
         store.start()
-        self._stores[kind] = store, disk
-        return store, disk
+        self._stores[kind] = store
+        return store
 
     def _new(self, name: str) -> Path:
         folder = self.folder / f"{name}-{token_hex(2)}"
@@ -105,7 +100,6 @@ class Ground:
     broker: RabbitMQ | None
     """None: the streams in the store's own server are the broker."""
     store: StoreServer
-    disk: Disk
     broker_line: Proxy
     store_line: Proxy
     room: int
@@ -140,11 +134,11 @@ class Ground:
             self.store.url_of("dashboard", prefix), self.store.url_of(ADMIN, prefix), prefix
         )
 
-    def take_over(self, store: StoreServer, disk: Disk, *, keeping: bool = False) -> None:
+    def take_over(self, store: StoreServer, *, keeping: bool = False) -> None:
         """Put another store in the place of this one; open connections are kept if told so."""
         # Accounts are not replicated: whoever runs a replica gives it the same file.
         store.url_of("worker", self.site.prefix)
-        self.store, self.disk = store, disk
+        self.store = store
         self.store_line.redirect(store.port, keeping=keeping)
 
     def contents(self) -> dict[str, list[bytes]]:
@@ -200,7 +194,7 @@ def ground(
     Its kind is `rabbitmq` (with Redis), `valkey` (RabbitMQ with Valkey), or `streams` (in the
     Valkey of the embedded mode, which has no accounts).
     """
-    store, disk = servers.store_for(kind)
+    store = servers.store_for(kind)
     broker = None if kind == "streams" else servers.broker()
     name = f"chaos{token_hex(4)}"
     with ExitStack() as stack:
@@ -222,7 +216,7 @@ def ground(
             end = StreamsEnd(partial(store.url_of, names=name), name)
         else:
             end = AmqpEnd(partial(broker.url_of, names=name), name)
-        it = Ground(servers, kind, site, end, broker, store, disk, broker_line, store_line, room)
+        it = Ground(servers, kind, site, end, broker, store, broker_line, store_line, room)
         stack.callback(_kill_all, it)
         try:
             yield _opened(it, stack)

@@ -5,7 +5,6 @@ from typing import Any, Final
 
 import redis
 
-from tests.chaos.disk import Disk
 from tests.chaos.fault import Lift
 from tests.chaos.ground import Ground
 from tests.kit.polling import until
@@ -20,9 +19,9 @@ PAUSE_MS: Final = 60_000
 def promote_replica(ground: Ground, draw: Random) -> Lift:
     """Fail over as one plans it: the replica has everything when it takes the address."""
     old = ground.store
-    replica, disk = _level_replica(ground)
+    replica = _level_replica(ground)
     replica.lead()
-    ground.take_over(replica, disk)
+    ground.take_over(replica)
     old.close()
     return lambda: None
 
@@ -30,12 +29,12 @@ def promote_replica(ground: Ground, draw: Random) -> Lift:
 def hand_over(ground: Ground, draw: Random) -> Lift:
     """Change the roles: the old primary lives on, read-only, and keeps its connections."""
     old = ground.store
-    replica, disk = _level_replica(ground)
+    replica = _level_replica(ground)
     replica.lead()
     old.follow(replica)
     with old.admin() as theirs:
         theirs.execute_command("CLIENT", "UNPAUSE")
-    ground.take_over(replica, disk, keeping=True)
+    ground.take_over(replica, keeping=True)
 
     def lift() -> None:
         # One that is stopped cannot leave it.
@@ -49,9 +48,9 @@ def hand_over(ground: Ground, draw: Random) -> Lift:
     return lift
 
 
-def _level_replica(ground: Ground) -> tuple[StoreServer, Disk]:
+def _level_replica(ground: Ground) -> StoreServer:
     """Return a replica that has everything; its primary takes no more writes for a minute."""
-    replica, disk = ground.servers.replace_store(ground.kind)
+    replica = ground.servers.replace_store(ground.kind)
     replica.follow(ground.store)
     with replica.admin() as ours, ground.store.admin() as theirs:
         until(lambda: _follows(ours), "the replica follows", within_s=PATIENCE_S)
@@ -59,7 +58,7 @@ def _level_replica(ground: Ground) -> tuple[StoreServer, Disk]:
         until(
             lambda: _position(ours) == _position(theirs), "it has everything", within_s=PATIENCE_S
         )
-    return replica, disk
+    return replica
 
 
 def _follows(replica: "redis.Redis") -> bool:

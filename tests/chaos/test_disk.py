@@ -1,33 +1,26 @@
-"""A full disk, mounted or only limited, ends a store that must not lose a write."""
+"""A full disk ends a store that must not lose a write."""
 
 from contextlib import closing
 from pathlib import Path
 
-import pytest
 import redis
 
-from tests.chaos.disk import LimitedFiles, MountedDisk, disk_at
+from tests.chaos.disk import fill_disk
 from tests.kit.polling import until
 from tests.kit.servers import StoreServer, redis_store
 
 VALUE = b"x" * 4096
 
 
-@pytest.mark.parametrize("kind", [MountedDisk, LimitedFiles])
 def test_a_full_disk_ends_a_store_and_what_it_confirmed_is_there_afterwards(
-    tmp_path: Path, kind: type
+    tmp_path: Path,
 ) -> None:
-    with (
-        disk_at(tmp_path, mounted=kind is MountedDisk) as disk,
-        closing(redis_store(tmp_path)) as store,
-    ):
-        assert type(disk) is kind
+    with closing(redis_store(tmp_path)) as store:
         store.start()
-        disk.fill(store)
+        fill_disk(store)
         confirmed = _written_until_it_ends(store)
         until(lambda: not store.running, "the store ends")
         assert "Exiting" in store.log_path.read_text()
-        disk.relieve()
         store.start()
         with store.admin() as client:
             assert client.dbsize() in {confirmed, confirmed + 1}
