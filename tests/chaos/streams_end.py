@@ -18,7 +18,7 @@ from kmworker.wire.topology import EVERYTHING, Topology
 from tests.kit.outside.client import delivery_of, properties_in
 from tests.kit.outside.words import Message
 from tests.kit.parties.end import EXCHANGES, End
-from tests.kit.parties.heard import Lost
+from tests.kit.parties.sides import Lost
 
 TIMEOUT_S: Final = 5.0
 LISTEN_MS: Final = 100

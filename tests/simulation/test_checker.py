@@ -14,12 +14,12 @@ from tests.kit.checker.rules import problems
 from tests.kit.outside.check_assignments import assignment_problems
 from tests.kit.outside.check_letters import letter_problems
 from tests.kit.outside.check_records import record_problems
-from tests.kit.outside.client import Delivery, delivery_of, properties_in
+from tests.kit.outside.client import delivery_of, properties_in
+from tests.kit.outside.heard import Delivery, Heard
 from tests.kit.outside.history import Sent as Told
 from tests.kit.outside.history import history
 from tests.kit.outside.reader import Reader
 from tests.kit.outside.words import CANARY, Ask, Event, Item
-from tests.kit.parties.heard import Heard
 from tests.kit.simulator.events import Sent
 from tests.kit.simulator.explore import quietly
 from tests.kit.simulator.installation import Installation

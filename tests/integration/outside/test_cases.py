@@ -7,7 +7,7 @@ import pytest
 
 from tests.integration.outside.conftest import Running
 from tests.kit.cases import CASES, Assigned, Case, Outcome, Refused, lines_of
-from tests.kit.outside.client import Outside
+from tests.kit.outside.heard import Outside
 from tests.kit.outside.words import Message
 from tests.kit.polling import until
 

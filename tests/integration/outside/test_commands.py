@@ -11,7 +11,8 @@ import pytest
 from tests.integration.outside.conftest import NewSite, Running, StartStore
 from tests.integration.outside.test_stories import born
 from tests.kit.outside.check_keys import exported
-from tests.kit.outside.client import Client, Delivery
+from tests.kit.outside.client import Client
+from tests.kit.outside.heard import Delivery
 from tests.kit.outside.stage import performed
 from tests.kit.outside.wire import plain
 from tests.kit.outside.words import Event, Item

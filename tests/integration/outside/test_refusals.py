@@ -8,7 +8,7 @@ import pytest
 
 from tests.integration.outside.conftest import Running
 from tests.kit.outside.check_letters import one_letter_problems
-from tests.kit.outside.client import Delivery
+from tests.kit.outside.heard import Delivery
 from tests.kit.outside.history import history
 from tests.kit.outside.mischief import BAD, Bad, padded
 from tests.kit.outside.specimens import REPLICA, SNAPSHOT, VOLUME, edited, encoded, specimen
@@ -88,7 +88,7 @@ def test_a_producer_hears_of_its_refusals_on_a_queue_of_its_own(patient: Running
         channel = client.admin.channel()
         channel.queue_declare(queue, auto_delete=True)
         channel.queue_bind(queue, f"{patient.site.namespace}.dead", "malformed.snapshot-taken")
-        client.consume("subscriber", queue, own)
+        client.consume("subscriber", queue, own.append)
         for type_ in (VOLUME, SNAPSHOT, REPLICA):
             event = edited(specimen(type_, uuid4().hex), ("data", "project_id"), "")
             client.publish(encoded(event))

@@ -8,7 +8,8 @@ import pytest
 from tests.integration.outside.conftest import Running
 from tests.integration.outside.test_model import PART, REFUSED, TABLE, P
 from tests.kit.checker.rules import problems
-from tests.kit.outside.client import Client, Delivery
+from tests.kit.outside.client import Client
+from tests.kit.outside.heard import Delivery
 from tests.kit.outside.history import history
 from tests.kit.outside.reader import Reader
 from tests.kit.outside.stage import performed, scene, send, settle
@@ -185,7 +186,7 @@ def test_subscribers_can_choose_by_kind_and_project(patient: Running, project: s
 def _subscription(client: Client, routing_key: str) -> list[Delivery]:
     """Hear what this key lets through, on the subscriber's connection that is there already."""
     heard: list[Delivery] = []
-    client.hear_assignments(heard, routing_key)
+    client.hear_assignments(heard.append, routing_key)
     return heard
 
 

@@ -13,7 +13,7 @@ from tests.kit.outside import (
     check_letters,
     check_records,
 )
-from tests.kit.outside.client import Outside
+from tests.kit.outside.heard import Outside
 from tests.kit.outside.history import History
 from tests.kit.outside.reader import Reader
 from tests.kit.outside.words import Item

@@ -16,7 +16,7 @@ from jsonschema.protocols import Validator
 from jsonschema.validators import validator_for
 
 from tests.kit.checker.rules import wrong_fields
-from tests.kit.outside.client import Delivery
+from tests.kit.outside.heard import Delivery
 from tests.kit.outside.oracle import Expected, Outlook
 from tests.kit.outside.words import Item
 

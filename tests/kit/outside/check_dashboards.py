@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from tests.kit.outside.client import Delivery, Outside
+from tests.kit.outside.heard import Delivery, Outside
 from tests.kit.outside.oracle import Outlook
 from tests.kit.outside.reader import Fields, Reader
 from tests.kit.outside.words import CANARY, DISPOSITIONS, REASONS

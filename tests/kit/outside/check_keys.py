@@ -9,7 +9,7 @@ from random import Random
 from typing import Any, Final
 from uuid import uuid4
 
-from tests.kit.outside.client import Delivery
+from tests.kit.outside.heard import Delivery
 from tests.kit.outside.words import Item
 from tests.kit.outside.worker import Site
 

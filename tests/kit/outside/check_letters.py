@@ -7,7 +7,7 @@ from hashlib import sha256
 from typing import Final
 
 from tests.kit.checker.rules import not_a_time
-from tests.kit.outside.client import Delivery
+from tests.kit.outside.heard import Delivery
 from tests.kit.outside.history import History, Sent, refusals
 from tests.kit.outside.words import BODY_LIMIT_BYTES, CANARY, Message, Refusal
 

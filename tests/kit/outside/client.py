@@ -4,12 +4,10 @@ They do what the contract asks of them: they publish persistent, confirmed and m
 queues of their own, and declare none of the product's names.
 """
 
-import json
-from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import Any, Final
 from uuid import uuid4
 
 import pika
@@ -17,6 +15,7 @@ from pika.adapters.blocking_connection import BlockingChannel, BlockingConnectio
 from pika.exceptions import ChannelClosedByBroker, UnroutableError
 from pika.spec import Basic, BasicProperties
 
+from tests.kit.outside.heard import Delivery, Heard, Outside
 from tests.kit.outside.words import Message
 from tests.kit.polling import PATIENCE_S, until
 from tests.kit.servers.accounts import ADMIN
@@ -26,72 +25,17 @@ ASSIGNED: Final = "key-assigned.#"
 EVERYTHING: Final = "#"
 EVENT_TYPES: Final = frozenset({"volume-created", "snapshot-taken", "replica-added"})
 NOT_FOUND: Final = 404
+Take = Callable[[Delivery], None]
 NAMED: Final = ("content_type", "correlation_id", "app_id", "timestamp", "message_id")
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """One message as the subscriber got it."""
-
-    body: bytes
-    routing_key: str
-    properties: BasicProperties
-
-    @property
-    def headers(self) -> dict[str, Any]:
-        return dict(self.properties.headers or {})
-
-    def parsed(self) -> dict[str, Any]:
-        event = json.loads(self.body)
-        assert isinstance(event, dict)
-        return event
-
-    def same_as(self, other: "Delivery") -> bool:
-        return (
-            self.body == other.body
-            and self.routing_key == other.routing_key
-            and vars(self.properties) == vars(other.properties)
-        )
-
-
-class Outside(Protocol):
-    """Whoever talks to a broker from outside, as the checks need it."""
-
-    @property
-    def assignments(self) -> list[Delivery]: ...
-
-    @property
-    def letters(self) -> list[Delivery]: ...
-
-    def announced(self) -> dict[str, list[Delivery]]:
-        """All announcements by subject, in the order of arrival."""
-        ...
-
-    def refused(self) -> dict[bytes, list[Delivery]]:
-        """All dead letters by body, in the order of arrival."""
-        ...
-
-    def publish(self, message: Message) -> None:
-        """Hand one message to the broker."""
-        ...
-
-    def pump(self) -> None:
-        """Take in what the broker has for us."""
-        ...
-
-    def ready(self, queue: str) -> int:
-        """How many messages wait in one of the product's queues."""
-        ...
-
-
 @dataclass(slots=True)
-class Client:
+class Client(Outside):
     """Connections to the broker, one for each role, and everything that has come in over them."""
 
     url_of: Callable[[str], str]
     namespace: str
-    assignments: list[Delivery] = field(default_factory=list)
-    letters: list[Delivery] = field(default_factory=list)
+    heard: Heard = field(default_factory=Heard)
     heartbeat_s: int = 0
     """None by itself: commands are waited for while nobody serves these connections."""
     blocked_s: float | None = None
@@ -125,33 +69,31 @@ class Client:
 
     def subscribe(self, routing_key: str = ASSIGNED) -> None:
         """Bind queues of our own to what the worker announces and refuses."""
-        self.hear_assignments(self.assignments, routing_key)
-        self._bind("operator", "", f"{self.namespace}.dead", EVERYTHING, self.letters)
+        self.hear_assignments(self.heard.take_assignment, routing_key)
+        self._bind("operator", "", f"{self.namespace}.dead", EVERYTHING, self.heard.take_letter)
 
-    def hear_assignments(self, into: list[Delivery], routing_key: str = ASSIGNED) -> None:
+    def hear_assignments(self, take: Take, routing_key: str = ASSIGNED) -> None:
         """Bind one more queue of a subscriber's."""
         queue = f"{self.namespace}.sub.outside-{uuid4().hex}"
-        self._bind("subscriber", queue, f"{self.namespace}.assignments", routing_key, into)
+        self._bind("subscriber", queue, f"{self.namespace}.assignments", routing_key, take)
 
-    def _bind(
-        self, role: str, queue: str, exchange: str, routing_key: str, into: list[Delivery]
-    ) -> None:
+    def _bind(self, role: str, queue: str, exchange: str, routing_key: str, take: Take) -> None:
         channel = self.connection(role).channel()
         name = channel.queue_declare(queue, exclusive=True, auto_delete=True).method.queue
         assert name is not None
         channel.queue_bind(name, exchange, routing_key)
-        self.consume(role, name, into)
+        self.consume(role, name, take)
 
-    def consume(self, role: str, queue: str, into: list[Delivery]) -> None:
+    def consume(self, role: str, queue: str, take: Take) -> None:
         """Take in what comes to a queue that is there."""
 
-        def take(
+        def on_message(
             _: BlockingChannel, method: Basic.Deliver, properties: BasicProperties, body: bytes
         ) -> None:
-            into.append(Delivery(body, method.routing_key or "", properties))
+            take(Delivery(body, method.routing_key or "", properties))
 
         connection = self.connection(role)
-        connection.channel().basic_consume(queue, take, auto_ack=True)
+        connection.channel().basic_consume(queue, on_message, auto_ack=True)
         if connection not in self._listening:
             self._listening.append(connection)
 
@@ -196,20 +138,6 @@ class Client:
             return self.announced().keys() >= set(subjects)
 
         until(all_are, f"{len(subjects)} items are announced", within_s=within_s)
-
-    def announced(self) -> dict[str, list[Delivery]]:
-        """All announcements by subject, in the order of arrival."""
-        found: dict[str, list[Delivery]] = defaultdict(list)
-        for delivery in self.assignments:
-            found[str(delivery.parsed()["subject"])].append(delivery)
-        return found
-
-    def refused(self) -> dict[bytes, list[Delivery]]:
-        """All dead letters by body, in the order of arrival."""
-        found: dict[bytes, list[Delivery]] = defaultdict(list)
-        for delivery in self.letters:
-            found[delivery.body].append(delivery)
-        return found
 
     def ready(self, queue: str) -> int:
         """How many messages wait in one of the product's queues."""

@@ -13,10 +13,11 @@ from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import AMQPError
 from pika.spec import Basic, BasicProperties
 
-from tests.kit.outside.client import ASSIGNED, EVERYTHING, Client, Delivery, connected
+from tests.kit.outside.client import ASSIGNED, EVERYTHING, Client, connected
+from tests.kit.outside.heard import Delivery
 from tests.kit.outside.words import Message
 from tests.kit.parties.end import End
-from tests.kit.parties.heard import Lost
+from tests.kit.parties.sides import Lost
 from tests.kit.servers import ADMIN
 
 PATIENCE_S: Final = 300.0

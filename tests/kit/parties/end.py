@@ -1,17 +1,17 @@
 """The outside's end of a broker: one producer, one listener, and queues that outlast it."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable
 
-from tests.kit.outside.client import Delivery
+from tests.kit.outside.heard import Heard, Outside
 from tests.kit.outside.words import Message
-from tests.kit.parties.heard import Heard, Line, Listener, Producer
+from tests.kit.parties.sides import Line, Listener, Producer
 from tests.kit.parties.steady import EVERY_S, Steady
 
 EXCHANGES = ("assignments", "dead")
 
 
-class End(ABC):
+class End(Outside):
     """All that the outside does with a broker; the checks know it as a client."""
 
     def __init__(self, url_of: Callable[[str], str], namespace: str) -> None:
@@ -39,20 +39,6 @@ class End(ABC):
         self.producer.close()
         self.listener.close()
 
-    @property
-    def assignments(self) -> list[Delivery]:
-        return self.heard.assignments
-
-    @property
-    def letters(self) -> list[Delivery]:
-        return self.heard.letters
-
-    def announced(self) -> dict[str, list[Delivery]]:
-        return self.heard.announced()
-
-    def refused(self) -> dict[bytes, list[Delivery]]:
-        return self.heard.refused()
-
     def publish(self, message: Message) -> None:
         """Hand over one message; `producer.is_done` says when all are confirmed."""
         self.producer.give(message)
@@ -65,10 +51,6 @@ class End(ABC):
         """Return the names of all queues, the product's and ours."""
         own = [self._queue(exchange) for exchange in EXCHANGES]
         return [*own, *(f"{self.namespace}.{name}" for name in ("events.work", "dead", "anchor"))]
-
-    @abstractmethod
-    def ready(self, queue: str) -> int:
-        """How many messages wait in one of the product's queues."""
 
     @abstractmethod
     def _bind(self) -> None: ...

@@ -10,11 +10,11 @@ from urllib.parse import urlsplit
 
 import amqp
 
-from tests.kit.outside.client import Outside
+from tests.kit.outside.heard import Outside
 from tests.kit.outside.history import Sent
 from tests.kit.outside.reader import Reader
 from tests.kit.outside.words import Message
-from tests.kit.parties.heard import Lost, Side
+from tests.kit.parties.sides import Lost, Side
 from tests.kit.polling import until
 from tests.kit.servers import RabbitMQ, StoreServer
 
@@ -59,21 +59,26 @@ class Place(Protocol):
         ...
 
 
+def connection_to(url: str) -> amqp.Connection:
+    """Return a connection that is not open yet."""
+    where = urlsplit(url)
+    return amqp.Connection(
+        f"{where.hostname}:{where.port}",
+        where.username,
+        where.password,
+        virtual_host=where.path[1:],
+        connect_timeout=CONNECT_S,
+        read_timeout=PATIENCE_S,
+    )
+
+
 class Hose:
     """A connection that publishes many messages at once, and takes their confirms afterwards."""
 
     def __init__(self, url: str) -> None:
         """Connect; raises `Lost`."""
         self._confirmed = self._returned = 0
-        where = urlsplit(url)
-        self._connection = amqp.Connection(
-            f"{where.hostname}:{where.port}",
-            where.username,
-            where.password,
-            virtual_host=where.path[1:],
-            connect_timeout=CONNECT_S,
-            read_timeout=PATIENCE_S,
-        )
+        self._connection = connection_to(url)
         try:
             self._connection.connect()
             self._channel: Any = self._connection.channel()

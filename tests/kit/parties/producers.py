@@ -10,13 +10,13 @@ import amqp
 from redis.exceptions import RedisError
 
 from tests.kit.amqp_frames import Encoded, grown_headers
-from tests.kit.outside.client import Outside
+from tests.kit.outside.heard import Outside
 from tests.kit.outside.history import Sent
 from tests.kit.outside.mischief import BROKERS_LIMIT_BYTES, UNREADABLE
 from tests.kit.outside.wire import plain
 from tests.kit.outside.words import Event, Item, Message, Refusal
-from tests.kit.parties.heard import Lost
 from tests.kit.parties.party import Hose, Party, Place
+from tests.kit.parties.sides import Lost
 
 VOLUME_CREATED: Final = "volume-created"
 PRODUCER: Final = "/party"

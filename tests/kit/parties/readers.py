@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import amqp
 
-from tests.kit.parties.party import CONNECT_S, Place
+from tests.kit.parties.party import Place, connection_to
 
 FULL: Final = {"x-queue-type": "quorum", "x-max-length": 1, "x-overflow": "reject-publish"}
 UNREAD: Final = 4
@@ -40,14 +40,8 @@ class FullSubscriber:
 
     def _connection(self) -> amqp.Connection:
         assert self._place.broker is not None
-        where = urlsplit(self._place.broker.url_of("subscriber", self._place.namespace))
-        return amqp.Connection(
-            f"{where.hostname}:{where.port}",
-            where.username,
-            where.password,
-            virtual_host=where.path[1:],
-            connect_timeout=CONNECT_S,
-        )
+        url = self._place.broker.url_of("subscriber", self._place.namespace)
+        return connection_to(url)
 
 
 class UnreadReplies:

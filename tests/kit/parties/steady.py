@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
+from tests.kit.outside.heard import Heard
 from tests.kit.outside.history import Sent
 from tests.kit.outside.wire import plain
 from tests.kit.outside.words import Event, Item
-from tests.kit.parties.heard import Heard, Line, Side
+from tests.kit.parties.sides import Line, Side
 
 EVERY_S: Final = 0.1
 PRODUCER: Final = "/steady"

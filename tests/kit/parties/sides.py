@@ -1,19 +1,10 @@
-"""Everything that the outside has heard, kept as it came in.
+"""Threads that publish and listen all the while, whatever happens to the broker."""
 
-A thread listens all the while, whatever happens to the broker, so nothing here is taken
-apart twice: thousands of announcements are asked about many times a second.
-"""
-
-import time
-from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from datetime import datetime
 from queue import Queue
 from threading import Event, Thread
 from typing import Final, Generic, Protocol, TypeVar
 
-from tests.kit.outside.client import Delivery
 from tests.kit.outside.words import Message
 
 RETRY_S: Final = 0.1
@@ -22,52 +13,6 @@ JOIN_S: Final = 60.0
 
 class Lost(Exception):
     """The connection is gone; what was not confirmed may or may not have arrived."""
-
-
-@dataclass(frozen=True, slots=True)
-class News:
-    """The first announcement of an item. Both in Unix seconds."""
-
-    subject: str
-    assigned_at: float
-    heard_at: float
-
-
-@dataclass(slots=True)
-class Heard:
-    """Announcements and dead letters, in the order of arrival."""
-
-    assignments: list[Delivery] = field(default_factory=list)
-    letters: list[Delivery] = field(default_factory=list)
-    news: list[News] = field(default_factory=list)
-    _by_subject: defaultdict[str, list[Delivery]] = field(default_factory=lambda: defaultdict(list))
-    _by_body: defaultdict[bytes, list[Delivery]] = field(default_factory=lambda: defaultdict(list))
-
-    def take_assignment(self, delivery: Delivery) -> None:
-        event = delivery.parsed()
-        subject = str(event["subject"])
-        said = self._by_subject[subject]
-        if not said:
-            assigned_at = datetime.fromisoformat(event["data"]["assigned_at"]).timestamp()
-            self.news.append(News(subject, assigned_at, time.time()))
-        said.append(delivery)
-        self.assignments.append(delivery)
-
-    def take_letter(self, delivery: Delivery) -> None:
-        self._by_body[delivery.body].append(delivery)
-        self.letters.append(delivery)
-
-    def announced(self) -> dict[str, list[Delivery]]:
-        """All announcements by subject."""
-        return {subject: list(said) for subject, said in list(self._by_subject.items())}
-
-    def refused(self) -> dict[bytes, list[Delivery]]:
-        """All dead letters by body."""
-        return {body: list(letters) for body, letters in list(self._by_body.items())}
-
-    def progress_since(self, moment: float) -> News | None:
-        """Return the first announcement of an assignment that was made after the moment."""
-        return next((news for news in list(self.news) if news.assigned_at >= moment), None)
 
 
 class Line(Protocol):
