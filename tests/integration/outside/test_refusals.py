@@ -43,33 +43,6 @@ def test_the_worker_goes_on_after_all_of_it(patient: Running, project: str) -> N
             pass
 
 
-def test_equal_bodies_have_equal_digests(patient: Running) -> None:
-    message = BAD[1].make(uuid4().hex)
-    with patient.site.client() as client:
-        for _ in range(3):
-            client.publish(message)
-        until(lambda: len(client.letters) == 3, "three letters", between=client.pump)
-        assert len({letter.properties.message_id for letter in client.letters}) == 1
-
-
-def test_the_properties_of_a_refused_message_are_kept(patient: Running) -> None:
-    nonce = uuid4().hex
-    message = Message(
-        body=b"not json " + nonce.encode(),
-        routing_key="volume-created",
-        content_type="application/json; charset=utf-8",
-        correlation_id="request-7",
-        app_id="cinder",
-        timestamp=1_795_449_600,
-        message_id="the-producers-own",
-        headers=(("x-producer", "blk01"), ("x-other", "7")),
-    )
-    with patient.site.client() as client:
-        client.publish(message)
-        until(lambda: client.letters, "it is refused", between=client.pump)
-        none_of(one_letter_problems(client.letters[0], BAD[1].refusal(nonce), message))
-
-
 def test_the_headers_of_binary_mode_are_named_for_what_they_are(patient: Running) -> None:
     data = json.dumps({"project_id": "p1", "volume_id": uuid4().hex}).encode()
     headers = (("cloudEvents:specversion", "1.0"), ("cloudEvents:type", VOLUME))

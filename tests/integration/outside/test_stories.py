@@ -8,7 +8,6 @@ import pytest
 from tests.integration.outside.conftest import Running
 from tests.integration.outside.test_model import PART, REFUSED, TABLE, P
 from tests.kit.checker.rules import problems
-from tests.kit.outside.client import Client
 from tests.kit.outside.heard import Delivery
 from tests.kit.outside.history import history
 from tests.kit.outside.reader import Reader
@@ -20,30 +19,6 @@ from tests.kit.polling import none_of, until, until_none
 
 def born(item: Item, source: Item | None = None) -> Event:
     return Event(item, f"birth of {item.kind}", "/stories", source)
-
-
-def chain(project: str, length: int) -> Iterator[Event]:
-    """A volume, a snapshot of it, a volume from that, and so on."""
-    source: Item | None = None
-    for step in range(length):
-        item = Item(project, "snapshot" if step % 2 else "volume", f"step-{step}")
-        yield born(item, source)
-        source = item
-
-
-def test_a_chain_in_reverse_is_assigned_from_its_root(patient: Running, project: str) -> None:
-    with performed(patient.site, [*chain(project, 40)][::-1]) as played:
-        keys = {data["key_id"] for data in played.announced.values()}
-        assert len({data["scope_id"] for data in played.announced.values()}) == 1
-        assert len(keys) == 20
-
-
-def test_a_source_in_another_project_is_waited_for(patient: Running, project: str) -> None:
-    source = Item(f"{project}.source", "snapshot", "s")
-    volume = Item(source.project, "volume", "v")
-    abroad = born(Item(project, "volume", "v"), source)
-    with performed(patient.site, [abroad, born(source, volume), born(volume)]) as played:
-        assert played.announced[abroad.item]["rule"] == "guard:cross-project"
 
 
 def here(project: str, events: Iterable[Event]) -> list[Event]:
@@ -106,17 +81,6 @@ def test_a_second_event_that_says_otherwise_is_a_conflict_that_names_both_values
             assert any(all(value in detail for value in pair) for detail in details)
 
 
-def test_the_same_id_under_another_kind_or_project_is_another_item(
-    patient: Running, project: str
-) -> None:
-    volume = born(Item(project, "volume", "same"))
-    snapshot = born(Item(project, "snapshot", "same"), volume.item)
-    replica = replace(born(Item(project, "replica", "same"), snapshot.item), node="n1")
-    elsewhere = born(Item(f"{project}.other", "volume", "same"))
-    with performed(patient.site, [replica, snapshot, volume, elsewhere]) as played:
-        assert len(played.announced) == 4
-
-
 def test_a_late_source_ends_the_wait(patient: Running, project: str) -> None:
     volume = born(Item(project, "volume", "v"))
     snapshot = born(Item(project, "snapshot", "s"), volume.item)
@@ -175,19 +139,13 @@ def test_subscribers_can_choose_by_kind_and_project(patient: Running, project: s
     volume = born(Item(project, "volume", "v"))
     snapshot = born(Item(project, "snapshot", "s"), volume.item)
     with patient.site.client() as client:
-        chosen = _subscription(client, f"key-assigned.snapshot.{project}")
+        chosen: list[Delivery] = []
+        client.hear_assignments(chosen.append, f"key-assigned.snapshot.{project}")
         for event in (volume, snapshot):
             client.publish(plain(event))
         until(lambda: len(client.assignments) == 2, "both", between=client.pump)
         until(lambda: chosen, "the chosen one", between=client.pump)
         assert [event.routing_key.split(".")[1] for event in chosen] == ["snapshot"]
-
-
-def _subscription(client: Client, routing_key: str) -> list[Delivery]:
-    """Hear what this key lets through, on the subscriber's connection that is there already."""
-    heard: list[Delivery] = []
-    client.hear_assignments(heard.append, routing_key)
-    return heard
 
 
 def _waiting(reader: Reader, project: str) -> dict[str, dict[str, object]]:

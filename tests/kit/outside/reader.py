@@ -34,19 +34,12 @@ class Reader:
 
     def table(self, project: str, table: str) -> Fields:
         """A project's hash, e.g. `items`; it may be large, so it is read in pages."""
-        name = self._of(project, table)
+        name = f"{self.prefix}:{{{project}}}:{table}"
         return _text(dict(self.dashboard.hscan_iter(name, count=PAGE_SIZE)))
 
     def records(self, project: str, table: str) -> dict[str, dict[str, Any]]:
         """A project's hash of JSON records."""
         return {name: json.loads(text) for name, text in self.table(project, table).items()}
-
-    def ranked(self, key: str) -> dict[str, float]:
-        pairs = self._command("ZRANGE", f"{self.prefix}:{key}", 0, -1, "WITHSCORES")
-        return _scores(pairs)
-
-    def sorted_in(self, project: str, table: str) -> dict[str, float]:
-        return _scores(self._command("ZRANGE", self._of(project, table), 0, -1, "WITHSCORES"))
 
     def contents(self, projects: Iterable[str]) -> dict[str, Contents]:
         """All that the checker looks at, as the administrator sees it."""
@@ -69,7 +62,8 @@ class Reader:
         return {name.decode(): value for name, value in found.items()}
 
     def workers(self) -> dict[str, Fields]:
-        return {worker: self.fields(f"worker:{worker}") for worker in self.ranked("workers")}
+        ids = (found.decode() for found in self._command("ZRANGE", f"{self.prefix}:workers", 0, -1))
+        return {worker: self.fields(f"worker:{worker}") for worker in ids}
 
     def everything(self, pattern: str) -> Iterator[tuple[str, bytes]]:
         """Every key that matches, and all that is in it, as the administrator sees it."""
@@ -91,9 +85,6 @@ class Reader:
         name, *rest = arguments[kind]
         return b"\n".join(_flat(self._looked(str(name), key, *rest)))
 
-    def _of(self, project: str, table: str) -> str:
-        return f"{self.prefix}:{{{project}}}:{table}"
-
     def _command(self, *words: str | int | bytes) -> Any:
         return cast("Any", self.dashboard.execute_command(*words))
 
@@ -103,12 +94,6 @@ class Reader:
 
 def _text(fields: dict[bytes, bytes]) -> Fields:
     return {name.decode(): value.decode() for name, value in fields.items()}
-
-
-def _scores(pairs: Any) -> dict[str, float]:
-    if pairs and not isinstance(pairs[0], (tuple, list)):
-        pairs = list(zip(pairs[::2], pairs[1::2], strict=True))
-    return {member.decode(): float(score) for member, score in pairs}
 
 
 def _flat(value: Any) -> Iterator[bytes]:
