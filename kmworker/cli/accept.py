@@ -5,8 +5,8 @@ from typing import Annotated
 import typer
 
 from kmworker.bootstrap.worker import open_anchor, open_store
-from kmworker.cli.access import settings_of
-from kmworker.cli.program import examples, group
+from kmworker.cli.frame.access import settings_of
+from kmworker.cli.frame.program import examples, group
 from kmworker.cli.terminal.output import line, note
 from kmworker.crypto.hardening import harden_process
 

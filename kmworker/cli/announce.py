@@ -13,9 +13,10 @@ from typing import Annotated, Final
 import typer
 
 from kmworker.bootstrap.brokers import Publishing
-from kmworker.cli.access import custody_in, publisher_of, settings_of, views_of
-from kmworker.cli.moments import assigned_s, moment_option
-from kmworker.cli.program import Ending, examples, group, misused
+from kmworker.cli.arguments.moments import assigned_s, moment_option
+from kmworker.cli.frame.access import custody_in, publisher_of, settings_of, views_of
+from kmworker.cli.frame.endings import Ending, misused
+from kmworker.cli.frame.program import examples, group
 from kmworker.cli.terminal.output import (
     complain,
     confirmed,

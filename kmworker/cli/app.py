@@ -7,7 +7,9 @@ from typing import Annotated, ClassVar
 import typer
 
 from kmworker import __version__
-from kmworker.cli.program import Ending, Invocation, Program, examples
+from kmworker.cli.frame.endings import Ending
+from kmworker.cli.frame.invocation import Invocation
+from kmworker.cli.frame.program import Program, examples
 from kmworker.cli.terminal.surroundings import settle
 
 __all__ = ["app", "main"]

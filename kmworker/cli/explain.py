@@ -9,10 +9,11 @@ import typer
 from rich.table import Table
 
 from kmworker.bootstrap.worker import open_store, read_policy
-from kmworker.cli.access import settings_of
-from kmworker.cli.composing import Draft, ProjectOption, TypeArgument, Words, drafts_of
-from kmworker.cli.program import Ending, examples, group, misused
-from kmworker.cli.terminal.options import JsonOption
+from kmworker.cli.arguments.events import Draft, ProjectOption, TypeArgument, Words, drafts_of
+from kmworker.cli.arguments.options import JsonOption
+from kmworker.cli.frame.access import settings_of
+from kmworker.cli.frame.endings import Ending, misused
+from kmworker.cli.frame.program import examples, group
 from kmworker.cli.terminal.output import (
     column_table,
     complain,

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from kmworker.cli.access import custody_in, settings_of, views_of
-from kmworker.cli.program import examples, group
+from kmworker.cli.frame.access import custody_in, settings_of, views_of
+from kmworker.cli.frame.program import examples, group
 from kmworker.cli.terminal.output import line, plural
 from kmworker.crypto.export import export_dek
 from kmworker.errors import SetupError

@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from kmworker.cli.access import keyring_at, settings_of
-from kmworker.cli.program import examples, group
-from kmworker.cli.terminal.options import JsonOption
+from kmworker.cli.arguments.options import JsonOption
+from kmworker.cli.frame.access import keyring_at, settings_of
+from kmworker.cli.frame.program import examples, group
 from kmworker.cli.terminal.output import column_table, display, line, note, print_json
 from kmworker.crypto import Keyring
 from kmworker.crypto.hardening import harden_process

@@ -12,9 +12,9 @@ from typing import Annotated, Any, Final, TypeAlias
 
 import typer
 
-from kmworker.cli.access import settings_of, views_of
-from kmworker.cli.moments import assigned_s, moment_option
-from kmworker.cli.program import examples, group
+from kmworker.cli.arguments.moments import assigned_s, moment_option
+from kmworker.cli.frame.access import settings_of, views_of
+from kmworker.cli.frame.program import examples, group
 from kmworker.cli.terminal.output import note, to_the_second
 from kmworker.cli.terminal.rows import Rows
 from kmworker.domain.model import Disposition, KeyState

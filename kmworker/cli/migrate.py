@@ -12,8 +12,9 @@ from typing import Annotated
 
 import typer
 
-from kmworker.cli.access import custody_of, keyring_at, settings_of, views_of
-from kmworker.cli.program import Ending, examples, group
+from kmworker.cli.frame.access import custody_of, keyring_at, settings_of, views_of
+from kmworker.cli.frame.endings import Ending
+from kmworker.cli.frame.program import examples, group
 from kmworker.cli.terminal.output import complain, line, note, one_json, plural, progress
 from kmworker.clock import rfc3339
 from kmworker.crypto import FormerCustody

@@ -10,10 +10,18 @@ from typing import Annotated, Final
 import typer
 
 from kmworker.bootstrap.brokers import Publishing
-from kmworker.cli.access import publisher_of, settings_of
-from kmworker.cli.composing import SOURCE, Draft, ProjectOption, TypeArgument, Words, drafts_of
-from kmworker.cli.heard import UserOption
-from kmworker.cli.program import Ending, examples, group
+from kmworker.cli.arguments.events import (
+    SOURCE,
+    Draft,
+    ProjectOption,
+    TypeArgument,
+    Words,
+    drafts_of,
+)
+from kmworker.cli.frame.access import publisher_of, settings_of
+from kmworker.cli.frame.endings import Ending
+from kmworker.cli.frame.program import examples, group
+from kmworker.cli.installation.producers import UserOption
 from kmworker.cli.terminal.output import complain, line, note, one_json, plural, progress
 from kmworker.domain.event import Unreadable
 from kmworker.store.inspection import pages

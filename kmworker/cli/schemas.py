@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from kmworker.cli.program import examples, group
+from kmworker.cli.frame.program import examples, group
 from kmworker.cli.terminal.output import line, note
 from kmworker.errors import SetupError
 from kmworker.wire.schemas import texts, write_schemas

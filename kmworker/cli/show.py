@@ -11,10 +11,10 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from kmworker.cli.access import custody_if_any, settings_of, views_of
-from kmworker.cli.family import Seals, family_json, family_tree
-from kmworker.cli.program import examples, group
-from kmworker.cli.terminal.options import JsonOption
+from kmworker.cli.arguments.options import JsonOption
+from kmworker.cli.frame.access import custody_if_any, settings_of, views_of
+from kmworker.cli.frame.program import examples, group
+from kmworker.cli.installation.lineage import Seals, family_json, family_tree
 from kmworker.cli.terminal.output import display, grid, line, plural, print_json
 from kmworker.domain.model import Place
 from kmworker.errors import NotFound

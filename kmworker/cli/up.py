@@ -7,8 +7,10 @@ from typing import Annotated
 
 import typer
 
-from kmworker.cli.program import Invocation, examples, group, on_hangup
+from kmworker.cli.frame.invocation import Invocation
+from kmworker.cli.frame.program import examples, group
 from kmworker.cli.terminal.output import complain, note
+from kmworker.cli.terminal.surroundings import on_hangup
 from kmworker.crypto import Keyring
 from kmworker.crypto.hardening import harden_process
 from kmworker.embedded.supervisor import Supervisor, default_data_dir

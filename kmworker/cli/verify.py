@@ -12,8 +12,10 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from kmworker.cli.access import custody_of, settings_of, views_of
-from kmworker.cli.program import Ending, Invocation, examples, group, misused
+from kmworker.cli.frame.access import custody_of, settings_of, views_of
+from kmworker.cli.frame.endings import Ending, misused
+from kmworker.cli.frame.invocation import Invocation
+from kmworker.cli.frame.program import examples, group
 from kmworker.cli.terminal.output import line, note, one_json, plural, progress
 from kmworker.clock import SystemClock
 from kmworker.errors import StoreUnavailable

@@ -8,10 +8,11 @@ from typing import Annotated, Final
 
 import typer
 
-from kmworker.cli.access import settings_of, views_of
-from kmworker.cli.moments import age_option
-from kmworker.cli.program import examples, group, misused
-from kmworker.cli.terminal.options import DryRunOption, JsonOption, OldestOption
+from kmworker.cli.arguments.moments import age_option
+from kmworker.cli.arguments.options import DryRunOption, JsonOption, OldestOption
+from kmworker.cli.frame.access import settings_of, views_of
+from kmworker.cli.frame.endings import misused
+from kmworker.cli.frame.program import examples, group
 from kmworker.cli.terminal.output import (
     column_table,
     display,

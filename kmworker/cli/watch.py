@@ -13,8 +13,9 @@ import typer
 from pydantic import TypeAdapter, ValidationError
 
 from kmworker.bootstrap.brokers import Subscription, open_subscriber
-from kmworker.cli.access import declared, settings_of
-from kmworker.cli.program import examples, group, misused
+from kmworker.cli.frame.access import declared, settings_of
+from kmworker.cli.frame.endings import misused
+from kmworker.cli.frame.program import examples, group
 from kmworker.cli.terminal.output import line, note, one_json
 from kmworker.wire.assignments import ASSIGNED_TYPE
 from kmworker.wire.fields import ProjectId

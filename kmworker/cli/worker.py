@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from kmworker.cli.program import Ending, examples, group, importing, on_hangup
+from kmworker.cli.frame.endings import Ending
+from kmworker.cli.frame.program import examples, group, importing
+from kmworker.cli.terminal.surroundings import on_hangup
 from kmworker.errors import SetupError
 
 if TYPE_CHECKING:
@@ -72,7 +74,7 @@ def worker(context: typer.Context) -> None:
     # After the signals are in hand: importing takes most of a worker's start.
     with importing():
         from kmworker.bootstrap.worker import build_worker  # noqa: PLC0415
-        from kmworker.cli.access import settings_of  # noqa: PLC0415
+        from kmworker.cli.frame.access import settings_of  # noqa: PLC0415
         from kmworker.cli.terminal.logs import configure_logs  # noqa: PLC0415
         from kmworker.crypto.hardening import harden_process  # noqa: PLC0415
 

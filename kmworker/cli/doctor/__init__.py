@@ -11,13 +11,14 @@ from typing import Final
 import typer
 
 from kmworker.bootstrap.worker import read_policy
-from kmworker.cli.access import keyring_at, settings_of
+from kmworker.cli.arguments.options import JsonOption
 from kmworker.cli.doctor.broker import check_broker
 from kmworker.cli.doctor.checks import FAILED, OK, WARNED, Check, checked, not_checked
 from kmworker.cli.doctor.store import OF_STORE, check_store
-from kmworker.cli.heard import who_is_heard
-from kmworker.cli.program import Ending, examples, group
-from kmworker.cli.terminal.options import JsonOption
+from kmworker.cli.frame.access import keyring_at, settings_of
+from kmworker.cli.frame.endings import Ending
+from kmworker.cli.frame.program import examples, group
+from kmworker.cli.installation.producers import who_is_heard
 from kmworker.cli.terminal.output import columns, display, plural, print_json
 from kmworker.errors import SetupError
 from kmworker.settings import Settings, plain_text

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from kmworker.cli.refusals import as_refused
+from kmworker.cli.frame.refusals import as_refused
 from kmworker.errors import KMWorkerError, NotCounted, NotFound, SetupError
 
 __all__ = ["FAILED", "NOT_CHECKED", "OK", "WARNED", "Check", "checked", "not_checked"]

@@ -5,11 +5,11 @@ from contextlib import contextmanager
 from time import time
 from typing import Final
 
-from kmworker.cli.access import custody_of, now_of, views_of
-from kmworker.cli.accounts import user_in
-from kmworker.cli.crowding import crowded
 from kmworker.cli.doctor.checks import FAILED, NOT_CHECKED, OK, WARNED, Check, checked, not_checked
-from kmworker.cli.liveness import STUCK_AFTER_S, Verdict, judge, runs_here, troubles_of
+from kmworker.cli.frame.access import custody_of, now_of, views_of
+from kmworker.cli.frame.accounts import user_in
+from kmworker.cli.installation.crowds import crowded
+from kmworker.cli.installation.workers import STUCK_AFTER_S, Verdict, judge, runs_here, troubles_of
 from kmworker.cli.terminal.output import plural
 from kmworker.errors import KMWorkerError, SetupError, StoreUnavailable
 from kmworker.settings import Settings

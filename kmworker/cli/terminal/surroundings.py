@@ -1,10 +1,12 @@
 """What a program finds where it is started: streams that are closed, any locale, nobody at home."""
 
 import os
+import signal
 import sys
+from collections.abc import Callable
 from typing import Final, TextIO
 
-__all__ = ["settle"]
+__all__ = ["on_hangup", "settle"]
 
 STREAMS: Final = (("stdin", "r"), ("stdout", "w"), ("stderr", "w"))
 
@@ -23,6 +25,12 @@ def settle() -> None:
             setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         _to_utf8(stream)
+
+
+def on_hangup(stop: Callable[[], None]) -> None:
+    """Call this when the terminal goes, unless whoever started us had that ignored (nohup)."""
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, lambda _number, _frame: stop())
 
 
 def _is_closed(number: int) -> bool:

@@ -65,7 +65,7 @@ def filled(folder: Path, template: FilledStore, monkeypatch: pytest.MonkeyPatch)
 
 def _configured(store: FilledStore, monkeypatch: pytest.MonkeyPatch) -> FilledStore:
     monkeypatch.setenv("KMWORKER_STORE__URL", "redis://127.0.0.1")
-    for place in ("kmworker.cli.access.connect", "kmworker.bootstrap.worker.connect"):
+    for place in ("kmworker.cli.frame.access.connect", "kmworker.bootstrap.worker.connect"):
         monkeypatch.setattr(place, lambda _settings, _gate=None: store.client)
     return store
 
@@ -84,5 +84,5 @@ def broker(monkeypatch: pytest.MonkeyPatch) -> Broker:
     """A broker in memory, configured."""
     taking = Broker()
     monkeypatch.setenv("KMWORKER_BROKER__URL", "amqp://127.0.0.1")
-    monkeypatch.setattr("kmworker.cli.access.open_publisher", lambda *_, **__: taking)
+    monkeypatch.setattr("kmworker.cli.frame.access.open_publisher", lambda *_, **__: taking)
     return taking

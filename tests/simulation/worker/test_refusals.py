@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from kmworker.cli.liveness import Verdict, judge
+from kmworker.cli.installation.workers import Verdict, judge
 from kmworker.domain.model import Item, Kind
 from kmworker.store.views.status import WorkerSeen
 from kmworker.worker.tally import RUNNING, WAITING

@@ -11,7 +11,7 @@ from kmworker.domain import copying, guards
 from kmworker.domain.explain import GUARDS
 from tests.kit.builders import event_of, volume
 from tests.kit.cli.stand import FilledStore, failed, run, said
-from tests.unit.cli.test_composing import GOOD, lines
+from tests.unit.cli.arguments.test_events import GOOD, lines
 
 CLONE = ("volume-created", "--project", "p1", "--set", "volume_id=v9",
          "--set", "source.kind=volume", "--set", "source.id=v1")  # fmt: skip

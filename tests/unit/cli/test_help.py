@@ -2,12 +2,13 @@
 
 import re
 from pathlib import Path
+from pkgutil import iter_modules
 
 import pytest
 
-from kmworker import __version__
-from kmworker.cli.accounts import NEEDED, Accounts, named_in_help
+from kmworker import __version__, cli
 from kmworker.cli.app import KMWorker
+from kmworker.cli.frame.accounts import NEEDED, Accounts, named_in_help
 from tests.kit.cli.stand import failed, run, said
 from tests.kit.outside.roles import COMMANDS, roles_for
 
@@ -43,6 +44,11 @@ SUBCOMMANDS = (
 )  # fmt: skip
 GROUPS = {name.split()[0] for name in SUBCOMMANDS}
 ALL = [*(name for name in KMWorker.purposes if name not in GROUPS), *SUBCOMMANDS]
+
+
+def test_what_stands_in_the_package_is_a_command_or_what_commands_share() -> None:
+    there = {module.name for module in iter_modules(cli.__path__)}
+    assert there == {*KMWorker.purposes, "app", "arguments", "frame", "installation", "terminal"}
 
 
 def test_the_help_of_a_command_is_a_transcript() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from kmworker.errors import BrokerUnavailable
 from tests.kit.cli.stand import Broker, failed, run, said
-from tests.unit.cli.test_composing import GOOD, lines
+from tests.unit.cli.arguments.test_events import GOOD, lines
 
 VOLUME = ("volume-created", "--project", "p1", "--set", "volume_id=v1", "--id", "e1")
 MANY = lines(*({**GOOD, "id": f"e{number}"} for number in range(1_100)))

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from kmworker.cli.accounts import needed_by
+from kmworker.cli.frame.accounts import needed_by
 from kmworker.errors import KMWorkerError, SetupError
 
 __all__ = ["as_refused", "refusing_in"]

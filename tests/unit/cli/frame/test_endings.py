@@ -11,7 +11,8 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
-from kmworker.cli.program import Invocation, Program, group
+from kmworker.cli.frame.invocation import Invocation
+from kmworker.cli.frame.program import Program, group
 from kmworker.errors import (
     BrokerUnavailable,
     NotFound,
@@ -189,7 +190,7 @@ def test_without_servers_the_running_instance_is_used_and_said_so(
     from kmworker.settings.instance import Instance  # noqa: PLC0415
 
     instance = Instance(url="unix:///nowhere/valkey.sock", keyring="k", data_dir="/d", pid=1)
-    monkeypatch.setattr("kmworker.cli.access.running_instance", lambda _environ: instance)
+    monkeypatch.setattr("kmworker.cli.frame.access.running_instance", lambda _environ: instance)
     err = failed(3, "status")
     told = "kmworker: no broker or store is configured: using kmworker up in /d\n"
     assert err.startswith(told)
@@ -198,6 +199,6 @@ def test_without_servers_the_running_instance_is_used_and_said_so(
 def test_an_explicit_store_wins_over_the_running_instance(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("kmworker.cli.access.running_instance", pytest.fail)
+    monkeypatch.setattr("kmworker.cli.frame.access.running_instance", pytest.fail)
     monkeypatch.setenv("KMWORKER_STORE__URL", "redis://127.0.0.1:1")
     assert "kmworker up" not in failed(3, "status")

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from kmworker.cli.moments import moment_option
-from kmworker.cli.program import misused
+from kmworker.cli.arguments.moments import moment_option
+from kmworker.cli.frame.endings import misused
 from kmworker.errors import Reason
 from kmworker.wire.dead_letters.reading import Selection
 

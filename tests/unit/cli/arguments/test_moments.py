@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from kmworker.cli import moments
-from kmworker.cli.moments import age_option, moment_option
-from kmworker.cli.program import UsageError
+from kmworker.cli.arguments import moments
+from kmworker.cli.arguments.moments import age_option, moment_option
+from kmworker.cli.frame.endings import UsageError
 
 NOW_S = 1_795_449_600.0
 

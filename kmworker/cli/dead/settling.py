@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from kmworker.bus.dead_queue import DeadQueue
-from kmworker.cli.dead_letters.search import Chosen
+from kmworker.cli.dead.search import Chosen
 from kmworker.cli.terminal.output import complain
 from kmworker.errors import NotFound
 from kmworker.wire.dead_letters.reading import replayed

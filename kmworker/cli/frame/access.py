@@ -11,7 +11,7 @@ import typer
 
 from kmworker.bootstrap.brokers import Publishing, open_dead_queue, open_publisher
 from kmworker.bus.dead_queue import DeadQueue
-from kmworker.cli.program import Invocation
+from kmworker.cli.frame.invocation import Invocation
 from kmworker.cli.terminal.logs import configure_logs
 from kmworker.cli.terminal.output import note
 from kmworker.errors import BrokerUnavailable, NotFound, SetupError, StoreUnavailable

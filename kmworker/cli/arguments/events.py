@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final, NamedTuple, NoReturn
 
 import typer
 
-from kmworker.cli.program import misused
+from kmworker.cli.frame.endings import misused
 from kmworker.clock import rfc3339
 from kmworker.domain.event import UNKNOWN_TYPE, Event, Unreadable
 from kmworker.domain.message import Outgoing

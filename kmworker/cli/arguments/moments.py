@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from time import time
 from typing import Any, Final
 
-from kmworker.cli.program import misused
+from kmworker.cli.frame.endings import misused
 from kmworker.wire.dead_letters.reading import moment_s
 
 __all__ = ["age_option", "assigned_s", "moment_option"]

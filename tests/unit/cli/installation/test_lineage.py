@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from kmworker.cli.family import MAX_DEPTH, Seals, family_json, family_tree
+from kmworker.cli.installation.lineage import MAX_DEPTH, Seals, family_json, family_tree
 from kmworker.cli.terminal.output import display
 from kmworker.domain.model import Place
 from kmworker.store.views.lineage import Derived, Family, Member, Record

@@ -12,8 +12,8 @@ from typing import Annotated, Final
 
 import typer
 
-from kmworker.cli.access import dead_queue_of, settings_of
-from kmworker.cli.dead_letters.options import (
+from kmworker.cli.arguments.options import DryRunOption, JsonOption, OldestOption
+from kmworker.cli.dead.options import (
     AllOption,
     AnywayOption,
     BeforeOption,
@@ -25,9 +25,9 @@ from kmworker.cli.dead_letters.options import (
     chosen,
     selection,
 )
-from kmworker.cli.dead_letters.search import Search
-from kmworker.cli.dead_letters.settling import Discarding, Replaying, Settling
-from kmworker.cli.dead_letters.shown import (
+from kmworker.cli.dead.search import Search
+from kmworker.cli.dead.settling import Discarding, Replaying, Settling
+from kmworker.cli.dead.shown import (
     by_reason,
     oldest,
     print_dead_letter,
@@ -35,9 +35,10 @@ from kmworker.cli.dead_letters.shown import (
     summary,
     whole,
 )
-from kmworker.cli.heard import UserOption, refuse_vain_replay
-from kmworker.cli.program import Ending, examples, group
-from kmworker.cli.terminal.options import DryRunOption, JsonOption, OldestOption
+from kmworker.cli.frame.access import dead_queue_of, settings_of
+from kmworker.cli.frame.endings import Ending
+from kmworker.cli.frame.program import examples, group
+from kmworker.cli.installation.producers import UserOption, refuse_vain_replay
 from kmworker.cli.terminal.output import complain, confirmed, line, note, plural, print_json
 from kmworker.domain.message import Original
 from kmworker.errors import NotFound

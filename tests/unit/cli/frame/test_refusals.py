@@ -4,7 +4,7 @@ import pytest
 from amqp.exceptions import AccessRefused, NotAllowed, PreconditionFailed
 from redis.exceptions import AuthenticationError, NoPermissionError, ResponseError
 
-from kmworker.cli.refusals import as_refused
+from kmworker.cli.frame.refusals import as_refused
 from kmworker.errors import BrokerUnavailable, KMWorkerError, SetupError, StoreUnavailable
 
 EXCHANGE = "ACCESS_REFUSED - access to exchange 'kmworker.events' in vhost 'v' refused for user 'x'"

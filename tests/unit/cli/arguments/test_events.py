@@ -6,8 +6,8 @@ from uuid import UUID
 
 import pytest
 
-from kmworker.cli.composing import Draft, Words, composed, drafts_of, read_drafts
-from kmworker.cli.program import UsageError
+from kmworker.cli.arguments.events import Draft, Words, composed, drafts_of, read_drafts
+from kmworker.cli.frame.endings import UsageError
 from kmworker.domain.event import Event, Unreadable
 
 GOOD = {

@@ -1,1 +1,0 @@
-"""What `kmworker dead` does: which dead letters are meant, looked through, shown and settled."""

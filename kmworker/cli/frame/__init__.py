@@ -1,0 +1,1 @@
+"""How every command begins and ends, what it reaches, and whom servers refuse it to."""

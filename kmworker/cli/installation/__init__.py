@@ -1,0 +1,1 @@
+"""What several commands say of an installation: workers, producers, crowds, lineage."""
