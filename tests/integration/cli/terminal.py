@@ -9,12 +9,14 @@ import select
 import struct
 import subprocess
 import termios
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from signal import SIGINT
-from types import TracebackType
-from typing import Final, Protocol, Self
+from typing import IO, ClassVar, Final, Self
 from uuid import uuid4
+
+from tests.kit.polling import until
 
 COLUMNS: Final = 80
 ROWS: Final = 24
@@ -25,37 +27,46 @@ CTRL_C: Final = "\x03"
 STYLE: Final = re.compile(r"\x1b\[[0-9;]*m")
 
 
-class Screen(Protocol):
-    """Where a program writes to."""
+class Screen(ABC):
+    """A running program, and what it writes; as a context, it ends whatever happens."""
 
-    echoes: bool
+    echoes: ClassVar[bool]
     """Whether what is typed is seen, too."""
+    process: "subprocess.Popen[bytes]"
 
+    @abstractmethod
     def seen(self) -> str:
         """All that has been written so far."""
 
+    @abstractmethod
     def interrupt(self) -> None:
         """Press Ctrl-C."""
 
     def ended(self) -> int:
         """Wait for the program's end and return its exit code."""
+        return self.process.wait(END_S)
 
-    def __enter__(self) -> Self: ...
+    def __enter__(self) -> Self:
+        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None: ...
+    def __exit__(self, *_failed: object) -> None:
+        self.process.kill()
+        self.process.wait()
 
 
-class Terminal:
+class Terminal(Screen):
     """A program that has a terminal to itself, as in a window that someone has opened."""
 
     echoes = True
 
-    def __init__(self, command: Sequence[str], environ: Mapping[str, str], folder: Path) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        environ: Mapping[str, str],
+        folder: Path,
+        out: IO[bytes] | None = None,
+    ) -> None:
+        """Start it; with ``out``, its output goes there, and all else to the terminal."""
         self._written = b""
         self._ours, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
@@ -64,7 +75,7 @@ class Terminal:
             # The terminal must be the program's own, or Ctrl-C would not reach it.
             ["setsid", "--ctty", *command],
             stdin=theirs,
-            stdout=theirs,
+            stdout=out or theirs,
             stderr=theirs,
             env={**kept, "TERM": "xterm-256color"},
             cwd=folder,
@@ -88,7 +99,7 @@ class Terminal:
             self.process.wait(0)
         while self._read():
             pass
-        return self.process.wait(END_S)
+        return super().ended()
 
     def _read(self) -> bool:
         try:
@@ -99,24 +110,20 @@ class Terminal:
         self._written += part
         return bool(part)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_failed: object) -> None:
-        self.process.kill()
-        self.process.wait()
+    def __exit__(self, *failed: object) -> None:
+        super().__exit__(*failed)
         os.close(self._ours)
 
 
-class Pipes:
+class Pipes(Screen):
     """A program whose output other programs read; each line on standard error is marked."""
 
     echoes = False
 
     def __init__(self, command: Sequence[str], environ: Mapping[str, str], folder: Path) -> None:
         name = uuid4().hex
-        self._paths = folder / f"{name}.out", folder / f"{name}.err"
-        with self._paths[0].open("wb") as out, self._paths[1].open("wb") as err:
+        self.out, self.err = folder / f"{name}.out", folder / f"{name}.err"
+        with self.out.open("wb") as out, self.err.open("wb") as err:
             self.process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
@@ -127,22 +134,25 @@ class Pipes:
             )
 
     def seen(self) -> str:
-        out, err = (path.read_text() for path in self._paths)
-        told = "".join(f"2> {line}" for line in err.splitlines(keepends=True))
-        return told + out
+        told = "".join(f"2> {line}" for line in self.err.read_text().splitlines(keepends=True))
+        return told + self.out.read_text()
 
     def interrupt(self) -> None:
         self.process.send_signal(SIGINT)
 
-    def ended(self) -> int:
-        return self.process.wait(END_S)
+    def until_out(self, lines: int) -> list[str]:
+        """Wait for so many lines of output."""
+        until(lambda: self.out.read_bytes().count(b"\n") >= lines, f"{lines} lines of output")
+        return self.out.read_text().splitlines()
 
-    def __enter__(self) -> Self:
-        return self
+    def until_err(self, text: str) -> None:
+        """Wait for a message."""
+        until(lambda: text in self.err.read_text() or self._failed(), f"{text!r} on stderr")
 
-    def __exit__(self, *_failed: object) -> None:
-        self.process.kill()
-        self.process.wait()
+    def _failed(self) -> bool:
+        code = self.process.poll()
+        assert code is None, f"it ended with {code}:\n{self.err.read_text()}"
+        return False
 
 
 def wrapped(text: str) -> str:

@@ -6,6 +6,7 @@ import signal
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 import pytest
@@ -17,8 +18,8 @@ from kmworker.errors import Reason
 from kmworker.settings import BrokerSettings
 from kmworker.wire.dead_letters.writing import dead_letter
 from kmworker.wire.topology import Topology
-from tests.integration.cli.running import Command, on_a_terminal, started
-from tests.kit.outside.wire import said
+from tests.integration.cli.running import started
+from tests.integration.cli.terminal import Pipes
 from tests.kit.outside.worker import STOP_S, Site, working
 from tests.kit.polling import until
 from tests.kit.servers import At, RabbitMQ, StoreServer
@@ -105,7 +106,7 @@ def dead_letters(site: Site, rabbitmq: RabbitMQ) -> Iterator[DeadLetters]:
     found.close()
 
 
-def stopped(command: Command, how: signal.Signals) -> int:
+def stopped(command: Pipes, how: signal.Signals) -> int:
     command.process.send_signal(how)
     return command.process.wait(STOP_S)
 
@@ -171,15 +172,6 @@ def test_a_replay_that_is_stopped_loses_no_event_and_repeats_few(
     assert replayed.total() == events + left
 
 
-def test_a_list_whose_reader_leaves_has_taken_nothing(
-    site: Site, dead_letters: DeadLetters
-) -> None:
-    ids = dead_letters.bury(PAGE_SIZE)
-    with started(site, "dead", "list") as command:
-        assert command.process.wait(STOP_S) == 0
-    assert dead_letters.left() == Counter(ids)
-
-
 def test_two_operators_replay_at_once_and_every_event_comes(
     site: Site, dead_letters: DeadLetters
 ) -> None:
@@ -192,13 +184,6 @@ def test_two_operators_replay_at_once_and_every_event_comes(
         assert told(one.out.read_text()) + told(two.out.read_text()) == MANY
     assert dead_letters.left() == Counter()
     assert dead_letters.replayed() == Counter(ids)
-
-
-def test_progress_is_shown_on_a_terminal(site: Site, dead_letters: DeadLetters) -> None:
-    dead_letters.bury(MANY)
-    shown = on_a_terminal(site, "dead", "replay", "--all")
-    assert "looking through" in shown
-    assert "replayed 2,000 dead letters: conflict 2,000" in shown
 
 
 # --- what is not there ---------------------------------------------------------------
@@ -217,72 +202,28 @@ def test_a_broker_that_is_gone_and_names_that_are_missing_are_told_apart(
 # --- a worker beside -----------------------------------------------------------------
 
 
-@pytest.fixture
-def embedded(site: Site, embedded_server: StoreServer) -> Iterator[Site]:
-    """A worker that gives a source no time, and the broker of the embedded mode.
+def test_a_replayed_event_dies_again_and_counts_or_is_assigned(
+    site: Site, embedded_server: StoreServer
+) -> None:
+    """On streams, by a worker that gives a source no time."""
+    hasty = {"KMWORKER_WAITING__DEADLINE_S": "1", "KMWORKER_WAITING__SWEEP_S": "0.2"}
+    site = replace(site, broker=embedded_server, store=embedded_server, settings=hasty)
+    fields = ("--set", "snapshot_id=s", "--set", "volume_id=v")
 
-    The outside client tells the same story on RabbitMQ.
-    """
-    settings = {"KMWORKER_WAITING__DEADLINE_S": "1", "KMWORKER_WAITING__SWEEP_S": "0.2"}
-    chosen = replace(site, broker=embedded_server, store=embedded_server, settings=settings)
-    with working(chosen):
-        yield chosen
+    def has_died(times: int) -> bool:
+        return site.reader.fields("dead") == {"source-missing": str(times)}
 
-
-def dead(site: Site, *options: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads(site.run("dead", "list", "--json", *options).stdout)
-    return found
-
-
-def died(site: Site, number: int) -> None:
-    """Wait until so many events have died."""
-    until(
-        lambda: site.reader.fields("dead").get("source-missing") == str(number),
-        f"{number} dead letters",
-    )
-
-
-def test_a_replayed_event_dies_again_and_counts_or_is_assigned(embedded: Site) -> None:
-    embedded.run(
-        "publish", "snapshot-taken", "--project", "p1", "--id", "e1",
-        "--set", "snapshot_id=s", "--set", "volume_id=v",
-    )  # fmt: skip
-    for attempts in (1, 2, 3):
-        died(embedded, attempts)
-        (listed,) = dead(embedded)
-        assert (listed["event_id"], listed["attempts"]) == ("e1", attempts)
-        if attempts < 3:
-            done = embedded.run("dead", "replay", "e1", "--json")
-            assert json.loads(done.stdout)["replayed"] == 1
-    (shown,) = json.loads(embedded.run("dead", "show", "e1", "--json").stdout)
-    assert json.loads(shown["body"])["data"] == {
-        "project_id": "p1", "snapshot_id": "s", "volume_id": "v",
-    }  # fmt: skip
-    embedded.run("publish", "volume-created", "--project", "p1", "--set", "volume_id=v")
-    until(lambda: embedded.reader.records("p1", "items").get("volume:v"), "the source is there")
-    embedded.run("dead", "replay", "--reason", "source-missing")
-    record = until(lambda: embedded.reader.records("p1", "items").get("snapshot:s"), "assigned")
-    assert record["data"]["cause"]["id"] == "e1"
-    assert dead(embedded) == []
-    assert embedded.reader.fields("dead") == {"source-missing": "3"}
-
-
-def test_a_dry_run_leaves_everything_as_it_is(embedded: Site) -> None:
-    embedded.run("publish", "--file", "-", stdin=_orphans(3))
-    died(embedded, 3)
-    before = dead(embedded)
-    for command in ("replay", "discard"):
-        done = embedded.run("dead", command, "--all", "--dry-run")
-        assert done.stdout == f"would {command} 3 dead letters: source-missing 3\n"
-    assert sorted(map(str, dead(embedded))) == sorted(map(str, before))
-    embedded.run("dead", "discard", "o1", "o2", "--yes")
-    assert [listed["event_id"] for listed in dead(embedded)] == ["o0"]
-    embedded.run("dead", "show", "o1", exit_code=1)
-
-
-def _orphans(count: int) -> str:
-    events = (
-        said("snapshot-taken", f"o{number}", "p1", snapshot_id=f"s{number}", volume_id="gone")
-        for number in range(count)
-    )
-    return "".join(event.body.decode() + "\n" for event in events)
+    with working(site):
+        site.run("publish", "snapshot-taken", "--project", "p1", "--id", "e1", *fields)
+        for times in (1, 2):
+            until(partial(has_died, times), f"it has died {times} times")
+            (listed,) = json.loads(site.run("dead", "list", "--json").stdout)
+            assert (listed["event_id"], listed["attempts"]) == ("e1", times)
+            if times == 1:
+                site.run("dead", "replay", "e1")
+        site.run("publish", "volume-created", "--project", "p1", *fields[2:])
+        until(lambda: site.reader.records("p1", "items").get("volume:v"), "the source is there")
+        site.run("dead", "replay", "--reason", "source-missing")
+        record = until(lambda: site.reader.records("p1", "items").get("snapshot:s"), "assigned")
+        assert record["data"]["cause"]["id"] == "e1"
+        assert json.loads(site.run("dead", "list", "--json").stdout) == []

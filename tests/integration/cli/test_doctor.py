@@ -1,7 +1,6 @@
 """``kmworker doctor`` at real servers: what it sees, and that it leaves no trace."""
 
 import json
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -12,7 +11,6 @@ import pytest
 from tests.kit.outside.worker import Site, working
 from tests.kit.polling import until
 from tests.kit.servers import At, RabbitMQ, Start, StoreServer
-from tests.kit.servers.accounts import store_user, store_users
 
 PASSWORD = "not-a-secret"
 Allow = Callable[[str, str, str], Site]
@@ -144,14 +142,6 @@ def test_a_queue_of_another_kind_is_named_to_who_may_declare(
     assert failed(allow(".*", ".*", ".*")) == {"queues": f"no durable quorum queues: {name}"}
 
 
-def test_another_keyring_is_found_out_and_not_entered(left_alone: Site) -> None:
-    before = left_alone.reader.fields("keyring")
-    left_alone.keyring.rename(left_alone.folder / "first")
-    left_alone.run("keyring", "init")
-    assert set(failed(left_alone)) == {"records"}
-    assert left_alone.reader.fields("keyring") == before
-
-
 def test_a_broker_that_does_not_prove_who_it_is_is_named_with_the_reason(
     rabbitmq: RabbitMQ, site: Site
 ) -> None:
@@ -165,54 +155,12 @@ def test_a_broker_that_does_not_prove_who_it_is_is_named_with_the_reason(
 # --- the store ----------------------------------------------------------------------
 
 
-@pytest.fixture
-def limited(redis_server: StoreServer, left_alone: Site) -> Iterator[Callable[[str], Site]]:
-    """Make a user like the worker, but without what is named, and use it."""
-    admin, name = redis_server.admin(), f"limited-{left_alone.prefix}"
-    lines = store_users(left_alone.prefix)
-    worker = store_user("worker", left_alone.prefix)
-    (line,) = [line for line in lines if line.startswith(f"user {worker} ")]
-
-    def without(what: str) -> Site:
-        rules = re.sub(rf"{re.escape(what)}(?=[ )]|$)", "", line.split(" ", 2)[2])
-        # Selectors are one rule each.
-        parts = [it for it in re.findall(r"\([^)]*\)|\S+", rules) if it[0] != "#"]
-        admin.execute_command("ACL", "SETUSER", name, "reset", *parts, f">{PASSWORD}")
-        url = f"redis://{name}:{PASSWORD}@127.0.0.1:{redis_server.port}/0"
-        return replace(left_alone, store=At(url))
-
-    yield without
-    admin.execute_command("ACL", "DELUSER", name)
-
-
-def test_the_workers_own_line_is_enough(limited: Callable[[str], Site]) -> None:
-    assert failed(limited("no such words")) == {}
-
-
-@pytest.mark.parametrize(
-    ("what", "check", "said"),
-    [
-        (" +evalsha", "rights", "EVALSHA"),
-        (" +hset", "rights", "HSET"),
-        (" +zrevrange", "rights", "it may not ZREVRANGE on "),
-        (" +client|no-evict", "rights", "it may not CLIENT NO-EVICT"),
-        (" +set", "writes", "a write is refused"),
-    ],
-)
-def test_a_right_on_the_store_that_lacks_is_named_with_the_account_that_has_it(
-    limited: Callable[[str], Site], what: str, check: str, said: str
-) -> None:
-    site = limited(what)
-    found = looked_at(site)[check]
-    assert found["status"] == "failed"
-    assert found["detail"].startswith("as user limited-")
-    assert said in found["detail"]
-    assert "use the account worker" in found["hint"]
-
-
-def test_a_dashboards_account_is_told_which_one_may(left_alone: Site) -> None:
-    found = looked_at(left_alone.with_accounts(store="dashboard"))["rights"]
-    assert (found["status"], "use the account worker" in found["hint"]) == ("failed", True)
+def test_a_dashboards_account_is_told_what_it_may_not_and_which_one_may(left_alone: Site) -> None:
+    found = looked_at(left_alone.with_accounts(store="dashboard"))
+    for check, said in (("rights", "EVALSHA"), ("writes", "a write is refused")):
+        assert (found[check]["status"], said in found[check]["detail"]) == ("failed", True)
+        assert found[check]["detail"].startswith("as user ")
+        assert "use the account worker" in found[check]["hint"]
 
 
 def test_a_full_store_is_named_and_nothing_is_written(
