@@ -6,7 +6,7 @@ Projects are taken in the order of their names, so that one who is stopped can g
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from shlex import quote
 from typing import Annotated, Final
 
@@ -14,6 +14,7 @@ import typer
 
 from kmworker.bootstrap.brokers import Publishing
 from kmworker.cli.arguments.moments import assigned_s, moment_option
+from kmworker.cli.arguments.options import OfProjectOption, refuse_other_than_refs
 from kmworker.cli.frame.access import custody_in, publisher_of, settings_of, views_of
 from kmworker.cli.frame.endings import Ending, misused
 from kmworker.cli.frame.program import examples, group
@@ -32,7 +33,7 @@ from kmworker.errors import KMWorkerError, NotFound, PermanentError, UnknownKek
 from kmworker.settings import Settings
 from kmworker.store.inspection import Views, pages
 from kmworker.store.records import RecordCodec
-from kmworker.store.views.lineage import is_item_ref, item_data
+from kmworker.store.views.lineage import item_data
 from kmworker.store.views.lists import Named, count_in, records_in
 from kmworker.wire.assignments import announce as announcement_of
 from kmworker.wire.topology import Topology
@@ -69,9 +70,7 @@ def announce(  # noqa: PLR0913  # its options
         list[str] | None, typer.Argument(metavar="REF", help="Items, instead of all of them.")
     ] = None,
     *,
-    project: Annotated[
-        str | None, typer.Option("--project", metavar="P", help="Only of this project.")
-    ] = None,
+    project: OfProjectOption = None,
     since: Annotated[
         str | None,
         typer.Option("--since", metavar="TIME", help="Only made since: 2h, 7d or RFC 3339."),
@@ -134,9 +133,7 @@ def _say_where_it_stopped(chosen: "Chosen", told: Told) -> None:
 def _check(
     refs: Sequence[str] | None, project: str | None, since: str | None, first: str | None
 ) -> None:
-    wrong = next((ref for ref in refs or [] if not is_item_ref(ref)), None)
-    if wrong is not None:
-        misused(f"{wrong} is no item ref: they are like volume:1111")
+    refuse_other_than_refs(refs or [])
     if refs and project is None:
         misused("name the items' project with --project")
     if refs and since is not None:
@@ -200,17 +197,16 @@ class Chosen:
             yield from records_in(views, projects, "items")
 
 
+@dataclass(slots=True, kw_only=True)
 class Announcing:
     """Announces items, page by page, and counts."""
 
-    def __init__(
-        self, *, codec: RecordCodec, since_s: float | None, source: str, exchange: str
-    ) -> None:
-        self.told = Told()
-        self._codec = codec
-        self._since_s = since_s
-        self._source = source
-        self._exchange = exchange
+    codec: RecordCodec
+    since_s: float | None
+    """Only what was assigned since; Unix seconds."""
+    source: str
+    exchange: str
+    told: Told = field(default_factory=Told)
 
     def say(self, publisher: Publishing, page: Iterable[Named]) -> None:
         """Announce these; returns when the broker has confirmed them."""
@@ -222,20 +218,20 @@ class Announcing:
 
     def _is_meant(self, named: Named) -> bool:
         # What does not say when it was made is announced, or complained of.
-        at = None if self._since_s is None else assigned_s(item_data(named.raw))
-        return self._since_s is None or at is None or at >= self._since_s
+        at = None if self.since_s is None else assigned_s(item_data(named.raw))
+        return self.since_s is None or at is None or at >= self.since_s
 
     def _message(self, named: Named) -> Outgoing | None:
         kind, _colon, identifier = named.field.partition(":")
         try:
             item = Item(named.project, Kind(kind), identifier)
-            assignment, data = self._codec.read_item(item, named.raw)
+            assignment, data = self.codec.read_item(item, named.raw)
         # Of the KEKs that the store's keyring has, ours lacks none: another's record is forged.
         except (PermanentError, UnknownKek, ValueError) as broken:
             complain(f"not announced: {named.field} of project {named.project}: {broken}")
             self.told.broken += 1
             return None
-        return announcement_of(Stored(assignment, data), self._source, self._exchange)
+        return announcement_of(Stored(assignment, data), self.source, self.exchange)
 
 
 def _print(told: Told, *, as_json: bool) -> None:

@@ -75,8 +75,10 @@ def demo() -> None:
             dead.open()
             _send(broker, topology)
             dead_letters = _print_as_they_come(assignments, dead)
-        _print_lineage(url, up.server.keyring_path)
-        _print_rest(url, dead_letters)
+        store = StoreSettings(url=url)
+        views = Views(connect(store), Names(store.prefix))
+        _print_lineage(views, up.server.keyring_path)
+        _print_rest(views, dead_letters)
     for text in NEXT.format(kmworker=_called()).splitlines():
         line(text)
 
@@ -177,9 +179,7 @@ def _tell(data: dict[str, Any], *, again: bool) -> None:
         line(f"{'':27}the storage has to {data['data_action']} the data it copies")
 
 
-def _print_lineage(url: str, keyring: Path) -> None:
-    store = StoreSettings(url=url)
-    views = Views(connect(store), Names(store.prefix))
+def _print_lineage(views: Views, keyring: Path) -> None:
     custody = KeyringCustody(keyring_at(keyring))
     enter(custody, views)
     seals = Seals(custody)
@@ -194,9 +194,7 @@ def _print_lineage(url: str, keyring: Path) -> None:
             screen.print(tree)
 
 
-def _print_rest(url: str, dead_letters: Sequence[Original]) -> None:
-    store = StoreSettings(url=url)
-    views = Views(connect(store), Names(store.prefix))
+def _print_rest(views: Views, dead_letters: Sequence[Original]) -> None:
     line("")
     line("waiting for its source:")
     for project in sorted(views.projects()):

@@ -9,14 +9,13 @@ import typer
 from rich.table import Table
 
 from kmworker.bootstrap.worker import open_store, read_policy
-from kmworker.cli.arguments.events import Draft, ProjectOption, TypeArgument, Words, drafts_of
+from kmworker.cli.arguments.events import ProjectOption, TypeArgument, Words, drafts_of, read_all
 from kmworker.cli.arguments.options import JsonOption
 from kmworker.cli.frame.access import settings_of
 from kmworker.cli.frame.endings import Ending, misused
 from kmworker.cli.frame.program import examples, group
 from kmworker.cli.terminal.output import (
     column_table,
-    complain,
     display,
     grid,
     line,
@@ -24,7 +23,7 @@ from kmworker.cli.terminal.output import (
     print_json,
 )
 from kmworker.crypto.hardening import harden_process
-from kmworker.domain.event import Event, Unreadable
+from kmworker.domain.event import Event
 from kmworker.domain.explain import (
     GUARDS,
     Assumption,
@@ -111,7 +110,9 @@ def explain(  # noqa: PLR0913  # its options
     if file is None and not any(words):
         _print_policy(policy, as_json=as_json)
         return
-    events, unreadable = _events(drafts_of(words, file))
+    events, unreadable = read_all(drafts_of(words, file), "it would be a dead letter")
+    if unreadable and not events:
+        raise typer.Exit(Ending.FAILED)
     if source_encryption is None and source_state is None and configured.store.url is not None:
         known = _known(configured, events)
     else:
@@ -126,21 +127,6 @@ def explain(  # noqa: PLR0913  # its options
             display(grid(_lines(explanation)))
     if unreadable:
         raise typer.Exit(Ending.FAILED)
-
-
-def _events(drafts: Sequence[Draft]) -> tuple[list[Event], int]:
-    """Return what can be read, and how many cannot, of which each is told."""
-    events, unreadable = [], 0
-    for draft in drafts:
-        read = draft.read()
-        if isinstance(read, Unreadable):
-            complain(f"{draft.where}: {read.reason}: {read.detail}", "it would be a dead letter")
-            unreadable += 1
-        else:
-            events.append(read)
-    if not events and unreadable:
-        raise typer.Exit(Ending.FAILED)
-    return events, unreadable
 
 
 def _known(settings: Settings, events: Sequence[Event]) -> Mapping[Item, State]:

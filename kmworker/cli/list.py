@@ -13,6 +13,7 @@ from typing import Annotated, Any, Final, TypeAlias
 import typer
 
 from kmworker.cli.arguments.moments import assigned_s, moment_option
+from kmworker.cli.arguments.options import OfProjectOption
 from kmworker.cli.frame.access import settings_of, views_of
 from kmworker.cli.frame.program import examples, group
 from kmworker.cli.terminal.output import note, to_the_second
@@ -59,9 +60,6 @@ class Listed:
         return value if isinstance(value, str) else ""
 
 
-ProjectOption = Annotated[
-    str | None, typer.Option("--project", metavar="P", help="Only of this project.")
-]
 StateOption = Annotated[
     KeyState | None, typer.Option("--state", metavar="STATE", help="Only keys in this state.")
 ]
@@ -113,7 +111,7 @@ def projects(
 def items(  # noqa: PLR0913  # its options
     context: typer.Context,
     *,
-    project: ProjectOption = None,
+    project: OfProjectOption = None,
     kind: Annotated[
         ItemKind | None, typer.Option("--kind", metavar="KIND", help="volume, snapshot, …")
     ] = None,
@@ -161,7 +159,7 @@ def items(  # noqa: PLR0913  # its options
 def keys(
     context: typer.Context,
     *,
-    project: ProjectOption = None,
+    project: OfProjectOption = None,
     state: StateOption = None,
     limit: LimitOption = None,
     as_json: JsonOption = False,

@@ -17,13 +17,13 @@ from kmworker.cli.arguments.events import (
     TypeArgument,
     Words,
     drafts_of,
+    read_all,
 )
 from kmworker.cli.frame.access import publisher_of, settings_of
 from kmworker.cli.frame.endings import Ending
 from kmworker.cli.frame.program import examples, group
 from kmworker.cli.installation.producers import UserOption
 from kmworker.cli.terminal.output import complain, line, note, one_json, plural, progress
-from kmworker.domain.event import Unreadable
 from kmworker.store.inspection import pages
 from kmworker.wire.topology import Topology
 
@@ -86,7 +86,8 @@ def publish(  # noqa: PLR0913  # its options
     is one that a worker would refuse. Publishing an event again changes nothing.
     """
     drafts = drafts_of(Words(event_type, project, settings or (), event_id, source), file)
-    if not no_check and not _all_readable(drafts):
+    if not no_check and read_all(drafts)[1]:
+        complain("nothing was published", "correct it, or publish it all with --no-check")
         raise typer.Exit(Ending.FAILED)
     if not drafts:
         note(f"no events in {file}")
@@ -101,18 +102,6 @@ def publish(  # noqa: PLR0913  # its options
             f"a worker declares {topology.work}: start one, then publish again",
         )
         raise typer.Exit(Ending.FAILED)
-
-
-def _all_readable(drafts: Sequence[Draft]) -> bool:
-    readable = True
-    for draft in drafts:
-        read = draft.read()
-        if isinstance(read, Unreadable):
-            complain(f"{draft.where}: {read.reason}: {read.detail}")
-            readable = False
-    if not readable:
-        complain("nothing was published", "correct it, or publish it all with --no-check")
-    return readable
 
 
 def _publish_all(

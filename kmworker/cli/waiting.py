@@ -9,7 +9,12 @@ from typing import Annotated, Final
 import typer
 
 from kmworker.cli.arguments.moments import age_option
-from kmworker.cli.arguments.options import DryRunOption, JsonOption, OldestOption
+from kmworker.cli.arguments.options import (
+    DryRunOption,
+    JsonOption,
+    OldestOption,
+    refuse_other_than_refs,
+)
 from kmworker.cli.frame.access import settings_of, views_of
 from kmworker.cli.frame.endings import misused
 from kmworker.cli.frame.program import examples, group
@@ -25,7 +30,6 @@ from kmworker.cli.terminal.output import (
 )
 from kmworker.errors import NotFound
 from kmworker.store.inspection import Views, pages
-from kmworker.store.views.lineage import is_item_ref
 from kmworker.store.views.waiting_room import Expired, WaitingEvent, WaitingRoom
 from kmworker.wire.dead_letters.reading import moment_s
 
@@ -181,10 +185,7 @@ def _refuse_missing(wanted: Wanted, found: Iterable[str], hint: str) -> None:
 def _wanted(
     views: Views, refs: list[str] | None, source: str | None, older_than: str | None
 ) -> Wanted:
-    wrong = next((ref for ref in [*(refs or []), *([source] if source else [])]
-                  if not is_item_ref(ref)), None)  # fmt: skip
-    if wrong is not None:
-        misused(f"{wrong} is no item ref: they are like volume:1111")
+    refuse_other_than_refs([*(refs or []), *([source] if source else [])])
     age_s = age_option("--older-than", older_than)
     return Wanted(
         items=frozenset(refs or ()),

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final, NamedTuple, NoReturn
 import typer
 
 from kmworker.cli.frame.endings import misused
+from kmworker.cli.terminal.output import complain
 from kmworker.clock import rfc3339
 from kmworker.domain.event import UNKNOWN_TYPE, Event, Unreadable
 from kmworker.domain.message import Outgoing
@@ -19,7 +20,7 @@ from kmworker.wire.properties import CLOUD_EVENT, PERSISTENT
 
 __all__ = [
     "SOURCE", "Draft", "ProjectOption", "TypeArgument", "Words", "composed", "drafts_of",
-    "read_drafts",
+    "read_all", "read_drafts",
 ]  # fmt: skip
 
 SOURCE: Final = "/kmworker/cli"
@@ -91,6 +92,19 @@ def drafts_of(words: Words, file: str | None) -> list[Draft]:
     if any(words):
         misused("--file has whole events: TYPE and the options that make one have no place")
     return list(read_drafts(_content(file)))
+
+
+def read_all(drafts: Sequence[Draft], hint: str = "") -> tuple[list[Event], int]:
+    """Return what can be read, and how many cannot, of which each is told."""
+    events, unreadable = [], 0
+    for draft in drafts:
+        read = draft.read()
+        if isinstance(read, Unreadable):
+            complain(f"{draft.where}: {read.reason}: {read.detail}", hint)
+            unreadable += 1
+        else:
+            events.append(read)
+    return events, unreadable
 
 
 def composed(words: Words) -> Draft:

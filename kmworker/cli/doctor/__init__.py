@@ -13,13 +13,14 @@ import typer
 from kmworker.bootstrap.worker import read_policy
 from kmworker.cli.arguments.options import JsonOption
 from kmworker.cli.doctor.broker import check_broker
-from kmworker.cli.doctor.checks import FAILED, OK, WARNED, Check, checked, not_checked
+from kmworker.cli.doctor.checks import FAILED, OK, Check, checked, not_checked
 from kmworker.cli.doctor.store import OF_STORE, check_store
 from kmworker.cli.frame.access import keyring_at, settings_of
 from kmworker.cli.frame.endings import Ending
 from kmworker.cli.frame.program import examples, group
 from kmworker.cli.installation.producers import who_is_heard
 from kmworker.cli.terminal.output import columns, display, plural, print_json
+from kmworker.domain.policy import Policy
 from kmworker.errors import SetupError
 from kmworker.settings import Settings, plain_text
 
@@ -75,7 +76,7 @@ def _checks(context: typer.Context) -> Iterator[Check]:
     keyring = checked("keyring", lambda: _keyring(settings))
     yield keyring
     yield from _policy(settings)
-    yield _tls(settings)
+    yield checked("tls", lambda: _tls(settings))
     yield from check_broker(settings)
     yield from check_store(settings, has_keyring=keyring.status == OK)
 
@@ -88,31 +89,28 @@ def _keyring(settings: Settings) -> str:
 
 
 def _policy(settings: Settings) -> Iterator[Check]:
-    try:
-        policy = read_policy(settings)
-    except SetupError as error:
-        yield Check("policy", FAILED, str(error), error.hint)
+    policies: list[Policy] = []
+    yield (found := checked("policy", lambda: _read(settings, policies)))
+    if found.status == FAILED:
         yield from not_checked("the policy", "producers")
-        return
+    else:
+        yield checked("producers", lambda: who_is_heard(settings, *policies))
+
+
+def _read(settings: Settings, policies: list[Policy]) -> tuple[str, str]:
+    policy = read_policy(settings)
+    policies.append(policy)
     rules, ciphers = plural(len(policy.rule), "rule"), plural(len(policy.cipher), "cipher")
     detail = f"{settings.policy.path or 'the shipped one'}, {rules}, {ciphers}"
-    if policy.leaves_unencrypted:
-        detail += "; a volume type that no default encryption names is not encrypted"
-        hint = 'let the last default_encryption say cipher = "refuse", or a cipher'
-        yield Check("policy", WARNED, detail, hint)
-    else:
-        yield Check("policy", OK, detail)
-    try:
-        detail, hint = who_is_heard(settings, policy)
-    except SetupError as error:
-        yield Check("producers", FAILED, str(error), error.hint)
-    else:
-        yield Check("producers", WARNED if hint else OK, detail, hint)
+    if not policy.leaves_unencrypted:
+        return detail, ""
+    detail += "; a volume type that no default encryption names is not encrypted"
+    return detail, 'let the last default_encryption say cipher = "refuse", or a cipher'
 
 
-def _tls(settings: Settings) -> Check:
+def _tls(settings: Settings) -> tuple[str, str]:
     plain = "; ".join(f"{setting}: {url}" for setting, url in plain_text(settings))
     if not plain:
-        return Check("tls", OK, "no password crosses a network in plain text")
+        return "no password crosses a network in plain text", ""
     hint = "write amqps:// or rediss://, unless something else encrypts all the way"
-    return Check("tls", WARNED, f"passwords cross the network in plain text: {plain}", hint)
+    return f"passwords cross the network in plain text: {plain}", hint

@@ -21,23 +21,25 @@ class Check:
     hint: str = ""
 
 
-def checked(check: str, look: Callable[[], str], user: str = "") -> Check:
+def checked(check: str, look: Callable[[], str | tuple[str, str]], user: str = "") -> Check:
     """Make a look into a check: what it returns is good, what it raises is not.
 
     Args:
         check: its name.
-        look: returns what is to be said.
+        look: returns what is to be said; with a hint, if it is no more than a warning.
         user: as whom a server is asked, where its URL is not said with what it refuses.
 
     Raises:
         NotCounted: what was looked at does not tell.
     """
     try:
-        return Check(check, OK, look())
+        found = look()
     except NotCounted:
         raise
     except KMWorkerError as error:
         return Check(check, FAILED, *_told(error, user))
+    detail, hint = (found, "") if isinstance(found, str) else found
+    return Check(check, WARNED if hint else OK, detail, hint)
 
 
 def _told(error: KMWorkerError, user: str) -> tuple[str, str]:

@@ -33,16 +33,8 @@ if TYPE_CHECKING:
     from kmworker.crypto import Keyring, KeyringCustody
 
 __all__ = [
-    "custody_if_any",
-    "custody_in",
-    "custody_of",
-    "dead_queue_of",
-    "declared",
-    "keyring_at",
-    "now_of",
-    "publisher_of",
-    "settings_of",
-    "views_of",
+    "custody_if_any", "custody_in", "custody_of", "dead_queue_of", "declared", "keyring_at",
+    "now_of", "publisher_of", "settings_of", "views_of",
 ]  # fmt: skip
 
 NOT_FOUND: Final = 404

@@ -53,7 +53,6 @@ def configure_logs(
 
 
 _COMMON: Final[tuple[Processor, ...]] = (
-    structlog.contextvars.merge_contextvars,
     structlog.processors.add_log_level,
     structlog.processors.TimeStamper(fmt="iso", utc=True),
     # Plain text: the richer renderings show local variables.
