@@ -1,6 +1,7 @@
 """The program as an operator meets it, with stand-ins for the servers."""
 
 import itertools
+import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -28,11 +29,20 @@ from tests.kit.store.fake_client import FakeClient
 
 NOW_S = 1_795_449_600.0
 SOURCE = "/first-setting"
+GOOD: dict[str, Any] = {
+    "specversion": "1.0",
+    "id": "e1",
+    "source": "/test",
+    "type": "volume-created",
+    "data": {"project_id": "p1", "volume_id": "v1"},
+}
+"""An event that a worker takes."""
 
 
-def run(*arguments: str, stdin: str | bytes = "") -> Result:
-    """Run one command to its end."""
-    return CliRunner().invoke(app, list(arguments), input=stdin, prog_name="kmworker")
+def run(*arguments: str, stdin: str | bytes = "", **settings: str) -> Result:
+    """Run one command to its end; with settings of its own, as in ``keyring__path="mine"``."""
+    environ = {f"KMWORKER_{name.upper()}": value for name, value in settings.items()}
+    return CliRunner(env=environ).invoke(app, list(arguments), input=stdin, prog_name="kmworker")
 
 
 def said(result: Result) -> tuple[int, str, str]:
@@ -40,11 +50,30 @@ def said(result: Result) -> tuple[int, str, str]:
     return result.exit_code, result.stdout, result.stderr
 
 
-def failed(code: int, *arguments: str, stdin: str | bytes = "") -> str:
+def failed(code: int, *arguments: str, stdin: str | bytes = "", **settings: str) -> str:
     """Run a command that ends with this code and has no result; return what it says instead."""
-    result = run(*arguments, stdin=stdin)
+    result = run(*arguments, stdin=stdin, **settings)
     assert (result.exit_code, result.stdout) == (code, ""), result.stderr
     return result.stderr
+
+
+def document(*arguments: str, code: int = 0, stdin: str | bytes = "", **settings: str) -> Any:
+    """What a command prints for a program, which ends with this code."""
+    result = run(*arguments, "--json", stdin=stdin, **settings)
+    assert result.exit_code == code, result.stderr
+    return json.loads(result.stdout)
+
+
+def documents(*arguments: str, code: int = 0) -> list[dict[str, Any]]:
+    """The same, of a command that prints one a line."""
+    result = run(*arguments, "--json")
+    assert result.exit_code == code, result.stderr
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def lines(*events: object) -> bytes:
+    """A file with one event a line."""
+    return b"".join(json.dumps(event).encode() + b"\n" for event in events)
 
 
 class FilledStore:

@@ -15,7 +15,7 @@ from kmworker.domain.message import Original, Outgoing
 from kmworker.errors import BrokerUnavailable, Reason
 from kmworker.wire.dead_letters.reading import read_dead_letter
 from kmworker.wire.dead_letters.writing import dead_letter
-from tests.kit.cli.stand import failed, run, said
+from tests.kit.cli.stand import document, failed, run, said
 
 HOUR_S = 3600.0
 
@@ -91,6 +91,9 @@ class Queue:
         self.ends.append("abandoned")
 
 
+STRANGERS_ID = read_dead_letter(STRANGERS).message_id
+
+
 def names(originals: Sequence[Original]) -> list[str]:
     return [read_dead_letter(it).event_id for it in originals]
 
@@ -119,9 +122,7 @@ def person(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def listed(*options: str) -> list[str]:
-    done = run("dead", "list", "--json", *options)
-    assert done.exit_code == 0, done.stderr
-    return [it["event_id"] for it in json.loads(done.stdout)]
+    return [it["event_id"] for it in document("dead", "list", *options)]
 
 
 # --- list ----------------------------------------------------------------------------
@@ -214,11 +215,11 @@ def test_looking_stops_before_the_broker_throws_dead_letters_away(
 
 
 def test_all_of_a_dead_letter_is_shown_and_nothing_steers_the_terminal(queue: Queue) -> None:
-    _, out, _ = said(run("dead", "show", "e1"))
+    out = run("dead", "show", "e1").stdout
     assert '{"id": "e1", "type": "volume-created"}' in out
     assert "e1 is refused" in out
     assert "app_id" in out
-    _, out, _ = said(run("dead", "show", read_dead_letter(STRANGERS).message_id))
+    out = run("dead", "show", STRANGERS_ID).stdout
     assert "no worker wrote this dead letter" in out
     assert "6 bytes that are no text" in out
     assert "\x1b" not in out
@@ -226,13 +227,11 @@ def test_all_of_a_dead_letter_is_shown_and_nothing_steers_the_terminal(queue: Qu
 
 def test_a_dead_letter_as_json_has_every_byte(queue: Queue) -> None:
     queue.dead_letters.append(queue.dead_letters[0])
-    first, second = json.loads(run("dead", "show", "e1", "--json").stdout)
+    first, second = document("dead", "show", "e1")
     assert first == second
     assert json.loads(first["body"]) == {"id": "e1", "type": "volume-created"}
     assert first["properties"]["app_id"] == "cinder"
-    (foreign,) = json.loads(
-        run("dead", "show", read_dead_letter(STRANGERS).message_id, "--json").stdout
-    )
+    (foreign,) = document("dead", "show", STRANGERS_ID)
     assert (foreign["body"], foreign["body_base64"]) == (None, "/xtbMzFt")
     assert foreign["properties"]["application_headers"] == {"a": "�"}
 
@@ -259,12 +258,10 @@ def test_chosen_dead_letters_become_events_again(queue: Queue) -> None:
 
 def test_what_no_worker_wrote_stays_and_says_why(queue: Queue) -> None:
     code, out, err = said(run("dead", "replay", "--all"))
-    assert (code, out) == (
-        1,
-        "replayed 5 dead letters: conflict 1, internal 2, malformed 2\n",
-    )
+    told = "replayed 5 dead letters: conflict 1, internal 2, malformed 2\n"
+    assert (code, out) == (1, told)
     why = "no worker wrote this dead letter: it has no x-kmworker-reason"
-    assert f"kmworker: not replayed: {read_dead_letter(STRANGERS).message_id}: {why}\n" in err
+    assert f"kmworker: not replayed: {STRANGERS_ID}: {why}\n" in err
     assert "1 dead letter cannot be replayed" in err
     assert queue.dead_letters == [STRANGERS]
 
@@ -282,9 +279,7 @@ def test_no_more_are_replayed_than_asked_for(queue: Queue) -> None:
 
 
 def test_the_numbers_as_json(queue: Queue) -> None:
-    done = run("dead", "replay", "e1", "nobody", "--json")
-    assert done.exit_code == 1
-    assert json.loads(done.stdout) == {
+    assert document("dead", "replay", "e1", "nobody", code=1) == {
         "dry_run": False,
         "replayed": 1,
         "by_reason": {"conflict": 1},
@@ -333,6 +328,13 @@ def test_what_is_not_clearly_meant_is_wrong_usage(
     assert queue.opened == 0
 
 
+@pytest.mark.parametrize("command", ["replay", "discard"])
+def test_a_dry_run_leaves_everything_as_it_is(queue: Queue, command: str) -> None:
+    done = run("dead", command, "--reason", "internal", "--dry-run")
+    assert said(done) == (0, f"would {command} 2 dead letters: internal 2\n", "")
+    assert len(queue.dead_letters) == 6
+
+
 # --- discard -------------------------------------------------------------------------
 
 
@@ -343,8 +345,8 @@ def test_one_dead_letter_is_discarded_without_a_question(queue: Queue) -> None:
 
 
 def test_many_are_not_discarded_where_nobody_can_be_asked(queue: Queue) -> None:
-    code, out, err = said(run("dead", "discard", "--all"))
-    assert (code, out, queue.discarded) == (2, "", [])
+    err = failed(2, "dead", "discard", "--all")
+    assert queue.discarded == []
     assert "discard 6 dead letters: no reason 1, conflict 1, internal 2, malformed 2?" in err
     assert "hint: nobody is there to ask: say yes with --yes\n" in err
 
@@ -372,8 +374,7 @@ def test_who_says_yes_discards_what_was_counted_and_no_more(
 
 
 def test_without_a_question_all_go_at_once_strangers_included(queue: Queue) -> None:
-    done = run("dead", "discard", "--all", "--yes", "--json")
-    assert json.loads(done.stdout)["discarded"] == 6
+    assert document("dead", "discard", "--all", "--yes")["discarded"] == 6
     assert (queue.dead_letters, queue.opened) == ([], 1)
 
 

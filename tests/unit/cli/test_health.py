@@ -1,12 +1,11 @@
 """``kmworker health``: progress, not an open socket."""
 
-import json
 import os
 
 import pytest
 
 from kmworker.worker.incarnation import incarnation
-from tests.kit.cli.stand import NOW_S, FilledStore, failed, run, said
+from tests.kit.cli.stand import NOW_S, FilledStore, document, failed, run, said
 
 
 @pytest.fixture
@@ -32,12 +31,9 @@ def workers(store: FilledStore, monkeypatch: pytest.MonkeyPatch) -> FilledStore:
 
 
 def test_one_that_is_well_is_enough(workers: FilledStore) -> None:
-    slow = "it has had events at hand for 75 s and finishes none"
-    assert said(run("health")) == (
-        0,
-        f"idle     idle  it has no events at hand\nstuck    slow  {slow}\n",
-        "",
-    )
+    idle = "idle     idle  it has no events at hand\n"
+    stuck = "stuck    slow  it has had events at hand for 75 s and finishes none\n"
+    assert said(run("health")) == (0, idle + stuck, "")
 
 
 def test_one_process_is_judged_by_itself(workers: FilledStore) -> None:
@@ -54,9 +50,7 @@ def test_a_worker_that_does_not_run_here_is_none(workers: FilledStore, pid: int)
 
 
 def test_a_program_gets_the_same(workers: FilledStore) -> None:
-    code, out, _err = said(run("health", "--json"))
-    found = json.loads(out)
-    assert code == 0
+    found = document("health")
     assert found["ok"] is True
     assert [(it["worker"], it["pid"], it["verdict"]) for it in found["workers"]] == [
         ("idle", 11, "idle"),
@@ -71,8 +65,9 @@ def test_an_incident_is_named_and_leaves_the_verdict_alone(workers: FilledStore)
     assert (code, out) == before[:2]
     assert "kmworker: incident 3f2a9c1b: the store was rolled back" in err
     assert "kmworker accept 3f2a9c1b" in err
-    shown = json.loads(run("health", "--json").stdout)["incident"]
-    assert shown["detail"] == "incident 3f2a9c1b: the store was rolled back"
+    assert (
+        document("health")["incident"]["detail"] == "incident 3f2a9c1b: the store was rolled back"
+    )
 
 
 def test_while_an_incident_stands_nobody_is_told_to_start_a_worker(store: FilledStore) -> None:

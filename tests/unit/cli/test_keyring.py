@@ -4,7 +4,7 @@ import json
 import stat
 from pathlib import Path
 
-from tests.kit.cli.stand import failed, run, said
+from tests.kit.cli.stand import run, said
 
 
 def test_init_makes_a_file_and_prints_the_fingerprint(folder: Path) -> None:
@@ -14,14 +14,6 @@ def test_init_makes_a_file_and_prints_the_fingerprint(folder: Path) -> None:
     assert (code, out) == (0, document["active"] + "\n")
     assert err == f"kmworker: made {path}: back it up, apart from the store\n"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-
-
-def test_init_overwrites_nothing(folder: Path) -> None:
-    run("keyring", "init")
-    before = (folder / "keyring.json").read_bytes()
-    err = failed(2, "keyring", "init")
-    assert err.startswith(f"kmworker: keyring {folder / 'keyring.json'}: already exists\nhint: ")
-    assert (folder / "keyring.json").read_bytes() == before
 
 
 def test_a_path_can_be_named_where_nothing_is_configured(folder: Path) -> None:
@@ -42,9 +34,3 @@ def test_status_shows_fingerprints_and_no_keys(folder: Path) -> None:
     assert row.split() == [active, keks[active]["created_at"], "active"]
     shown = out + run("keyring", "status", "--json").stdout
     assert keks[active]["key"] not in shown
-
-
-def test_an_open_keyring_is_refused(folder: Path) -> None:
-    run("keyring", "init")
-    (folder / "keyring.json").chmod(0o644)
-    assert "open to group or others\nhint: chmod 600 it" in failed(2, "keyring", "status")

@@ -10,13 +10,11 @@ from kmworker.domain.event import UNENCRYPTED
 from kmworker.store import inspection
 from kmworker.store.views import lists
 from tests.kit.builders import event_of, snapshot, volume
-from tests.kit.cli.stand import FilledStore, run, said
+from tests.kit.cli.stand import FilledStore, documents, run, said
 
 
 def listed(*arguments: str) -> list[dict[str, Any]]:
-    done = run("list", *arguments, "--json")
-    assert done.exit_code == 0, done.stderr
-    return [json.loads(line) for line in done.stdout.splitlines()]
+    return documents("list", *arguments)
 
 
 def refs(*options: str) -> set[str]:

@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from kmworker.errors import BrokerUnavailable
-from tests.kit.cli.stand import Broker, failed, run, said
-from tests.unit.cli.arguments.test_events import GOOD, lines
+from tests.kit.cli.stand import GOOD, Broker, document, failed, lines, run, said
 
 VOLUME = ("volume-created", "--project", "p1", "--set", "volume_id=v1", "--id", "e1")
 MANY = lines(*({**GOOD, "id": f"e{number}"} for number in range(1_100)))
@@ -32,14 +31,13 @@ def test_many_are_published_in_batches(broker: Broker, folder: Path) -> None:
 def test_one_bad_line_is_named_and_nothing_is_published(broker: Broker, folder: Path) -> None:
     bad = {**GOOD, "data": {"project_id": "p1"}}
     (folder / "events.jsonl").write_bytes(lines(GOOD, bad, {**GOOD, "type": "other"}))
-    code, out, err = said(run("publish", "--file", "events.jsonl"))
-    assert (code, out, broker.published) == (1, "", [])
-    assert err.splitlines() == [
+    assert failed(1, "publish", "--file", "events.jsonl").splitlines() == [
         "kmworker: line 2: malformed: data.volume_id: missing",
         "kmworker: line 3: unsupported-type: this version does not know the event's type",
         "kmworker: nothing was published",
         "hint: correct it, or publish it all with --no-check",
     ]
+    assert broker.published == []
 
 
 def test_the_check_needs_no_broker() -> None:
@@ -53,19 +51,16 @@ MISSPELT = ("volume-created", "--project", "p1", "--set", "volume_id=v2",
 
 @pytest.mark.parametrize("command", ["publish", "explain"])
 def test_a_misspelt_field_is_refused_in_the_workers_words(broker: Broker, command: str) -> None:
-    code, _, err = said(run(command, *MISSPELT))
-    assert (code, broker.published) == (1, [])
     expected = "kmworker: the event: malformed: data.sorce is unknown; did you mean source?\n"
-    assert err.startswith(expected)
+    assert failed(1, command, *MISSPELT).startswith(expected)
+    assert broker.published == []
 
 
 def test_an_argument_that_is_not_utf_8_is_refused_in_words(broker: Broker) -> None:
     # As Python hands over the byte 0xFF.
-    code, _, err = said(
-        run("publish", "volume-created", "--project", "p1", "--set", "volume_id=v\udcff")
-    )
-    assert (code, broker.published) == (1, [])
+    err = failed(1, "publish", "volume-created", "--project", "p1", "--set", "volume_id=v\udcff")
     assert "data.volume_id: has half a surrogate pair" in err
+    assert broker.published == []
 
 
 def test_without_the_check_even_nonsense_is_published(broker: Broker) -> None:
@@ -95,41 +90,27 @@ def test_events_that_find_no_queue_are_an_error_that_names_the_queue(broker: Bro
 
 def test_json_tells_which_event_found_no_queue(broker: Broker) -> None:
     broker.is_routed = lambda _message: False
-    result = run("publish", *VOLUME, "--json")
-    assert result.exit_code == 1
-    assert json.loads(result.stdout)["routed"] is False
+    assert document("publish", *VOLUME, code=1)["routed"] is False
 
 
-def test_a_broker_that_goes_away_half_way_has_what_was_printed(broker: Broker) -> None:
-    def go_away(batches: int) -> None:
+@pytest.mark.parametrize(
+    ("failure", "code", "said_of_it"),
+    [
+        (BrokerUnavailable("it is gone"), 3, "kmworker: it is gone\n"),
+        (KeyboardInterrupt(), 130, ""),
+    ],
+    ids=["a broker that goes away", "Ctrl-C"],
+)
+def test_who_is_stopped_half_way_has_published_what_was_printed(
+    broker: Broker, failure: BaseException, code: int, said_of_it: str
+) -> None:
+    def fail(batches: int) -> None:
         if batches == 1:
-            raise BrokerUnavailable("it is gone")
+            raise failure
 
-    broker.before_batch = go_away
-    code, out, err = said(run("publish", "--file", "-", stdin=MANY))
-    assert (code, len(out.splitlines())) == (3, 500)
-    assert err.startswith("kmworker: only 500 of 1,100 events confirmed\nkmworker: it is gone\n")
+    broker.before_batch = fail
+    done = run("publish", "--file", "-", stdin=MANY)
+    assert (done.exit_code, len(done.stdout.splitlines())) == (code, 500)
+    told = f"kmworker: only 500 of 1,100 events confirmed\n{said_of_it}"
+    assert done.stderr.partition("hint: ")[0] == told
     assert broker.is_closed
-
-
-def test_ctrl_c_half_way_says_how_far_it_came(broker: Broker) -> None:
-    def press(batches: int) -> None:
-        if batches == 2:
-            raise KeyboardInterrupt
-
-    broker.before_batch = press
-    code, out, err = said(run("publish", "--file", "-", stdin=MANY))
-    assert (code, len(out.splitlines())) == (130, 1_000)
-    assert err == "kmworker: only 1,000 of 1,100 events confirmed\n"
-
-
-def test_without_a_broker_there_is_a_hint() -> None:
-    err = failed(2, "publish", *VOLUME)
-    assert err.startswith("kmworker: no broker is configured\nhint: set broker.url")
-
-
-def test_a_field_of_data_is_set_by_one_option_alone(folder: Path) -> None:
-    del folder
-    shown = run("publish", "--help").stdout
-    assert "--set A.B=VALUE" in shown
-    assert "--settings" not in shown

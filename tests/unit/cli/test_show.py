@@ -1,6 +1,5 @@
 """``kmworker show``: what it finds, how it draws it, and what it says of seals."""
 
-import json
 from typing import Any
 
 import pytest
@@ -8,17 +7,13 @@ import pytest
 from kmworker.domain.event import UNENCRYPTED
 from kmworker.store.views import lineage
 from tests.kit.builders import event_of, snapshot, volume
-from tests.kit.cli.stand import FilledStore, failed, family, run, said
+from tests.kit.cli.stand import FilledStore, document, failed, family, run, said
 
 V1, S1, V2, V3 = volume("v1"), snapshot("s1"), volume("v2"), volume("v3")
 
 
-def shown(*arguments: str) -> dict[str, Any]:
-    result = run("show", *arguments, "--json")
-    assert result.exit_code == 0, result.stderr
-    document = json.loads(result.stdout)
-    assert isinstance(document, dict)
-    return document
+def shown(*arguments: str) -> Any:
+    return document("show", *arguments)
 
 
 def test_a_key_id_and_a_scope_id_are_found_as_well(filled: FilledStore) -> None:
@@ -76,7 +71,7 @@ def test_what_is_not_there_is_named_and_where_it_may_be(
 
 def test_a_project_in_which_something_only_waits_is_one(store: FilledStore) -> None:
     store.assign(event_of(S1, V1))
-    _, _, err = said(run("show", "volume:v1", "--project", "p1"))
+    err = failed(1, "show", "volume:v1", "--project", "p1")
     assert err.startswith("kmworker: no volume:v1 in project p1\n")
 
 
@@ -101,14 +96,9 @@ def test_a_broken_seal_is_shown_and_the_record_with_it(filled: FilledStore) -> N
     assert f"snapshot:s1  reuse  {filled.key_id(V1)}  active  seal BROKEN\n" in out
 
 
-def test_without_the_keyring_seals_are_unknown(
-    filled: FilledStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("KMWORKER_KEYRING__PATH", "nowhere.json")
-    assert shown("volume:v1")["item"]["seal"] == "unknown"
-
-
-def test_a_seal_of_a_kek_that_is_not_in_the_keyring_is_unknown(filled: FilledStore) -> None:
+def test_a_seal_for_which_the_kek_is_not_there_is_unknown(filled: FilledStore) -> None:
+    without = document("show", "volume:v1", keyring__path="nowhere.json")
+    assert without["item"]["seal"] == "unknown"
     filled.change("p1", "keys", filled.key_id(V1), filled.custody.kek_id.encode(), b"0" * 16)
     assert shown("volume:v1")["key"]["seal"] == "unknown"
 

@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 import redis
+from redis.client import Pipeline
 
 from kmworker.crypto import Keyring
 from kmworker.verify.scan import counters
 from kmworker.verify.scan.verification import Audit
 from tests.kit.builders import event_of, snapshot, volume
-from tests.kit.cli.stand import FilledStore, failed, family, run, said
+from tests.kit.cli.stand import FilledStore, documents, failed, family, run, said
 
 V1 = volume("v1")
 
@@ -22,13 +23,6 @@ def filled(filled: FilledStore) -> FilledStore:
     """Two projects with a family each."""
     filled.assign(*family("p2"))
     return filled
-
-
-def documents(*arguments: str, code: int = 0) -> list[dict[str, Any]]:
-    """What it prints for a program."""
-    result = run("verify", "--json", *arguments)
-    assert result.exit_code == code, result.stderr
-    return [json.loads(line) for line in result.stdout.splitlines()]
 
 
 def test_a_sound_store_is_a_line_and_exit_code_0(filled: FilledStore) -> None:
@@ -53,7 +47,7 @@ def test_a_finding_says_where_what_and_what_to_do(filled: FilledStore) -> None:
 
 def test_the_same_for_a_program(filled: FilledStore) -> None:
     filled.client.hset("km:{p2}:stats", "reuse", 7)
-    assert documents(code=1) == [
+    assert documents("verify", code=1) == [
         {
             "problem": "stats-wrong",
             "project": "p2",
@@ -83,7 +77,7 @@ def test_a_repair_that_leaves_nothing_wrong_is_exit_code_0(filled: FilledStore) 
 def test_a_repair_that_leaves_something_wrong_is_exit_code_1(filled: FilledStore) -> None:
     filled.client.hset("km:{p2}:stats", "reuse", 7)
     filled.client.hdel("kmsecret:{p1}:deks", filled.scope_id(V1))
-    *_, summary = documents("--repair", code=1)
+    *_, summary = documents("verify", "--repair", code=1)
     assert (summary["findings"], summary["repaired"]) == (2, 1)
 
 
@@ -110,7 +104,7 @@ def test_what_rests_on_a_flawed_record_is_not_promised_to_be_repaired(filled: Fi
     filled.change("p1", "items", "snapshot:s1", b'"node":null', b'"node":"me"')
     filled.client.hset("km:{p1}:stats", "reuse", 7)
     for arguments in ([], ["--repair"]):
-        (_, finding, _) = documents(*arguments, code=1)
+        (_, finding, _) = documents("verify", *arguments, code=1)
         assert (finding["repairable"], finding["repaired"]) == (False, False)
         assert finding["advice"].endswith("once the project's records are sound and it rests")
     assert filled.client.hget("km:{p1}:stats", "reuse") == b"7"
@@ -119,7 +113,7 @@ def test_what_rests_on_a_flawed_record_is_not_promised_to_be_repaired(filled: Fi
 def test_records_that_are_gone_with_their_project_are_missed(filled: FilledStore) -> None:
     for name in filled.client.keys("*{p2}*"):
         filled.client.delete(name)
-    (lost,) = (it for it in documents(code=1) if it.get("problem") == "commits-lost")
+    (lost,) = (it for it in documents("verify", code=1) if it.get("problem") == "commits-lost")
     assert (lost["key"], lost["field"], lost["repairable"]) == ("commits", "number", False)
     assert "records are lost" in lost["says"]
     assert "kmworker accept" in lost["advice"]
@@ -127,67 +121,45 @@ def test_records_that_are_gone_with_their_project_are_missed(filled: FilledStore
 
 def test_an_incident_is_a_finding(filled: FilledStore) -> None:
     filled.client.hset("km:commits", "incident", "abc")
-    (lost,) = (it for it in documents(code=1) if it.get("problem") == "commits-lost")
+    (lost,) = (it for it in documents("verify", code=1) if it.get("problem") == "commits-lost")
     assert lost["says"].endswith("incident abc")
 
 
 def test_one_project_alone(filled: FilledStore) -> None:
     filled.client.hset("km:{p2}:stats", "reuse", 7)
     assert said(run("verify", "--project", "p1"))[0] == 0
-    (finding, summary) = documents("--project", "p2", code=1)
+    (finding, summary) = documents("verify", "--project", "p2", code=1)
     assert (finding["project"], summary["looked_at"]) == ("p2", 19)
 
 
-def test_control_characters_of_a_hostile_name_do_not_reach_the_terminal(
-    filled: FilledStore,
-) -> None:
-    filled.client.hset("km:{p1}:items", "\x1b[2J", "{}")
-    out = run("verify").stdout
-    assert "\x1b" not in out
-    assert "items \\u001b[2J: its seal" in out
-
-
-# --- the keyring ------------------------------------------------------------------------
-
-
-def test_without_a_keyring_nothing_is_verified(
-    filled: FilledStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("KMWORKER_KEYRING__PATH", "nowhere.json")
-    assert failed(2, "verify").startswith("kmworker: keyring ")
-
-
-def test_another_keyring_is_refused(
-    filled: FilledStore, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    Keyring.generate(tmp_path / "other.json")
-    monkeypatch.setenv("KMWORKER_KEYRING__PATH", str(tmp_path / "other.json"))
-    assert f"under KEK {filled.custody.kek_id}, which this keyring lacks" in failed(2, "verify")
+def test_without_its_keyring_nothing_is_verified(filled: FilledStore, folder: Path) -> None:
+    assert failed(2, "verify", keyring__path="nowhere").startswith("kmworker: keyring ")
+    Keyring.generate(folder / "other")
+    err = failed(2, "verify", keyring__path="other")
+    assert f"under KEK {filled.custody.kek_id}, which this keyring lacks" in err
 
 
 # --- stopping and going on --------------------------------------------------------------
 
 
-class Stopping:
-    """Lets an audit be stopped after so many steps."""
+def stop(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
+    """Press Ctrl-C after so many steps."""
+    steps = Audit.steps
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, after: int, error: BaseException) -> None:
-        steps = Audit.steps
+    def stopped(audit: Audit) -> Iterator[Any]:
+        for number, step in enumerate(steps(audit)):
+            if number == after:
+                raise KeyboardInterrupt
+            yield step
 
-        def stopped(audit: Audit) -> Iterator[Any]:
-            for number, step in enumerate(steps(audit)):
-                if number == after:
-                    raise error
-                yield step
-
-        monkeypatch.setattr(Audit, "steps", stopped)
+    monkeypatch.setattr(Audit, "steps", stopped)
 
 
 def test_ctrl_c_says_where_it_was_and_how_to_go_on(
     filled: FilledStore, monkeypatch: pytest.MonkeyPatch, folder: Path
 ) -> None:
     (folder / "my settings.toml").touch()
-    Stopping(monkeypatch, 6, KeyboardInterrupt())
+    stop(monkeypatch, 6)
     result = run("--config", "my settings.toml", "verify", "--project", "p1", "--repair")
     command = "kmworker --config 'my settings.toml' verify --project p1 --repair --from p1,"
     first, second = result.stderr.splitlines()
@@ -199,8 +171,8 @@ def test_ctrl_c_says_where_it_was_and_how_to_go_on(
 def test_before_it_has_begun_there_is_nowhere_to_go_on_from(
     filled: FilledStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    Stopping(monkeypatch, 0, KeyboardInterrupt())
-    (summary,) = documents(code=130)
+    stop(monkeypatch, 0)
+    (summary,) = documents("verify", code=130)
     assert summary == {
         "complete": False, "looked_at": 0, "findings": 0, "repaired": 0, "from": None,
     }  # fmt: skip
@@ -213,14 +185,14 @@ def test_wherever_it_stops_what_goes_on_from_there_misses_nothing(
         filled.client.hincrby(f"km:{{{project}}}:stats", "reuse", 7)
         filled.client.zadd(f"km:{{{project}}}:lineage", {"text": 0})
         filled.client.hset(f"km:{{{project}}}:items", "volume:x", "{}")
-    *whole, _summary = documents(code=1)
+    *whole, _summary = documents("verify", code=1)
     for steps in range(36):
         with monkeypatch.context() as patch:
-            Stopping(patch, steps, KeyboardInterrupt())
-            *before, summary = documents(code=130)
+            stop(patch, steps)
+            *before, summary = documents("verify", code=130)
         assert summary["complete"] is False
         going_on = ["--from", summary["from"]] if summary["from"] else []
-        *after, _summary = documents(*going_on, code=1 if summary["findings"] < 6 else 0)
+        *after, _summary = documents("verify", *going_on, code=1 if summary["findings"] < 6 else 0)
         found = {json.dumps(it) for it in [*before, *after]}
         assert found == {json.dumps(it) for it in whole}, f"stopped after {steps} steps"
 
@@ -229,7 +201,7 @@ def test_a_store_that_goes_away_is_exit_code_3(
     filled: FilledStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     number = 0
-    execute = type(filled.client.pipeline()).execute
+    execute = Pipeline.execute
 
     def failing(pipeline: Any, *arguments: Any, **named: Any) -> Any:
         nonlocal number
@@ -238,7 +210,7 @@ def test_a_store_that_goes_away_is_exit_code_3(
             raise redis.ConnectionError
         return execute(pipeline, *arguments, **named)
 
-    monkeypatch.setattr(type(filled.client.pipeline()), "execute", failing)
+    monkeypatch.setattr(Pipeline, "execute", failing)
     err = failed(3, "verify")
     assert "kmworker: to go on: kmworker verify --from p1," in err
     assert "kmworker: the store is gone\n" in err
@@ -267,9 +239,9 @@ def test_counting_in_slices_finds_the_same(
     filled.client.hincrby("km:{p1}:holders", filled.key_id(volume("v11")), 1)
     filled.client.hset("km:{p1}:keys", "unused", "{}")
     filled.client.hincrby("km:{p1}:stats", "reuse", 1)
-    whole = documents(code=1)
+    whole = documents("verify", code=1)
     monkeypatch.setattr(counters, "SLICE_ITEMS", 5)
-    sliced = documents(code=1)
+    sliced = documents("verify", code=1)
     assert sorted(map(json.dumps, sliced[:-1])) == sorted(map(json.dumps, whole[:-1]))
 
 

@@ -10,8 +10,9 @@ from redis.client import Pipeline
 
 from kmworker.domain.model import Item
 from kmworker.store import inspection
+from kmworker.store.views.waiting_room import WaitingRoom
 from tests.kit.builders import event_of, snapshot, volume
-from tests.kit.cli.stand import FilledStore, failed, run, said
+from tests.kit.cli.stand import FilledStore, document, failed, run, said
 
 LATE = 4_000_000_000.0
 
@@ -41,11 +42,8 @@ def date_back(store: FilledStore, project: str, entry: str, since: str, deadline
     store.client.zadd(f"{key}:deadlines", {entry: deadline_s})
 
 
-def listed(*options: str) -> list[dict[str, Any]]:
-    done = run("waiting", "list", "--json", *options)
-    assert done.exit_code == 0, done.stderr
-    found: list[dict[str, Any]] = json.loads(done.stdout)
-    return found
+def listed(*options: str) -> Any:
+    return document("waiting", "list", *options)
 
 
 def items(events: Sequence[dict[str, Any]]) -> list[str]:
@@ -105,10 +103,8 @@ def test_a_table_has_a_line_for_each_and_says_what_it_leaves_out(parked: FilledS
     head, row = out.splitlines()
     assert head.split()[:2] == ["project", "item"]
     assert row.split()[:4] == ["p2", "snapshot:s4", "volume:gone", "2026-01-10T00:00:00Z"]
-    assert (code, err) == (
-        0,
-        "kmworker: the oldest 1 of 4 waiting events: --limit shows more\n",
-    )
+    cut = "kmworker: the oldest 1 of 4 waiting events: --limit shows more\n"
+    assert (code, err) == (0, cut)
 
 
 def test_nothing_that_waits_is_no_error(store: FilledStore) -> None:
@@ -195,8 +191,8 @@ def test_projects_where_nothing_waits_cost_nothing(
     asked = count_requests(parked, monkeypatch)
     assert items(listed()) == ["snapshot:s4", "snapshot:s2", "volume:v3", "snapshot:s1"]
     assert len(asked) <= 4
-    document = json.loads(run("status", "--json").stdout)
-    assert (document["waiting"], document["oldest_waiting"]["item"]) == (4, "snapshot:s4")
+    found = document("status")
+    assert (found["waiting"], found["oldest_waiting"]["item"]) == (4, "snapshot:s4")
     assert "SSCAN" not in asked
 
 
@@ -255,10 +251,10 @@ def test_a_ref_that_does_not_wait_keeps_all_from_expiring(parked: FilledStore) -
 
 
 def test_the_numbers_as_json(parked: FilledStore) -> None:
-    command = ("waiting", "expire", "--project", "p1", "--source", "volume:gone", "--json")
+    command = ("waiting", "expire", "--project", "p1", "--source", "volume:gone")
     numbers = {"dry_run": False, "expired": 2, "past": 0, "gone": 0}
-    assert json.loads(run(*command).stdout) == numbers
-    assert json.loads(run(*command).stdout) == numbers | {"expired": 0, "past": 2}
+    assert document(*command) == numbers
+    assert document(*command) == numbers | {"expired": 0, "past": 2}
     again = run("waiting", "expire", "--project", "p1", "snapshot:s1")
     assert again.stdout == "expired 0 waiting events\n1 event had expired before\n"
 
@@ -266,15 +262,13 @@ def test_the_numbers_as_json(parked: FilledStore) -> None:
 def test_what_leaves_meanwhile_is_counted_and_not_brought_back(
     parked: FilledStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from kmworker.cli import waiting  # noqa: PLC0415
-
-    expire = waiting._expire
+    expire = WaitingRoom.expire
 
     def after_all_left(*arguments: Any) -> Any:
         parked.client.delete("km:{p1}:waiting", "km:{p1}:waiting:deadlines")
         return expire(*arguments)
 
-    monkeypatch.setattr(waiting, "_expire", after_all_left)
+    monkeypatch.setattr(WaitingRoom, "expire", after_all_left)
     done = run("waiting", "expire", "--project", "p1", "volume:v3")
     assert done.stdout == "expired 0 waiting events\n1 event left the waiting room meanwhile\n"
     assert not parked.client.exists("km:{p1}:waiting", "km:{p1}:waiting:deadlines")
@@ -289,9 +283,7 @@ def test_what_is_not_clearly_meant_is_wrong_usage(store: FilledStore, options: l
     assert run("waiting", "expire", *options).exit_code == 2
 
 
-def test_a_project_that_is_not_there_is_told_from_an_event_that_does_not_wait(
-    parked: FilledStore,
-) -> None:
-    del parked
+@pytest.mark.usefixtures("parked")
+def test_a_project_that_is_not_there_is_told_from_an_event_that_does_not_wait() -> None:
     err = failed(1, "waiting", "expire", "--project", "nope", "snapshot:s1")
     assert err.startswith("kmworker: no project nope\n")

@@ -66,12 +66,6 @@ def test_json_is_the_announcement_on_one_line(hear: Hear) -> None:
     assert json.loads(out) == DOCUMENT
 
 
-def test_one_projects_assignments_have_their_own_binding(hear: Hear) -> None:
-    subscription = hear()
-    run("watch", "--project", "a.b@c")
-    assert subscription.patterns == ["key-assigned.*.a.b@c"]
-
-
 @pytest.mark.parametrize("project", ["#", "*", "a.#", "", "a b"])
 def test_a_pattern_is_no_project(hear: Hear, project: str) -> None:
     hear(then=pytest.fail)

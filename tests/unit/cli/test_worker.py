@@ -43,40 +43,46 @@ def _handlers() -> Iterator[None]:
         signal.signal(number, handler)
 
 
+@pytest.fixture
+def codes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The exit codes with which the process would have ended at once."""
+    ended: list[int] = []
+    monkeypatch.setattr(os, "_exit", ended.append)
+    return ended
+
+
+def watched(stopper: Stopper) -> FakeWorker:
+    worker = FakeWorker()
+    stopper.watch(worker)  # type: ignore[arg-type]
+    return worker
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_stops_the_worker(number: signal.Signals) -> None:
-    stopper, worker = Stopper(), FakeWorker()
-    stopper.watch(worker)  # type: ignore[arg-type]
+    worker = watched(Stopper())
     assert worker.stops == 0
     signal.raise_signal(number)
     assert worker.stops == 1
 
 
 def test_a_signal_before_there_is_a_worker_stops_it_once_it_is_there() -> None:
-    stopper, worker = Stopper(), FakeWorker()
+    stopper = Stopper()
     signal.raise_signal(signal.SIGTERM)
-    stopper.watch(worker)  # type: ignore[arg-type]
+    worker = watched(stopper)
     assert worker.stops == 1
 
 
-def test_a_second_signal_ends_the_process_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    codes: list[int] = []
-    monkeypatch.setattr(os, "_exit", codes.append)
-    stopper, worker = Stopper(), FakeWorker()
-    stopper.watch(worker)  # type: ignore[arg-type]
+def test_a_second_signal_ends_the_process_at_once(codes: list[int]) -> None:
+    watched(Stopper())
     signal.raise_signal(signal.SIGTERM)
     signal.raise_signal(signal.SIGINT)
     assert codes == [128 + signal.SIGINT]
 
 
-def test_a_hangup_stops_the_worker_and_never_counts_as_asking_twice(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    codes: list[int] = []
-    monkeypatch.setattr(os, "_exit", codes.append)
-    stopper, worker = Stopper(), FakeWorker()
+def test_a_hangup_stops_the_worker_and_never_counts_as_asking_twice(codes: list[int]) -> None:
+    stopper = Stopper()
     signal.raise_signal(signal.SIGHUP)
-    stopper.watch(worker)  # type: ignore[arg-type]
+    worker = watched(stopper)
     for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGHUP):
         signal.raise_signal(number)
     assert worker.stops == 4
@@ -100,13 +106,8 @@ def built(monkeypatch: pytest.MonkeyPatch) -> list[FakeWorker]:
     return workers
 
 
-def test_a_worker_that_has_stopped_ends_with_0(built: list[FakeWorker]) -> None:
-    assert said(run("worker")) == (0, "", "")
-
-
-def test_what_is_there_at_the_start_is_not_looked_through_for_garbage_again(
-    built: list[FakeWorker],
-) -> None:
+@pytest.mark.usefixtures("built")
+def test_what_is_there_at_the_start_is_not_looked_through_for_garbage_again() -> None:
     gc.unfreeze()
     try:
         assert said(run("worker")) == (0, "", "")
@@ -116,11 +117,10 @@ def test_what_is_there_at_the_start_is_not_looked_through_for_garbage_again(
 
 
 def test_a_worker_says_in_its_log_what_crosses_a_network_in_plain_text(
-    built: list[FakeWorker], monkeypatch: pytest.MonkeyPatch
+    built: list[FakeWorker],
 ) -> None:
-    monkeypatch.setenv("KMWORKER_BROKER__URL", "amqp://u:hunter2@127.0.0.1/")
-    monkeypatch.setenv("KMWORKER_STORE__URL", "redis://u:hunter2@store/")
-    code, _out, err = said(run("worker"))
+    there = {"broker__url": "amqp://u:hunter2@127.0.0.1/", "store__url": "redis://u:hunter2@store/"}
+    code, _out, err = said(run("worker", **there))
     told = [json.loads(line) for line in err.splitlines()]
     assert code == 0
     assert [(it["level"], it["setting"], it["url"]) for it in told] == [
@@ -137,11 +137,10 @@ def test_a_store_that_may_not_be_used_is_told_in_the_log(built: list[FakeWorker]
 
 
 def test_a_worker_on_streams_refuses_a_policy_that_lists_producers(
-    store: FilledStore, policy: Path, monkeypatch: pytest.MonkeyPatch
+    store: FilledStore, policy: Path
 ) -> None:
     listed = '\n[[producer]]\nuser = "cinder"\nprojects = ["*"]\ntypes = ["volume-created"]\n'
     policy.write_text(policy.read_text() + listed)
-    monkeypatch.setenv("KMWORKER_BROKER__URL", "redis://127.0.0.1")
-    err = failed(2, "worker")
+    err = failed(2, "worker", broker__url="redis://127.0.0.1")
     assert "the policy lists producers, and the embedded queue has no users" in err
     assert "use RabbitMQ, or leave [[producer]] out" in err

@@ -1,14 +1,12 @@
 """Where somebody put something else in place of what dashboards read, all the rest is told."""
 
-import json
 import os
-from typing import Any
 
 import pytest
 
 from kmworker.store.made_anew import MADE_ANEW
 from kmworker.worker.incarnation import incarnation
-from tests.kit.cli.stand import NOW_S, FilledStore, failed, run, said
+from tests.kit.cli.stand import NOW_S, FilledStore, document, failed, run, said
 
 DELETE = "hint: find out who wrote there, and delete it: workers write it anew"
 # What each part of `status --json` is read from.
@@ -39,19 +37,14 @@ def spoil(store: FilledStore, key: str) -> str:
     return f"km:{key} is a string, and should be a {MADE_ANEW[key]}"
 
 
-def document(*command: str) -> tuple[int, Any]:
-    result = run(*command, "--json")
-    return result.exit_code, json.loads(result.stdout)
-
-
 @pytest.mark.parametrize("key", MADE_ANEW)
 def test_health_fails_over_no_key_of_another_type(served: FilledStore, key: str) -> None:
     named = spoil(served, key)
     code, _out, err = said(run("health"))
     assert code == 0
     assert f"kmworker: {named}\n{DELETE}\n" in err
-    code, found = document("health")
-    assert (code, found["ok"]) == (0, None if key == "workers" else True)
+    found = document("health")
+    assert found["ok"] is (None if key == "workers" else True)
     assert [it["key"] for it in found["wrong_types"]] == [f"km:{key}"]
 
 
@@ -62,7 +55,7 @@ def test_without_what_workers_report_health_says_that_it_cannot_be_told(
     err = failed(0, "health", "--pid", str(os.getpid()))
     assert "it cannot be told whether a worker makes progress" in err
     assert "start one" not in err
-    assert document("health")[1]["workers"] is None
+    assert document("health")["workers"] is None
 
 
 def test_a_process_that_is_not_there_is_told_without_what_workers_report(
@@ -76,8 +69,8 @@ def test_a_stuck_worker_is_told_whatever_else_cannot_be_read(served: FilledStore
     for key in MADE_ANEW.keys() - {"workers"}:
         spoil(served, key)
     served.client.hset("km:worker:w1", "busy_since", NOW_S - 75)
-    code, found = document("health")
-    assert (code, found["ok"], found["workers"][0]["verdict"]) == (1, False, "stuck")
+    found = document("health", code=1)
+    assert (found["ok"], found["workers"][0]["verdict"]) == (False, "stuck")
 
 
 def test_a_workers_report_of_another_type_is_named_and_nothing_is_concluded_from_it(
@@ -90,23 +83,20 @@ def test_a_workers_report_of_another_type_is_named_and_nothing_is_concluded_from
     assert f"kmworker: km:worker:w1 is no hash\n{DELETE}\n" in err
     assert "it cannot be told whether a worker makes progress" in err
     assert "km:worker:w1 is no hash" in run("status").stdout
-    found = {it["check"]: it for it in document("doctor")[1]["checks"]}
-    assert (found["workers"]["status"], found["workers"]["detail"]) == (
-        "failed",
-        "km:worker:w1 is no hash",
-    )
+    found = {it["check"]: it for it in document("doctor", code=1)["checks"]}
+    assert found["workers"]["status"] == "failed"
+    assert found["workers"]["detail"] == "km:worker:w1 is no hash"
 
 
 @pytest.mark.parametrize("key", MADE_ANEW)
 def test_status_names_the_key_and_shows_all_the_rest(served: FilledStore, key: str) -> None:
-    _code, before = document("status")
+    before = document("status")
     named = spoil(served, key)
     code, out, err = said(run("status"))
     assert (code, err) == (0, "")
     assert named in out
     assert DELETE in out
-    code, found = document("status")
-    assert code == 0
+    found = document("status")
     parts = {name for name, of in PARTS.items() if of == key}
     assert {name for name in PARTS if found[name] is None} - parts == (
         {"rate"} if key != "minutes" else set()
@@ -119,9 +109,8 @@ def test_status_names_the_key_and_shows_all_the_rest(served: FilledStore, key: s
 @pytest.mark.parametrize("key", MADE_ANEW)
 def test_doctor_names_the_key_and_what_to_do(served: FilledStore, key: str) -> None:
     named = spoil(served, key)
-    code, found = document("doctor")
-    reports = next(it for it in found["checks"] if it["check"] == "reports")
-    assert (code, reports["status"], reports["detail"]) == (1, "failed", named)
+    found = {it["check"]: it for it in document("doctor", code=1)["checks"]}
+    reports = found["reports"]
+    assert (reports["status"], reports["detail"]) == ("failed", named)
     assert f"hint: {reports['hint']}" == DELETE
-    workers = next(it for it in found["checks"] if it["check"] == "workers")
-    assert workers["status"] == ("not checked" if key == "workers" else "ok")
+    assert found["workers"]["status"] == ("not checked" if key == "workers" else "ok")

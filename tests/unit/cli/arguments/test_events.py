@@ -9,14 +9,7 @@ import pytest
 from kmworker.cli.arguments.events import Draft, Words, composed, drafts_of, read_drafts
 from kmworker.cli.frame.endings import UsageError
 from kmworker.domain.event import Event, Unreadable
-
-GOOD = {
-    "specversion": "1.0",
-    "id": "e1",
-    "source": "/test",
-    "type": "volume-created",
-    "data": {"project_id": "p1", "volume_id": "v1"},
-}
+from tests.kit.cli.stand import GOOD, lines
 
 
 def made(*settings: str, **words: str) -> dict[str, Any]:
@@ -106,10 +99,6 @@ def test_words_or_a_file_but_not_both_and_not_neither(words: Words, file: str | 
 
 
 # --- files ------------------------------------------------------------------------
-
-
-def lines(*documents: object) -> bytes:
-    return b"".join(json.dumps(document).encode() + b"\n" for document in documents)
 
 
 def test_a_file_has_one_event_a_line() -> None:

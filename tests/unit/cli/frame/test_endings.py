@@ -1,18 +1,13 @@
 """How commands end: each kind of error has one exit code and one shape."""
 
 import errno
-import sys
-from collections.abc import Mapping
+from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
-from typing import ClassVar
 
 import pytest
 import typer
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
-from kmworker.cli.frame.invocation import Invocation
-from kmworker.cli.frame.program import Program, group
 from kmworker.errors import (
     BrokerUnavailable,
     NotFound,
@@ -24,30 +19,23 @@ from kmworker.errors import (
 )
 from tests.kit.cli.stand import failed, run, said
 
+EndsWith = Callable[[BaseException], Result]
 
-def ends_with(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> Result:
+
+@pytest.fixture
+def ends_with(monkeypatch: pytest.MonkeyPatch) -> EndsWith:
     """Run a command that does nothing but raise."""
-    module = ModuleType("kmworker.cli.failing")
-    module.app = group()  # type: ignore[attr-defined]
 
-    def failing() -> None:
-        secret = "the-dek"
-        assert secret
-        raise error
+    def ends_with(error: BaseException) -> Result:
+        def failing() -> None:
+            secret = "the-dek"
+            assert secret
+            raise error
 
-    module.app.command()(failing)
-    monkeypatch.setitem(sys.modules, module.__name__, module)
-    app = typer.Typer(cls=Failing, rich_markup_mode=None, add_completion=False)
+        monkeypatch.setattr("kmworker.cli.schemas.texts", failing)
+        return run("schemas")
 
-    @app.callback()
-    def callback(context: typer.Context) -> None:
-        context.obj = Invocation()
-
-    return CliRunner().invoke(app, ["failing"], prog_name="kmworker")
-
-
-class Failing(Program):
-    purposes: ClassVar[Mapping[str, str]] = {"failing": "Fail."}
+    return ends_with
 
 
 ENDINGS = {
@@ -73,18 +61,16 @@ ENDINGS = {
 
 @pytest.mark.parametrize(("error", "code", "message", "hint"), ENDINGS.values(), ids=ENDINGS)
 def test_an_error_has_its_exit_code_a_message_and_a_hint(
-    error: Exception, code: int, message: str, hint: str, monkeypatch: pytest.MonkeyPatch
+    error: Exception, code: int, message: str, hint: str, ends_with: EndsWith
 ) -> None:
-    result = ends_with(error, monkeypatch)
+    result = ends_with(error)
     first, _, second = result.stderr.partition("\n")
     assert (result.exit_code, result.stdout, first) == (code, "", f"kmworker: {message}")
     assert second.startswith(f"hint: {hint}") if hint else second == ""
 
 
-def test_a_fault_says_how_to_see_more_and_shows_none_of_its_text(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    code, out, err = said(ends_with(ValueError("with the-dek in it"), monkeypatch))
+def test_a_fault_says_how_to_see_more_and_shows_none_of_its_text(ends_with: EndsWith) -> None:
+    code, out, err = said(ends_with(ValueError("with the-dek in it")))
     assert (code, out) == (70, "")
     assert err.splitlines() == [
         "kmworker: internal error: ValueError",
@@ -93,10 +79,10 @@ def test_a_fault_says_how_to_see_more_and_shows_none_of_its_text(
 
 
 def test_a_fault_under_debug_has_a_traceback_without_local_variables(
-    monkeypatch: pytest.MonkeyPatch,
+    ends_with: EndsWith, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KMWORKER_LOG__LEVEL", "debug")
-    code, out, err = said(ends_with(ZeroDivisionError(), monkeypatch))
+    code, out, err = said(ends_with(ZeroDivisionError()))
     assert (code, out) == (70, "")
     assert "Traceback (most recent call last)" in err
     assert "in failing" in err
@@ -117,24 +103,21 @@ def test_the_log_level_of_the_configuration_counts(
     assert "Traceback" in run("--config", "debug.toml", "status").stderr
 
 
-def test_ctrl_c_ends_a_command_quietly(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert said(ends_with(KeyboardInterrupt(), monkeypatch)) == (130, "", "")
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(KeyboardInterrupt(), 130), (BrokenPipeError(), 141), (typer.Abort(), 130)],
+    ids=["Ctrl-C", "a reader who leaves", "the end of input where an answer was wanted"],
+)
+def test_what_a_person_does_ends_a_command_quietly(
+    ends_with: EndsWith, error: BaseException, code: int
+) -> None:
+    assert said(ends_with(error)) == (code, "", "")
 
 
-def test_a_reader_who_leaves_ends_a_command_quietly(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert said(ends_with(BrokenPipeError(), monkeypatch)) == (141, "", "")
-
-
-def test_what_else_the_system_refuses_is_still_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
-    code, _, err = said(ends_with(OSError(errno.EBADF, "Bad file descriptor"), monkeypatch))
+def test_what_else_the_system_refuses_is_still_a_fault(ends_with: EndsWith) -> None:
+    code, _, err = said(ends_with(OSError(errno.EBADF, "Bad file descriptor")))
     assert code == 70
     assert err.startswith("kmworker: internal error: OSError\n")
-
-
-def test_the_end_of_standard_input_where_an_answer_was_wanted_is_an_interruption(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    assert ends_with(typer.Abort(), monkeypatch).exit_code == 130
 
 
 WRONG_USAGE = {
@@ -174,14 +157,16 @@ def test_who_has_configured_nothing_hears_of_all_in_one(folder: Path, command: s
     assert err.endswith("; or have all in one: kmworker up\n")
 
 
-def test_a_configuration_that_is_not_there_is_wrong_usage() -> None:
-    err = failed(2, "--config", "nowhere.toml", "status")
-    assert err.startswith("kmworker: nowhere.toml: no such file\nhint: ")
-
-
-def test_a_named_configuration_is_read() -> None:
-    err = failed(2, "--config", "/dev/null", "status")
-    assert err.startswith("kmworker: no store is configured\nhint: set store.url")
+@pytest.mark.parametrize(
+    ("config", "message", "hint"),
+    [("nowhere.toml", "nowhere.toml: no such file", ""),
+     ("/dev/null", "no store is configured", "set store.url")],
+)  # fmt: skip
+def test_a_named_configuration_is_read_and_has_to_be_there(
+    config: str, message: str, hint: str
+) -> None:
+    err = failed(2, "--config", config, "status")
+    assert err.startswith(f"kmworker: {message}\nhint: {hint}")
 
 
 def test_without_servers_the_running_instance_is_used_and_said_so(
@@ -192,13 +177,11 @@ def test_without_servers_the_running_instance_is_used_and_said_so(
     instance = Instance(url="unix:///nowhere/valkey.sock", keyring="k", data_dir="/d", pid=1)
     monkeypatch.setattr("kmworker.cli.frame.access.running_instance", lambda _environ: instance)
     err = failed(3, "status")
-    told = "kmworker: no broker or store is configured: using kmworker up in /d\n"
-    assert err.startswith(told)
+    assert err.startswith("kmworker: no broker or store is configured: using kmworker up in /d\n")
 
 
 def test_an_explicit_store_wins_over_the_running_instance(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("kmworker.cli.frame.access.running_instance", pytest.fail)
-    monkeypatch.setenv("KMWORKER_STORE__URL", "redis://127.0.0.1:1")
-    assert "kmworker up" not in failed(3, "status")
+    assert "kmworker up" not in failed(3, "status", store__url="redis://127.0.0.1:1")

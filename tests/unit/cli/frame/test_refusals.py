@@ -1,5 +1,7 @@
 """What servers refuse to a user, as commands tell it."""
 
+from typing import Any
+
 import pytest
 from amqp.exceptions import AccessRefused, NotAllowed, PreconditionFailed
 from redis.exceptions import AuthenticationError, NoPermissionError, ResponseError
@@ -14,6 +16,12 @@ USERS = {"store": "dashboard", "broker": "x"}
 def caused(error: KMWorkerError, cause: BaseException) -> KMWorkerError:
     error.__cause__ = cause
     return error
+
+
+def refused(*given: Any) -> SetupError:
+    found = as_refused(*given)
+    assert found is not None
+    return found
 
 
 def store_says(cause: BaseException) -> KMWorkerError:
@@ -32,8 +40,7 @@ def broker_says(cause: BaseException) -> KMWorkerError:
 def test_what_the_store_refuses_names_its_user_and_the_account_that_may(
     cause: BaseException,
 ) -> None:
-    found = as_refused(store_says(cause), "verify", {"repair": True}, USERS)
-    assert found is not None
+    found = refused(store_says(cause), "verify", {"repair": True}, USERS)
     assert str(found) == "as user dashboard: the store refuses: no"
     needs = "kmworker verify --repair needs the store's account repairer, or one with its rights"
     assert found.hint == f"{needs}: see config/redis/"
@@ -42,16 +49,11 @@ def test_what_the_store_refuses_names_its_user_and_the_account_that_may(
 @pytest.mark.parametrize(
     "cause", [AccessRefused(EXCHANGE), NotAllowed("access to vhost 'v' refused for user 'x'")]
 )
-def test_what_the_broker_refuses_names_its_user_and_the_account_that_may(
-    cause: BaseException,
-) -> None:
-    found = as_refused(broker_says(cause), "dead replay", {}, USERS)
-    assert found is not None
+def test_what_the_broker_refuses_names_the_account_that_may(cause: BaseException) -> None:
+    found = refused(broker_says(cause), "dead replay", {}, USERS)
     assert "refused for user 'x'" in str(found)
-    assert found.hint == (
-        "kmworker dead replay needs the broker's account operator, or one with its rights:"
-        " see config/rabbitmq/"
-    )
+    needs = "kmworker dead replay needs the broker's account operator, or one with its rights"
+    assert found.hint == f"{needs}: see config/rabbitmq/"
 
 
 def test_a_user_whom_the_refusal_does_not_name_is_named() -> None:
@@ -63,8 +65,7 @@ def test_a_user_whom_the_refusal_does_not_name_is_named() -> None:
 
 def test_what_a_setup_error_knows_beyond_is_said_last() -> None:
     error = caused(SetupError("it may not look", "or upgrade"), AccessRefused(EXCHANGE))
-    found = as_refused(error, "dead list", {}, USERS)
-    assert found is not None
+    found = refused(error, "dead list", {}, USERS)
     assert found.hint.endswith("see config/rabbitmq/; or upgrade")
 
 
@@ -77,15 +78,13 @@ def test_what_a_setup_error_knows_beyond_is_said_last() -> None:
     ids=["store", "broker"],
 )
 def test_a_login_that_is_refused_is_about_the_password(error: KMWorkerError) -> None:
-    found = as_refused(error, "status", {}, USERS)
-    assert found is not None
+    found = refused(error, "status", {}, USERS)
     assert found.hint.startswith("is the password right?")
 
 
 def test_whoever_named_nobody_is_told_which_account_and_not_asked_for_a_password() -> None:
     error = store_says(AuthenticationError("HELLO must be called", status_code="NOAUTH"))
-    found = as_refused(error, "status", {}, {"store": "", "broker": ""})
-    assert found is not None
+    found = refused(error, "status", {}, {"store": "", "broker": ""})
     assert found.hint.startswith("kmworker status needs the store's account dashboard")
 
 
