@@ -13,6 +13,7 @@ from kmworker.errors import (
     NotFound,
     PermanentError,
     Reason,
+    ScriptFailed,
     SetupError,
     StoreUnavailable,
     UnknownKek,
@@ -54,6 +55,7 @@ ENDINGS = {
         "under KEK 1",
         "use the keyring that the store was filled with",
     ),
+    "a script's own fault": (ScriptFailed("no luck"), 1, "no luck", "kmworker doctor"),
     "no broker": (BrokerUnavailable("gone"), 3, "gone", "kmworker doctor"),
     "no store": (StoreUnavailable("gone"), 3, "gone", "kmworker doctor"),
 }
