@@ -46,12 +46,12 @@ def field(name: bytes, kind: bytes, value: bytes) -> bytes:
     return pack("B", len(name)) + name + kind + value
 
 
-def grown_headers() -> bytes:
+def grown_headers(number: int = SMALL_INTEGERS) -> bytes:
     """Encoded properties of 62 KB that py-amqp, which has read them, writes 2.5 times as large.
 
     That is more than RabbitMQ's largest frame.
     """
-    array = b"b\7" * SMALL_INTEGERS
+    array = b"b\7" * number
     return headers(field(b"x", b"A", pack(">I", len(array)) + array))
 
 

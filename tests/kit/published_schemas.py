@@ -42,8 +42,12 @@ def is_valid(message: str, value: object) -> bool:
 
 
 def is_taken(event_type: str, event: object) -> bool:
-    """Whether the worker takes an event, once it is written as JSON."""
-    return isinstance(parse(json.dumps(event).encode(), None, event_type), Event)
+    """Whether the worker takes an event, once it is written as JSON; or else can say why not."""
+    found = parse(json.dumps(event).encode(), None, event_type)
+    if isinstance(found, Event):
+        return True
+    assert re.fullmatch(r"[ -~]{1,255}", found.detail), found
+    return False
 
 
 def complaints(schema: Schema, value: object) -> list[str]:

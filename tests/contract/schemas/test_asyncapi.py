@@ -145,17 +145,6 @@ def test_the_names_are_the_brokers() -> None:
     assert DOCUMENT["channels"]["work"]["address"] == NAMES.work
 
 
-def test_the_operations_are_the_workers() -> None:
-    did = {
-        name: (it["action"], it["channel"]["$ref"]) for name, it in DOCUMENT["operations"].items()
-    }
-    assert did == {
-        "receiveEvents": ("receive", "#/channels/work"),
-        "sendAssignments": ("send", "#/channels/assignments"),
-        "sendDeadLetters": ("send", "#/channels/dead"),
-    }
-
-
 @pytest.mark.parametrize("event_type", EVENT_TYPES)
 def test_a_producers_routing_key_is_the_events_type(event_type: str) -> None:
     [example] = DOCUMENT["components"]["messages"][event_type]["examples"]

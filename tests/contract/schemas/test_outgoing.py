@@ -8,8 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from kmworker.clock import rfc3339
-from kmworker.domain.decision import Refuse
-from kmworker.domain.message import LEFT_OFF, Digest, Original, Outgoing
+from kmworker.domain.message import LEFT_OFF, Digest, Original
 from kmworker.domain.model import (
     Assignment,
     Cause,
@@ -23,11 +22,11 @@ from kmworker.domain.model import (
 from kmworker.domain.policy import MAX_DEK_BITS
 from kmworker.errors import Reason
 from kmworker.wire.assignments import announce, encode_data
-from kmworker.wire.dead_letters.writing import dead_letter
 from kmworker.wire.events.definition import EVENT_TYPES
 from kmworker.wire.schemas import asyncapi
 from kmworker.wire.schemas.examples import ASSIGNED
 from tests.contract.schemas.drawing import LETTERS, from_schema
+from tests.kit.dead_letters import dead_letter_of
 from tests.kit.published_schemas import Schema, complaints, schema_of
 
 INCOMING = schema_of("replica-added")["properties"]
@@ -132,25 +131,10 @@ def headers_schema() -> Schema:
     return schema
 
 
-def dead(reason: Reason, detail: str, event_id: str, routing_key: str, attempts: int) -> Outgoing:
-    return dead_letter(
-        Original(b"{}", routing_key, {"application_headers": {"tenant": "2f1d"}}),
-        Refuse(reason, detail),
-        exchange="kmworker.dead",
-        event_id=event_id,
-        event_type="volume-created",
-        dead_at=rfc3339(1_795_449_600.5),
-        attempts=attempts,
-    )
-
-
 def test_a_dead_letter_of_what_is_too_large_has_valid_headers() -> None:
     large = {"application_headers": {"x": "a" * 20_000}}
-    dead = dead_letter(
-        Original(b"", "volume-created", large, Digest("ab" * 32, 5_000_000)),
-        Refuse(Reason.MALFORMED, "d"), exchange="kmworker.dead", event_id="",
-        event_type="unknown", dead_at=rfc3339(0), attempts=1,
-    )  # fmt: skip
+    original = Original(b"", "volume-created", large, Digest("ab" * 32, 5_000_000))
+    dead = dead_letter_of(original, reason=Reason.MALFORMED, event_id="", event_type="unknown")
     headers = dead.properties["application_headers"]
     assert headers.keys() == headers_schema()["properties"].keys()
     assert complaints(headers_schema(), headers) == []
@@ -160,15 +144,17 @@ def test_a_dead_letter_of_what_is_too_large_has_valid_headers() -> None:
 def test_a_dead_letters_headers_are_valid(
     reason: Reason, detail: str, event_id: str, routing_key: str, attempts: int
 ) -> None:
-    message = dead(reason, detail, event_id, routing_key, attempts)
+    message = dead_letter_of(
+        Original(b"{}", routing_key, {}),
+        reason=reason, detail=detail, event_id=event_id, attempts=attempts,
+    )  # fmt: skip
     headers = message.properties["application_headers"]
     assert complaints(headers_schema(), headers) == []
 
 
 def test_a_dead_letter_has_the_headers_of_its_schema_and_the_originals() -> None:
-    headers = dead(Reason.CONFLICT, "why", "6d1c", "volume-created", 1).properties[
-        "application_headers"
-    ]
+    original = Original(b"{}", "volume-created", {"application_headers": {"tenant": "2f1d"}})
+    headers = dead_letter_of(original).properties["application_headers"]
     schema = headers_schema()
     assert headers.keys() - {"tenant"} == set(schema["required"])
     assert schema["properties"].keys() - set(schema["required"]) == {

@@ -9,10 +9,8 @@ from kmworker.domain.model import Cause, DataAction, Encryption, Held, Item, Kin
 from kmworker.domain.plan import AssignWrite, Committed, WriteStatus
 from kmworker.errors import PermanentError
 from kmworker.wire.assignments import encode_data
-from tests.kit.store.builders import draft, held, partition, replica, snapshot, volume
+from tests.kit.store.builders import draft, held, replica, snapshot, volume
 from tests.kit.store.stand import Stand, only
-
-LONGEST = "0" + "Az9._:/@+-" * 25 + "last"
 
 # Text that would mislead whoever looks for fields by pattern without minding escapes.
 MISLEADING = '"key_id":"x","scope_id":"y","state":"z" \\" \\ \u2028 \U0001f511 é'
@@ -67,26 +65,6 @@ def test_what_is_derived_from_an_item_is_held_beside_it(
         volume("v1"): source,
         replica("r1"): held(write, source),
     }
-
-
-@pytest.mark.parametrize(
-    "item",
-    [
-        volume(LONGEST),
-        partition("policy-0/18/4711", "swift-eu1"),
-        replica("policy-0/18/4711@obj-07", "A.b_c@d+e-f"),
-        volume("v1", "p" * 128),
-    ],
-    ids=["longest", "partition", "replica", "longest-project"],
-)
-def test_every_id_that_the_contract_allows_is_kept_apart_and_found_again(
-    stand: Stand, item: Item
-) -> None:
-    write = draft.create(item)
-    shorter = item._replace(id=item.id[:-1])
-    longer = item._replace(id=item.id + "x")
-    stand.commit(write)
-    assert stand.look_up(shorter, item, longer) == {shorter: None, item: held(write), longer: None}
 
 
 @pytest.mark.parametrize(

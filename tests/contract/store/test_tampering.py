@@ -242,13 +242,7 @@ def test_a_forged_source_does_not_lend_its_key(stand: Stand, one: Held, two: Hel
         assert only(stand.commit(draft.reuse(snapshot("s1"), one))).status is WriteStatus.STALE
 
 
-@pytest.fixture
-def put_back(stand: Stand) -> Held:
-    """An item and its key-id put back after their scope was deleted and minted anew.
-
-    What is known of them is what a reader would that compares no DEK-ids: the old key-id with
-    the new scope.
-    """
+def test_a_key_id_put_back_over_a_scope_that_was_minted_anew_exports_no_dek(stand: Stand) -> None:
     stand.first.admit()
     old = stand.put(draft.create(V1))
     kept = {
@@ -260,32 +254,12 @@ def put_back(stand: Stand) -> Held:
     new = stand.put(draft.create(V1))
     for key, record in kept.items():
         stand.raw.hset(stand.key("p1", key), fields_of(old)[key], record)
-    return replace(old, scope=new.scope)
-
-
-def test_a_key_id_put_back_over_a_scope_that_was_minted_anew_breaks_its_item(
-    stand: Stand, put_back: Held
-) -> None:
     assert "is of another DEK than scope" in broken(stand.first, V1)
-
-
-def test_a_key_id_put_back_over_a_scope_that_was_minted_anew_lends_no_key(
-    stand: Stand, put_back: Held
-) -> None:
-    for write in (draft.reuse(snapshot("s1"), put_back), draft.clone(V2, put_back)):
+    # As a reader would know them that compares no DEK-ids.
+    known = replace(old, scope=new.scope)
+    for write in (draft.reuse(snapshot("s1"), known), draft.clone(V2, known)):
         assert only(stand.commit(write)).status is WriteStatus.STALE
-
-
-def test_a_key_id_put_back_over_a_scope_that_was_minted_anew_exports_no_dek(
-    stand: Stand, put_back: Held
-) -> None:
-    views = stand.views("key-operator")
+    key_id = fields_of(old)["keys"]
     with pytest.raises(PermanentError, match="is of another DEK than scope"):
-        read_wrapped(views, stand.custody, "p1", fields_of(put_back)["keys"])
-
-
-def test_a_key_id_put_back_over_a_scope_that_was_minted_anew_is_found(
-    stand: Stand, put_back: Held
-) -> None:
-    key_id = fields_of(put_back)["keys"]
+        read_wrapped(stand.views("key-operator"), stand.custody, "p1", key_id)
     assert ("contradiction", "p1", "keys", key_id) in brief(found_in(stand))

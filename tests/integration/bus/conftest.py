@@ -27,17 +27,6 @@ PATIENCE_S = 60.0
 NewBus = Callable[..., RabbitBus]
 
 
-class Raw(amqp.Message):  # type: ignore[misc]  # published without types
-    """A message whose properties are encoded by hand."""
-
-    def __init__(self, body: bytes, encoded: bytes) -> None:
-        super().__init__(body)
-        self._encoded = encoded
-
-    def _serialize_properties(self) -> bytes:
-        return self._encoded
-
-
 class Producer:
     """The administrator: publishes anything at all, and looks after queues."""
 

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from struct import pack
 
-import amqp
 import pytest
 
 from kmworker.bus.rabbit import RabbitBus
@@ -12,14 +11,13 @@ from kmworker.errors import BrokerUnavailable
 from tests.integration.bus.conftest import (
     NewBus,
     Producer,
-    Raw,
     bodies,
     close_as_an_operator,
     cut,
     local_port,
     take,
 )
-from tests.kit.amqp_frames import field, headers
+from tests.kit.amqp_frames import Encoded, field, headers
 from tests.kit.polling import until
 from tests.kit.servers import ADMIN, RabbitMQ
 
@@ -48,74 +46,23 @@ def test_prefetch_is_per_consumer_and_bounds_what_is_kept(
     until(lambda: first.counts().work == 2, "two more were sent for those of the wide consumer")
 
 
-def test_what_is_not_settled_is_left_out_of_the_acknowledgement(
-    new_bus: NewBus, producer: Producer
+# One is put in the broker's place, one stands behind it. Below nothing, no turn would ever have
+# come for it, and with it for no other event.
+@pytest.mark.parametrize("own", [(99,), (0, -1)])
+def test_each_delivery_without_an_acknowledgement_is_counted_whatever_its_producer_says(
+    bus: RabbitBus, producer: Producer, own: tuple[int, ...]
 ) -> None:
-    bus = new_bus()
-    bus.open()
-    for number in range(8):
-        producer.publish(b"%d" % number)
-    deliveries = take(bus, 8)
-    bus.acknowledge([deliveries[number] for number in (0, 1, 2, 4, 7)])
-    assert sorted(bus._intake.unacknowledged) == [4, 6, 7]
-    bus.acknowledge([deliveries[3]])
-    # A synchronous call behind them: the acknowledgements have arrived.
-    bus.counts()
-    bus.close()
-    bus.open()
-    again = take(bus, 1)
-    bus.acknowledge(again)
-    assert sorted(bodies([*again, *take(bus, 1)])) == [b"5", b"6"]
-    assert bus.counts().work == 0
-
-
-def test_each_delivery_without_an_acknowledgement_is_counted(
-    bus: RabbitBus, producer: Producer
-) -> None:
-    producer.publish(b"again", application_headers={"x-delivery-count": 99, "mine": "kept"})
+    said = [field(b"x-delivery-count", b"l", pack(">q", count)) for count in own]
+    message = Encoded(b"again", headers(b"".join([*said, field(b"mine", b"t", b"\1")])))
+    producer.channel.basic_publish(message, producer.topology.events, "volume-created")
     counts = []
     for _ in range(4):
         (delivery,) = take(bus, 1)
         counts.append(delivery.delivery_count)
-        assert delivery.original.properties["application_headers"]["mine"] == "kept"
+        assert delivery.original.properties["application_headers"]["mine"] is True
         bus.close()
         bus.open()
     assert counts == [0, 1, 2, 3]
-
-
-def test_a_producers_own_count_behind_the_brokers_is_not_believed(
-    bus: RabbitBus, producer: Producer
-) -> None:
-    # Below nothing, no turn would ever have come for it, and with it for no other event.
-    twice = [field(b"x-delivery-count", b"l", pack(">q", count)) for count in (0, -1)]
-    message = Raw(b"again", headers(b"".join(twice)))
-    producer.channel.basic_publish(message, producer.topology.events, "volume-created")
-    counts = []
-    for _ in range(4):
-        counts += [delivery.delivery_count for delivery in take(bus, 1)]
-        bus.close()
-        bus.open()
-    assert counts == [0, 1, 2, 3]
-
-
-def test_an_acknowledgement_of_an_older_channel_is_skipped(
-    bus: RabbitBus, producer: Producer
-) -> None:
-    producer.publish(b"a")
-    producer.publish(b"b")
-    before = take(bus, 2)
-    bus.close()
-    bus.open()
-    after = take(bus, 1)
-    bus.acknowledge(before)
-    assert len(bus._intake.unacknowledged) == 1
-    bus.acknowledge(after)
-    bus.acknowledge(take(bus, 1))
-    bus.counts()
-    bus.close()
-    bus.open()
-    assert bus.counts().work == 0
-    assert not bus.receive(1, 0)
 
 
 def test_a_queue_that_is_deleted_is_declared_again(
@@ -151,19 +98,14 @@ def test_connections_that_an_operator_closes_are_renewed(
     bus.tick()
 
 
-def test_a_tick_notices_that_the_consumer_is_gone(bus: RabbitBus) -> None:
-    cut(bus._link)
+@pytest.mark.parametrize(("lost", "generation"), [("consumer", 2), ("publisher", 1)])
+def test_a_tick_notices_that_either_connection_is_gone(
+    bus: RabbitBus, lost: str, generation: int
+) -> None:
+    cut(bus._link if lost == "consumer" else bus._publisher._link)
     until(lambda: _tick_fails(bus), "the loss is noticed")
     bus.open()
-    assert bus.generation == 2
-    bus.tick()
-
-
-def test_a_tick_notices_that_the_publisher_is_gone(bus: RabbitBus) -> None:
-    cut(bus._publisher._link)
-    until(lambda: _tick_fails(bus), "the loss is noticed")
-    bus.open()
-    assert bus.generation == 1
+    assert bus.generation == generation
     bus.tick()
 
 
@@ -185,17 +127,6 @@ def test_every_call_on_a_connection_that_is_gone_says_so(
         calls[call]()
 
 
-def test_the_counts_are_of_both_queues(bus: RabbitBus, producer: Producer) -> None:
-    producer.publish(b"a")
-    bus.acknowledge(take(bus, 1))
-    for number in range(3):
-        producer.channel.basic_publish(_message(number), producer.topology.dead, "internal.unknown")
-    until(lambda: bus.counts().dead == 3, "three letters are ready")
-    counts = bus.counts()
-    assert counts.work == 0
-    until(lambda: bus.counts().consumers == 1, "one consumer is left")
-
-
 def _kept(bus: RabbitBus) -> int:
     bus.tick()
     return len(bus._intake.unacknowledged)
@@ -215,7 +146,3 @@ def _tick_fails(bus: RabbitBus) -> bool:
     except BrokerUnavailable:
         return True
     return False
-
-
-def _message(number: int) -> object:
-    return amqp.Message(b"%d" % number)

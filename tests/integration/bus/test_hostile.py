@@ -15,9 +15,9 @@ from kmworker.domain.message import LEFT_OFF
 from kmworker.domain.model import Item, Kind
 from kmworker.settings import Settings, WaitingSettings
 from kmworker.store import records
-from tests.integration.bus.conftest import Producer, Raw
+from tests.integration.bus.conftest import Producer
 from tests.integration.running import running
-from tests.kit.amqp_frames import field, headers
+from tests.kit.amqp_frames import Encoded, field, grown_headers, headers
 from tests.kit.polling import until
 from tests.kit.servers import RabbitMQ, StoreServer
 from tests.kit.servers.accounts import ADMIN_USER
@@ -124,7 +124,9 @@ EVERY_TYPE = {
 def test_every_header_type_that_the_broker_knows(scene: Scene) -> None:
     table = [field(b"x-" + kind, kind, value) for kind, (value, _read) in EVERY_TYPE.items()]
     scene.producer.channel.basic_publish(
-        Raw(b"garbage", headers(b"".join(table))), scene.producer.topology.events, "volume-created"
+        Encoded(b"garbage", headers(b"".join(table))),
+        scene.producer.topology.events,
+        "volume-created",
     )
     letter = scene.letter()
     found = {name: value for name, value in letter.headers.items() if len(name) == len("x-t")}
@@ -183,17 +185,13 @@ def test_headers_nearly_as_large_as_a_frame(scene: Scene) -> None:
     scene.assert_well()
 
 
-def growing(number: int) -> Raw:
-    """Small integers, two bytes each: py-amqp writes them in five, beyond the largest frame."""
-    array = b"b\7" * number
-    return Raw(b"not json", headers(field(b"x", b"A", pack(">I", len(array)) + array)))
-
-
 @pytest.mark.parametrize("number", [31_000, 8_000, 4_000])
 def test_headers_that_grow_when_they_are_written(number: int, scene: Scene) -> None:
     scene.publish(volume("before"))
     scene.producer.channel.basic_publish(
-        growing(number), scene.producer.topology.events, "volume-created"
+        Encoded(b"not json", grown_headers(number)),
+        scene.producer.topology.events,
+        "volume-created",
     )
     letter = scene.letter()
     assert letter.body == b"not json"
@@ -207,7 +205,8 @@ def test_a_message_that_stopped_a_worker_does_not_stop_the_next(
     settings: Settings, producer: Producer
 ) -> None:
     """As it is found in the queue by a worker that starts, after others have died of it."""
-    producer.channel.basic_publish(growing(31_000), producer.topology.events, "volume-created")
+    odd = Encoded(b"not json", grown_headers())
+    producer.channel.basic_publish(odd, producer.topology.events, "volume-created")
     for _ in range(3):
         message = producer.channel.basic_get(producer.topology.work)
         producer.channel.basic_reject(message.delivery_tag, requeue=True)
@@ -221,9 +220,6 @@ def test_what_was_parked_with_such_headers_comes_out_as_a_dead_letter(
     settings: Settings, producer: Producer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Version 0.1 parked them whole; at the deadline they struck."""
-    # No more than was read then: half of a frame.
-    array = b"b\7" * 31_000
-    headers_then = headers(field(b"x", b"A", pack(">I", len(array)) + array))
     event = snapshot("s", "never")
     short = settings.model_copy(update={"waiting": WaitingSettings(deadline_s=1)})
     with monkeypatch.context() as patch:
@@ -231,7 +227,7 @@ def test_what_was_parked_with_such_headers_comes_out_as_a_dead_letter(
         patch.setattr(header_frame, "MAX_PROPERTIES_BYTES", 65_536)
         with running(short) as (worker,):
             producer.channel.basic_publish(
-                Raw(event.body, headers_then), producer.topology.events, event.routing_key
+                Encoded(event.body, grown_headers()), producer.topology.events, event.routing_key
             )
             until(lambda: worker._tally.totals["waiting"], "the snapshot waits")
     scene = Scene(producer)
@@ -249,7 +245,7 @@ def test_tables_in_tables_in_tables(levels: int, scene: Scene) -> None:
     table = b""
     for _ in range(levels):
         table = field(b"x", b"F", pack(">I", len(table)) + table)
-    encoded = Raw(b"garbage", headers(table))
+    encoded = Encoded(b"garbage", headers(table))
     scene.producer.channel.basic_publish(encoded, scene.producer.topology.events, "volume-created")
     assert scene.letter().body == b"garbage"
     scene.assert_well()

@@ -30,15 +30,6 @@ def test_published_events_are_on_the_work_queue_when_publish_returns(broker: Bro
     assert second.document["data"] == {"project_id": "p1", "snapshot_id": "s1", "volume_id": "v1"}
 
 
-def test_a_producer_outlives_its_connection(broker: Broker) -> None:
-    with producer_on(broker) as producer:
-        producer.publish(volume(1))
-        broker.close_all_connections()
-        producer.publish(volume(2))
-    found = broker.taken(broker.topology.work)
-    assert [taken.document["data"]["volume_id"] for taken in found] == ["v1", "v2"]
-
-
 def test_no_event_is_lost_when_connections_are_closed_in_between(broker: Broker) -> None:
     published: list[VolumeCreated] = []
     with producer_on(broker) as producer, ThreadPoolExecutor(1) as elsewhere:

@@ -71,25 +71,6 @@ def test_bindings_choose_what_arrives(broker: Broker, subscribe: Subscribe) -> N
     assert names(collecting(subscribe(), 2)) == ["v1", "v2"]
 
 
-def test_what_could_not_be_acted_on_comes_again(broker: Broker, subscribe: Subscribe) -> None:
-    def fail(assignment: Assignment) -> None:
-        raise RuntimeError(assignment.item.id)
-
-    with subscribe() as subscriber:
-        broker.announce(blank_volume("v1"), blank_volume("v2"))
-        with pytest.raises(RuntimeError, match="v1"):
-            subscriber.run(fail)
-    assert sorted(names(collecting(subscribe(), 2))) == ["v1", "v2"]
-
-
-def test_repeats_are_dropped(broker: Broker, subscribe: Subscribe) -> None:
-    with subscribe() as subscriber:
-        once, last = blank_volume("v1"), blank_volume("v2")
-        broker.announce(once, once, once, last)
-        assert names(collecting(subscriber, 2)) == ["v1", "v2"]
-    assert broker.ready(f"{broker.namespace}.sub.test") == 0
-
-
 def test_each_assignment_is_acted_on_once_though_connections_are_closed_in_between(
     broker: Broker, subscribe: Subscribe
 ) -> None:

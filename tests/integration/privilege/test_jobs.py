@@ -14,14 +14,13 @@ from pika import BasicProperties
 from pika.adapters.blocking_connection import BlockingChannel
 
 from tests.integration.privilege.accounts import Broker, Installation, Taken, take
+from tests.integration.privilege.broker_acts import ASSIGNMENTS, DEAD, EVENTS, WORK
 from tests.kit.outside.wire import plain
 from tests.kit.outside.words import Event, Item, Message
 from tests.kit.outside.worker import Worker, program
 from tests.kit.polling import until
 from tests.kit.servers import At
 
-EVENTS, WORK = "kmworker.events", "kmworker.events.work"
-ASSIGNMENTS, DEAD = "kmworker.assignments", "kmworker.dead"
 QUEUE: Final = "kmworker.sub.jobs"
 PROJECT: Final = "p1"
 

@@ -13,12 +13,12 @@ from pika.exceptions import ChannelClosedByBroker
 
 from kmworker.client import Producer, VolumeCreated
 from tests.integration.privilege.accounts import VHOST, Broker, Installation, Store, take
+from tests.integration.privilege.broker_acts import ASSIGNMENTS, DEAD, EVENTS
 from tests.kit.outside.worker import Worker
 from tests.kit.polling import until
 from tests.kit.servers import RabbitMQ, redis_store
 from tests.kit.servers.accounts import CONFIG
 
-EVENTS, ASSIGNMENTS, DEAD = "kmworker.events", "kmworker.assignments", "kmworker.dead"
 QUEUE = "kmworker.sub.producers"
 SWIFT, SWIFT_PASSWORD = "swift-eu1", "4f1e9c"
 PARTITION = {"kind": "partition", "id": "policy-0/18/4711"}

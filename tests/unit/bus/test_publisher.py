@@ -37,21 +37,6 @@ def test_nothing_is_published_for_nothing() -> None:
     assert not broker.published
 
 
-@pytest.mark.parametrize("order", [(1, 2, 3), (3, 1, 2)])
-def test_confirms_come_one_by_one_in_any_order(order: tuple[int, ...]) -> None:
-    publisher, broker = connected()
-    for tag in order:
-        broker.ack(tag)
-    assert publisher.publish([A, B, C]) == [True, True, True]
-    assert broker.published == [b"a", b"b", b"c"]
-
-
-def test_one_confirm_for_all_up_to_it() -> None:
-    publisher, broker = connected()
-    broker.ack(3, multiple=True)
-    assert publisher.publish([A, B, C]) == [True, True, True]
-
-
 def test_tags_go_on_from_one_call_to_the_next() -> None:
     publisher, broker = connected()
     broker.ack(2, multiple=True)
@@ -222,14 +207,6 @@ def test_connections_are_looked_after_however_steadily_confirms_come() -> None:
     assert publisher.confirmed(sent, lambda: ticks.append(clock.monotonic())) == [STORED] * 30
     assert broker.ticks == len(ticks)
     assert 10 <= len(ticks) <= 15
-
-
-def test_a_return_comes_before_its_confirm_and_tells_what_was_not_routed() -> None:
-    publisher, broker = connected()
-    broker.ack(1)
-    broker.give_back(B)
-    broker.ack(3, multiple=True)
-    assert publisher.publish([A, B, C]) == [True, False, True]
 
 
 def test_a_return_is_not_carried_over_to_the_next_call() -> None:

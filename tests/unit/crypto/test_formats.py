@@ -12,14 +12,7 @@ from kmworker.crypto.kek import Kek
 from kmworker.crypto.wrapping import associated_data
 from kmworker.domain.model import Place
 from kmworker.errors import PermanentError
-from tests.unit.crypto.samples import (
-    CREATED_AT,
-    FIRST,
-    FIRST_KEY,
-    INSTALLATION,
-    SCOPE,
-    keyring_of,
-)
+from tests.unit.crypto.samples import CREATED_AT, FIRST, FIRST_KEY, INSTALLATION, SCOPE, keyring_of
 
 KEK = Kek(FIRST_KEY, CREATED_AT)
 

@@ -3,7 +3,7 @@ import json
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from kmworker.crypto.encoding import length_prefixed
@@ -87,17 +87,12 @@ def test_a_truncated_record_is_refused(place: Place, body: bytes) -> None:
 
 @EACH_RECORD
 @given(more=st.binary(min_size=1, max_size=80))
+@example(more=b" ")  # which JSON would overlook
+@example(more=b"}")
 def test_an_extended_record_is_refused(place: Place, body: bytes, more: bytes) -> None:
     record = FIRST.seal(place, body)
     assert_broken(place, record + more)
     assert_broken(place, more + record)
-
-
-@pytest.mark.parametrize("more", [b" ", b"\n", b"\0", b"}"])
-def test_what_json_would_overlook_is_refused_too(more: bytes) -> None:
-    place, body = next(iter(RECORDS.items()))
-    assert_broken(place, FIRST.seal(place, body) + more)
-    assert_broken(place, more + FIRST.seal(place, body))
 
 
 @EACH_RECORD
@@ -179,8 +174,3 @@ def test_a_field_out_of_the_store_cannot_break_a_line_in_the_log() -> None:
     with pytest.raises(PermanentError) as caught:
         FIRST.check_seal(Place("p1", "items", "volume:v1\nall is well"), b"{}")
     assert "\n" not in caught.value.detail
-
-
-def test_projects_have_sealing_keys_of_their_own() -> None:
-    kek = Kek(FIRST_KEY, CREATED_AT)
-    assert kek.derive(LABEL, "p1") != kek.derive(LABEL, "p2")

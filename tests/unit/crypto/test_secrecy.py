@@ -22,14 +22,7 @@ from kmworker.crypto.wrapping import LABEL as WRAP_LABEL
 from kmworker.crypto.wrapping import Wrapper
 from kmworker.domain.model import Place
 from kmworker.errors import KMWorkerError
-from tests.unit.crypto.samples import (
-    CREATED_AT,
-    FIRST_KEY,
-    INSTALLATION,
-    SCOPE,
-    SECOND,
-    keyring_of,
-)
+from tests.unit.crypto.samples import CREATED_AT, FIRST_KEY, INSTALLATION, SCOPE, SECOND, keyring_of
 
 KEK = Kek(FIRST_KEY, CREATED_AT)
 KEYRING = keyring_of(FIRST_KEY)

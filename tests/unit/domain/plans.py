@@ -3,25 +3,11 @@
 from collections.abc import Iterable, Mapping
 
 from kmworker.domain.event import Event
-from kmworker.domain.model import (
-    Item,
-    State,
-)
-from kmworker.domain.plan import (
-    Arrival,
-    AssignWrite,
-    Outcome,
-    ParkWrite,
-    Plan,
-    Write,
-)
+from kmworker.domain.model import Item, State
+from kmworker.domain.plan import Arrival, AssignWrite, Outcome, ParkWrite, Plan, Write
 from kmworker.domain.planner import plan_batch
 from kmworker.domain.policy import Policy
-from tests.kit.builders import (
-    SHIPPED,
-    arrived,
-    fresh,
-)
+from tests.kit.builders import SHIPPED, arrived, fresh
 
 
 def folded(

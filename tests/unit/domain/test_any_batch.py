@@ -6,19 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kmworker.domain.event import UNENCRYPTED, RequestedEncryption
-from kmworker.domain.model import (
-    Broken,
-    Disposition,
-    Item,
-    Kind,
-    State,
-)
-from kmworker.domain.plan import (
-    Arrival,
-    ParkWrite,
-    Plan,
-    entry_name,
-)
+from kmworker.domain.model import Broken, Disposition, Item, Kind, State
+from kmworker.domain.plan import Arrival, ParkWrite, Plan, entry_name
 from kmworker.domain.planner import plan_batch
 from tests.kit.builders import (
     SHIPPED,

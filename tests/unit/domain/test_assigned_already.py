@@ -7,14 +7,7 @@ import pytest
 
 from kmworker.domain.decision import Already, Refuse, decide
 from kmworker.domain.event import UNENCRYPTED, RequestedEncryption, Unencrypted
-from kmworker.domain.model import (
-    Broken,
-    Disposition,
-    Encryption,
-    Item,
-    KeyState,
-    State,
-)
+from kmworker.domain.model import Broken, Disposition, Encryption, Item, KeyState, State
 from kmworker.domain.policy import Policy
 from kmworker.errors import Reason
 from tests.kit.builders import (

@@ -6,7 +6,6 @@ from itertools import product
 
 import pytest
 
-from kmworker.domain.contradiction import encryption_shown
 from kmworker.domain.decision import Already, Create, Decision, Join, NoKey, Refuse, Wait, decide
 from kmworker.domain.event import UNENCRYPTED, Event, RequestedEncryption, Unencrypted
 from kmworker.domain.model import (
@@ -214,7 +213,6 @@ DOUBTS = {
     "unknown-cipher": source_of(UNLISTED),
     "source-not-active": source_of(XTS, state=KeyState.SUSPENDED),
 }
-COMPROMISED = source_of(XTS, state=KeyState.COMPROMISED)
 
 
 @pytest.mark.parametrize("form", AS_IT_IS)
@@ -225,11 +223,6 @@ def test_a_copy_as_it_is_joins_whatever_stands_against_it_and_the_guard_is_named
     event = built(AS_IT_IS, form, None)
     decision = decide(event, None, DOUBTS[guard], JOINING)
     assert decision == Join(Disposition.CLONE, DOUBTS[guard], f"guard:{guard}")
-
-
-def test_a_copy_as_it_is_of_a_compromised_key_is_under_that_key() -> None:
-    decision = decide(event_of(snapshot(), SOURCE), None, COMPROMISED, SHIPPED)
-    assert decision == Join(Disposition.REUSE, COMPROMISED, "guard:source-not-active")
 
 
 @pytest.mark.parametrize("form", AS_IT_IS)
@@ -355,11 +348,6 @@ def test_no_refusal_is_longer_than_a_dead_letters_header() -> None:
         refusal = decide(asking, None, held(far, encryption=encryption), JOINING)
         assert isinstance(refusal, Refuse)
         assert len(refusal.detail.encode()) <= 255
-
-
-def test_what_is_shown_of_an_encryption() -> None:
-    shown = [encryption_shown(it) for it in (XTS, RequestedEncryption("x", None), None)]
-    assert shown == ["aes-xts-plain64 of 512 bits", "x", "no encryption"]
 
 
 # --- a rule that denies ---------------------------------------------------------------

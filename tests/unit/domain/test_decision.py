@@ -316,32 +316,9 @@ def test_what_has_no_source_to_share_with_has_no_choice(
     assert choosing == decide(event_of(volume(), source), None, None, policy)
 
 
-def test_the_first_rule_that_matches_decides_not_a_later_one() -> None:
-    policy = policy_of(
-        '[[rule]]\nname = "gold"\nsource = "volume"\nproject = "p1"\nthen = "reuse"\n'
-        '[[rule]]\nname = "rest"\nsource = "volume"\nthen = "clone"\n'
-    )
-    one = decide(event_of(snapshot(), volume()), None, held(volume()), policy)
-    other = volume(project="p2")
-    two = decide(event_of(snapshot(project="p2"), other), None, held(other), policy)
-    assert (shortly(one), shortly(two)) == (("reuse", "gold"), ("clone", "rest"))
-
-
 # --- key states -------------------------------------------------------------------
 
 DESTROYED_DETAIL = "the key of volume:v1 is destroyed"
-BY_STATE = {
-    KeyState.ACTIVE: ("clone", "derived-volumes-get-a-clone"),
-    KeyState.SUSPENDED: ("create", "guard:source-not-active"),
-    KeyState.COMPROMISED: ("create", "guard:source-not-active"),
-    KeyState.DESTROYED: ("refuse", "source-unusable"),
-}
-
-
-@pytest.mark.parametrize("state", KeyState)
-def test_a_source_key_is_shared_by_its_state(state: KeyState) -> None:
-    event = event_of(volume("v2"), volume())
-    assert shortly(decide(event, None, held(volume(), state=state), SHIPPED)) == BY_STATE[state]
 
 
 @pytest.mark.parametrize("guard", [name for name in GUARDS if name != "source-unencrypted"])
@@ -420,12 +397,8 @@ def test_a_rule_may_say_that_an_item_is_not_encrypted(source: Item | None) -> No
     assert decide(event_of(volume("v2"), source), None, None, policy) == NoKey("bare")
 
 
-def test_an_event_whose_source_is_unknown_waits() -> None:
-    assert decide(event_of(snapshot(), volume()), None, None, SHIPPED) == Wait()
-
-
 @pytest.mark.parametrize("encryption", [None, UNENCRYPTED, asks(XTS)], ids=["-", "null", "own"])
-def test_it_waits_whatever_it_asks_for(
+def test_an_event_whose_source_is_unknown_waits_whatever_it_asks_for(
     encryption: RequestedEncryption | Unencrypted | None,
 ) -> None:
     event = event_of(volume("v2"), volume(project="p2"), encryption=encryption)

@@ -4,11 +4,7 @@ import pytest
 
 from kmworker.domain.decision import Create, Join, NoKey, decide
 from kmworker.domain.event import UNENCRYPTED, Event, RequestedEncryption
-from kmworker.domain.model import (
-    Disposition,
-    Encryption,
-    Held,
-)
+from kmworker.domain.model import Disposition, Encryption, Held
 from tests.kit.builders import (
     CTR,
     SHIPPED,

@@ -6,25 +6,10 @@ import pytest
 
 from kmworker.domain.decision import Refuse
 from kmworker.domain.event import UNENCRYPTED, Event, RequestedEncryption
-from kmworker.domain.model import (
-    Broken,
-    DataAction,
-    Disposition,
-    Item,
-    State,
-    Transport,
-)
+from kmworker.domain.model import Broken, DataAction, Disposition, Item, State, Transport
 from kmworker.domain.policy import Policy
 from kmworker.errors import Reason
-from tests.kit.builders import (
-    XTS_256,
-    arrived,
-    event_of,
-    held,
-    partition,
-    policy_of,
-    replica,
-)
+from tests.kit.builders import XTS_256, arrived, event_of, held, partition, policy_of, replica
 from tests.unit.domain.plans import assigned, assignments, events, folded, outcomes, write_of
 
 CREATE, CLONE, REUSE = Disposition.CREATE, Disposition.CLONE, Disposition.REUSE

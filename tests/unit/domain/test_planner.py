@@ -212,20 +212,10 @@ def test_a_snapshot_shares_the_key_of_a_volume_in_the_same_batch() -> None:
     assert plan.writes == [made, shared]
     assert shared.assignment.key_id == made.assignment.key_id
     assert shared.assignment.scope_id == made.assignment.scope_id
-
-
-def test_what_rests_on_the_batch_says_so_to_the_store() -> None:
-    plan = folded(*events(event_of(volume()), event_of(snapshot(), volume())))
-    made, shared = write_of(plan, volume()), write_of(plan, snapshot())
+    # What rests on the batch says so to the store.
     assert shared.source is not None
     assert (shared.source.key, shared.source.scope) == (made.key, made.scope)
     assert shared.source.assignment == made.assignment
-
-
-def test_a_snapshot_that_overtook_its_volume_is_written_after_it() -> None:
-    plan = folded(*events(event_of(snapshot(), volume()), event_of(volume())))
-    assert assigned(plan) == [("v1", "create"), ("s1", "reuse")]
-    assert parked(plan) == []
 
 
 CHAIN = [
@@ -242,12 +232,6 @@ CHAIN_ASSIGNED = [
     ("d", "reuse"),
     ("e", "clone"),
 ]
-
-
-def test_a_chain_in_reverse_is_resolved_without_parking() -> None:
-    plan = folded(*events(*reversed(CHAIN)))
-    assert assigned(plan) == CHAIN_ASSIGNED
-    assert parked(plan) == []
 
 
 @given(st.permutations(CHAIN))
@@ -282,12 +266,6 @@ def test_what_waits_for_a_refused_item_is_parked() -> None:
     assert assigned(plan) == []
     assert sorted(parked(plan)) == ["s1", "s2"]
     assert [type(outcome) for outcome in outcomes(plan)] == [Refuse, ParkWrite, ParkWrite]
-
-
-def test_every_event_has_one_outcome() -> None:
-    arrivals = events(*CHAIN, *CHAIN, event_of(snapshot("x"), volume("y")))
-    plan = folded(*arrivals)
-    assert sorted(a.delivery.tag for a, _outcome in plan.outcomes if a.delivery) == [*range(1, 12)]
 
 
 # --- the same item twice ----------------------------------------------------------

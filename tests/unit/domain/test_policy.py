@@ -3,14 +3,7 @@
 import pytest
 
 from kmworker.domain.model import Disposition, Encryption, Transport
-from kmworker.domain.policy import (
-    Circumstances,
-    IvUse,
-    Refused,
-    Rule,
-    action_of,
-    circumstances_of,
-)
+from kmworker.domain.policy import Circumstances, Refused, Rule, action_of, circumstances_of
 from tests.kit.builders import (
     DEFAULTS,
     SHIPPED,
@@ -224,8 +217,3 @@ def test_a_key_is_as_long_as_the_shipped_ciphers_name_says(cipher: str, bits: in
 def test_the_shipped_policy_leaves_no_volume_type_unencrypted_and_decrypts_nothing() -> None:
     assert not SHIPPED.leaves_unencrypted
     assert SHIPPED.decrypted_copies.value == "deny"
-
-
-def test_the_shipped_ciphers_have_whole_keys_and_one_is_a_stream() -> None:
-    streams = [cipher.name for cipher in SHIPPED.cipher if cipher.iv is IvUse.POSITIONAL_STREAM]
-    assert streams == ["aes-ctr-plain64"]

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from kmworker.domain.decision import Refuse
-from kmworker.domain.event import UNENCRYPTED, Event, RequestedEncryption
+from kmworker.domain.event import UNENCRYPTED, RequestedEncryption
 from kmworker.domain.model import Assignment, Disposition, Item, State, Stored
 from kmworker.domain.plan import Arrival, AssignWrite, Committed, Plan, StillWaiting, WriteStatus
 from kmworker.domain.planner import plan_batch
@@ -104,13 +104,6 @@ def test_what_is_announced_is_what_is_stored_not_what_was_planned() -> None:
     assert done.repeats == 1
     assert done.deliveries == [delivery_of(VOLUME.event)]
     assert left == Left()
-
-
-def test_the_very_same_event_that_another_worker_handled_is_announced_as_stored() -> None:
-    stored = assignment_of(volume(), snapshot())
-    done, left = sorted_out(planned(VOLUME), exists(stored))
-    assert [known.assignment for known in done.announce] == [stored]
-    assert (done.repeats, left) == (1, Left())
 
 
 def test_an_event_of_an_unencrypted_item_that_comes_again_is_announced_again() -> None:
@@ -358,16 +351,6 @@ def test_a_replica_whose_partition_another_one_founded_meanwhile_is_carried() ->
 def test_a_dead_letter_says_how_often_it_was_tried(arrival: Arrival, attempts: int) -> None:
     letter = dead_from(arrival, Refuse(Reason.INTERNAL, "it failed"))
     assert letter.attempts == attempts
-
-
-def test_a_dead_letter_knows_what_to_settle() -> None:
-    event: Event = SNAPSHOT.event
-    refusal = Refuse(Reason.INTERNAL, "it failed")
-    assert dead_from(SNAPSHOT, refusal).delivery == delivery_of(event)
-    assert dead_from(SNAPSHOT, refusal).entry is None
-    arrival = waited(event)
-    assert dead_from(arrival, refusal).delivery is None
-    assert dead_from(arrival, refusal).entry == arrival.entry
 
 
 def test_nothing_in_gives_nothing_out() -> None:

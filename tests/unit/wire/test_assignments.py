@@ -170,11 +170,6 @@ def test_the_announcement_keeps_its_bytes(disposition: str) -> None:
 
 
 @EACH
-def test_the_announcements_id_stays(disposition: str) -> None:
-    assert announcement_id(SOURCE, ASSIGNMENTS[disposition]) == IDS[disposition]
-
-
-@EACH
 def test_an_announcement_is_addressed_and_persistent(disposition: str) -> None:
     message = announce(held(ASSIGNMENTS[disposition]), SOURCE, EXCHANGE)
     item = ASSIGNMENTS[disposition].item

@@ -12,13 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kmworker.domain.message import LEFT_OFF
-from kmworker.wire.properties import (
-    MAX_PROPERTIES_BYTES,
-    bounded,
-    pack,
-    unpack,
-    written_bytes,
-)
+from kmworker.wire.properties import MAX_PROPERTIES_BYTES, bounded, pack, unpack, written_bytes
 
 # One value for each type of a field table that the codec can write (AMQP 0-9-1, 4.2.5.5).
 VALUES: dict[str, Any] = {

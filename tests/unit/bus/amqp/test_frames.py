@@ -15,11 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kmworker.bus.amqp.frames import RawDelivery, delivery_frames
-from kmworker.clock import rfc3339
-from kmworker.domain.decision import Refuse
 from kmworker.domain.message import LEFT_OFF, MAX_BODY_BYTES, Digest, Original
-from kmworker.errors import Reason
-from kmworker.wire.dead_letters.writing import dead_letter
 from kmworker.wire.properties import MAX_PROPERTIES_BYTES, unpack
 from kmworker.wire.properties import pack as pack_properties
 from tests.kit.amqp_frames import (
@@ -33,6 +29,7 @@ from tests.kit.amqp_frames import (
     field,
     headers,
 )
+from tests.kit.dead_letters import dead_letter_of
 
 
 class Reader:
@@ -62,15 +59,7 @@ def publishable(delivery: RawDelivery) -> bool:
     """Whether it can be parked, and dead-lettered, before a dead letter's worst is known."""
     original = Original(delivery.body, delivery.routing_key, delivery.properties)
     assert unpack(pack_properties(delivery.properties)).keys() == delivery.properties.keys()
-    letter = dead_letter(
-        original,
-        Refuse(Reason.MALFORMED, "d" * 300),
-        exchange="dead",
-        event_id="i" * 255,
-        event_type="t" * 255,
-        dead_at=rfc3339(0),
-        attempts=1,
-    )
+    letter = dead_letter_of(original, detail="d" * 300, event_id="i" * 255, event_type="t" * 255)
     return len(Message(**letter.properties)._serialize_properties()) <= MAX_PROPERTIES_BYTES
 
 
@@ -292,35 +281,6 @@ def test_a_timestamp_beyond_63_bits_is_left_out() -> None:
         "application_headers": {LEFT_OFF: "timestamp"},
     }
     assert read_one(deliver(b"x", timestamp=2**63 - 1)).properties["timestamp"] == 2**63 - 1
-
-
-def test_all_table_types_come_through_and_go_out_again() -> None:
-    table = b"".join(
-        field(b"x-" + kind, kind, value)
-        for kind, value in {
-            b"t": b"\1",
-            b"b": b"\xff",
-            b"B": b"\xff",
-            b"U": b"\xff\xff",
-            b"u": b"\xff\xff",
-            b"s": b"\xff\xff",
-            b"I": b"\x80\0\0\0",
-            b"i": b"\xff\xff\xff\xff",
-            b"L": b"\x80" + b"\0" * 7,
-            b"l": b"\x80" + b"\0" * 7,
-            b"f": pack(">f", 1.5),
-            b"d": pack(">d", float("nan")),
-            b"D": b"\xff\x80\0\0\0",
-            b"S": pack(">I", 3) + b"abc",
-            b"x": pack(">I", 3) + b"\0\xff\0",
-            b"T": pack(">Q", 1_795_449_600),
-            b"V": b"",
-            b"A": pack(">I", 2) + b"t\1",
-            b"F": pack(">I", 4) + field(b"y", b"t", b"\0"),
-        }.items()
-    )
-    delivery = read_one(deliver(b"x", header=headers(table)))
-    assert len(delivery.properties["application_headers"]) == 19
 
 
 @given(header=st.binary(max_size=200), body=st.binary(max_size=20), key=st.binary(max_size=30))

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kmworker.domain.decision import Refuse
 from kmworker.domain.message import Digest, Original
 from kmworker.errors import Reason
 from kmworker.wire.dead_letters.reading import (
@@ -18,37 +17,21 @@ from kmworker.wire.dead_letters.reading import (
     read_dead_letter,
     replayed,
 )
-from kmworker.wire.dead_letters.writing import dead_letter
+from tests.kit.dead_letters import DEAD_AT, as_delivered, dead_letter_of
 
 BODY = b'{"id":"e1","type":"volume-created"}'
-DEAD_AT = "2026-11-23T16:00:00.000Z"
 DEAD_AT_S = 1_795_449_600.0
 EVENTS = "kmworker.events"
 
 
-def dead_letter_of(original: Original | None = None, **said: Any) -> DeadLetter:
+def read_back(original: Original | None = None, **said: Any) -> DeadLetter:
     """A dead letter as a worker writes it and a person reads it."""
     return read_dead_letter(as_sent(original, **said))
 
 
-def as_sent(
-    original: Original | None = None,
-    *,
-    event_id: str = "e1",
-    event_type: str = "volume-created",
-    reason: Reason = Reason.CONFLICT,
-    attempts: int = 1,
-) -> Original:
-    message = dead_letter(
-        original or Original(BODY, "volume-created", {}),
-        Refuse(reason, "why"),
-        exchange="kmworker.dead",
-        event_id=event_id,
-        event_type=event_type,
-        dead_at=DEAD_AT,
-        attempts=attempts,
-    )
-    return Original(message.body, message.routing_key, message.properties)
+def as_sent(original: Original | None = None, **said: Any) -> Original:
+    said = {"event_id": "e1"} | said
+    return as_delivered(dead_letter_of(original or Original(BODY, "volume-created", {}), **said))
 
 
 def strangers(body: bytes = BODY, /, **headers: object) -> DeadLetter:
@@ -60,7 +43,7 @@ def strangers(body: bytes = BODY, /, **headers: object) -> DeadLetter:
 
 
 def test_what_a_worker_wrote_is_read() -> None:
-    dead = dead_letter_of(attempts=3)
+    dead = read_back(attempts=3)
     assert dead.message_id == hashlib.sha256(BODY).hexdigest()
     assert (dead.event_id, dead.event_type) == ("e1", "volume-created")
     assert (dead.reason, dead.detail, dead.attempts) == ("conflict", "why", 3)
@@ -125,7 +108,7 @@ def test_nothing_in_a_dead_letter_raises(headers: dict[str, object], body: bytes
 
 
 def test_a_dead_letter_is_found_by_each_of_its_ids() -> None:
-    dead = dead_letter_of()
+    dead = read_back()
     digest = hashlib.sha256(BODY).hexdigest()
     for wanted in ("e1", digest, digest[:12], digest[:12].upper()):
         assert Selection(ids=[wanted]).matches(dead)
@@ -136,7 +119,7 @@ def test_a_dead_letter_is_found_by_each_of_its_ids() -> None:
 def test_an_event_id_that_was_cut_is_found_by_all_of_it() -> None:
     long = "é" * 200
     body = json.dumps({"id": long}).encode()
-    dead = dead_letter_of(Original(body, "volume-created", {}), event_id=long)
+    dead = read_back(Original(body, "volume-created", {}), event_id=long)
     headers = dead.original.properties["application_headers"]
     assert headers["x-kmworker-event-id"] == "é" * 127
     assert dead.event_id == long
@@ -145,7 +128,7 @@ def test_an_event_id_that_was_cut_is_found_by_all_of_it() -> None:
 
 
 def test_an_event_id_that_no_header_names_is_found_in_the_body() -> None:
-    dead = dead_letter_of(event_id="", event_type="unknown")
+    dead = read_back(event_id="", event_type="unknown")
     assert Selection(ids=["e1"]).matches(dead)
     # What the worker could not read stays unknown, so that both can be asked for.
     assert dead.event_type == "unknown"
@@ -177,7 +160,7 @@ def test_a_dead_letter_is_found_by_the_message_id_that_a_stranger_gave_it() -> N
 def test_a_dead_letter_is_meant_that_meets_all_that_is_given(
     selection: Selection, meant: bool
 ) -> None:
-    assert selection.matches(dead_letter_of()) is meant
+    assert selection.matches(read_back()) is meant
 
 
 def test_a_dead_letter_without_a_time_is_never_within_one() -> None:
@@ -203,11 +186,11 @@ def test_a_moment_is_read_as_utc_unless_it_says_otherwise(text: str, seconds: fl
 
 
 def test_repeats_of_a_dead_letter_have_one_fingerprint_and_others_have_their_own() -> None:
-    one = dead_letter_of()
-    again = dead_letter_of(Original(BODY, "volume-created", {"app_id": "other"}), attempts=2)
+    one = read_back()
+    again = read_back(Original(BODY, "volume-created", {"app_id": "other"}), attempts=2)
     assert one.fingerprint == again.fingerprint
     other = Original(BODY + b" ", "volume-created", {})
-    for differs in (dead_letter_of(reason=Reason.INTERNAL), dead_letter_of(other)):
+    for differs in (read_back(reason=Reason.INTERNAL), read_back(other)):
         assert differs.fingerprint != one.fingerprint
 
 
@@ -223,7 +206,7 @@ def test_a_replayed_event_is_the_original_but_for_our_headers() -> None:
         "app_id": "cinder",
         "application_headers": headers,
     }
-    dead = dead_letter_of(Original(BODY, "volume-created", properties), attempts=3)
+    dead = read_back(Original(BODY, "volume-created", properties), attempts=3)
     message = replayed(dead, EVENTS)
     assert (message.exchange, message.routing_key, message.body) == (
         EVENTS,
@@ -259,11 +242,11 @@ def test_a_replayed_event_is_still_whose_it_was_and_never_its_operators() -> Non
 
 
 def test_attempts_add_up_over_any_number_of_replays() -> None:
-    dead = dead_letter_of(attempts=2)
+    dead = read_back(attempts=2)
     for expected in (3, 4, 5):
         message = replayed(dead, EVENTS)
         event = Original(message.body, message.routing_key, message.properties)
-        dead = dead_letter_of(event)
+        dead = read_back(event)
         assert dead.attempts == expected
 
 
@@ -287,10 +270,7 @@ def test_what_no_worker_wrote_cannot_be_replayed(headers: dict[str, object], why
 def large(**headers: object) -> Original:
     """A dead letter as a worker writes it of a body that it did not hold."""
     event = Original(b"", "volume-created", {}, Digest("ab" * 32, 5_000_000))
-    sent = dead_letter(
-        event, Refuse(Reason.MALFORMED, "d"), exchange="dead", event_id="", event_type="unknown",
-        dead_at="2026-11-23T16:00:00Z", attempts=1,
-    )  # fmt: skip
+    sent = dead_letter_of(event, reason=Reason.MALFORMED, event_id="", event_type="unknown")
     named = {**sent.properties["application_headers"], **headers}
     return Original(sent.body, sent.routing_key, {**sent.properties, "application_headers": named})
 

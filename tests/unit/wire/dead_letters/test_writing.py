@@ -7,15 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kmworker.domain.decision import Refuse
 from kmworker.domain.message import Digest, Original, Outgoing
 from kmworker.errors import Reason
 from kmworker.wire.dead_letters.reading import read_dead_letter
-from kmworker.wire.dead_letters.writing import dead_letter
+from tests.kit.dead_letters import BODY, as_delivered, dead_letter_of
 
-BODY = b'{"specversion":"1.0","id":"6d1c","type":"volume-created"}'
-DEAD_AT = "2026-11-23T16:00:00.000Z"
-REFUSAL = Refuse(Reason.CONFLICT, "volume:v1 is already assigned from no source")
+DETAIL = "volume:v1 is already assigned from no source"
 
 
 def dead(
@@ -23,21 +20,11 @@ def dead(
     *,
     body: bytes = BODY,
     routing_key: str = "volume-created",
-    refusal: Refuse = REFUSAL,
-    event_id: str = "6d1c",
-    event_type: str = "volume-created",
-    user: str | None = None,
+    **said: Any,
 ) -> Outgoing:
-    return dead_letter(
-        Original(body, routing_key, properties or {}),
-        refusal,
-        exchange="kmworker.dead",
-        event_id=event_id,
-        event_type=event_type,
-        dead_at=DEAD_AT,
-        attempts=3,
-        user=user,
-    )
+    original = Original(body, routing_key, properties or {})
+    said.setdefault("attempts", 3)
+    return dead_letter_of(original, **{"detail": DETAIL, **said})
 
 
 def headers_of(message: Outgoing) -> dict[str, Any]:
@@ -85,7 +72,7 @@ def test_a_dead_letter_says_what_the_contract_says() -> None:
 
 @pytest.mark.parametrize("reason", Reason)
 def test_the_reason_is_the_first_word_of_the_routing_key(reason: Reason) -> None:
-    message = dead(refusal=Refuse(reason, "why"))
+    message = dead(reason=reason)
     assert message.routing_key == f"{reason.value}.volume-created"
     assert headers_of(message)["x-kmworker-reason"] == reason.value
 
@@ -134,7 +121,7 @@ def test_what_an_earlier_death_or_a_forger_said_is_replaced() -> None:
     headers = headers_of(dead({"application_headers": said}))
     assert headers["x-kmworker-reason"] == "conflict"
     assert headers["x-kmworker-attempts"] == 3
-    assert headers["x-kmworker-detail"] == REFUSAL.detail
+    assert headers["x-kmworker-detail"] == DETAIL
 
 
 def test_nothing_that_a_producer_wrote_in_our_name_is_in_the_dead_letter() -> None:
@@ -145,7 +132,7 @@ def test_nothing_that_a_producer_wrote_in_our_name_is_in_the_dead_letter() -> No
     assert not forged.keys() & headers.keys()
     assert headers["x-kmworkers"] == "kept"
     # Were it the other's, whoever discards this dead letter would discard that one, too.
-    read = read_dead_letter(Original(message.body, message.routing_key, message.properties))
+    read = read_dead_letter(as_delivered(message))
     assert read.message_id == hashlib.sha256(b"").hexdigest()
     assert not read.obstacle
 
@@ -200,7 +187,7 @@ def test_the_originals_properties_are_not_changed() -> None:
     ],
 )  # fmt: skip
 def test_a_header_is_cut_at_255_bytes_between_letters(text: str, expected: str) -> None:
-    headers = headers_of(dead(refusal=Refuse(Reason.INTERNAL, text), routing_key=text))
+    headers = headers_of(dead(reason=Reason.INTERNAL, detail=text, routing_key=text))
     assert headers["x-kmworker-detail"] == expected
     assert headers["x-kmworker-routing-key"] == expected
 
@@ -209,8 +196,7 @@ def test_a_header_is_cut_at_255_bytes_between_letters(text: str, expected: str) 
 def test_every_header_of_ours_fits_whatever_the_event_says(
     detail: str, routing_key: str, event_id: str
 ) -> None:
-    refusal = Refuse(Reason.MALFORMED, detail)
-    message = dead(refusal=refusal, routing_key=routing_key, event_id=event_id)
+    message = dead(detail=detail, routing_key=routing_key, event_id=event_id)
     for value in headers_of(message).values():
         assert isinstance(value, int) or len(value.encode()) <= 255
 
@@ -234,10 +220,7 @@ def test_headers_too_large_to_be_written_are_left_off_and_ours_are_there() -> No
 def test_a_body_that_was_too_large_to_be_held_is_its_digest_and_length() -> None:
     digest = hashlib.sha256(b"large").hexdigest()
     original = Original(b"", "volume-created", {"type": "t"}, Digest(digest, 5_000_000))
-    message = dead_letter(
-        original, REFUSAL, exchange="x", event_id="", event_type="unknown", dead_at=DEAD_AT,
-        attempts=1,
-    )  # fmt: skip
+    message = dead_letter_of(original, event_id="", event_type="unknown")
     assert message.body == b""
     assert message.properties["message_id"] == digest
     assert headers_of(message)["x-kmworker-body-sha256"] == digest
@@ -263,7 +246,7 @@ def test_whose_event_it_is_never_comes_from_what_its_sender_wrote_there(user: st
 
 def test_equal_bodies_have_equal_message_ids_whatever_else_differs() -> None:
     one = dead({"message_id": "1"}, routing_key="a")
-    two = dead({"message_id": "2"}, routing_key="b", refusal=Refuse(Reason.INTERNAL, "why"))
+    two = dead({"message_id": "2"}, routing_key="b", reason=Reason.INTERNAL)
     assert one.properties["message_id"] == two.properties["message_id"]
 
 
