@@ -139,16 +139,6 @@ def test_commits_that_someone_wrote_over_are_an_incident_too(store: FilledStore)
     assert "km:commits does not hold a number of commits" in run("status").stdout.splitlines()[0]
 
 
-def test_the_oldest_waiting_event_is_that_of_the_nearest_deadline(store: FilledStore) -> None:
-    busy(store)
-    waiting = {"item": "snapshot:s1", "source": "volume:v1", "since": "S", "deadline": "D"}
-    store.client.hset("km:{p1}:waiting", "other", json.dumps(waiting))
-    store.client.zadd("km:{p1}:waiting:deadlines", {"other": NOW_S + 30})
-    store.client.zadd("km:due", {"p1": NOW_S + 30})
-    found = document("status")
-    assert (found["waiting"], found["oldest_waiting"]["item"]) == (2, "snapshot:s1")
-
-
 def test_a_project_near_its_bound_is_named(store: FilledStore) -> None:
     """By status and health, with what its bounds are."""
     busy(store)
