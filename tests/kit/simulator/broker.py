@@ -187,7 +187,8 @@ class Broker(Exchanges):
             patience: whether confirms may be late; not when a client waits for nothing else.
         """
         for session in list(self._sessions):
-            self._read(session)
+            if session.inbox:
+                self._read(session)
             if not session.is_up and not session.inbox:
                 self._sessions.remove(session)
         self._dispatch()
@@ -285,6 +286,8 @@ class Broker(Exchanges):
 
     def _confirm(self, session: Session, *, patience: bool) -> None:
         for channel in session.channels.values():
+            if not channel.unconfirmed:
+                continue
             stored = {tag: done for tag, (_frame, done) in channel.unconfirmed.items()}
             for confirm in self.manner.confirms(channel, stored, patience=patience):
                 session.outbox.append(confirm)
@@ -314,7 +317,7 @@ class Broker(Exchanges):
         while idle < len(self._turn):
             channel = self._turn[0]
             self._turn.rotate(-1)
-            if channel.has_credit and channel.queue is not None and channel.queue.ready:
+            if channel.queue is not None and channel.queue.ready and channel.has_credit:
                 message = channel.queue.ready.popleft()
                 channel.delivered += 1
                 channel.unacknowledged[channel.delivered] = message

@@ -9,6 +9,7 @@ with the reply lost.
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from enum import Enum
+from functools import cache
 from typing import Final, NoReturn
 
 MAX_STEPS: Final = 20_000
@@ -88,8 +89,7 @@ class Step:
 
     def __init__(self, name: str, *, in_flight: bool, torn: bool) -> None:
         self.name = name
-        # And each sweep looks how near projects are to the bound of their waiting rooms.
-        self.is_idle = name == "store.hget" or name.startswith(IDLE)
+        self.is_idle = _is_idle(name)
         """A process takes such a step when it has nothing to do."""
         self.in_flight = in_flight
         """Something was written and not read by the broker."""
@@ -133,15 +133,17 @@ class Steps:
         finally:
             self._prefix = ""
 
-    @contextmanager
-    def step(self, name: str, cut: Callable[[bool], NoReturn]) -> Iterator[None]:
-        """Take a step.
+    def step(self, name: str, cut: Callable[[bool], NoReturn]) -> "_Taken":
+        """Take a step, when what is returned is entered; its effect comes within.
 
         Args:
             name: what it is.
             cut: breaks the connection that it uses and raises that connection's error;
                 called with whether what was written before still arrives.
         """
+        return _Taken(self, name, cut)
+
+    def _begin(self, name: str, cut: Callable[[bool], NoReturn]) -> Fault | None:
         self._life.go_on()
         self.between(name)
         self._life.go_on()
@@ -153,7 +155,9 @@ class Steps:
         if len(self.taken) > MAX_STEPS:
             raise AssertionError(f"the process does not come to rest: {self._last()}")
         self._before(fault, name, cut)
-        yield
+        return fault
+
+    def _end(self, fault: Fault | None, cut: Callable[[bool], NoReturn]) -> None:
         if fault is Fault.CRASH_AFTER:
             self._crash(fault)
         if fault is Fault.CUT_AFTER:
@@ -174,3 +178,28 @@ class Steps:
 
     def _last(self) -> list[str]:
         return [step.name for step in self.taken[-12:]]
+
+
+class _Taken:
+    """A step while it is taken; a class, because a generator takes longer, and a run has many."""
+
+    __slots__ = ("_cut", "_fault", "_name", "_steps")
+
+    def __init__(self, steps: Steps, name: str, cut: Callable[[bool], NoReturn]) -> None:
+        self._steps = steps
+        self._name = name
+        self._cut = cut
+        self._fault: Fault | None = None
+
+    def __enter__(self) -> None:
+        self._fault = self._steps._begin(self._name, self._cut)
+
+    def __exit__(self, kind: type[BaseException] | None, *_others: object) -> None:
+        if kind is None:
+            self._steps._end(self._fault, self._cut)
+
+
+@cache
+def _is_idle(name: str) -> bool:
+    # Each sweep looks how near projects are to the bound of their waiting rooms, too.
+    return name == "store.hget" or name.startswith(IDLE)
