@@ -44,6 +44,7 @@ from tests.kit.simulator.steps import Crash, Fault
 from tests.kit.simulator.store import NoReports, SimulatedClient, SteppedReports, load_scripts
 from tests.kit.simulator.troubles import Troubled, Troubles
 from tests.kit.simulator.wire import Message
+from tests.kit.store.direct import Held
 from tests.kit.store.fake_client import FakeClient
 
 __all__ = ["SHIPPED_POLICY", "SIMULATED", "Installation", "Limits", "Process"]
@@ -133,9 +134,9 @@ class Installation:
         self.broker.bind(EVERY_ASSIGNMENT, self.broker.topology.assignments, "#")
         self.server = simulated_server()
         self.redis: Any = FakeClient(server=self.server)
-        load_scripts(self.redis)
+        load_scripts(self.server)
         self.names = Names("km")
-        self.ledger = Ledger(self.broker, self.redis, self.names)
+        self.ledger = Ledger(self.broker, Held(self.server), self.names)
         self.altered: set[Item] = set()
         """Items whose records someone has deleted, or put there."""
         self.must_be_refused = False

@@ -331,5 +331,5 @@ def _cut_out(patch: pytest.MonkeyPatch, script: str, *parts: str, by: str = "") 
 
     patch.setattr(scripts.Scripts, "__init__", edited)
     # The simulated store remembers scripts by their text.
-    for remembered in (simulated_store._script_texts, simulated_store._script_names):
+    for remembered in (simulated_store._scripts, simulated_store._script_names):
         patch.setattr(simulated_store, remembered.__name__, remembered.__wrapped__)

@@ -1,13 +1,12 @@
 """The store's real scripts over fakeredis, one step each, on a connection that can break."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cache, cached_property
 from typing import Any, Final, NoReturn, cast
 
 import fakeredis
-from redis.client import Pipeline
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ReadOnlyError, ResponseError
 
@@ -59,16 +58,6 @@ class SimulatedClient(FakeClient):
         """Return a pipe each of whose commands is a step."""
         return _SteppedPipe(self)
 
-    def run(self, commands: Iterable[Command]) -> list[Any]:
-        """Run commands one after the other, without regard to what errors they reply."""
-        replies: list[Any] = []
-        for command in commands:
-            try:
-                replies.append(self.execute_command(*command))
-            except ResponseError as error:
-                replies.append(error)
-        return replies
-
     def execute_command(self, *args: Any, **options: Any) -> Any:
         """Run a command."""
         name = self._name_of(args)
@@ -85,12 +74,6 @@ class SimulatedClient(FakeClient):
             # There is one connection: with it goes whatever was still to come.
             cast("_SteppedPipe", self.pipe).lose()
             raise
-
-    def pipeline(self, transaction: bool = True, shard_hint: Any = None) -> Pipeline:
-        """Start a pipeline."""
-        assert not transaction
-        assert shard_hint is None
-        return _SteppedPipeline(self)
 
     def _refuse_if_struck(self, name: str) -> None:
         refuses, self._refuses_next = self._refuses_next, False
@@ -118,7 +101,7 @@ class _SteppedPipe(Pipe):
         self._awaited.append(replies)
         # A cut marks them as lost.
         with suppress(RedisConnectionError):
-            self._to_come.append(self._client.run(commands))
+            self._to_come.append(self._client.run((command, {}) for command in commands))
         return replies
 
     def has_more(self) -> bool:
@@ -133,20 +116,6 @@ class _SteppedPipe(Pipe):
     def _lose(self) -> None:
         self._to_come.clear()
         super()._lose()
-
-
-class _SteppedPipeline(Pipeline):
-    def __init__(self, client: SimulatedClient) -> None:
-        super().__init__(client.connection_pool, client.response_callbacks, False, None)
-        self._client = client
-
-    def execute(self, raise_on_error: bool = True) -> list[Any]:
-        commands, self.command_stack = self.command_stack, []
-        replies = self._client.run(args for args, _options in commands)
-        for reply in replies:
-            if raise_on_error and isinstance(reply, ResponseError):
-                raise reply
-        return replies
 
 
 class NoReports:
@@ -178,23 +147,21 @@ class SteppedReports:
         self._real.count_if_due(now)
 
 
-def load_scripts(client: Any) -> None:
+def load_scripts(server: fakeredis.FakeServer) -> None:
     """Let the server know the scripts, as it does after the first worker's first batch."""
-    for text in _script_texts().values():
-        client.script_load(text)
+    server.script_cache.update(_scripts())
 
 
 @cache
-def _script_texts() -> dict[str, Any]:
-    texts: dict[str, Any] = Scripts(FakeClient())._texts
-    return texts
+def _scripts() -> dict[bytes, bytes]:
+    scripts = Scripts(FakeClient())
+    return {scripts._digests[name].encode(): text for name, text in scripts._texts.items()}
 
 
 @cache
 def _script_names() -> dict[Any, str]:
-    digests = Scripts(FakeClient())._digests
-    names: dict[Any, str] = {digest: name for name, digest in digests.items()}
-    return names | {text: name for name, text in _script_texts().items()}
+    scripts = Scripts(FakeClient())
+    return {it: name for name in scripts._texts for _how, it in scripts.both_ways(name)}
 
 
 def _cut(_arrives: bool) -> NoReturn:
