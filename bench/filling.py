@@ -8,9 +8,10 @@ from bench.stage import Stage
 from kmworker.bootstrap.worker import open_store, read_policy
 from kmworker.clock import SystemClock, rfc3339
 from kmworker.domain.event import Unreadable
+from kmworker.domain.look_up import items_to_look_up
 from kmworker.domain.message import Original, Outgoing
 from kmworker.domain.plan import Arrival, Fresh
-from kmworker.domain.planner import items_to_look_up, plan_batch
+from kmworker.domain.planner import plan_batch
 from kmworker.wire.events.reading import parse
 from kmworker.wire.ids import random_id
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from kmworker.domain.message import Confirm, Delivery, Outgoing
-from kmworker.domain.model import Item, Place, ScopeRecord, State
+from kmworker.domain.model import Held, Item, Place, ScopeRecord, State
 from kmworker.domain.plan import Committed, Entry, Write
 from kmworker.domain.values import value
 from kmworker.domain.waiting import Due, Swept, Taken
@@ -190,6 +190,12 @@ class Store(Protocol):
 
         Here and in `commit`: whatever was asked or written before this is done before it, answers
         are taken in any order, and errors may come at either end.
+        """
+
+    def recall(self, items: Iterable[Item]) -> dict[Item, Held]:
+        """Return what was written or verified of these items lately; asks nobody.
+
+        It may be untrue by now: only what `commit` compares may rest on it.
         """
 
     def commit(self, writes: Sequence[Write]) -> Pending[list[Committed]]:

@@ -10,6 +10,7 @@ from typing import Final
 
 from kmworker.domain.decision import Refuse
 from kmworker.domain.event import Event
+from kmworker.domain.look_up import items_to_look_up
 from kmworker.domain.message import Original
 from kmworker.domain.model import (
     Assignment,
@@ -36,7 +37,7 @@ from kmworker.domain.plan import (
     Repeat,
     StillWaiting,
 )
-from kmworker.domain.planner import items_to_look_up, plan_batch
+from kmworker.domain.planner import plan_batch
 from kmworker.domain.policy import Policy
 
 __all__ = ["GUARDS", "Assumption", "Explanation", "assume", "explain_events", "items_to_look_up"]

@@ -1,7 +1,7 @@
 """What a batch comes to: events on their way, what to write for them, and the outcome."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -58,6 +58,14 @@ class Arrival:
     """How often it was planned; more than once where another worker was faster."""
     refusals: int = 0
     """How often a queue refused its assignment."""
+
+    @property
+    def is_first(self) -> bool:
+        """Return whether nobody can have tried this event before, unless it was sent twice."""
+        delivery = self.delivery
+        if delivery is None or delivery.delivery_count:
+            return False
+        return self.rounds == self.attempts == 1 and not self.refusals
 
 
 @value
@@ -126,6 +134,8 @@ class Plan:
     """One for each event, in the order decided."""
     founded: dict[Item, Item] = field(default_factory=dict)
     """Replica to the partition that its event founds: announced with it."""
+    presumed: Collection[Item] = frozenset()
+    """Items that were not looked up, and taken for new."""
 
 
 class WriteStatus(Enum):

@@ -6,12 +6,13 @@ event that overtook its source within the batch is decided right after that sour
 """
 
 from collections import defaultdict, deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from kmworker.domain.contradiction import contradiction
 from kmworker.domain.decision import Already, Create, Decision, Join, NoKey, Refuse, Wait, decide
 from kmworker.domain.event import Event
+from kmworker.domain.look_up import NOTHING, Presumed
 from kmworker.domain.model import (
     Assignment,
     DataAction,
@@ -40,21 +41,15 @@ from kmworker.domain.plan import (
 from kmworker.domain.policy import Policy
 from kmworker.errors import Reason
 
-__all__ = ["items_to_look_up", "plan_batch"]
-
-
-def items_to_look_up(events: Iterable[Event]) -> set[Item]:
-    """Return the items whose state the decisions need."""
-    wanted = set()
-    for event in events:
-        wanted.add(event.item)
-        if event.derived_from is not None and event.derived_from.kind is not Kind.IMAGE:
-            wanted.add(event.derived_from)
-    return wanted
+__all__ = ["plan_batch"]
 
 
 def plan_batch(
-    arrivals: Sequence[Arrival], known: Mapping[Item, State], policy: Policy, fresh: Fresh
+    arrivals: Sequence[Arrival],
+    known: Mapping[Item, State],
+    policy: Policy,
+    fresh: Fresh,
+    presumed: Presumed = NOTHING,
 ) -> Plan:
     """Decide each event over what is known and what was decided before it.
 
@@ -63,18 +58,25 @@ def plan_batch(
         known: the state of every item of `items_to_look_up`.
         policy: the operator's rules.
         fresh: time, ids and the KEK's name.
+        presumed: what was not looked up; only what is written is decided over it.
     """
-    return _Planning(known, policy, fresh).run(arrivals)
+    return _Planning(known, presumed, policy, fresh).run(arrivals)
 
 
 class _Planning:
-    def __init__(self, known: Mapping[Item, State], policy: Policy, fresh: Fresh) -> None:
-        self._known = known
+    def __init__(
+        self,
+        known: Mapping[Item, State],
+        presumed: Presumed,
+        policy: Policy,
+        fresh: Fresh,
+    ) -> None:
+        self._known = {**presumed.recalled, **known}
         self._policy = policy
         self._fresh = fresh
         self._overlay: dict[Item, tuple[Held, AssignWrite]] = {}
         self._overtakers: defaultdict[Item, list[Arrival]] = defaultdict(list)
-        self._plan = Plan()
+        self._plan = Plan(presumed=presumed.new)
 
     def run(self, arrivals: Sequence[Arrival]) -> Plan:
         queue = deque(arrivals)
@@ -153,7 +155,10 @@ class _Planning:
         source = arrival.event.derived_from
         assert source is not None  # noqa: S101  # see above
         entry = arrival.entry
-        if entry is None:
+        if arrival.event.item in self._plan.presumed:
+            # Whoever has a key waits for nothing, and this one may.
+            self._conclude(arrival, Later())
+        elif entry is None:
             name = entry_name(arrival.event, arrival.original)
             write = ParkWrite(source, arrival.event.item, name, arrival.original)
             self._plan.writes.append(write)
@@ -169,7 +174,8 @@ class _Planning:
     def _refuse(self, arrival: Arrival, refusal: Refuse) -> None:
         event = arrival.event
         rests_on_overlay = event.item in self._overlay or event.derived_from in self._overlay
-        self._conclude(arrival, Later() if rests_on_overlay else refusal)
+        is_final = not (rests_on_overlay or event.item in self._plan.presumed)
+        self._conclude(arrival, refusal if is_final else Later())
 
     def _found_partition(self, arrival: Arrival) -> Decision:
         """Create the partition that its first replica names (it has no event of its own)."""

@@ -161,16 +161,22 @@ class _Resolution:
         if orphan is not None:
             detail = f"the scope of {orphan.ref} is there without the item"
             self._give_up(dead_from(arrival, Refuse(Reason.INTEGRITY, detail)))
-        elif answer.assignment is None:
-            self._carry(arrival)
-        elif contradiction(arrival.event, answer.assignment) is not None:
-            # Another worker assigned it meanwhile, otherwise: a conflict, next round.
+        elif answer.assignment is None or self._is_told_by_look_up(arrival, answer):
             self._carry(arrival)
         else:
             if answer.status is WriteStatus.EXISTS or arrival.event.item in self._assigned_here:
                 self._count_repeat(arrival)
             self._assigned_here.add(arrival.event.item)
             self._announce_with_founder(arrival, _stored(answer))
+
+    def _is_told_by_look_up(self, arrival: Arrival, answer: Committed) -> bool:
+        """Return whether what was there before is to be looked up: it may be no repeat of that."""
+        event, there = arrival.event, answer.assignment
+        if answer.status is WriteStatus.EXISTS and event.item in self._plan.presumed:
+            # The key and the scope that it stands on were not verified, nor a partition read.
+            return True
+        # Another worker assigned it meanwhile, otherwise: a conflict, next round.
+        return there is not None and contradiction(event, there) is not None
 
     def _orphan(self, arrival: Arrival, answer: Committed) -> Item | None:
         """Return the item whose scope is there without it: this one, or the founded partition."""

@@ -6,12 +6,12 @@ Each project's share is one script, all shares one pipeline. What is returned fr
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 from redis.exceptions import RedisError
 
 from kmworker.clock import Clock
-from kmworker.domain.model import Item, State
+from kmworker.domain.model import Held, Item, State
 from kmworker.domain.plan import Committed, Entry, Write
 from kmworker.domain.waiting import Due, Swept, Taken
 from kmworker.errors import NotFound, Reason
@@ -26,6 +26,7 @@ from kmworker.store.due import DueIndex
 from kmworker.store.entries import Entries
 from kmworker.store.names import Names
 from kmworker.store.pipe import Then
+from kmworker.store.recent import Recent, RecentRecords, Sealed
 from kmworker.store.records import RecordCodec
 from kmworker.store.scripts import Answers, Scripts
 from kmworker.store.writes import Writes
@@ -59,11 +60,13 @@ class RedisStore:
         self._entries = Entries(self._scripts, names, self._codec, clock)
         self._crowds = Crowds(client, names)
         self._due = DueIndex(client, names, self._scripts, clock)
+        self._recent = RecentRecords()
         self._writes = Writes(
             client,
             custody,
             names=names,
             codec=self._codec,
+            recent=self._recent,
             scripts=self._scripts,
             history=self._history,
             due=self._due,
@@ -74,6 +77,7 @@ class RedisStore:
 
     def admit(self) -> str:
         """Check that this store may be used; see `Admission.admit`."""
+        self._recent.clear()
         return self._admission.admit()
 
     def layout_is_newer(self) -> bool:
@@ -137,8 +141,21 @@ class RedisStore:
         for share, reply in zip(shares.values(), answers.calls, strict=True):
             for index, item in enumerate(share):
                 at = index * FIELDS_PER_ITEM
-                known[item] = self._codec.state(item, reply[at : at + FIELDS_PER_ITEM])
+                found = reply[at : at + FIELDS_PER_ITEM]
+                known[item] = self._codec.state(item, found)
+                self._remember(item, known[item], found)
         return known
+
+    def _remember(self, item: Item, state: State, found: Sequence[Any]) -> None:
+        if isinstance(state, Held):
+            records = found[:3] if state.key is not None else found[:1]
+            self._recent.put(Recent(state, Sealed(*records)))
+        else:
+            self._recent.forget(item)
+
+    def recall(self, items: Iterable[Item]) -> dict[Item, Held]:
+        """Return what was written or verified lately of these items."""
+        return self._recent.recall(items)
 
     def commit(self, writes: Sequence[Write]) -> Pending[list[Committed]]:
         """Write all, in one round trip; a result for each write, in order."""

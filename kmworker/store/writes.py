@@ -3,7 +3,6 @@
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
 from typing import Any, Final
 
 from redis.exceptions import RedisError
@@ -17,13 +16,15 @@ from kmworker.settings import WaitingSettings
 from kmworker.store.connection import Client, store_errors
 from kmworker.store.crowds import Crowds
 from kmworker.store.due import DueIndex
+from kmworker.store.encoding import encode_write
 from kmworker.store.names import Names
 from kmworker.store.pipe import Then
+from kmworker.store.recent import Recent, RecentRecords, Sealed
 from kmworker.store.records import RecordCodec
 from kmworker.store.rollback import History, Made
 from kmworker.store.scripts import Ahead, Answers, Call, Scripts
 
-__all__ = ["Writes", "encode_write"]
+__all__ = ["Writes"]
 
 COMMIT_KEYS: Final = (
     "items", "keys", "scopes", "deks", "lineage", "holders", "stats",
@@ -57,6 +58,7 @@ class Writes:
         *,
         names: Names,
         codec: RecordCodec,
+        recent: RecentRecords,
         scripts: Scripts,
         history: History,
         due: DueIndex,
@@ -67,6 +69,7 @@ class Writes:
         self._client = client
         self._custody = custody
         self._codec = codec
+        self._recent = recent
         self._names = names
         self._scripts = scripts
         self._history = history
@@ -84,12 +87,12 @@ class Writes:
         if not shares:
             return Answered([])
         self._register(shares)
-        data: dict[int, bytes] = {}
+        made: dict[int, Recent] = {}
         calls: list[Call] = []
         ahead: list[Ahead] = []
         left = len(writes)
         for project, indexes in shares.items():
-            calls.append(self._commit_call(project, writes, indexes, data))
+            calls.append(self._commit_call(project, writes, indexes, made))
             left -= len(indexes)
             if not ahead and len(writes) >= self.worth_halving and 0 < left <= len(writes) / 2:
                 # Redis writes these while the rest is sealed. If this ends before the rest is
@@ -101,27 +104,41 @@ class Writes:
         history = self._history
         then = [*history.looking(), *marking]
         answers = self._scripts.start(calls, then, once=history.adding(), ahead=ahead)
-        return Then(answers, lambda: self._committed_all(writes, shares, data, answers.result()))
+        return Then(answers, lambda: self._committed_all(writes, shares, made, answers.result()))
 
     def _commit_call(
-        self, project: str, writes: Sequence[Write], indexes: Sequence[int], data: dict[int, bytes]
+        self, project: str, writes: Sequence[Write], indexes: Sequence[int], made: dict[int, Recent]
     ) -> Call:
-        """Return the call that writes a project's share, and add each item's data to ``data``."""
+        """Return the call that writes a project's share, and add to ``made`` what each writes."""
         argv: list[Any] = [self._waiting.max_bytes]
+        here: dict[Item, Recent] = {}
         for index in indexes:
             write = writes[index]
             if isinstance(write, AssignWrite):
-                arguments, data[index] = encode_write(self._codec, self._custody, write)
+                source = self._sealed(write.source, here)
+                arguments, recent = encode_write(self._codec, self._custody, write, source)
+                made[index] = recent
+                # Of two for one item, the first is written.
+                here.setdefault(write.assignment.item, recent)
             else:
                 arguments = self._park_arguments(write)
             argv += arguments
         return "commit", self._names.all_of(project, *COMMIT_KEYS), argv
 
+    def _sealed(self, source: Held | None, written: Mapping[Item, Recent]) -> Sealed:
+        """Return what must be found of a source; if that is not known any more, nothing can be."""
+        if source is None:
+            return Sealed()
+        here = written.get(source.assignment.item)
+        if here is not None and here.says(source):
+            return here.sealed
+        return self._recent.sealed(source)
+
     def _committed_all(
         self,
         writes: Sequence[Write],
         shares: Mapping[str, Sequence[int]],
-        data: Mapping[int, bytes],
+        made: Mapping[int, Recent],
         answers: Answers,
     ) -> list[Committed]:
         replies = dict(zip(shares, answers.calls, strict=True))
@@ -133,7 +150,7 @@ class Writes:
         results: list[Committed] = [Committed(WriteStatus.STALE)] * len(writes)
         for project, (outcomes, _number, _has_written) in replies.items():
             for index, answer in zip(shares[project], outcomes, strict=True):
-                results[index] = self._committed(writes[index], answer, data.get(index, b""))
+                results[index] = self._committed(writes[index], answer, made.get(index))
         self._crowds.note(_crowds(writes, shares, replies))
         return results
 
@@ -168,7 +185,7 @@ class Writes:
             self._waiting.foreign_max if _is_foreign(write) else self._waiting.max,
         ]
 
-    def _committed(self, write: Write, answer: list[Any], data: bytes) -> Committed:
+    def _committed(self, write: Write, answer: list[Any], made: Recent | None) -> Committed:
         code, record, waits = answer
         outcome = CODES[code]
         if not isinstance(write, AssignWrite):
@@ -179,9 +196,13 @@ class Writes:
         if outcome is WriteStatus.EXISTS:
             return self._existing(item, record, waits)
         if outcome is not WriteStatus.WRITTEN:
+            if write.source is not None:
+                self._recent.forget(write.source.assignment.item)
             # Never the plan's assignment: what is not stored must not be announced.
             return Committed(outcome)
-        return Committed(outcome, write.assignment, data, bool(waits))
+        assert made is not None  # noqa: S101  # what is written was encoded
+        self._recent.put(made)
+        return Committed(outcome, write.assignment, made.held.data, bool(waits))
 
     def _existing(self, item: Item, record: bytes, waits: int) -> Committed:
         try:
@@ -239,43 +260,3 @@ def _made(replies: Mapping[str, Any]) -> list[Made]:
 def _project_of(write: Write) -> str:
     item = write.assignment.item if isinstance(write, AssignWrite) else write.source
     return item.project
-
-
-def encode_write(
-    codec: RecordCodec, custody: Custody, write: AssignWrite
-) -> tuple[list[Any], bytes]:
-    """Return the arguments of an assignment for `commit.lua`, and its data."""
-    assignment = write.assignment
-    project = assignment.item.project
-    record, data = codec.item(assignment)
-    return [
-        b"A",
-        assignment.item.ref,
-        record,
-        assignment.disposition,
-        assignment.scope_id or "",
-        assignment.key_id or "",
-        b"" if write.key is None else codec.key(project, write.key),
-        b"" if write.scope is None else codec.scope(project, write.scope),
-        b"" if write.scope is None else custody.mint(project, write.scope),
-        "" if write.source is None else write.source.assignment.item.ref,
-        "" if write.source is None else _expected_state(write.source),
-    ], data
-
-
-def _expected_state(source: Held) -> str:
-    """Return what `commit.lua` must find of a source for a decision to stand."""
-    if source.key is None or source.scope is None:
-        return "none"
-    encryption = source.scope.encryption
-    cipher = _escaped(encryption.cipher)
-    return (
-        f"{source.key.key_id} {source.key.scope_id} {source.key.state}"
-        f" {source.scope.dek_id} {cipher} {encryption.key_bits}"
-    )
-
-
-@lru_cache(maxsize=64)
-def _escaped(cipher: str) -> str:
-    """Return a cipher as it is stored: the script compares raw JSON text."""
-    return json.dumps(cipher, ensure_ascii=False)[1:-1]

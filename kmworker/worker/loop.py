@@ -189,7 +189,7 @@ class Worker:
             self._tally.busy_since = 0.0
             return
         self._be_busy()
-        self._handle(deliveries, taken)
+        self._handle(deliveries, taken, is_retry=is_retry)
         if is_retry:
             # Nothing more is taken before it is known whether the trouble is over.
             pipeline.finish()
@@ -218,11 +218,13 @@ class Worker:
     def _be_busy(self) -> None:
         self._tally.busy_since = self._tally.busy_since or self._clock.now()
 
-    def _handle(self, deliveries: Sequence[Delivery], taken: Sequence[Taken]) -> None:
+    def _handle(
+        self, deliveries: Sequence[Delivery], taken: Sequence[Taken], *, is_retry: bool
+    ) -> None:
         """Handle events that were delivered before apart from those that were not."""
         fresh = [d for d in deliveries if not d.delivery_count]
         if fresh or taken or self._pipeline.carried:
-            self._pipeline.handle(fresh, taken)
+            self._pipeline.handle(fresh, taken, is_retry=is_retry)
         else:
             self._pipeline.go_on()
         self._pipeline.handle_apart([d for d in deliveries if 0 < d.delivery_count < POISON_AT])

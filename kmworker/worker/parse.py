@@ -24,6 +24,13 @@ class Batch:
     arrivals: Sequence[Arrival]
     dead: Sequence[Dead]
     """Refused before there is a plan for them."""
+    may_be_new: bool = False
+    """Whether nobody has tried those that were delivered for the first time."""
+
+    @property
+    def tried(self) -> "Batch":
+        """Return the same, once it was tried."""
+        return Batch(self.arrivals, self.dead)
 
     @property
     def events(self) -> list[Arrival | Dead]:

@@ -135,7 +135,9 @@ class Pipeline:
                 self.finish()
                 self._isolator.run(batch, MAX_ENDS)
 
-    def handle(self, deliveries: Sequence[Delivery], taken: Sequence[Taken]) -> None:
+    def handle(
+        self, deliveries: Sequence[Delivery], taken: Sequence[Taken], *, is_retry: bool
+    ) -> None:
         """Begin a batch, with what was carried over, and bring those before it on.
 
         Raises:
@@ -143,14 +145,14 @@ class Pipeline:
         """
         carried, self._carried = self._carried, []
         read = self._stages.parse(deliveries, taken)
-        batch = Batch([*carried, *read.arrivals], read.dead)
+        batch = Batch([*carried, *read.arrivals], read.dead, may_be_new=not is_retry)
         entries = batch.entries
         with self._given_back(entries):
             if self._ends < MAX_ENDS:
                 self._begin(batch)
             else:
                 self.finish()
-                self._isolator.run(batch, self._ends)
+                self._isolator.run(batch.tried, self._ends)
                 self._ends = 0
             # What waits is in the waiting room until it is settled, and would be taken again.
             if entries:
@@ -249,7 +251,7 @@ class Pipeline:
             raise
         except Exception as error:  # noqa: BLE001  # whatever it is, only one event may suffer
             after()
-            self._isolator.run(batch, self._ends, error)
+            self._isolator.run(batch.tried, self._ends, error)
 
     def _begin(self, batch: Batch) -> None:
         """Bring a batch to the store, and the one before it from there to the broker."""

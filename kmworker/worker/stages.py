@@ -14,10 +14,11 @@ from enum import StrEnum
 import structlog
 
 from kmworker.clock import Clock, rfc3339
+from kmworker.domain.look_up import NOTHING, Presumed, items_to_look_up, presume
 from kmworker.domain.message import Confirm, Delivery, Outgoing
 from kmworker.domain.model import Item, State
 from kmworker.domain.plan import Committed, Fresh, Plan
-from kmworker.domain.planner import items_to_look_up, plan_batch
+from kmworker.domain.planner import plan_batch
 from kmworker.domain.policy import Policy
 from kmworker.domain.resolve import Dead, Done, Left, resolve
 from kmworker.domain.values import value
@@ -71,6 +72,7 @@ class AwaitingLookup:
     began: float
     """Monotonic seconds."""
     known: Pending[dict[Item, State]]
+    presumed: Presumed
 
 
 @value
@@ -146,19 +148,23 @@ class Stages:
         return self._parser.give_up(poison, attempts)
 
     def look_up(self, batch: Batch) -> AwaitingLookup:
-        """Ask the store what it knows of the items.
+        """Ask the store what it knows of the items, as far as a plan needs it.
 
         What other batches have written before this is seen by it.
         """
         began = self._clock.monotonic()
-        wanted = items_to_look_up(arrival.event for arrival in batch.arrivals)
-        return AwaitingLookup(batch, began, self._store.look_up(wanted))
+        events, presumed = [it.event for it in batch.arrivals], NOTHING
+        if batch.may_be_new:
+            events, presumed = presume(batch.arrivals, self._store.recall)
+        known = self._store.look_up(items_to_look_up(events))
+        return AwaitingLookup(batch, began, known, presumed)
 
     def commit(self, asked: AwaitingLookup) -> AwaitingCommit:
         """Take what the store knows, plan, and send the writes."""
         known = asked.known.result()
         self._on_milestone(Milestone.LOOK_UP)
-        plan = plan_batch(asked.batch.arrivals, known, self._policy, self._fresh())
+        arrivals = asked.batch.arrivals
+        plan = plan_batch(arrivals, known, self._policy, self._fresh(), asked.presumed)
         self._on_milestone(Milestone.PLAN)
         return AwaitingCommit(
             asked.batch, asked.began, known, plan, self._store.commit(plan.writes)

@@ -7,12 +7,13 @@ from typing import Final
 
 import pytest
 
-from tests.kit.simulator import mutants, mutants_of_manners
+from tests.kit.simulator import mutants, mutants_of_manners, mutants_of_memory
 from tests.kit.simulator.baton import Preempting
 from tests.kit.simulator.explore import Case, others, quietly, singles
 from tests.kit.simulator.invariants import Invariant, Violation
 
 CHAIN: Final = "a chain of five in reverse"
+DELETED: Final = "a record that someone deleted"
 EARLY: Final = "a snapshot before its volume"
 ELSEWHERE: Final = "a record of another installation"
 FLOOD: Final = "a flood that waits for another project's volumes"
@@ -81,10 +82,18 @@ MUTANTS: Final = (
         Invariant.ACKNOWLEDGED_LAST),
     _mutant(mutants.remove_a_waiting_event_when_it_is_taken, plain, EARLY,
         Invariant.KEPT_WAITING),
-    _mutant(mutants.mint_over_an_orphaned_scope, plain, "a record that someone deleted",
+    _mutant(mutants.mint_over_an_orphaned_scope, plain, DELETED,
         Invariant.ONE_KEY, Invariant.IMMUTABLE),
     _mutant(mutants.mint_over_an_existing_item, raced, "duplicates", Invariant.ONE_KEY,
         Invariant.IMMUTABLE),
+    _mutant(mutants_of_memory.compare_no_source, plain, DELETED, Invariant.STORED_FIRST,
+        Invariant.SCOPES),
+    _mutant(mutants_of_memory.believe_what_is_recalled, struck, DELETED, Invariant.STORED_FIRST,
+        Invariant.IMMUTABLE),
+    _mutant(mutants_of_memory.take_a_repeat_for_new, plain, "duplicates", Invariant.EXPECTED,
+        Invariant.JUSTIFIED),
+    _mutant(mutants_of_memory.take_a_conflict_for_a_repeat, plain,
+        "another encryption, and another node", Invariant.ACCOUNTED),
     _mutant(mutants.mint_where_the_source_is_absent, plain, EARLY, Invariant.EXPECTED),
     _mutant(mutants.drop_dead_letters, plain, "two projects, and what nobody can read",
         Invariant.ACKNOWLEDGED_LAST, Invariant.ACCOUNTED),

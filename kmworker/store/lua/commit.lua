@@ -5,9 +5,10 @@
 --       8 waiting  9 waiting:deadlines  10 waiting:sources  11 parked  12 waiting:shares
 --       13 commits
 -- ARGV  1 most bytes of one project's events that may wait here, then for each write one of
---   'A' ref record disposition scope_id key_id key_record scope_record dek source expected
+--   'A' ref record disposition scope_id key_id key_record scope_record dek source item key scope
 --       assign; key_record, scope_record and dek are '' where nothing new is made;
---       source is '' or the ref whose state must still read `expected`
+--       source is '' or the ref whose records must still be these, to the byte; key and scope
+--       are '' where it has none
 --   'P' entry source parked waiting deadline project most
 --       park, if the source is still absent, and fewer than `most` of the project's events wait
 --       here: a flood takes up no place but its own project's
@@ -26,7 +27,7 @@
 -- which says later whether what is written here is still there: it is looked at before.
 
 local WRITTEN, EXISTS, STALE, ORPHAN, PARKED, FULL = 0, 1, 2, 3, 4, 5
-local ASSIGN_ARGS, PARK_ARGS = 11, 8
+local ASSIGN_ARGS, PARK_ARGS = 13, 8
 -- Of a bound; from here on a person is told.
 local CROWDED = 0.8
 -- Lua hands at most some 8,000 values to one call. Even, so that it parts no field and value.
@@ -128,24 +129,13 @@ local function read_all()
   read(scopes, scope_ids)
 end
 
--- What a decision rested on, as one string; a rewrap changes none of it.
-local function state_of(ref)
+-- Whether what a decision rested on is there still. Whole records, seals and all: so whoever has
+-- written one of them behind the worker's back is noticed, whatever it was that he changed.
+local function is_unchanged(ref, item, key, scope)
+  if get(items, ref) ~= item then return false end
+  if scope == '' then return true end
   local ids = ids_of(ref)
-  if not ids then return 'absent' end
-  local key_id, scope_id = ids[1], ids[2]
-  if key_id == '' or scope_id == '' then return 'none' end
-  local key, scope = get(keys, key_id), get(scopes, scope_id)
-  if not key or not scope or not has(deks, scope_id) then return 'broken' end
-  local dek_id = between(scope, '"dek_id":"', '"')
-  -- Of a scope that was minted anew, and a key-id of the one before it.
-  if between(key, '"dek_id":"', '"') ~= dek_id then return 'broken' end
-  return table.concat({
-    key_id, scope_id,
-    between(key, '"state":"', '"'),
-    dek_id,
-    between(scope, '"cipher":"', '","key_bits"'),
-    between(scope, '"key_bits":', ','),
-  }, ' ')
+  return get(keys, ids[1]) == key and get(scopes, ids[2]) == scope and has(deks, ids[2])
 end
 
 local anyone_waits = redis.call('EXISTS', KEYS[10]) == 1
@@ -164,10 +154,12 @@ local function assign(at)
   local ref, record, disposition, scope_id = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
   local key_id, key_record = ARGV[at + 4], ARGV[at + 5]
   local scope_record, dek = ARGV[at + 6], ARGV[at + 7]
-  local source, expected = ARGV[at + 8], ARGV[at + 9]
+  local source = ARGV[at + 8]
   local before = get(items, ref)
   if before then return {EXISTS, before, waits(ref)} end
-  if source ~= '' and state_of(source) ~= expected then return {STALE, false, 0} end
+  if source ~= '' and not is_unchanged(source, ARGV[at + 9], ARGV[at + 10], ARGV[at + 11]) then
+    return {STALE, false, 0}
+  end
   if scope_record ~= '' then
     -- Its root is gone but its DEK encrypts data: minting over it would lose that data.
     if get(scopes, scope_id) or has(deks, scope_id) then return {ORPHAN, false, 0} end

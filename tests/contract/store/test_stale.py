@@ -9,6 +9,7 @@ from kmworker.domain.model import Encryption, Held, Item
 from kmworker.domain.plan import AssignWrite, Committed, WriteStatus
 from tests.kit.store.builders import (
     NEWER_CUSTODY,
+    Drafts,
     draft,
     held,
     partition,
@@ -121,12 +122,19 @@ def rewrap(stand: Stand, source: Held) -> None:
     stand.raw.hset(stand.secret("p1", "deks"), scope_id, b"wrapped anew")
 
 
-@derived
-def test_a_rewrap_makes_no_write_stale(stand: Stand, derive: Derive) -> None:
-    source = stand.put(draft.create(volume("v1"), encryption=Encryption('o"d\\d é', 512)))
-    write = derive(volume("v2"), source)
-    rewrap(stand, source)
-    assert only(stand.commit(write)).status is WriteStatus.WRITTEN
+@pytest.mark.parametrize("disposition", ["create", "clone", "reuse", "none"])
+def test_after_a_rewrap_a_source_is_looked_up_once(stand: Stand, disposition: str) -> None:
+    newer = stand.store(custody=NEWER_CUSTODY)
+    derive: Derive = getattr(Drafts(NEWER_CUSTODY.kek_id), disposition)
+    stand.put(draft.create(volume("v1"), encryption=Encryption('o"d\\d é', 512)))
+    before = newer.look_up([volume("v1")]).result()[volume("v1")]
+    assert isinstance(before, Held)
+    rewrap(stand, before)
+    assert newer.commit([derive(volume("v2"), before)]).result() == [STALE]
+    assert newer.recall([volume("v1")]) == {}
+    after = newer.look_up([volume("v1")]).result()[volume("v1")]
+    assert isinstance(after, Held)
+    assert only(newer.commit([derive(volume("v2"), after)]).result()).status is WriteStatus.WRITTEN
 
 
 def test_a_source_may_be_written_just_before_what_is_derived_from_it(stand: Stand) -> None:

@@ -223,6 +223,7 @@ def test_a_user_without_the_right_writes_nothing_by_halves(
         before = without_list(stand)
     assert refused
     restored = stand.store()
+    restored.look_up([source.assignment.item]).result()
     assert [a.status for a in restored.commit([draft.clone(volume("v7"), source)]).result()] == [
         WriteStatus.WRITTEN
     ]

@@ -16,10 +16,11 @@ from kmworker.cli.app import app
 from kmworker.clock import SystemClock, rfc3339
 from kmworker.crypto import Keyring, KeyringCustody
 from kmworker.domain.event import Event
+from kmworker.domain.look_up import items_to_look_up
 from kmworker.domain.message import Original, Outgoing
 from kmworker.domain.model import Disposition, Held, Item
 from kmworker.domain.plan import Arrival, Fresh
-from kmworker.domain.planner import items_to_look_up, plan_batch
+from kmworker.domain.planner import plan_batch
 from kmworker.settings import BrokerSettings, Settings, StoreSettings, WaitingSettings
 from kmworker.store.inspection import Views
 from kmworker.store.names import Names

@@ -54,6 +54,7 @@ def receives_record(sent: Sent) -> Happening:
         for name, rows in _assigned_elsewhere(sent).items():
             site.redis.hset(site.names.of(sent.item.project, name), mapping=rows)
         site.altered.add(sent.item)
+        site.ledger.on_outsider()
 
     return happen
 

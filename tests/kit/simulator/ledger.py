@@ -132,6 +132,10 @@ class Ledger:
                     event_id = self._entries[entry].event_id
                     self.violated(Invariant.KEPT_WAITING, f"{event_id} after {command}")
 
+    def on_outsider(self) -> None:
+        """Take it for no worker's commit what somebody else has written."""
+        self._count(is_commit=False)
+
     # --- inside -------------------------------------------------------------------
 
     def _count(self, *, is_commit: bool) -> None:

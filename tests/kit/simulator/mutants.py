@@ -110,12 +110,12 @@ def remove_a_waiting_event_when_it_is_taken(patch: pytest.MonkeyPatch) -> None:
 
 
 def mint_over_an_orphaned_scope(patch: pytest.MonkeyPatch) -> None:
-    _cut_out(patch, "commit", "return {ORPHAN, false, 0}")
+    cut_out(patch, "commit", "return {ORPHAN, false, 0}")
 
 
 def mint_over_an_existing_item(patch: pytest.MonkeyPatch) -> None:
     before = "if before then return {EXISTS, before, waits(ref)} end"
-    _cut_out(patch, "commit", before, "return {ORPHAN, false, 0}")
+    cut_out(patch, "commit", before, "return {ORPHAN, false, 0}")
 
 
 def mint_where_the_source_is_absent(patch: pytest.MonkeyPatch) -> None:
@@ -179,11 +179,11 @@ def clone_without_a_key_id(patch: pytest.MonkeyPatch) -> None:
 
 
 def count_no_holders(patch: pytest.MonkeyPatch) -> None:
-    _cut_out(patch, "commit", "redis.pcall('HINCRBY', KEYS[6], key_id, number)")
+    cut_out(patch, "commit", "redis.pcall('HINCRBY', KEYS[6], key_id, number)")
 
 
 def count_no_shares(patch: pytest.MonkeyPatch) -> None:
-    _cut_out(
+    cut_out(
         patch,
         "remove",
         "give_room(project, share[1], share[2])",
@@ -193,15 +193,15 @@ def count_no_shares(patch: pytest.MonkeyPatch) -> None:
 
 def refuse_where_there_is_room(patch: pytest.MonkeyPatch) -> None:
     """Take a flood of another project's for the source's own."""
-    _cut_out(patch, "commit", "share_of(ARGV[at + 5])", by="share_of('all')")
+    cut_out(patch, "commit", "share_of(ARGV[at + 5])", by="share_of('all')")
 
 
 def count_no_parking(patch: pytest.MonkeyPatch) -> None:
-    _cut_out(patch, "commit", " or #parked.new > 0")
+    cut_out(patch, "commit", " or #parked.new > 0")
 
 
 def count_commits_that_write_nothing(patch: pytest.MonkeyPatch) -> None:
-    _cut_out(patch, "commit", "#items.new > 0 or #parked.new > 0", by="true")
+    cut_out(patch, "commit", "#items.new > 0 or #parked.new > 0", by="true")
 
 
 def count_a_batch_before_it_is_seen_to_be_written(patch: pytest.MonkeyPatch) -> None:
@@ -238,7 +238,7 @@ def leave_to_chance_who_takes_what_waits(patch: pytest.MonkeyPatch) -> None:
 
 
 def leave_an_index_behind(patch: pytest.MonkeyPatch) -> None:
-    _cut_out(patch, "remove", "redis.call('ZREM', KEYS[2], entry)")
+    cut_out(patch, "remove", "redis.call('ZREM', KEYS[2], entry)")
 
 
 def refuse_events_when_the_store_is_away(patch: pytest.MonkeyPatch) -> None:
@@ -315,7 +315,7 @@ def _as_if_written(write: Write) -> Committed:
     return Committed(WriteStatus.WRITTEN, write.assignment, encode_data(write.assignment))
 
 
-def _cut_out(patch: pytest.MonkeyPatch, script: str, *parts: str, by: str = "") -> None:
+def cut_out(patch: pytest.MonkeyPatch, script: str, *parts: str, by: str = "") -> None:
     """Let workers load a script without some of its parts, or with another in their place."""
     real = scripts.Scripts.__init__
 

@@ -6,9 +6,10 @@ from uuid import uuid4
 
 from kmworker.clock import rfc3339
 from kmworker.domain.event import Event
+from kmworker.domain.look_up import items_to_look_up
 from kmworker.domain.message import Original
 from kmworker.domain.plan import Arrival, Fresh
-from kmworker.domain.planner import items_to_look_up, plan_batch
+from kmworker.domain.planner import plan_batch
 from kmworker.errors import Reason
 from kmworker.ports import QueueCounts, Report
 from kmworker.store.names import Names

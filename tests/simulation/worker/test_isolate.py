@@ -37,7 +37,11 @@ EVENTS = (*NEIGHBOURS[:2], CURSED, *NEIGHBOURS[2:], garbage())
 # By stage: what is called there for each event or record, and of which item that is.
 CALLS: dict[str, tuple[ModuleType, str, Callable[..., Item]]] = {
     "plan": (planner, "decide", lambda event, *_: event.item),
-    "commit": (writes, "encode_write", lambda _codec, _custody, write: write.assignment.item),
+    "commit": (
+        writes,
+        "encode_write",
+        lambda _codec, _custody, write, _source: write.assignment.item,
+    ),
     "announce": (stages, "announce", lambda held, *_: held.assignment.item),
 }
 at_each_stage = pytest.mark.parametrize("stage", CALLS)

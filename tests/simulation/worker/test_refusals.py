@@ -105,7 +105,7 @@ def test_when_there_is_room_again_nothing_is_left_of_it() -> None:
     assert len(full.ready) == 1
     # What counted as unrouted is announced again when its event comes again.
     site.publish(volume("v"))
-    process.turn(2)
+    process.turn(5)
     assert len(full.ready) == 2
 
 

@@ -32,7 +32,6 @@ from kmworker.domain.plan import (
     StillWaiting,
     entry_name,
 )
-from kmworker.domain.planner import items_to_look_up
 from kmworker.errors import Reason
 from tests.kit.builders import (
     NOW,
@@ -41,7 +40,6 @@ from tests.kit.builders import (
     arrived,
     event_of,
     held,
-    image,
     original_of,
     partition,
     policy_of,
@@ -189,18 +187,6 @@ def test_an_event_without_its_source_is_parked_in_the_sources_room() -> None:
     name = entry_name(event, original_of(event))
     assert plan.writes == [ParkWrite(volume(), snapshot(), name, original_of(event))]
     assert outcomes(plan) == plan.writes
-
-
-def test_what_is_looked_up_are_the_items_and_their_sources_but_images() -> None:
-    wanted = items_to_look_up(
-        [
-            event_of(volume()),
-            event_of(volume("v2"), image()),
-            event_of(snapshot(), volume()),
-            event_of(replica(), partition(project="p2")),
-        ]
-    )
-    assert wanted == {volume(), volume("v2"), snapshot(), replica(), partition(project="p2")}
 
 
 # --- one event after another ------------------------------------------------------

@@ -7,6 +7,7 @@ import pytest
 
 from kmworker.domain.decision import Refuse
 from kmworker.domain.event import UNENCRYPTED, RequestedEncryption
+from kmworker.domain.look_up import Presumed
 from kmworker.domain.model import Assignment, Disposition, Item, State, Stored
 from kmworker.domain.plan import Arrival, AssignWrite, Committed, Plan, StillWaiting, WriteStatus
 from kmworker.domain.planner import plan_batch
@@ -121,6 +122,17 @@ def test_duplicates_in_the_batch_are_each_settled_and_counted_as_one_assignment(
     assert len(done.new) == 1
     assert done.repeats == 1
     assert set(announced(done)) == {volume()}
+
+
+def test_an_item_that_was_presumed_to_be_new_and_is_there_is_looked_up() -> None:
+    # Whose record it is, is verified; not the key and the scope that it stands on.
+    arrival = arrived(event_of(volume()))
+    plan = plan_batch([arrival], {}, SHIPPED, fresh(), Presumed(frozenset([volume()])))
+    (write,) = plan.writes
+    assert isinstance(write, AssignWrite)
+    done, left = sorted_out(plan, exists(write.assignment))
+    assert (done.announce, done.deliveries) == ([], [])
+    assert left.carried == [replace(arrival, rounds=2)]
 
 
 def test_one_stale_write_holds_up_only_what_rests_on_it() -> None:
