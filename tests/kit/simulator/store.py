@@ -1,12 +1,13 @@
 """The store's real scripts over fakeredis, one step each, on a connection that can break."""
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import cache, cached_property
 from typing import Any, Final, NoReturn, cast
 
 import fakeredis
+from redis.client import Pipeline
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ReadOnlyError, ResponseError
 
@@ -75,6 +76,25 @@ class SimulatedClient(FakeClient):
             cast("_SteppedPipe", self.pipe).lose()
             raise
 
+    def run(self, commands: Iterable[tuple[Command, Mapping[str, Any]]]) -> list[Any]:
+        """Run commands one after the other, without regard to what errors they reply.
+
+        Each is given with what the library is to know when it reads the reply.
+        """
+        replies: list[Any] = []
+        for command, options in commands:
+            try:
+                replies.append(self.execute_command(*command, **options))
+            except ResponseError as error:
+                replies.append(error)
+        return replies
+
+    def pipeline(self, transaction: bool = True, shard_hint: Any = None) -> Pipeline:
+        """Start a pipeline, each of whose commands is a step."""
+        assert not transaction
+        assert shard_hint is None
+        return _SteppedPipeline(self)
+
     def _refuse_if_struck(self, name: str) -> None:
         refuses, self._refuses_next = self._refuses_next, False
         if refuses:
@@ -116,6 +136,20 @@ class _SteppedPipe(Pipe):
     def _lose(self) -> None:
         self._to_come.clear()
         super()._lose()
+
+
+class _SteppedPipeline(Pipeline):
+    def __init__(self, client: SimulatedClient) -> None:
+        super().__init__(client.connection_pool, client.response_callbacks, False, None)
+        self._client = client
+
+    def execute(self, raise_on_error: bool = True) -> list[Any]:
+        commands, self.command_stack = self.command_stack, []
+        replies = self._client.run(commands)
+        for reply in replies:
+            if raise_on_error and isinstance(reply, ResponseError):
+                raise reply
+        return replies
 
 
 class NoReports:
