@@ -122,14 +122,11 @@ def _planned(arrivals: Sequence[Arrival], known: Mapping[Item, State], policy: P
 
 def _stored(plan: Plan) -> dict[Item, State]:
     """Return what would be known of the plan's items once they are stored."""
-    known: dict[Item, State] = {}
-    for write in plan.writes:
-        if isinstance(write, AssignWrite):
-            shared = None if write.assignment.key_id is None else write.source
-            key = write.key or (None if shared is None else shared.key)
-            scope = write.scope or (None if shared is None else shared.scope)
-            known[write.assignment.item] = Held(write.assignment, key, scope)
-    return known
+    return {
+        write.assignment.item: write.stored()
+        for write in plan.writes
+        if isinstance(write, AssignWrite)
+    }
 
 
 def assume(source: Item, assumption: Assumption) -> Held:

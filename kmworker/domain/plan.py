@@ -91,6 +91,13 @@ class AssignWrite:
     source: Held | None
     """What the decision rests on, if it is in the same project."""
 
+    def stored(self, data: bytes = b"") -> Held:
+        """Return what is known of the item once this is written; ``data`` as it is announced."""
+        key, scope, source = self.key, self.scope, self.source
+        if source is not None and self.assignment.key_id is not None:
+            key, scope = key or source.key, scope or source.scope
+        return Held(self.assignment, key, scope, data)
+
 
 @value
 class ParkWrite:

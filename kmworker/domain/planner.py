@@ -210,8 +210,7 @@ class _Planning:
         assignment = _assignment(event, decision, holds, self._fresh.now)
         in_project = source is not None and source.assignment.item.project == event.item.project
         write = AssignWrite(assignment, key, scope, source if in_project else None)
-        held = Held(assignment, holds, scope or _shared_scope(decision))
-        self._overlay[event.item] = (held, write)
+        self._overlay[event.item] = (write.stored(), write)
         self._plan.writes.append(write)
         return write
 
@@ -226,10 +225,6 @@ def _source_missing(source: Item) -> Refuse:
 
 def _shared_key(decision: Create | Join | NoKey) -> KeyRecord | None:
     return decision.source.key if isinstance(decision, Join) else None
-
-
-def _shared_scope(decision: Create | Join | NoKey) -> ScopeRecord | None:
-    return decision.source.scope if isinstance(decision, Join) else None
 
 
 def _records(

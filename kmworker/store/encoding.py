@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from kmworker.domain.model import Held
 from kmworker.domain.plan import AssignWrite
 from kmworker.ports import Custody
 from kmworker.store.recent import Recent, Sealed
@@ -40,15 +39,7 @@ def encode_write(
         "" if write.source is None else write.source.assignment.item.ref,
         *source,
     ]
-    held = _held_after(write, data)
+    held = write.stored(data)
     if held.key is None:
         return arguments, Recent(held, Sealed(record))
     return arguments, Recent(held, Sealed(record, key or source.key, scope or source.scope))
-
-
-def _held_after(write: AssignWrite, data: bytes) -> Held:
-    """Return what is known of an item when this is written."""
-    assignment, key, scope, source = write.assignment, write.key, write.scope, write.source
-    if source is not None and assignment.key_id is not None:
-        key, scope = key or source.key, scope or source.scope
-    return Held(assignment, key, scope, data)

@@ -1,4 +1,4 @@
-"""The worker's side of the store: two round trips a batch.
+"""The worker's side of the store: at most two round trips a batch.
 
 Each project's share is one script, all shares one pipeline. What is returned from
 `commit` is on disk (`appendfsync always` syncs before it replies).
