@@ -173,9 +173,7 @@ def replay(  # noqa: PLR0913  # its options
     search = Search(meant, limit, anyway)
     replaying = Replaying(exchange=Topology(settings.broker.namespace).events, dry_run=dry_run)
     refuse_vain_replay(settings, user)
-    with dead_queue_of(settings, user) as (queue, total), _told_if_stopped(replaying):
-        for page in search.through(queue, total):
-            replaying.settle(queue, page)
+    _settle(replaying, search, settings, user)
     _end(replaying, search, as_json=as_json)
 
 
@@ -212,9 +210,7 @@ def discard(  # noqa: PLR0913  # its options
     discarding = Discarding(dry_run=dry_run)
     if not (dry_run or yes):
         search.only = _agreed(settings, Search(meant, limit, anyway))
-    with dead_queue_of(settings) as (queue, total), _told_if_stopped(discarding):
-        for page in search.through(queue, total):
-            discarding.settle(queue, page)
+    _settle(discarding, search, settings)
     _end(discarding, search, as_json=as_json)
 
 
@@ -230,6 +226,14 @@ def _agreed(settings: Settings, search: Search) -> Counter[Fingerprint]:
         note("nothing was discarded")
         raise typer.Exit(Ending.FAILED)
     return found
+
+
+def _settle(
+    settling: Settling, search: Search, settings: Settings, user: str | None = None
+) -> None:
+    with dead_queue_of(settings, user) as (queue, total), _told_if_stopped(settling):
+        for page in search.through(queue, total):
+            settling.settle(queue, page)
 
 
 @contextmanager
