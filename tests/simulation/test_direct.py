@@ -10,7 +10,7 @@ from redis.exceptions import ResponseError
 
 from tests.kit.simulator.explore import Case
 from tests.kit.simulator.store import load_scripts
-from tests.kit.store.direct import Held
+from tests.kit.store.direct import Keyspace
 from tests.kit.store.fake_client import FakeClient
 
 # Between them all scripts of the worker, an event that waits, and one that nobody can read.
@@ -109,12 +109,12 @@ def test_what_is_held_is_what_commands_read() -> None:
     client: Any = FakeClient(server=server)
     for command in FILLED:
         client.execute_command(*command)
-    held = Held(server)
-    assert (held.text("text"), held.text("none")) == (b"7", None)
-    assert (held.field("hash", "a"), held.field("hash", "c")) == (b"1", None)
-    assert held.field("none", "a") is None
-    assert (held.fields("hash"), held.fields("none")) == ({b"a", b"b"}, set())
-    assert (held.members("set"), held.members("none")) == ({b"one", b"two"}, set())
+    keyspace = Keyspace(server)
+    assert (keyspace.text("text"), keyspace.text("none")) == (b"7", None)
+    assert (keyspace.field("hash", "a"), keyspace.field("hash", "c")) == (b"1", None)
+    assert keyspace.field("none", "a") is None
+    assert (keyspace.fields("hash"), keyspace.fields("none")) == ({b"a", b"b"}, set())
+    assert (keyspace.members("set"), keyspace.members("none")) == ({b"one", b"two"}, set())
 
 
 def _check_alike(command: tuple[Any, ...], protocol: int) -> None:

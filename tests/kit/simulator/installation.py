@@ -44,7 +44,7 @@ from tests.kit.simulator.steps import Crash, Fault
 from tests.kit.simulator.store import NoReports, SimulatedClient, SteppedReports, load_scripts
 from tests.kit.simulator.troubles import Troubled, Troubles
 from tests.kit.simulator.wire import Message
-from tests.kit.store.direct import Held
+from tests.kit.store.direct import Keyspace
 from tests.kit.store.fake_client import FakeClient
 
 __all__ = ["SHIPPED_POLICY", "SIMULATED", "Installation", "Limits", "Process"]
@@ -136,7 +136,7 @@ class Installation:
         self.redis: Any = FakeClient(server=self.server)
         load_scripts(self.server)
         self.names = Names("km")
-        self.ledger = Ledger(self.broker, Held(self.server), self.names)
+        self.ledger = Ledger(self.broker, Keyspace(self.server), self.names)
         self.altered: set[Item] = set()
         """Items whose records someone has deleted, or put there."""
         self.must_be_refused = False

@@ -18,7 +18,7 @@ from tests.kit.simulator.broker import Broker
 from tests.kit.simulator.events import Sent
 from tests.kit.simulator.invariants import Invariant, Violation
 from tests.kit.simulator.wire import Effect
-from tests.kit.store.direct import Held
+from tests.kit.store.direct import Keyspace
 
 # Commands that let nobody leave the waiting room.
 HARMLESS: Final = frozenset({
@@ -42,7 +42,7 @@ class Ledger:
         broken: the promises that were broken, and by what.
     """
 
-    def __init__(self, broker: Broker, held: Held, names: Names) -> None:
+    def __init__(self, broker: Broker, keyspace: Keyspace, names: Names) -> None:
         self.accepted: dict[bytes, tuple[Sent, float]] = {}
         self.announced: dict[Item, bytes] = {}
         self.confirmed: set[bytes] = set()
@@ -54,7 +54,7 @@ class Ledger:
         self._refused: Counter[tuple[str, str]] = Counter()
         """By kind and project, how often an assignment had no room."""
         self._broker = broker
-        self._held = held
+        self._keyspace = keyspace
         self._names = names
         self._seen: dict[Item, list[Any]] = {}
         self._waiting: dict[str, set[bytes]] = defaultdict(set)
@@ -82,7 +82,7 @@ class Ledger:
 
     def record(self, item: Item) -> dict[str, Any] | None:
         """Return an item's record."""
-        text = self._held.field(self._names.of(item.project, "items"), item.ref)
+        text = self._keyspace.field(self._names.of(item.project, "items"), item.ref)
         return None if text is None else json.loads(text)
 
     def agrees(self, sent: Sent, record: dict[str, Any]) -> bool:
@@ -124,7 +124,7 @@ class Ledger:
             return
         waited_for = (sent.derived_from for sent in self._entries.values())
         for project in {source.project for source in waited_for if source is not None}:
-            there = self._held.fields(self._names.of(project, "parked"))
+            there = self._keyspace.fields(self._names.of(project, "parked"))
             gone = self._waiting[project] - there
             self._waiting[project] = there
             for entry in gone & self._entries.keys():
@@ -141,17 +141,17 @@ class Ledger:
     def _count(self, *, is_commit: bool) -> None:
         """Compare the numbers of commits with what was written."""
         total = 0
-        for project in self._held.members(self._names.top("projects")):
+        for project in self._keyspace.members(self._names.top("projects")):
             key = partial(self._names.of, project.decode())
-            number = int(self._held.text(key("commits")) or 0)
-            there = self._held.fields(key("items")) | self._held.fields(key("parked"))
+            number = int(self._keyspace.text(key("commits")) or 0)
+            there = self._keyspace.fields(key("items")) | self._keyspace.fields(key("parked"))
             before, was_there = self._written.get(project, (0, set()))
             self._written[project] = number, there
             total += number
             if number != before + (is_commit and bool(there - was_there)):
                 detail = f"{project.decode()} counts {number} commits after {before}"
                 self.violated(Invariant.NUMBERED, detail)
-        of_all = int(self._held.field(self._names.top("commits"), "number") or 0)
+        of_all = int(self._keyspace.field(self._names.top("commits"), "number") or 0)
         if of_all > total:
             self.violated(Invariant.NUMBERED, f"{of_all} are counted, and there are {total}")
 
@@ -200,7 +200,7 @@ class Ledger:
             key_id, scope_id = data["key_id"], data["scope_id"]
             rows += [("keys", key_id), ("scopes", scope_id), ("deks", scope_id)]
         of = partial(self._names.of, item.project)
-        return [data, *(self._held.field(of(key), field) for key, field in rows)]
+        return [data, *(self._keyspace.field(of(key), field) for key, field in rows)]
 
     def _settling(self, body: bytes) -> None:
         if body not in self.accepted:
@@ -214,7 +214,7 @@ class Ledger:
         if source is None:
             return False
         parked = self._names.of(source.project, "parked")
-        return entry_of(sent) in self._held.fields(parked)
+        return entry_of(sent) in self._keyspace.fields(parked)
 
     def _is_told(self, announcement: bytes | None) -> bool:
         """Return whether it is stored, or was refused so often that it counts as unrouted."""

@@ -146,7 +146,7 @@ class DirectSocket(FakeSocket):
         return self._convert_redis_result(lua_runtime, reply)
 
 
-class Held:
+class Keyspace:
     """What a server holds, looked at without a command: for keys that do not expire."""
 
     def __init__(self, server: FakeServer) -> None:
