@@ -1,12 +1,11 @@
 """Time, as something that can be handed in: a test's clock need not tick."""
 
-import math
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final, Protocol
 
-__all__ = ["Clock", "Every", "StoreClock", "SystemClock", "rfc3339"]
+__all__ = ["Clock", "StoreClock", "SystemClock", "rfc3339"]
 
 
 # Seconds, for an answer that says what time it is.
@@ -82,35 +81,6 @@ class StoreClock:
         if self._offset_s is None or after - before < SLOW_S:
             self._offset_s = theirs - (before + after) / 2
         return self._clock.now() - self.now()
-
-
-class Every:
-    """Says when something is to be done again: at once, and then at times of its own.
-
-    Args:
-        clock: by which it is due.
-        every_s: seconds from one time to the next; one that is nearer than half of it is passed
-            over.
-        offset_s: seconds that all times but the first are later, so that things which are
-            done as often are not done together, and nothing waits for all of them.
-    """
-
-    def __init__(self, clock: Clock, every_s: float, offset_s: float = 0.0) -> None:
-        self._clock = clock
-        self._every_s = every_s
-        self._offset_s = offset_s
-        self._due_at = -math.inf
-
-    def is_due(self) -> bool:
-        """Return whether it is time; the next time is a later one then."""
-        now = self._clock.monotonic()
-        if now < self._due_at:
-            return False
-        left_s = self._every_s - (now - self._offset_s) % self._every_s
-        if left_s < self._every_s / 2:
-            left_s += self._every_s
-        self._due_at = now + left_s
-        return True
 
 
 def rfc3339(seconds: float) -> str:

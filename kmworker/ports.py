@@ -193,7 +193,7 @@ class Store(Protocol):
         """
 
     def recall(self, items: Iterable[Item]) -> dict[Item, Held]:
-        """Return what was written or verified of these items lately; asks nobody.
+        """Return what was sent or verified of these items lately; asks nobody.
 
         It may be untrue by now: only what `commit` compares may rest on it.
         """

@@ -33,8 +33,8 @@ __all__ = [
     "refuse_unheard",
 ]  # fmt: skip
 
-# One whose assignments are stored, one that is written, one that is read.
-BATCHES_AT_HAND = 3
+# One whose assignments are stored, two that are written, one that is read.
+BATCHES_AT_HAND = 4
 # A quorum queue gives no consumer more.
 MAX_PREFETCH = 2_000
 

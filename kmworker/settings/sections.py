@@ -163,7 +163,7 @@ class WorkerSettings(_Section):
     """How one process works."""
 
     batch_max: Annotated[int, Field(ge=1, le=1000)] = 256
-    """Events, 1 to 1000; thrice this is prefetched, but at most 2000. More gains little."""
+    """Events, 1 to 1000; four times this is prefetched, but at most 2000. More gains little."""
     max_attempts: Annotated[int, Field(ge=1, le=100)] = 5
     """Tries, 1 to 100, at what fails by our own fault; five take some seconds, with pauses."""
     stop_deadline_s: Annotated[Seconds, Field(ge=1, le=3600)] = 20.0

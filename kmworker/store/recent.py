@@ -1,4 +1,4 @@
-"""Records that this worker has written or verified lately: what it need not look up.
+"""Records that this worker has sent or verified lately: what it need not look up.
 
 Nothing here is believed. A write that rests on such a record carries its sealed bytes, and
 `commit.lua` compares them with what is there: whatever was edited, replaced, rewrapped or rolled

@@ -154,7 +154,7 @@ class RedisStore:
             self._recent.forget(item)
 
     def recall(self, items: Iterable[Item]) -> dict[Item, Held]:
-        """Return what was written or verified lately of these items."""
+        """Return what was sent or verified lately of these items."""
         return self._recent.recall(items)
 
     def commit(self, writes: Sequence[Write]) -> Pending[list[Committed]]:

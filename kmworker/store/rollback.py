@@ -39,6 +39,8 @@ class Made(NamedTuple):
     number: int
     """The project's newest."""
     has_written: bool
+    before: int
+    """What it was known to have when this was sent."""
 
 
 class History:
@@ -75,6 +77,10 @@ class History:
         for project in projects:
             self._newest.setdefault(project, 0)
 
+    def newest(self, projects: Iterable[str]) -> dict[str, int]:
+        """Return how many commits each of the projects is known to have."""
+        return {project: self._newest.get(project, 0) for project in projects}
+
     def adding(self) -> list[Command]:
         """Return what adds to the number of all; to be sent once, whatever becomes of it.
 
@@ -93,11 +99,12 @@ class History:
         Raises:
             SetupError: the store counts fewer commits than it did, or another worker saw that.
         """
-        for project, number, has_written in made:
-            before = self._newest.get(project, 0)
+        for project, number, has_written, before in made:
+            # Not with the newest: of two batches on their way, the second is the first to be
+            # written where a script has to be sent again.
             if number < before + has_written:
                 self._refuse(number, before + has_written, project)
-            self._newest[project] = number
+            self._newest[project] = max(number, self._newest.get(project, 0))
             self._to_add += has_written
         self._added(added)
         self._refuse_if_marked(self._sound(looked[0]))

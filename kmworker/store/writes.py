@@ -8,7 +8,7 @@ from typing import Any, Final
 from redis.exceptions import RedisError
 
 from kmworker.clock import Clock, rfc3339
-from kmworker.domain.model import Held, Item
+from kmworker.domain.model import Item
 from kmworker.domain.plan import AssignWrite, Committed, ParkWrite, Write, WriteStatus
 from kmworker.errors import PermanentError, UnknownKek
 from kmworker.ports import Answered, Custody, Pending
@@ -87,6 +87,7 @@ class Writes:
         if not shares:
             return Answered([])
         self._register(shares)
+        before = self._history.newest(shares)
         made: dict[int, Recent] = {}
         calls: list[Call] = []
         ahead: list[Ahead] = []
@@ -104,47 +105,40 @@ class Writes:
         history = self._history
         then = [*history.looking(), *marking]
         answers = self._scripts.start(calls, then, once=history.adding(), ahead=ahead)
-        return Then(answers, lambda: self._committed_all(writes, shares, made, answers.result()))
+        return Then(
+            answers, lambda: self._committed_all(writes, shares, made, before, answers.result())
+        )
 
     def _commit_call(
         self, project: str, writes: Sequence[Write], indexes: Sequence[int], made: dict[int, Recent]
     ) -> Call:
         """Return the call that writes a project's share, and add to ``made`` what each writes."""
         argv: list[Any] = [self._waiting.max_bytes]
-        here: dict[Item, Recent] = {}
         for index in indexes:
             write = writes[index]
             if isinstance(write, AssignWrite):
-                source = self._sealed(write.source, here)
+                source = Sealed() if write.source is None else self._recent.sealed(write.source)
                 arguments, recent = encode_write(self._codec, self._custody, write, source)
                 made[index] = recent
-                # Of two for one item, the first is written.
-                here.setdefault(write.assignment.item, recent)
+                # Before it is written: what rests on it is compared behind that.
+                self._recent.put(recent)
             else:
                 arguments = self._park_arguments(write)
             argv += arguments
         return "commit", self._names.all_of(project, *COMMIT_KEYS), argv
-
-    def _sealed(self, source: Held | None, written: Mapping[Item, Recent]) -> Sealed:
-        """Return what must be found of a source; if that is not known any more, nothing can be."""
-        if source is None:
-            return Sealed()
-        here = written.get(source.assignment.item)
-        if here is not None and here.says(source):
-            return here.sealed
-        return self._recent.sealed(source)
 
     def _committed_all(
         self,
         writes: Sequence[Write],
         shares: Mapping[str, Sequence[int]],
         made: Mapping[int, Recent],
+        before: Mapping[str, int],
         answers: Answers,
     ) -> list[Committed]:
         replies = dict(zip(shares, answers.calls, strict=True))
         with store_errors():
             # Also if one of them is an error: the others are written.
-            self._history.made(_made(replies), answers.once, answers.then[:LOOKING])
+            self._history.made(_made(replies, before), answers.once, answers.then[:LOOKING])
         answers.raise_error()
         self._due.marked(answers.then[LOOKING:])
         results: list[Committed] = [Committed(WriteStatus.STALE)] * len(writes)
@@ -192,17 +186,17 @@ class Writes:
             if outcome is not WriteStatus.FULL:
                 return Committed(outcome)
             return Committed(outcome, detail=self._bound_met(write, record.partition(b" ")[0]))
+        if outcome is WriteStatus.WRITTEN:
+            assert made is not None  # noqa: S101  # what is written was encoded
+            return Committed(outcome, write.assignment, made.held.data, bool(waits))
         item = write.assignment.item
+        self._recent.forget(item)
         if outcome is WriteStatus.EXISTS:
             return self._existing(item, record, waits)
-        if outcome is not WriteStatus.WRITTEN:
-            if write.source is not None:
-                self._recent.forget(write.source.assignment.item)
-            # Never the plan's assignment: what is not stored must not be announced.
-            return Committed(outcome)
-        assert made is not None  # noqa: S101  # what is written was encoded
-        self._recent.put(made)
-        return Committed(outcome, write.assignment, made.held.data, bool(waits))
+        if write.source is not None:
+            self._recent.forget(write.source.assignment.item)
+        # Never the plan's assignment: what is not stored must not be announced.
+        return Committed(outcome)
 
     def _existing(self, item: Item, record: bytes, waits: int) -> Committed:
         try:
@@ -249,9 +243,9 @@ def _is_foreign(write: ParkWrite) -> bool:
     return write.item.project != write.source.project
 
 
-def _made(replies: Mapping[str, Any]) -> list[Made]:
+def _made(replies: Mapping[str, Any], before: Mapping[str, int]) -> list[Made]:
     return [
-        Made(project, reply[1], bool(reply[2]))
+        Made(project, reply[1], bool(reply[2]), before[project])
         for project, reply in replies.items()
         if not isinstance(reply, RedisError)
     ]

@@ -11,12 +11,13 @@ from typing import Final
 
 import structlog
 
-from kmworker.clock import Clock, Every
+from kmworker.clock import Clock
 from kmworker.domain.message import POISON_AT, Delivery
 from kmworker.domain.waiting import Taken
 from kmworker.errors import BrokerUnavailable, TransientError
 from kmworker.ports import Bus, Store
 from kmworker.settings import WorkerSettings
+from kmworker.worker.chores import Chore, Chores
 from kmworker.worker.held_back import MAX_HELD_BACK
 from kmworker.worker.pipeline import Pipeline
 from kmworker.worker.repeats import Repeats
@@ -25,7 +26,7 @@ from kmworker.worker.rollback import Anchor
 from kmworker.worker.stages import Stages
 from kmworker.worker.sweeper import Sweeper
 from kmworker.worker.tally import RUNNING, WAITING, Tally
-from kmworker.worker.timekeeping import Timekeeper
+from kmworker.worker.timekeeping import TIMEKEEPING_S, Timekeeper
 
 __all__ = ["Worker"]
 
@@ -33,8 +34,7 @@ log = structlog.get_logger()
 
 IDLE_WAIT_S: Final = 1.0
 TICK_S: Final = 1.0
-# Not when all else is done that is done once a second.
-ANCHOR_OFFSET_S: Final = 0.7
+ANCHOR_S: Final = 1.0
 STOP_POLL_S: Final = 0.01
 FULL_POLL_S: Final = 0.05
 # Full jitter between nothing and this, so that workers do not come back in step.
@@ -78,8 +78,15 @@ class Worker:
         self._failures = 0
         self._repeats = Repeats(clock)
         """What was logged since the last turn that went well."""
-        self._tick_due = Every(clock, TICK_S)
-        self._anchor_due = Every(clock, TICK_S, ANCHOR_OFFSET_S)
+        self._chores = Chores(
+            clock,
+            [
+                *reporter.chores,
+                Chore(bus.tick, TICK_S, while_away=True),
+                Chore(self._anchor_commits, ANCHOR_S),
+                Chore(timekeeper.check, TIMEKEEPING_S),
+            ],
+        )
         self._try_again = False
         self._generation = 0
         self._pipeline = Pipeline(
@@ -111,6 +118,11 @@ class Worker:
         finally:
             self._reporter.last()
             self._bus.close()
+
+    def _anchor_commits(self) -> None:
+        # At the end it is done for the last time, and there are deadlines to keep before that.
+        if self._stop_by is None:
+            self._anchor.record_if_new()
 
     def _leave(self) -> None:
         """Anchor the last commits: whoever starts next remembers nothing of them.
@@ -165,11 +177,7 @@ class Worker:
 
     def _turn(self) -> None:
         """Take what is there and bring it through all stages."""
-        self._keep_alive()
-        # At the end it is done for the last time, and there are deadlines to keep before that.
-        if self._stop_by is None and self._anchor_due.is_due():
-            self._anchor.record_if_due()
-        self._timekeeper.check_if_due()
+        self._chores.do_late()
         pipeline = self._pipeline
         pipeline.ready.release(self._store)
         pipeline.try_held_back()
@@ -249,7 +257,10 @@ class Worker:
             return []
         # Less than a batch may be taken where some of one is carried over.
         is_idle = may_wait and not pipeline.can_go_on and limit == self._settings.batch_max
-        deliveries = self._stages.receive(limit, IDLE_WAIT_S if is_idle else 0.0)
+        wait_s = IDLE_WAIT_S if is_idle and not self._chores.are_due else 0.0
+        deliveries = self._stages.receive(limit, wait_s)
+        if is_idle and not deliveries:
+            self._chores.do_one()
         pipeline.unsettled.update((delivery.tag, delivery) for delivery in deliveries)
         return deliveries
 
@@ -277,12 +288,6 @@ class Worker:
         while (remaining := until - self._clock.monotonic()) > 0 and not self._is_over():
             self._clock.sleep(min(remaining, 0.1))
             try:
-                self._keep_alive()
+                self._chores.do_while_away()
             except TransientError as error:
                 log.debug("heartbeat failed", detail=str(error))
-
-    def _keep_alive(self) -> None:
-        """Do what is to be done now and then, whether or not the servers are there."""
-        self._reporter.report_if_due()
-        if self._tick_due.is_due():
-            self._bus.tick()

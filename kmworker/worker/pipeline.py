@@ -62,8 +62,9 @@ class Pipeline:
         self._clock = clock
         self._max_attempts = max_attempts
         self._carried: list[Arrival] = []
-        self._batches: deque[AwaitingConfirms | AwaitingCommit] = deque()
-        """The oldest first; only the last may await its commit, while the next is looked up."""
+        self._committing: deque[AwaitingCommit] = deque()
+        """The oldest first, as is the next; all of them began after those that await confirms."""
+        self._confirming: deque[AwaitingConfirms] = deque()
         self._ends = 0
         """How often in a row the broker has ended a connection over what was published."""
         self._untried: list[str] = []
@@ -88,13 +89,16 @@ class Pipeline:
 
     def __bool__(self) -> bool:
         """Return whether anything is at hand."""
-        return bool(self._carried or self._batches)
+        return bool(self._carried or self._committing or self._confirming)
 
     @property
     def can_go_on(self) -> bool:
         """Return whether there is something to do before the broker says more."""
         return bool(
-            self._carried or self._written or self._held_back.has_ended_pause or self._confirmed()
+            self._carried
+            or self._committing
+            or self._held_back.has_ended_pause
+            or self._is_confirmed
         )
 
     @property
@@ -196,8 +200,8 @@ class Pipeline:
     def finish(self) -> None:
         """Settle every batch that is under way."""
         self._announce()
-        while announced := self._announced:
-            self._settle_first(announced)
+        while self._confirming:
+            self._settle_first()
 
     def drop(self, why: TransientError) -> None:
         """Let go of what is at hand: it comes again."""
@@ -205,33 +209,25 @@ class Pipeline:
         self.ready.give_back(self.entries())
         self._carried = []
         self._held_back.clear()
-        self._batches.clear()
+        self._forget_batches()
 
     def forget_channel(self) -> None:
         """Let go of what came on a channel that is gone: the broker delivers it again."""
         self.unsettled.clear()
         # Their tags are those of other deliveries now.
-        self._batches.clear()
+        self._forget_batches()
         self.ready.give_back(self._held_back.entries())
         self._held_back.clear()
         self._carried = [arrival for arrival in self._carried if arrival.delivery is None]
 
-    @property
-    def _written(self) -> AwaitingCommit | None:
-        """Return the batch that awaits its commit."""
-        last = self._batches[-1] if self._batches else None
-        return last if isinstance(last, AwaitingCommit) else None
+    def _forget_batches(self) -> None:
+        self._committing.clear()
+        self._confirming.clear()
 
     @property
-    def _announced(self) -> AwaitingConfirms | None:
-        """Return the oldest batch that awaits confirms."""
-        first = self._batches[0] if self._batches else None
-        return first if isinstance(first, AwaitingConfirms) else None
-
-    def _confirmed(self) -> AwaitingConfirms | None:
-        """Return the oldest batch, if all its confirms are there."""
-        announced = self._announced
-        return announced if announced is not None and announced.confirms.done() else None
+    def _is_confirmed(self) -> bool:
+        """Return whether all confirms of the oldest batch are there."""
+        return bool(self._confirming) and self._confirming[0].confirms.done()
 
     @contextmanager
     def _given_back(self, entries: Sequence[Entry]) -> Iterator[None]:
@@ -258,25 +254,27 @@ class Pipeline:
         # Should it fail, those before it are settled first, so that events keep their order.
         with self._isolated_if_failed(batch, after=self.finish):
             looked_up = self._stages.look_up(batch)
-            self._announce()
-            self._batches.append(self._stages.commit(looked_up))
+            if looked_up.is_asked:
+                self._announce()
+            self._committing.append(self._stages.commit(looked_up))
+        # While the store writes this one.
+        self._announce(leaving=1)
 
-    def _announce(self) -> None:
-        """Announce the batch that is written."""
-        if (written := self._written) is None:
-            return
-        self._batches.pop()
-        with self._isolated_if_failed(written.batch, after=self.finish):
-            announced = self._stages.announce(written)
-            self._take_up(announced.left)
-            self._batches.append(announced)
+    def _announce(self, *, leaving: int = 0) -> None:
+        """Announce the batches that are written, but for so many of the newest."""
+        while len(self._committing) > leaving:
+            written = self._committing.popleft()
+            with self._isolated_if_failed(written.batch, after=self.finish):
+                announced = self._stages.announce(written)
+                self._take_up(announced.left)
+                self._confirming.append(announced)
 
     def _settle_confirmed(self) -> None:
-        while confirmed := self._confirmed():
-            self._settle_first(confirmed)
+        while self._is_confirmed:
+            self._settle_first()
 
-    def _settle_first(self, announced: AwaitingConfirms) -> None:
-        self._batches.popleft()
+    def _settle_first(self) -> None:
+        announced = self._confirming.popleft()
         # What is on its way to the store was counted before what is written again.
         with self._isolated_if_failed(announced.batch, after=self._announce):
             self._settle(announced)

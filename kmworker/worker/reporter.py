@@ -9,9 +9,10 @@ from typing import Final
 
 import structlog
 
-from kmworker.clock import Clock, Every
+from kmworker.clock import Clock
 from kmworker.errors import told
 from kmworker.ports import Bus, Pending, QueueCounts, Report, Reports
+from kmworker.worker.chores import Chore
 from kmworker.worker.incarnation import incarnation
 from kmworker.worker.tally import COUNTED, STOPPED, Tally
 
@@ -21,17 +22,19 @@ log = structlog.get_logger()
 
 Fields = Mapping[str, str | int | float]
 
-# Each for itself, and the feed in small pages: an event waits for what comes before it.
 FEED_EVERY_S: Final = 0.1
+# In small pages: an event may have to wait for what comes before it.
 MAX_FEED: Final = 100
-FEED_OFFSET_S: Final = 0.05
 SELF_EVERY_S: Final = 1.0
 QUEUES_EVERY_S: Final = 5.0
-QUEUES_OFFSET_S: Final = 0.4
 
 
 class Reporter:
-    """Tells dashboards about a worker, now and then."""
+    """Tells dashboards about a worker, now and then.
+
+    Attributes:
+        chores: what is to be told, and how often.
+    """
 
     def __init__(
         self, reports: Reports, bus: Bus, tally: Tally, clock: Clock, worker_id: str
@@ -43,23 +46,13 @@ class Reporter:
         self._worker_id = worker_id
         self._started_at = clock.now()
         self._incarnation = incarnation(os.getpid())
-        self._feed_due = Every(clock, FEED_EVERY_S, FEED_OFFSET_S)
-        self._self_due = Every(clock, SELF_EVERY_S)
-        self._queues_due = Every(clock, QUEUES_EVERY_S, QUEUES_OFFSET_S)
+        self.chores = (
+            Chore(self._tell_of_itself, SELF_EVERY_S, while_away=True),
+            Chore(self._tell_of_queues, QUEUES_EVERY_S, while_away=True),
+            Chore(self._tell_what_happened, FEED_EVERY_S, while_away=True),
+        )
         self._logged: Counter[str] = Counter()
         self._pending: Pending[None] | None = None
-
-    def report_if_due(self) -> None:
-        """Report what it is time for."""
-        if self._self_due.is_due():
-            self._log()
-            self._begin(self._fields(), self._tally.minute(self._worker_id))
-        if self._queues_due.is_due():
-            self._begin(queues=self._counts())
-        if self._feed_due.is_due():
-            self._begin(feed=self._tally.feed(MAX_FEED))
-            with self._best_effort():
-                self._reports.count_if_due(self._clock.now())
 
     def last(self) -> None:
         """Report what is left to tell, at the worker's end."""
@@ -72,6 +65,18 @@ class Reporter:
             self._reports.write(
                 Report(self._worker_id, seen_at, fields, self._tally.feed(), minute, None)
             ).result()
+
+    def _tell_of_itself(self) -> None:
+        self._log()
+        self._begin(self._fields(), self._tally.minute(self._worker_id))
+
+    def _tell_of_queues(self) -> None:
+        self._begin(queues=self._counts())
+
+    def _tell_what_happened(self) -> None:
+        self._begin(feed=self._tally.feed(MAX_FEED))
+        with self._best_effort():
+            self._reports.count_if_due(self._clock.now())
 
     def _log(self) -> None:
         """Say what was done since the last time: a line for each batch would be too many."""

@@ -56,7 +56,7 @@ class Anchor:
         """Return the newest number that is anchored; 0 if none is."""
         return self._record(0)
 
-    def record_if_due(self) -> None:
+    def record_if_new(self) -> None:
         """Anchor what is new; one worker at a time, since one anchor serves all."""
         if self._store.commits() != self._recorded and self._store.lease(
             LEASE, self._worker_id, LEASE_S

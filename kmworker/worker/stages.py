@@ -71,6 +71,8 @@ class AwaitingLookup:
     batch: Batch
     began: float
     """Monotonic seconds."""
+    is_asked: bool
+    """Whether anything has to be looked up at all."""
     known: Pending[dict[Item, State]]
     presumed: Presumed
 
@@ -156,8 +158,8 @@ class Stages:
         events, presumed = [it.event for it in batch.arrivals], NOTHING
         if batch.may_be_new:
             events, presumed = presume(batch.arrivals, self._store.recall)
-        known = self._store.look_up(items_to_look_up(events))
-        return AwaitingLookup(batch, began, known, presumed)
+        items = items_to_look_up(events)
+        return AwaitingLookup(batch, began, bool(items), self._store.look_up(items), presumed)
 
     def commit(self, asked: AwaitingLookup) -> AwaitingCommit:
         """Take what the store knows, plan, and send the writes."""

@@ -5,14 +5,14 @@ from typing import Final
 
 import structlog
 
-from kmworker.clock import Every, StoreClock
+from kmworker.clock import StoreClock
 from kmworker.worker.tally import Tally
 
-__all__ = ["SKEW_S", "Timekeeper"]
+__all__ = ["SKEW_S", "TIMEKEEPING_S", "Timekeeper"]
 
 log = structlog.get_logger()
 
-EVERY_S: Final = 60.0
+TIMEKEEPING_S: Final = 60.0
 # Logs of two machines cannot be held side by side any more.
 SKEW_S: Final = 5.0
 
@@ -24,12 +24,6 @@ class Timekeeper:
         self._clock = clock
         self._ask = ask
         self._tally = tally
-        self._due = Every(clock, EVERY_S)
-
-    def check_if_due(self) -> None:
-        """Compare, if it is time; raises as `check` does."""
-        if self._due.is_due():
-            self.check()
 
     def check(self) -> None:
         """Compare.

@@ -33,10 +33,22 @@ local CROWDED = 0.8
 -- Lua hands at most some 8,000 values to one call. Even, so that it parts no field and value.
 local PAGE_SIZE = 2000
 
+-- Where each write begins, and whether one of them parks.
+local places, parks = {}, false
+do
+  local at = 2
+  while at <= #ARGV do
+    places[#places + 1] = at
+    parks = parks or ARGV[at] == 'P'
+    at = at + (ARGV[at] == 'A' and ASSIGN_ARGS or PARK_ARGS)
+  end
+end
+
 local refused = refusal(
   {'hash', 'hash', 'hash', 'hash', 'zset', 'hash', 'hash', 'hash', 'zset', 'zset', 'hash',
    'hash', 'string'},
-  {HSET = {1, 2, 3, 4, 8, 11, 12}, ZADD = {5, 9, 10}, HINCRBY = {6, 7}, INCR = {13},
+  {HSET = parks and {1, 2, 3, 4, 6, 8, 11, 12} or {1, 2, 3, 4, 6},
+   ZADD = parks and {5, 9, 10} or {5}, HINCRBY = {6, 7}, INCR = {13},
    -- Other shares of the batch need these, or the count behind them: better none is written.
    ZRANGEBYLEX = {10}, HGET = {1}})
 if refused then return refused end
@@ -51,6 +63,7 @@ end
 local function view(key) return {key = key, seen = {}, new = {}} end
 local items, keys, scopes, deks = view(KEYS[1]), view(KEYS[2]), view(KEYS[3]), view(KEYS[4])
 local waiting, parked, shares = view(KEYS[8]), view(KEYS[11]), view(KEYS[12])
+local holders = view(KEYS[6])
 
 local function read(hash, fields)
   for from = 1, #fields, PAGE_SIZE do
@@ -107,16 +120,13 @@ end
 
 local function read_all()
   local refs, sources, key_ids, scope_ids = {}, {}, {}, {}
-  local at = 2
-  while at <= #ARGV do
+  for _, at in ipairs(places) do
     if ARGV[at] == 'A' then
       refs[#refs + 1] = ARGV[at + 1]
       if ARGV[at + 7] ~= '' then scope_ids[#scope_ids + 1] = ARGV[at + 4] end
       if ARGV[at + 9] ~= '' then sources[#sources + 1] = ARGV[at + 9] end
-      at = at + ASSIGN_ARGS
     else
       refs[#refs + 1] = ARGV[at + 2]
-      at = at + PARK_ARGS
     end
   end
   read(items, refs)
@@ -147,7 +157,7 @@ local function waits(ref)
   return #redis.call('ZRANGEBYLEX', KEYS[10], '[' .. ref .. ' ', '(' .. ref .. '!', 'LIMIT', 0, 1)
 end
 
-local lineage, held, counted = {}, {}, {}
+local lineage, held, born, counted = {}, {}, {}, {}
 local function count(counters, field) counters[field] = (counters[field] or 0) + 1 end
 
 local function assign(at)
@@ -166,7 +176,10 @@ local function assign(at)
     put(deks, scope_id, dek)
     put(scopes, scope_id, scope_record)
   end
-  if key_record ~= '' then put(keys, key_id, key_record) end
+  if key_record ~= '' then
+    put(keys, key_id, key_record)
+    born[key_id] = true
+  end
   if scope_id ~= '' then
     lineage[#lineage + 1] = '0'
     lineage[#lineage + 1] = scope_id .. ' ' .. ref
@@ -226,26 +239,21 @@ local function write_all()
   for project, share in pairs(taken) do
     put(shares, project, string.format('{"events":%d,"bytes":%d}', share[1], share[2]))
   end
-  for _, hash in ipairs({deks, scopes, keys, items, parked, waiting, shares}) do
+  for key_id in pairs(born) do put(holders, key_id, held[key_id]) end
+  for _, hash in ipairs({deks, scopes, keys, items, parked, waiting, shares, holders}) do
     write('HSET', hash.key, hash.new)
   end
   write('ZADD', KEYS[5], lineage)
   write('ZADD', KEYS[10], sources)
   write('ZADD', KEYS[9], deadlines)
-  for key_id, number in pairs(held) do redis.pcall('HINCRBY', KEYS[6], key_id, number) end
+  for key_id, number in pairs(held) do
+    if not born[key_id] then redis.pcall('HINCRBY', KEYS[6], key_id, number) end
+  end
   for field, number in pairs(counted) do redis.pcall('HINCRBY', KEYS[7], field, number) end
 end
 
 read_all()
-local out, at = {}, 2
-while at <= #ARGV do
-  if ARGV[at] == 'A' then
-    out[#out + 1] = assign(at + 1)
-    at = at + ASSIGN_ARGS
-  else
-    out[#out + 1] = park(at + 1)
-    at = at + PARK_ARGS
-  end
-end
+local out = {}
+for i, at in ipairs(places) do out[i] = ARGV[at] == 'A' and assign(at + 1) or park(at + 1) end
 write_all()
 return {out, tonumber(commits), is_commit() and 1 or 0}

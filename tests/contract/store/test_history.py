@@ -1,5 +1,6 @@
 """A store that has forgotten commits is refused, by whoever remembers them."""
 
+import time
 from typing import Any
 
 import pytest
@@ -7,6 +8,7 @@ from redis.exceptions import ResponseError
 
 from kmworker.domain.plan import WriteStatus
 from kmworker.errors import NotFound, PermanentError, SetupError, StoreUnavailable
+from kmworker.ports import Pending
 from kmworker.store.client import Gate
 from kmworker.store.commits import PAGE_SIZE
 from kmworker.store.names import Names
@@ -43,7 +45,8 @@ def commit(stand: Stand, worker: History, times: int = 1, project: str = "p1") -
         for command in worker.looking():
             pipeline.execute_command(*command)
         number, *looked = pipeline.execute(raise_on_error=False)
-        worker.made([Made(project, number, has_written=True)], [], looked)
+        before = worker.newest([project])[project]
+        worker.made([Made(project, number, has_written=True, before=before)], [], looked)
         worker.add()
 
 
@@ -123,6 +126,26 @@ def test_a_projects_count_that_someone_wrote_to_lets_nothing_be_written(
     with pytest.raises(PermanentError, match="holds no number of commits"):
         stand.commit(draft.create(volume("v")))
     assert stand.contents() == before | {stand.top("projects"): {b"p1"}}
+
+
+def test_of_two_commits_on_their_way_either_may_be_the_first_to_be_written(stand: Stand) -> None:
+    stand.commit(draft.create(volume("v1")))
+    stand.raw.script_flush()
+    unknown = stand.first.commit([draft.create(volume("v2"))])
+    come(unknown)
+    # Another worker has the server know the script again.
+    stand.store(stand.client()).commit([draft.create(volume("v3"))]).result()
+    known = stand.first.commit([draft.create(volume("v4"))])
+    come(known)
+    for commit_ in (unknown, known):
+        assert [answer.status for answer in commit_.result()] == [WriteStatus.WRITTEN]
+    assert (numbers(stand, "p1"), stand.first.commits()) == ([4], 3)
+
+
+def come(pending: Pending[Any]) -> None:
+    """Wait for the reply, and do nothing about it."""
+    while not pending.done():
+        time.sleep(0.001)
 
 
 def numbers(stand: Stand, *projects: str) -> list[int]:

@@ -151,6 +151,7 @@ def test_what_comes_before_its_source_in_a_batch_is_stale(stand: Stand) -> None:
     two = draft.clone(volume("v2"), held(one))
     stale, written = stand.commit(two, one)
     assert (stale, written.status) == (STALE, WriteStatus.WRITTEN)
+    stand.look_up(volume("v1"))
     assert only(stand.commit(two)).status is WriteStatus.WRITTEN
 
 

@@ -155,14 +155,14 @@ class Broker(Exchanges):
         if channel in self._turn:
             self._turn.remove(channel)
 
-    def get(self, channel: ServerChannel, queue: str) -> tuple[int, Message] | None:
-        """Hand out one message of a queue that nobody consumes."""
+    def get(self, channel: ServerChannel, queue: str) -> tuple[int, Message, int] | None:
+        """Hand out one message of a queue that nobody consumes, and say how many are left."""
         channel.queue = self.queues[queue]
         if not channel.queue.ready:
             return None
         channel.delivered += 1
-        channel.unacknowledged[channel.delivered] = channel.queue.ready.popleft()
-        return channel.delivered, channel.unacknowledged[channel.delivered]
+        message = channel.unacknowledged[channel.delivered] = channel.queue.ready.popleft()
+        return channel.delivered, message, len(channel.queue.ready)
 
     def end(self, session: Session, *, arrives: bool) -> None:
         """End a connection; say whether what was written on it still arrives."""

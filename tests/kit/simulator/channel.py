@@ -115,8 +115,10 @@ class SimulatedChannel:
         found = self._connection.call("get", lambda: self._broker.get(self._server, queue))
         if found is None:
             return None
-        tag, message = found
-        return SimpleNamespace(delivery_tag=tag, body=message.body)
+        tag, message, left = found
+        return SimpleNamespace(
+            delivery_tag=tag, body=message.body, delivery_info={"message_count": left}
+        )
 
     def basic_reject(self, tag: int, *, requeue: bool) -> None:
         """Give a message back."""

@@ -15,6 +15,7 @@ from uuid import UUID
 import pytest
 
 from kmworker.bootstrap.assembly import assemble, assemble_store
+from kmworker.bootstrap.worker import prefetch_for
 from kmworker.bus.rabbit import RabbitBus
 from kmworker.clock import Clock, StoreClock, rfc3339
 from kmworker.crypto import Keyring, KeyringCustody
@@ -183,7 +184,7 @@ class Installation:
         host.forget_scripts = self.forget_scripts
         settings = self._settings()
         real = SimulatedBus(
-            host, settings.broker, prefetch=3 * self.limits.batch_max, name=worker_id
+            host, settings.broker, prefetch=prefetch_for(self.limits.batch_max), name=worker_id
         )
         troubles.lose = real.lose
         bus = cast("RabbitBus", Troubled("bus", real, troubles))

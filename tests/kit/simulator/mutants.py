@@ -179,7 +179,7 @@ def clone_without_a_key_id(patch: pytest.MonkeyPatch) -> None:
 
 
 def count_no_holders(patch: pytest.MonkeyPatch) -> None:
-    cut_out(patch, "commit", "redis.pcall('HINCRBY', KEYS[6], key_id, number)")
+    cut_out(patch, "commit", "put(holders, key_id, held[key_id])")
 
 
 def count_no_shares(patch: pytest.MonkeyPatch) -> None:

@@ -260,7 +260,7 @@ def test_while_an_event_pauses_all_others_flow_on_and_nothing_is_tried_for_it(
     site.publish(*(garbage(f"bad {number}") for number in range(3)), CURSED)
     process = site.process()
     # As many as to be sure that nothing is still to come of what went wrong.
-    process.turn(6)
+    process.turn(12)
     assert process.paused == 1
     assert not process.worker._pipeline.can_go_on
     began, slept_s = site.clock.monotonic(), site.clock.slept_s

@@ -15,7 +15,7 @@ from tests.kit.simulator.steps import Crash
 from tests.kit.simulator.wire import Publish
 
 # Turns, of a quarter of a second each while there is nothing to do.
-HALF_A_MINUTE = 130
+HALF_A_MINUTE = 350
 
 
 def with_a_full_subscriber(projects: str = "p1") -> Installation:
@@ -170,12 +170,12 @@ def test_only_so_many_dead_letters_are_held_back_and_then_it_is_said_why_nothing
     assert "kmworker.dead" in why
     assert unsettled(site) == 13
     site.broker.dead.limit = 9
-    process.turn(5 * HALF_A_MINUTE)
+    process.turn(2 * HALF_A_MINUTE)
     assert len(site.letters) == 9
     assert announced(site, "volume:a") == 1
     assert unsettled(site) == 3
     site.broker.dead.limit = None
-    process.turn(5 * HALF_A_MINUTE)
+    process.turn(2 * HALF_A_MINUTE)
     assert len(site.letters) == 12
     assert process.tally.state == RUNNING
     assert_settled(site)

@@ -54,7 +54,7 @@ def test_dashboards_keys_of_the_wrong_type_stop_nobody(site: Installation, name:
     [
         ("bus.open", BrokerUnavailable("Login was refused")),
         ("store.admit", StoreUnavailable("cannot reach the store")),
-        ("store.look_up", StoreUnavailable("cannot reach the store")),
+        ("store.commit", StoreUnavailable("cannot reach the store")),
     ],
 )
 def test_a_worker_that_waits_logs_why_and_not_each_try(point: str, error: TransientError) -> None:

@@ -107,7 +107,8 @@ def test_what_is_no_anchor_of_this_store_stops_nobody(site: Installation, body: 
 def test_an_anchor_that_cannot_be_dropped_at_the_end_is_no_reason_to_stay() -> None:
     site = Installation()
     process = site.process()
-    process.turn()
+    # Nothing is to be anchored yet, and nothing again before the end.
+    process.turn(3)
     site.publish(volume("v"))
     process.troubles.at("bus.anchor", Lost())
     process.run()

@@ -16,6 +16,7 @@ from tests.kit.simulator.wire import Confirm, ServerChannel
 V = Item("p1", Kind.VOLUME, "v")
 S = Item("p1", Kind.SNAPSHOT, "s")
 
+WAITS = {f"store.{name}{what}" for name in ("look_up", "commit") for what in ("", " result")}
 HISTORY = (
     volume("v"),
     snapshot("s", "v"),
@@ -49,6 +50,28 @@ def test_one_event_alone_is_handled_at_once(site: Installation, process: Process
     assert site.clock.slept_s == 0
 
 
+def test_what_needs_no_look_up_is_sent_behind_the_batch_before_it() -> None:
+    site = Installation(Limits(batch_max=1))
+    process = site.process()
+    process.turn(3)
+    site.publish(volume("v"), snapshot("s", "v"), volume("elsewhere", source=Item("p2", *S[1:])))
+    begun = len(process.troubles.reached)
+    process.turn(3)
+    sent = [it for it in process.troubles.reached[begun:] if it in WAITS]
+    assert sent == [
+        "store.commit",
+        "store.commit",
+        "store.commit result",
+        # What another project has is not presumed, and asked for behind what is written.
+        "store.look_up",
+        "store.commit result",
+        "store.look_up result",
+        "store.commit",
+    ]
+    process.run()
+    assert_all_assigned(site, volume("v"), snapshot("s", "v"))
+
+
 class Withholding(Manner):
     """Confirms nothing while it is told not to, however long it is waited for."""
 
@@ -67,7 +90,8 @@ def withholding() -> tuple[Withholding, Installation, Process]:
     manner = Withholding()
     site = Installation(manner=manner)
     process = site.process()
-    process.turn()
+    # Until it has nothing to report or to anchor, which takes no time.
+    process.turn(3)
     manner.withholds = True
     return manner, site, process
 

@@ -1,12 +1,14 @@
-"""How many events a worker has at hand: three batches, and no more than a quorum queue gives."""
+"""How many events a worker has at hand: four batches, and no more than a quorum queue gives."""
 
 import pytest
 
 from kmworker.bootstrap.worker import prefetch_for
 
 
-@pytest.mark.parametrize(("batch_max", "prefetch"), [(1, 3), (256, 768), (667, 2000), (1000, 2000)])
-def test_three_batches_are_prefetched_as_far_as_quorum_queues_allow(
+@pytest.mark.parametrize(
+    ("batch_max", "prefetch"), [(1, 4), (256, 1024), (500, 2000), (1000, 2000)]
+)
+def test_four_batches_are_prefetched_as_far_as_quorum_queues_allow(
     batch_max: int, prefetch: int
 ) -> None:
     assert prefetch_for(batch_max) == prefetch
