@@ -3,28 +3,32 @@
 make bench                    about ten minutes; prints the tables, writes docs/performance.md
 make bench ARGS=--full        with a million items and a million events: half an hour
 make bench ARGS="--smoke"     everything once and tiny, to see that it runs; writes nothing
+
+--before FOLDER has the worker of another checkout take its turns, too: what a change is worth.
 """
 
 import argparse
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from bench import checking, latency, soak, starting, store_size, throughput
+from bench.before import contestant_of
 from bench.contestants import CONTESTANTS, ECHO, LIMIT, PEERS, WORKER, Contestant
 from bench.document import write_document
 from bench.plot import write_plot
 from bench.report import report_lines
-from bench.results import Plan, Results, look_at_machine
+from bench.results import BEFORE, Plan, Results, look_at_machine
 from bench.scaling import write_scaling
 from bench.servers import Servers, private_servers
 from bench.stage import rotated
-from bench.store_size import Content, SizedStore, StoreCost, mixed_items, snapshots
+from bench.store_size import Content, SizedStore, StoreCost, mixed_items, snapshots, tenants
 from tests.kit.servers import valkey_store
 
 DOCS = Path(__file__).parent.parent / "docs"
-FULL = Plan(store_items=(1_000, 100_000, 1_000_000), soak_events=1_000_000)
+FULL = Plan(store_items=(1_000, 100_000, 1_000_000), soak_events=1_000_000, projects=(10, 100_000))
 SMOKE = Plan(
     rounds=1,
     store_rounds=1,
@@ -36,6 +40,7 @@ SMOKE = Plan(
     store_items=(300, 3_000),
     valkey_items=3_000,
     volume_snapshots=(0, 1_000),
+    projects=(10, 100),
     soak_events=10_000,
     starts=1,
     backlog_share=0.4,
@@ -48,7 +53,7 @@ def main() -> None:
     plan = FULL if arguments.full else SMOKE if arguments.smoke else Plan()
     with private_servers() as servers:
         results = Results(plan, look_at_machine(servers))
-        _run(servers, results)
+        _run(servers, results, arguments.before)
     print("\n".join(report_lines(results)))
     if arguments.json:
         arguments.json.write_text(results.to_json())
@@ -64,17 +69,19 @@ def _parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__.splitlines()[0])
     parser.add_argument("--full", action="store_true", help="with a million items and events")
     parser.add_argument("--smoke", action="store_true", help="tiny: does it run at all?")
+    parser.add_argument("--before", type=Path, help="a checkout of another commit, to compare with")
     parser.add_argument("--json", type=Path, help="write the raw figures to this file")
     parser.add_argument("--docs", type=Path, help="write the documents to this folder, not docs/")
     return parser.parse_args()
 
 
-def _run(servers: Servers, results: Results) -> None:
+def _run(servers: Servers, results: Results, before: Path | None) -> None:
     for contestant in (WORKER, *PEERS):
         _say(f"checking the work of {contestant.name}")
         checking.check(servers, contestant)
+    contestants = [*CONTESTANTS, *([contestant_of(before, BEFORE)] if before else [])]
     for number in range(results.plan.rounds):
-        _round(servers, results, number)
+        _round(servers, results, rotated(contestants, number), number)
     _offers(servers, results)
     _alone(servers, results)
     _stores(servers, results)
@@ -85,10 +92,12 @@ def _run(servers: Servers, results: Results) -> None:
         results.soak.append(sample)
 
 
-def _round(servers: Servers, results: Results, number: int) -> None:
+def _round(
+    servers: Servers, results: Results, contestants: Sequence[Contestant], number: int
+) -> None:
     """Give everybody a turn, each round in another order."""
     plan = results.plan
-    for contestant in rotated(CONTESTANTS, number):
+    for contestant in contestants:
         turn = throughput.measure(servers, _shared(contestant, plan), plan.seconds)
         results.throughput.setdefault(contestant.name, []).append(turn)
         said = f"{turn.events_per_s:,.0f} events/s, {turn.cpu_us:,.0f} µs CPU"
@@ -148,6 +157,9 @@ def _stores(servers: Servers, results: Results) -> None:
     volumes = {number: [snapshots()] for number in plan.volume_snapshots}
     with store_size.sized_stores(servers, worker, volumes, progress) as stores:
         _turns(stores, plan, results.volumes)
+    tenancies = {number: [tenants()] for number in plan.projects}
+    with store_size.sized_stores(servers, worker, tenancies, progress) as stores:
+        _turns(stores, plan, results.projects)
 
 
 def _turns(stores: list[SizedStore], plan: Plan, costs: dict[str, list[StoreCost]]) -> None:

@@ -48,11 +48,11 @@ TITLES = {
 }
 
 
-def contestant_of(checkout: Path) -> Contestant:
+def contestant_of(checkout: Path, name: str = "") -> Contestant:
     """Return the worker of a checkout; its code comes from there, its libraries from here."""
     return replace(
         WORKER,
-        name=str(checkout),
+        name=name or str(checkout),
         # -P: not from the folder that this is started in.
         command=(sys.executable, "-P", "-m", "kmworker", "worker"),
         environment={
@@ -67,9 +67,7 @@ def turn(servers: Servers, contestant: Contestant) -> Turn:
     """Give a worker its turn: with a backlog, and at a constant rate."""
     fast = throughput.measure(servers, contestant, SECONDS)
     (slow,) = latency.sweep(servers, contestant, [OFFER])
-    store_us = 1e6 * fast.busy["redis"] / fast.events_per_s
-    both_us = fast.cpu_us + store_us
-    return Turn(fast.events_per_s, fast.cpu_us, both_us, slow.median_ms, slow.p99_ms)
+    return Turn(fast.events_per_s, fast.cpu_us, fast.cpu_with_store_us, slow.median_ms, slow.p99_ms)
 
 
 def lines(before: list[Turn], now: list[Turn]) -> Iterator[str]:

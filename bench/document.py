@@ -35,6 +35,7 @@ def write_document(results: Results, path: Path) -> None:
             latency_s=f"{plan.latency_s:g}",
             cores=results.machine.cores,
             checked=EVENTS,
+            item_bytes=f"{results.memory[-1].in_all:,.0f}",
             machine="\n".join(_machine(results)),
         )
     )

@@ -8,6 +8,7 @@ from bench.servers import Servers
 from bench.throughput import PROJECTS
 from kmworker.store.names import Names
 
+SAMPLED = 1_000
 KEYS = ("items", "keys", "scopes", "deks", "lineage", "holders", "stats")
 
 
@@ -22,6 +23,8 @@ class Memory:
     """By its own count (used_memory), less that of the empty server."""
     by_key: dict[str, float]
     """By MEMORY USAGE over every element."""
+    text: float
+    """Names, fields and values by themselves: what the contract says stands there."""
     log: float
     """What it takes in the append-only file, before that is rewritten."""
 
@@ -31,7 +34,7 @@ def memory_of(servers: Servers, items: int, in_all: float, log: float) -> Memory
     found: dict[str, Any] = servers.client().info("server")
     valkey = found.get("valkey_version")
     server = f"Valkey {valkey}" if valkey else f"Redis {found['redis_version']}"
-    return Memory(server, items, in_all, _by_key(servers, items), log)
+    return Memory(server, items, in_all, _by_key(servers, items), _text(servers, items), log)
 
 
 def used(servers: Servers) -> int:
@@ -49,6 +52,24 @@ def _by_key(servers: Servers, items: int) -> dict[str, float]:
         / items
         for key in KEYS
     }
+
+
+def _text(servers: Servers, items: int) -> float:
+    """Return how long the first thousand or so elements of a project are, for all of them."""
+    client: Any = servers.client()  # its types leave open whether replies are bytes
+    names = _names(servers)
+    total = 0.0
+    for key in KEYS:
+        name = names.of(project_id(0), key)
+        if key == "lineage":
+            _cursor, members = client.zscan(name, count=SAMPLED)
+            lengths, number = [len(member) for member, _score in members], client.zcard(name)
+        else:
+            _cursor, fields = client.hscan(name, count=SAMPLED)
+            lengths = [len(field) + len(value) for field, value in fields.items()]
+            number = client.hlen(name)
+        total += number * sum(lengths) / max(len(lengths), 1)
+    return total * PROJECTS / items
 
 
 def _names(servers: Servers) -> Names:

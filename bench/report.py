@@ -4,7 +4,8 @@ from collections.abc import Callable
 from statistics import median
 
 from bench.contestants import CONTESTANTS, PEERS, WORKER
-from bench.results import Results
+from bench.goals import goals
+from bench.results import BEFORE, Results
 from bench.store_size import ratios
 from bench.tables import table
 from bench.throughput import Throughput
@@ -12,20 +13,23 @@ from bench.throughput import Throughput
 
 def throughput(results: Results) -> list[str]:
     """Events a second of everybody, with a backlog."""
+    setups = {it.name: it.setup for it in CONTESTANTS} | {BEFORE: "another commit"}
     rows = []
-    for contestant in CONTESTANTS:
-        rates = [turn.events_per_s for turn in results.throughput[contestant.name]]
-        share = results.events_per_s(contestant.name) / results.events_per_s(WORKER.name)
+    for name, turns in results.throughput.items():
+        rates = [turn.events_per_s for turn in turns]
+        share = results.events_per_s(name) / results.events_per_s(WORKER.name)
         rows.append(
             [
-                f"{contestant.name}: {contestant.setup}",
+                f"{name}: {setups[name]}",
                 f"{median(rates):,.0f}",
                 f"{min(rates):,.0f} to {max(rates):,.0f}",
                 f"{share:.2f}",
-                f"{results.cpu_us(contestant.name):,.0f}",
+                f"{results.cpu_us(name):,.0f}",
+                f"{results.cpu_with_store_us(name):,.0f}",
             ]
         )
-    return table(["", "events/s", "range", "÷ the worker's", "CPU µs per event"], rows)
+    heads = ["", "events/s", "range", "÷ the worker's", "CPU µs per event", "with Redis"]
+    return table(heads, rows)
 
 
 def _rate(turns: list[Throughput]) -> float:
@@ -36,12 +40,12 @@ def latency(results: Results) -> list[str]:
     """Latency of everybody, at a rate that all can do with."""
     rows = [
         [
-            contestant.name,
-            f"{results.median_ms(contestant.name):.1f}",
-            f"{results.p99_ms(contestant.name):.1f}",
-            f"{median(it.cpu_us for it in results.latency[contestant.name]):,.0f}",
+            name,
+            f"{results.median_ms(name):.1f}",
+            f"{results.p99_ms(name):.1f}",
+            f"{median(it.cpu_us for it in turns):,.0f}",
         ]
-        for contestant in CONTESTANTS
+        for name, turns in results.latency.items()
     ]
     return table(["", "median ms", "p99 ms", "CPU µs per event"], rows)
 
@@ -98,7 +102,7 @@ def stores(results: Results) -> list[str]:
             f"{median(turn.together_us for turn in turns):.0f}",
             f"{ratios(costs)[title]:.2f}",
         ]
-        for costs in (results.stores, results.volumes)
+        for costs in (results.stores, results.volumes, results.projects)
         for title, turns in costs.items()
     ]
     heads = ["in the store", "events/s", "worker µs", "Redis µs", "together µs", "÷ the smallest"]
@@ -113,11 +117,12 @@ def memory(results: Results) -> list[str]:
             f"{it.items:,}",
             f"{it.in_all:,.0f}",
             *(f"{it.by_key[key]:,.0f}" for key in keys),
+            f"{it.text:,.0f}",
             f"{it.log:,.0f}",
         ]
         for it in results.memory
     ]
-    head = ["items", "bytes per item", *(f"`{key}`" for key in keys), "in the log"]
+    head = ["items", "bytes per item", *(f"`{key}`" for key in keys), "text alone", "in the log"]
     lines = table(head, rows)
     if valkey := results.valkey:
         each = f"{valkey.in_all:,.0f} bytes for each of {valkey.items:,} such items"
@@ -145,7 +150,27 @@ def starts(results: Results) -> list[str]:
     ]
 
 
+def gains(results: Results) -> list[str]:
+    """What users get, beside what they would use instead."""
+    rate, cpu_us = results.events_per_s, results.cpu_us
+    rows = [
+        [
+            it.name,
+            f"{rate(it.name):,.0f}",
+            f"{1e6 / cpu_us(it.name):,.0f}",
+            f"{results.median_ms(it.name):.1f}",
+            f"{results.p99_ms(it.name):.1f}",
+            f"{rate(WORKER.name) / rate(it.name):.1f}",
+        ]
+        for it in (WORKER, *PEERS)
+    ]
+    heads = ["", "events/s", "for one core of its own", "median ms", "p99 ms", "kmworker is faster"]
+    return table(heads, rows)
+
+
 SECTIONS: dict[str, Callable[[Results], list[str]]] = {
+    "What you get": gains,
+    "What was aimed at": goals,
     "Throughput": throughput,
     "Latency": latency,
     "Offered load": offered,

@@ -23,6 +23,8 @@ LIBRARIES = (
     "kmworker", "amqp", "kombu", "redis", "hiredis", "pydantic", "cryptography",
     "faststream", "aio-pika", "uvloop", "dramatiq", "pika", "celery",
 )  # fmt: skip
+BEFORE = "kmworker before"
+"""The worker of another checkout, where one takes part."""
 # Somebody else at work: of the cores, so much was nobody's of this benchmark.
 DISTURBED_CORES = 0.3
 
@@ -44,6 +46,7 @@ class Plan:
     """Of each store in each round."""
     valkey_items: int = 100_000
     volume_snapshots: tuple[int, ...] = (0, 100_000)
+    projects: tuple[int, ...] = (10, 10_000)
     soak_events: int = 0
     starts: int = 5
     backlog_share: float = 1.0
@@ -79,6 +82,7 @@ class Results:
     stores: dict[str, list[StoreCost]] = field(default_factory=dict)
     """By title, the smallest first, a turn for each round; as are the next."""
     volumes: dict[str, list[StoreCost]] = field(default_factory=dict)
+    projects: dict[str, list[StoreCost]] = field(default_factory=dict)
     memory: list[Memory] = field(default_factory=list)
     valkey: Memory | None = None
     starts_s: list[float] = field(default_factory=list)
@@ -91,6 +95,10 @@ class Results:
     def cpu_us(self, name: str) -> float:
         """Return the median over the rounds."""
         return median(turn.cpu_us for turn in self.throughput[name])
+
+    def cpu_with_store_us(self, name: str) -> float:
+        """Return what an event costs the contestant and Redis, the median over the rounds."""
+        return median(turn.cpu_with_store_us for turn in self.throughput[name])
 
     def median_ms(self, name: str) -> float:
         """Return the median over the rounds, of medians."""

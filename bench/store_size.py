@@ -93,6 +93,19 @@ def snapshots() -> Content:
     )
 
 
+def tenants() -> Content:
+    """One volume in each of so many projects; all events create blank ones, project by project."""
+
+    def fill_with(stage: Stage, number: int, progress: Progress) -> None:
+        fill(stage, collections(number, number, FILLED, number), progress)
+
+    return Content(
+        title=lambda number: f"projects: {number:,}",
+        fill=fill_with,
+        events=lambda backlog, number, run: collections(backlog, number, run, backlog),
+    )
+
+
 @dataclass(frozen=True)
 class SizedStore:
     """A store of so many items, on a server of its own."""

@@ -27,6 +27,11 @@ class Throughput:
     """Cores kept busy by the contestant, each server, this program, the whole machine, and what of
     the machine's time is nobody's of these: the kernel's own, or somebody else's programs."""
 
+    @property
+    def cpu_with_store_us(self) -> float:
+        """User and system time of all of its processes and of Redis, for one event."""
+        return self.cpu_us + 1e6 * self.busy["redis"] / self.events_per_s
+
 
 def measure(
     servers: Servers, contestant: Contestant, seconds: float, number: int = 1

@@ -7,6 +7,7 @@ import pytest
 
 from bench.contestants import LIMIT, WORKER
 from bench.events import BLOCK, LoadEvent, collections
+from bench.goals import Goal
 from bench.memory import Memory
 from bench.processes import MachineTime
 from bench.results import Machine, Plan, Results
@@ -72,7 +73,7 @@ def test_what_more_events_need_follows_from_the_costs() -> None:
         WORKER.name: [Throughput(2_000, 250, busy)],
         LIMIT.name: [Throughput(5_000, 50, busy)],
     }
-    results.memory = [Memory("Redis 7.0", 1_000_000, 1_400, {}, 2_000)]
+    results.memory = [Memory("Redis 7.0", 1_000_000, 1_400, {}, 1_200, 2_000)]
     results.stores = {
         mixed_items().title(1_000): [StoreCost(2_000, 250, 60)],
         mixed_items().title(1_000_000): [StoreCost(2_000, 250, us) for us in (70, 90, 300)],
@@ -122,3 +123,10 @@ def test_stores_are_compared_with_the_smallest_of_their_own_round() -> None:
         "more": [StoreCost(1.0, us, 0.0) for us in (100.0, 200.0, 400.0)],
     }
     assert ratios(costs) == {"ten": 1.0, "more": 1.0}
+
+
+def test_an_aim_that_is_missed_says_what_bounds_it() -> None:
+    reached = Goal("events/s ÷ dramatiq's", 7.25, least=7.0, bound="cores")
+    missed = Goal("bytes", 1_530, most=1_400, bound="text")
+    assert reached.row() == ["events/s ÷ dramatiq's", "≥ 7", "7.25", "reached"]
+    assert missed.row() == ["bytes", "≤ 1,400", "1,530", "text"]
