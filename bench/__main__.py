@@ -17,7 +17,8 @@ from pathlib import Path
 from bench import checking, latency, soak, starting, store_size, throughput
 from bench.before import contestant_of
 from bench.contestants import CONTESTANTS, ECHO, LIMIT, PEERS, WORKER, Contestant
-from bench.document import write_document
+from bench.document import write_bounds, write_document
+from bench.goals import goals
 from bench.plot import write_plot
 from bench.report import report_lines
 from bench.results import BEFORE, Plan, Results, look_at_machine
@@ -54,7 +55,7 @@ def main() -> None:
     with private_servers() as servers:
         results = Results(plan, look_at_machine(servers))
         _run(servers, results, arguments.before)
-    print("\n".join(report_lines(results)))
+    print("\n".join([*report_lines(results), "", *goals(results)]))
     if arguments.json:
         arguments.json.write_text(results.to_json())
     docs: Path | None = arguments.docs or (None if arguments.smoke else DOCS)
@@ -62,7 +63,8 @@ def main() -> None:
         write_document(results, docs / "performance.md")
         write_plot(results, docs / "performance.png")
         write_scaling(results, docs / "scaling.md")
-        _say(f"wrote performance.md, performance.png and scaling.md in {docs}")
+        write_bounds(results, docs / "decisions" / "what-bounds-its-speed.md")
+        _say(f"wrote performance.md, scaling.md and what they refer to in {docs}")
 
 
 def _parsed() -> argparse.Namespace:

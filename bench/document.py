@@ -4,12 +4,14 @@ from pathlib import Path
 from string import Template
 
 from bench.checking import EVENTS
+from bench.goals import goals
 from bench.report import SECTIONS
 from bench.results import Results
 from bench.store_size import SLICE_S
 from bench.tables import table
 
 TEMPLATE = Template(Path(__file__).with_name("performance.template.md").read_text())
+BOUNDS = Template(Path(__file__).with_name("bounds.template.md").read_text())
 PRELIMINARY = """\
 **Preliminary: other programs kept the machine busy during this run** (load average {load:.1f} when
 it began). Its rates and latencies say little; run `make bench` on an idle machine.
@@ -39,6 +41,12 @@ def write_document(results: Results, path: Path) -> None:
             machine="\n".join(_machine(results)),
         )
     )
+
+
+def write_bounds(results: Results, path: Path) -> None:
+    """Write what is aimed at, and what bounds it."""
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(BOUNDS.substitute(goals="\n".join(goals(results))))
 
 
 def _machine(results: Results) -> list[str]:

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from statistics import median
 
 from bench.contestants import CONTESTANTS, PEERS, WORKER
-from bench.goals import goals
 from bench.results import BEFORE, Results
 from bench.store_size import ratios
 from bench.tables import table
@@ -170,7 +169,6 @@ def gains(results: Results) -> list[str]:
 
 SECTIONS: dict[str, Callable[[Results], list[str]]] = {
     "What you get": gains,
-    "What was aimed at": goals,
     "Throughput": throughput,
     "Latency": latency,
     "Offered load": offered,
