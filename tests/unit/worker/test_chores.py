@@ -1,5 +1,7 @@
 """What is done now and then: one at a time, when nothing waits, and never forgotten."""
 
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,13 +18,12 @@ class House:
         self.clock = SettableClock()
         self.done: list[tuple[str, float]] = []
         self._began = self.clock.monotonic()
-        self._names: dict[str, Chore] = {}
         self.chores = Chores(
             self.clock, [Chore(self._doing(name), seconds) for name, seconds in every_s.items()]
         )
 
-    def _doing(self, name: str):  # type: ignore[no-untyped-def]  # noqa: ANN202
-        return lambda: self.done.append((name, round(self.clock.monotonic() - self._began, 6)))
+    def _doing(self, name: str) -> Callable[[], None]:
+        return lambda: self.done.append((name, self.clock.monotonic() - self._began))
 
     def names(self) -> list[str]:
         """Return what was done since the last call."""
