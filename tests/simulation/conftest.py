@@ -8,6 +8,7 @@ from typing import Final
 import pytest
 
 from tests.kit.simulator.explore import Case, quietly
+from tests.kit.unmeasured import unmeasured
 
 # One seed for all tests of a process. A build tries the same each time; see tests/conftest.py.
 SEED: Final = int(
@@ -31,7 +32,7 @@ def run_all(record_property: Callable[[str, object], None]) -> RunAll:
 
     def run(cases: Iterator[Case]) -> int:
         number = 0
-        with quietly():
+        with quietly(), unmeasured():
             for case in cases:
                 # As whoever plays it again would.
                 again = Case.read(str(case))

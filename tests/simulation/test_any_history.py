@@ -22,6 +22,7 @@ from tests.kit.simulator.installation import Installation, Limits
 from tests.kit.simulator.manner import AwkwardManner
 from tests.kit.simulator.play import Place, rest
 from tests.kit.simulator.steps import Fault
+from tests.kit.unmeasured import unmeasured
 
 V, W, S = Item("p1", Kind.VOLUME, "v"), Item("p1", Kind.VOLUME, "w"), Item("p1", Kind.SNAPSHOT, "s")
 EVENTS: Final[tuple[Sent, ...]] = (
@@ -116,7 +117,7 @@ def test_nothing_is_lost_in_any_history(seed: int) -> None:
     steps = settings(max_examples=30, stateful_step_count=30)
     seeded = hypothesis.seed(seed)(AnyHistory)
     try:
-        with quietly():
+        with quietly(), unmeasured():
             run_state_machine_as_test(seeded, settings=steps)
     except BaseException as error:
         again = "make test ARGS=tests/simulation/test_any_history.py"

@@ -11,6 +11,7 @@ from tests.kit.simulator import mutants, mutants_of_manners, mutants_of_memory
 from tests.kit.simulator.baton import Preempting
 from tests.kit.simulator.explore import Case, others, quietly, singles
 from tests.kit.simulator.invariants import Invariant, Violation
+from tests.kit.unmeasured import unmeasured
 
 CHAIN: Final = "a chain of five in reverse"
 DELETED: Final = "a record that someone deleted"
@@ -157,7 +158,7 @@ def test_a_planted_fault_breaks_the_promises_that_it_should(
     cases = _cases(mutant.runs, mutant.history)
     mutant.plant(monkeypatch)
     found: set[Invariant] = set()
-    with quietly():
+    with quietly(), unmeasured():
         for case in cases:
             found |= _broken(case)
             if mutant.caught_by <= found:
@@ -172,7 +173,7 @@ def test_every_promise_is_broken_by_a_planted_fault() -> None:
 @cache
 def _cases(runs: Runs, history: str) -> list[Case]:
     """Return the runs; which there are is found out before anything is planted."""
-    with quietly():
+    with quietly(), unmeasured():
         return list(runs(history))
 
 
