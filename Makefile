@@ -2,6 +2,8 @@
 # and git; each target fetches the rest itself. ARGS are passed on:
 #   make test ARGS="tests/unit -k snapshot"       make bench ARGS=--full
 
+# What is kept compiled is not compiled anew by each of the thousand processes that tests start.
+export PYTHONDONTWRITEBYTECODE :=
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -71,7 +73,6 @@ endif
 UNIT := $(BIN)/pytest -q --hypothesis-profile=quick
 NONE := 5
 
-unit: export PYTHONDONTWRITEBYTECODE := # What is kept compiled is not compiled each time.
 unit: $(INSTALLED) ## The tests that need no server and play no history; says how long it took
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync unit-commands unit-others
 
