@@ -56,7 +56,7 @@ def _by_key(servers: Servers, items: int) -> dict[str, float]:
 
 def _text(servers: Servers, items: int) -> float:
     """Return how long the first thousand or so elements of a project are, for all of them."""
-    client: Any = servers.client()  # its types leave open whether replies are bytes
+    client: Any = servers.client(decode=False)
     names = _names(servers)
     total = 0.0
     for key in KEYS:
