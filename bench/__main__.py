@@ -1,7 +1,7 @@
 """The benchmark: the worker, what it competes with, and the limit, in turn on the same servers.
 
-make bench                    about ten minutes; prints the tables, writes docs/performance.md
-make bench ARGS=--full        with a million items and a million events: half an hour
+make bench                    about twenty minutes; prints the tables, writes docs/performance.md
+make bench ARGS=--full        with a million items and a million events: longer
 make bench ARGS="--smoke"     everything once and tiny, to see that it runs; writes nothing
 
 --before FOLDER has the worker of another checkout take its turns, too: what a change is worth.

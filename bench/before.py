@@ -49,7 +49,12 @@ TITLES = {
 
 
 def contestant_of(checkout: Path, name: str = "") -> Contestant:
-    """Return the worker of a checkout; its code comes from there, its libraries from here."""
+    """Return the worker of a checkout; its code comes from there, its libraries from here.
+
+    Args:
+        checkout: the folder.
+        name: what to call it; the folder's, if empty.
+    """
     return replace(
         WORKER,
         name=name or str(checkout),

@@ -8,6 +8,7 @@ from bench.contestants import LIMIT, PEERS, WORKER
 from bench.results import BEFORE, Results
 from bench.store_size import StoreCost, ratios
 from bench.tables import table
+from bench.throughput import busy
 
 MEMORY_BYTES = 1_400
 FLAT = 1.1
@@ -36,9 +37,7 @@ class Goal:
     def row(self) -> list[str]:
         """Return its line of the table."""
         aim = f"≥ {self.least:,g}" if self.most is None else f"≤ {self.most:,g}"
-        shown = (
-            f"{self.measured:,.0f}" if self.measured >= 100 else f"{self.measured:.2f}"
-        )  # from here on, decimals say nothing
+        shown = f"{self.measured:,.0f}" if self.measured >= LARGE else f"{self.measured:.2f}"
         return [self.what, aim, shown, "reached" if self.is_reached else self.bound]
 
 
@@ -104,5 +103,5 @@ def _flat(costs: dict[str, list[StoreCost]]) -> Iterator[Goal]:
 def _cores(results: Results) -> str:
     turns = results.throughput[WORKER.name]
     parts = {"worker": "contestant", "RabbitMQ": "rabbitmq", "Redis": "redis"}
-    said = [f"{name} {median(it.busy[part] for it in turns):.2f}" for name, part in parts.items()]
+    said = [f"{name} {busy(turns, part):.2f}" for name, part in parts.items()]
     return f"cores busy, of {results.machine.cores}: {', '.join(said)}"

@@ -7,7 +7,7 @@ from bench.contestants import CONTESTANTS, PEERS, WORKER
 from bench.results import BEFORE, Results
 from bench.store_size import ratios
 from bench.tables import table
-from bench.throughput import Throughput
+from bench.throughput import Throughput, busy
 
 
 def throughput(results: Results) -> list[str]:
@@ -71,7 +71,7 @@ def processes(results: Results) -> list[str]:
     rows = []
     for number, turns in results.processes.items():
         rows.append(
-            [str(number), f"{_rate(turns):,.0f}", *(f"{_busy(turns, part):.2f}" for part in parts)]
+            [str(number), f"{_rate(turns):,.0f}", *(f"{busy(turns, part):.2f}" for part in parts)]
         )
     rows.append(["the limit", *_limit_row(results, parts)])
     head = ["workers", "events/s", "workers' cores", "RabbitMQ", "Redis", "benchmark", "others"]
@@ -82,12 +82,8 @@ def _limit_row(results: Results, parts: tuple[str, ...]) -> list[str]:
     turns = results.throughput["the limit"]
     return [
         f"{results.events_per_s('the limit'):,.0f}",
-        *(f"{_busy(turns, part):.2f}" for part in parts),
+        *(f"{busy(turns, part):.2f}" for part in parts),
     ]
-
-
-def _busy(turns: list[Throughput], part: str) -> float:
-    return median(turn.busy[part] for turn in turns)
 
 
 def stores(results: Results) -> list[str]:

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from statistics import median
 
 from bench.contestants import Contestant
 from bench.events import collections
@@ -31,6 +32,11 @@ class Throughput:
     def cpu_with_store_us(self) -> float:
         """User and system time of all of its processes and of Redis, for one event."""
         return self.cpu_us + 1e6 * self.busy["redis"] / self.events_per_s
+
+
+def busy(turns: Sequence[Throughput], part: str) -> float:
+    """Return how many cores a part of `Throughput.busy` kept busy, the median over the turns."""
+    return median(turn.busy[part] for turn in turns)
 
 
 def measure(

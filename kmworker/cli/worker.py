@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-# A batch makes some ten thousand objects, of which nearly all are gone at its end.
+# Python counts what outlives the moment that it was made in, and nearly all of that is gone when
+# its batch is settled.
 OBJECTS_BETWEEN_COLLECTIONS: Final = 10_000
 
 app = group()
