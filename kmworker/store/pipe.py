@@ -105,6 +105,7 @@ class Pipe:
         try:
             return bool(self._connection.can_read(timeout=0))
         except BaseException:
+            # Ctrl-C, too: how much of a reply was taken in is unknown.
             self._lose()
             raise
 
