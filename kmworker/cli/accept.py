@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from kmworker.bootstrap.worker import open_anchor, open_store
-from kmworker.cli.frame.access import settings_of
+from kmworker.cli.frame.configured import settings_of
 from kmworker.cli.frame.program import examples, group
 from kmworker.cli.terminal.output import line, note
 from kmworker.crypto.hardening import harden_process

@@ -15,9 +15,12 @@ import typer
 from kmworker.bootstrap.brokers import Publishing
 from kmworker.cli.arguments.moments import assigned_s, moment_option
 from kmworker.cli.arguments.options import OfProjectOption, refuse_other_than_refs
-from kmworker.cli.frame.access import custody_in, publisher_of, settings_of, views_of
+from kmworker.cli.frame.broker import publisher_of
+from kmworker.cli.frame.configured import settings_of
 from kmworker.cli.frame.endings import Ending, misused
+from kmworker.cli.frame.keys import custody_in
 from kmworker.cli.frame.program import examples, group
+from kmworker.cli.frame.store import views_of
 from kmworker.cli.terminal.output import (
     complain,
     confirmed,

@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 from kmworker.bootstrap.brokers import Subscription, open_publisher, open_subscriber
-from kmworker.cli.frame.access import keyring_at
+from kmworker.cli.frame.keys import keyring_at
 from kmworker.cli.frame.program import examples, group
 from kmworker.cli.installation.lineage import Seals, family_tree
 from kmworker.cli.terminal.output import console, line, note

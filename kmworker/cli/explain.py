@@ -11,7 +11,7 @@ from rich.table import Table
 from kmworker.bootstrap.worker import open_store, read_policy
 from kmworker.cli.arguments.events import ProjectOption, TypeArgument, Words, drafts_of, read_all
 from kmworker.cli.arguments.options import JsonOption
-from kmworker.cli.frame.access import settings_of
+from kmworker.cli.frame.configured import settings_of
 from kmworker.cli.frame.endings import Ending, misused
 from kmworker.cli.frame.program import examples, group
 from kmworker.cli.terminal.output import (

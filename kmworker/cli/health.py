@@ -7,9 +7,10 @@ from typing import Annotated
 import typer
 
 from kmworker.cli.arguments.options import JsonOption
-from kmworker.cli.frame.access import now_of, settings_of, views_of
+from kmworker.cli.frame.configured import settings_of
 from kmworker.cli.frame.endings import Ending
 from kmworker.cli.frame.program import examples, group
+from kmworker.cli.frame.store import now_of, views_of
 from kmworker.cli.installation.crowds import crowded
 from kmworker.cli.installation.workers import STUCK_AFTER_S, Verdict, judge, runs_here
 from kmworker.cli.terminal.output import complain, line, note, print_json

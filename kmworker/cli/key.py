@@ -5,8 +5,10 @@ from typing import Annotated
 
 import typer
 
-from kmworker.cli.frame.access import custody_in, settings_of, views_of
+from kmworker.cli.frame.configured import settings_of
+from kmworker.cli.frame.keys import custody_in
 from kmworker.cli.frame.program import examples, group
+from kmworker.cli.frame.store import views_of
 from kmworker.cli.terminal.output import line, plural
 from kmworker.crypto.export import export_dek
 from kmworker.errors import SetupError

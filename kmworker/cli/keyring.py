@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from kmworker.cli.arguments.options import JsonOption
-from kmworker.cli.frame.access import keyring_at, settings_of
+from kmworker.cli.frame.configured import settings_of
+from kmworker.cli.frame.keys import keyring_at
 from kmworker.cli.frame.program import examples, group
 from kmworker.cli.terminal.output import column_table, display, line, note, print_json
 from kmworker.crypto import Keyring

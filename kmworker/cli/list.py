@@ -14,8 +14,9 @@ import typer
 
 from kmworker.cli.arguments.moments import assigned_s, moment_option
 from kmworker.cli.arguments.options import OfProjectOption
-from kmworker.cli.frame.access import settings_of, views_of
+from kmworker.cli.frame.configured import settings_of
 from kmworker.cli.frame.program import examples, group
+from kmworker.cli.frame.store import views_of
 from kmworker.cli.terminal.output import note, to_the_second
 from kmworker.cli.terminal.rows import Rows
 from kmworker.domain.model import Disposition, KeyState

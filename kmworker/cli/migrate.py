@@ -12,9 +12,11 @@ from typing import Annotated
 
 import typer
 
-from kmworker.cli.frame.access import custody_of, keyring_at, settings_of, views_of
+from kmworker.cli.frame.configured import settings_of
 from kmworker.cli.frame.endings import Ending
+from kmworker.cli.frame.keys import custody_of, keyring_at
 from kmworker.cli.frame.program import examples, group
+from kmworker.cli.frame.store import views_of
 from kmworker.cli.terminal.output import complain, line, note, one_json, plural, progress
 from kmworker.clock import rfc3339
 from kmworker.crypto import FormerCustody

@@ -19,7 +19,8 @@ from kmworker.cli.arguments.events import (
     drafts_of,
     read_all,
 )
-from kmworker.cli.frame.access import publisher_of, settings_of
+from kmworker.cli.frame.broker import publisher_of
+from kmworker.cli.frame.configured import settings_of
 from kmworker.cli.frame.endings import Ending
 from kmworker.cli.frame.program import examples, group
 from kmworker.cli.installation.producers import UserOption

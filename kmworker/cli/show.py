@@ -12,8 +12,10 @@ from typing import Annotated, Any, Final
 import typer
 
 from kmworker.cli.arguments.options import JsonOption
-from kmworker.cli.frame.access import custody_if_any, settings_of, views_of
+from kmworker.cli.frame.configured import settings_of
+from kmworker.cli.frame.keys import custody_if_any
 from kmworker.cli.frame.program import examples, group
+from kmworker.cli.frame.store import views_of
 from kmworker.cli.installation.lineage import Seals, family_json, family_tree
 from kmworker.cli.terminal.output import display, grid, line, plural, print_json
 from kmworker.domain.model import Place

@@ -7,8 +7,9 @@ from typing import Annotated, Final
 import typer
 
 from kmworker.bootstrap.brokers import count_queues
-from kmworker.cli.frame.access import now_of, settings_of, views_of
+from kmworker.cli.frame.configured import settings_of
 from kmworker.cli.frame.program import examples, group
+from kmworker.cli.frame.store import now_of, views_of
 from kmworker.cli.installation.crowds import crowded
 from kmworker.cli.installation.workers import troubles_of
 from kmworker.cli.terminal.output import ago, column_table, display, grid, line, plural, print_json

@@ -12,10 +12,12 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from kmworker.cli.frame.access import custody_of, settings_of, views_of
+from kmworker.cli.frame.configured import settings_of
 from kmworker.cli.frame.endings import Ending, misused
 from kmworker.cli.frame.invocation import Invocation
+from kmworker.cli.frame.keys import custody_of
 from kmworker.cli.frame.program import examples, group
+from kmworker.cli.frame.store import views_of
 from kmworker.cli.terminal.output import line, note, one_json, plural, progress
 from kmworker.clock import SystemClock
 from kmworker.errors import StoreUnavailable

@@ -15,9 +15,10 @@ from kmworker.cli.arguments.options import (
     OldestOption,
     refuse_other_than_refs,
 )
-from kmworker.cli.frame.access import settings_of, views_of
+from kmworker.cli.frame.configured import settings_of
 from kmworker.cli.frame.endings import misused
 from kmworker.cli.frame.program import examples, group
+from kmworker.cli.frame.store import views_of
 from kmworker.cli.terminal.output import (
     column_table,
     display,

@@ -13,7 +13,8 @@ import typer
 from pydantic import TypeAdapter, ValidationError
 
 from kmworker.bootstrap.brokers import Subscription, open_subscriber
-from kmworker.cli.frame.access import declared, settings_of
+from kmworker.cli.frame.broker import declared
+from kmworker.cli.frame.configured import settings_of
 from kmworker.cli.frame.endings import misused
 from kmworker.cli.frame.program import examples, group
 from kmworker.cli.terminal.output import line, note, one_json

@@ -78,7 +78,7 @@ def worker(context: typer.Context) -> None:
     # After the signals are in hand: importing takes most of a worker's start.
     with importing():
         from kmworker.bootstrap.worker import build_worker  # noqa: PLC0415
-        from kmworker.cli.frame.access import settings_of  # noqa: PLC0415
+        from kmworker.cli.frame.configured import settings_of  # noqa: PLC0415
         from kmworker.cli.terminal.logs import configure_logs  # noqa: PLC0415
         from kmworker.crypto.hardening import harden_process  # noqa: PLC0415
 

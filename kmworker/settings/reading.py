@@ -20,7 +20,7 @@ from kmworker.settings.sections import (
     NO_LIST,
     SECTIONS,
     Settings,
-    section_fields,
+    setting_hint,
     setting_names,
 )
 
@@ -177,9 +177,7 @@ def _refusal(invalid: ValidationError, file: Path | None, by: Mapping[str, str])
     if first["type"] == "extra_forbidden":
         return _unknown(where, setting)
     what = first["msg"][0].lower() + first["msg"][1:]
-    return SetupError(
-        f"{where}: {setting}: {what}", section_fields(section)[name].description or ""
-    )
+    return SetupError(f"{where}: {setting}: {what}", setting_hint(section, name))
 
 
 def _unknown(where: object, name: str) -> SetupError:

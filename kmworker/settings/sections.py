@@ -20,6 +20,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 from pydantic_settings import SettingsConfigDict
 
+from kmworker.docstrings import descriptions
 from kmworker.settings.urls import (
     STREAM_SCHEMES,
     is_plain_elsewhere,
@@ -32,7 +33,7 @@ __all__ = [
     "NESTED", "NO_LIST", "SECTIONS", "BrokerSettings", "KeyringSettings", "LogFormat", "LogLevel",
     "LogSettings",
     "PolicySettings", "Settings", "StoreSettings", "WaitingSettings", "WorkerSettings",
-    "plain_text", "section_fields", "setting_names",
+    "plain_text", "section_fields", "setting_hint", "setting_names",
 ]  # fmt: skip
 
 
@@ -81,7 +82,6 @@ class _Section(BaseModel):
         extra="forbid",
         frozen=True,
         hide_input_in_errors=True,
-        use_attribute_docstrings=True,
         regex_engine="python-re",
     )
 
@@ -216,10 +216,18 @@ def setting_names() -> list[str]:
     return [f"{section}.{name}" for section in SECTIONS for name in section_fields(section)]
 
 
+def setting_hint(section: str, name: str) -> str:
+    """Return what is written under a setting."""
+    return descriptions(_model_of(section)).get(name, "")
+
+
 def section_fields(section: str) -> Mapping[str, FieldInfo]:
     """Return a section's settings by name."""
-    model: type[BaseModel] = type(Settings.model_fields[section].default)
-    return model.model_fields
+    return _model_of(section).model_fields
+
+
+def _model_of(section: str) -> type[BaseModel]:
+    return type(Settings.model_fields[section].default)
 
 
 def plain_text(settings: Settings) -> Iterator[tuple[str, str]]:

@@ -35,7 +35,8 @@ from kmworker.cli.dead.shown import (
     summary,
     whole,
 )
-from kmworker.cli.frame.access import dead_queue_of, settings_of
+from kmworker.cli.frame.broker import dead_queue_of
+from kmworker.cli.frame.configured import settings_of
 from kmworker.cli.frame.endings import Ending
 from kmworker.cli.frame.program import examples, group
 from kmworker.cli.installation.producers import UserOption, refuse_vain_replay

@@ -15,8 +15,9 @@ from kmworker.cli.arguments.options import JsonOption
 from kmworker.cli.doctor.broker import check_broker
 from kmworker.cli.doctor.checks import FAILED, OK, Check, checked, not_checked
 from kmworker.cli.doctor.store import OF_STORE, check_store
-from kmworker.cli.frame.access import keyring_at, settings_of
+from kmworker.cli.frame.configured import settings_of
 from kmworker.cli.frame.endings import Ending
+from kmworker.cli.frame.keys import keyring_at
 from kmworker.cli.frame.program import examples, group
 from kmworker.cli.installation.producers import who_is_heard
 from kmworker.cli.terminal.output import columns, display, plural, print_json

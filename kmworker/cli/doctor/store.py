@@ -6,8 +6,9 @@ from time import time
 from typing import Final
 
 from kmworker.cli.doctor.checks import FAILED, NOT_CHECKED, OK, WARNED, Check, checked, not_checked
-from kmworker.cli.frame.access import custody_of, now_of, views_of
 from kmworker.cli.frame.accounts import user_in
+from kmworker.cli.frame.keys import custody_of
+from kmworker.cli.frame.store import now_of, views_of
 from kmworker.cli.installation.crowds import crowded
 from kmworker.cli.installation.workers import STUCK_AFTER_S, Verdict, judge, runs_here, troubles_of
 from kmworker.cli.terminal.output import plural

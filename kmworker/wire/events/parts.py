@@ -7,7 +7,7 @@ otherwise, `ReadAs` or `From` beside it says how.
 from collections.abc import Callable
 from datetime import date
 from enum import StrEnum
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Annotated, Any, Final, TypeAlias
 
 from pydantic import (
@@ -65,9 +65,7 @@ _real_date = lru_cache(maxsize=64)(date.fromisoformat)
 
 Rfc3339 = Annotated[str, Field(pattern=TIME, max_length=64), AfterValidator(_real_time)]
 
-STRICT: Final = ConfigDict(
-    strict=True, extra="forbid", hide_input_in_errors=True, use_attribute_docstrings=True
-)
+STRICT: Final = ConfigDict(strict=True, extra="forbid", hide_input_in_errors=True)
 """So that `"1"` is no number; a field that is not there may not be overlooked.
 
 A misspelt `source` that was ignored would make a copied volume a blank one.
@@ -121,10 +119,15 @@ class From:
 
     def __init__(self, *kinds: Kind, said: str) -> None:
         self.kinds: Final = kinds
-        self.written: Final = create_model(
+        self._said = said
+
+    @cached_property
+    def written(self) -> type[WireSource]:
+        """What it is read as. Not before it is asked for: most commands read no event."""
+        return create_model(
             "Source",
             __base__=WireSource,
-            kind=(Annotated[str, OneOf(kinds)], Field(description=said)),
+            kind=(Annotated[str, OneOf(self.kinds)], Field(description=self._said)),
         )
 
     def __get_pydantic_core_schema__(

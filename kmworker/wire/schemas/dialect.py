@@ -8,15 +8,16 @@ stricter than the worker about leap seconds), and `\u` in patterns (unknown to G
 Patterns are ECMA 262, where `$` is the end; to Python's `re` it is also before a last line break.
 """
 
-import ast
-import inspect
 import re
-from itertools import pairwise
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from pydantic import TypeAdapter
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core.core_schema import ModelSchema
 
-__all__ = ["DIALECT", "Schema", "descriptions", "schema_of"]
+from kmworker.docstrings import descriptions
+
+__all__ = ["DIALECT", "Schema", "schema_of"]
 
 Schema = dict[str, Any]
 
@@ -29,6 +30,20 @@ KEYWORDS: Final = (
     "maximum", "required", "properties", "additionalProperties",
 )  # fmt: skip
 
+
+class _Described(GenerateJsonSchema):
+    """Takes what is written under a model's fields for their descriptions."""
+
+    def model_schema(self, schema: ModelSchema) -> JsonSchemaValue:
+        """Return a model's schema."""
+        made = super().model_schema(schema)
+        said = descriptions(schema["cls"])
+        for name, field in made.get("properties", {}).items():
+            if name in said:
+                field.setdefault("description", said[name])
+        return made
+
+
 _ESCAPE: Final = re.compile(r"\\u([0-9a-f]{4})")
 
 
@@ -39,22 +54,8 @@ def schema_of(message: type | TypeAdapter[Any]) -> Schema:
         TypeError: the class uses a keyword that nobody has thought about yet.
     """
     adapter = message if isinstance(message, TypeAdapter) else TypeAdapter[object](message)
-    whole = adapter.json_schema()
+    whole = adapter.json_schema(schema_generator=_Described)
     return _tidied(whole, whole.get("$defs", {}))
-
-
-def descriptions(message: type) -> dict[str, str]:
-    """Return what is written under each field in the text of a class and of its bases."""
-    found = {}
-    for base in message.__mro__[-2::-1]:
-        text = cast(ast.ClassDef, ast.parse(inspect.getsource(base)).body[0])
-        for pair in pairwise(text.body):
-            match pair:
-                case ast.AnnAssign(target=ast.Name(name)), ast.Expr(ast.Constant(str(said))):
-                    found[name] = inspect.cleandoc(said)
-                case _:
-                    pass
-    return found
 
 
 def _tidied(schema: Schema, definitions: Schema) -> Schema:

@@ -3,10 +3,11 @@
 from collections.abc import Container
 from typing import Any, Final
 
+from kmworker.docstrings import descriptions
 from kmworker.wire.assignments import ASSIGNED_TYPE, KeyAssigned
 from kmworker.wire.events.definition import EVENTS, Envelope, data_of
 from kmworker.wire.events.lifecycle import LifecycleEvent
-from kmworker.wire.schemas.dialect import DIALECT, Schema, descriptions, schema_of
+from kmworker.wire.schemas.dialect import DIALECT, Schema, schema_of
 from kmworker.wire.schemas.examples import ASSIGNED
 
 __all__ = ["json_schemas", "schemas_by_type"]

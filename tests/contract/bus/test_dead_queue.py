@@ -12,7 +12,7 @@ import pytest
 
 from kmworker.bootstrap.brokers import Publishing, open_bus, open_dead_queue, open_publisher
 from kmworker.bus.dead_queue import PAGE_SIZE, PREFETCH, Browsed, DeadQueue, RabbitDeadQueue
-from kmworker.cli.frame.access import declared
+from kmworker.cli.frame.broker import declared
 from kmworker.domain.message import Original, Outgoing
 from kmworker.errors import BrokerUnavailable, NotFound
 from kmworker.settings import BrokerSettings

@@ -15,7 +15,8 @@ from tests.kit.builders import SHIPPED_POLICY
 from tests.kit.cli.stand import Broker, FilledStore, family
 
 HARDENING = (
-    "crypto.hardening", "cli.accept", "cli.demo", "cli.explain", "cli.keyring", "cli.up",
+    "crypto.hardening", "cli.accept", "cli.demo", "cli.explain", "cli.frame.keys", "cli.keyring",
+    "cli.up",
 )  # fmt: skip
 """The modules that close their process by a name of their own."""
 PROGRAM_OF = cache(typer.main.get_command)
@@ -65,7 +66,7 @@ def filled(folder: Path, template: FilledStore, monkeypatch: pytest.MonkeyPatch)
 
 def _configured(store: FilledStore, monkeypatch: pytest.MonkeyPatch) -> FilledStore:
     monkeypatch.setenv("KMWORKER_STORE__URL", "redis://127.0.0.1")
-    for place in ("kmworker.cli.frame.access.connect", "kmworker.bootstrap.worker.connect"):
+    for place in ("kmworker.cli.frame.store.connect", "kmworker.bootstrap.worker.connect"):
         monkeypatch.setattr(place, lambda _settings, _gate=None: store.client)
     return store
 
@@ -84,5 +85,5 @@ def broker(monkeypatch: pytest.MonkeyPatch) -> Broker:
     """A broker in memory, configured."""
     taking = Broker()
     monkeypatch.setenv("KMWORKER_BROKER__URL", "amqp://127.0.0.1")
-    monkeypatch.setattr("kmworker.cli.frame.access.open_publisher", lambda *_, **__: taking)
+    monkeypatch.setattr("kmworker.cli.frame.broker.open_publisher", lambda *_, **__: taking)
     return taking

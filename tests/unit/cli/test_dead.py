@@ -111,7 +111,7 @@ def queue(monkeypatch: pytest.MonkeyPatch) -> Queue:
             dead("e6", Reason.MALFORMED, 3 * HOUR_S),
         ]
     )
-    monkeypatch.setattr("kmworker.cli.frame.access.open_dead_queue", lambda *_: there)
+    monkeypatch.setattr("kmworker.cli.frame.broker.open_dead_queue", lambda *_: there)
     return there
 
 

@@ -22,6 +22,7 @@ from kmworker.settings import (
     reading,
     setting_names,
 )
+from kmworker.settings.sections import setting_hint
 from kmworker.settings.urls import redacted_url
 
 SHIPPED = Path(__file__).parents[3] / "config" / "kmworker.toml"
@@ -506,9 +507,7 @@ def test_what_the_shipped_file_comments_out_can_be_commented_in() -> None:
 
 def test_the_shipped_file_explains_each_setting_as_errors_do() -> None:
     for setting, _, comment in listed():
-        section, name = setting.split(".")
-        field = type(getattr(Settings(), section)).model_fields[name]
-        assert comment == field.description, setting
+        assert comment == setting_hint(*setting.split(".")), setting
 
 
 def test_every_number_has_bounds_that_its_explanation_names() -> None:
@@ -521,4 +520,4 @@ def test_every_number_has_bounds_that_its_explanation_names() -> None:
             continue
         low = next(m.ge for m in field.metadata if hasattr(m, "ge"))
         high = next(m.le for m in field.metadata if hasattr(m, "le"))
-        assert f"{low} to {high}" in (field.description or ""), setting
+        assert f"{low} to {high}" in setting_hint(section, name), setting

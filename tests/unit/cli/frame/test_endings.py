@@ -177,7 +177,7 @@ def test_without_servers_the_running_instance_is_used_and_said_so(
     from kmworker.settings.instance import Instance  # noqa: PLC0415
 
     instance = Instance(url="unix:///nowhere/valkey.sock", keyring="k", data_dir="/d", pid=1)
-    monkeypatch.setattr("kmworker.cli.frame.access.running_instance", lambda _environ: instance)
+    monkeypatch.setattr("kmworker.cli.frame.configured.running_instance", lambda _environ: instance)
     err = failed(3, "status")
     assert err.startswith("kmworker: no broker or store is configured: using kmworker up in /d\n")
 
@@ -185,5 +185,5 @@ def test_without_servers_the_running_instance_is_used_and_said_so(
 def test_an_explicit_store_wins_over_the_running_instance(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("kmworker.cli.frame.access.running_instance", pytest.fail)
+    monkeypatch.setattr("kmworker.cli.frame.configured.running_instance", pytest.fail)
     assert "kmworker up" not in failed(3, "status", store__url="redis://127.0.0.1:1")
