@@ -19,12 +19,12 @@ from tests.kit.outside.history import Shape, compose
 from tests.kit.outside.stage import reproducible, seeds
 
 SHAPE: Final = Shape(
-    grown=700,
+    grown=300,
     partitions=15,
     orphans=10,
     denied=4,
-    repeats=120,
-    seconds=60,
+    repeats=60,
+    seconds=30,
     bad=30,
     conflicts=20,
     later_repeats=20,

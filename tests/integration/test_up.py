@@ -26,7 +26,7 @@ from kmworker.store.inspection import Views
 from kmworker.store.names import Names
 from kmworker.wire.topology import Topology
 
-KILLS = 50
+KILLS = 25
 DEADLINE_S = 60.0
 EVENTS_PER_KILL = 12
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from subprocess import CalledProcessError
+from time import sleep
 from typing import Any, Final
 
 import pytest
@@ -15,7 +16,12 @@ from tests.integration.privilege.broker_acts import DEAD, WORK
 from tests.kit.outside.worker import Site
 from tests.kit.polling import until
 
+# Which store there is makes no difference to what the broker says.
+pytestmark = pytest.mark.parametrize("store", ["redis"], indirect=True, scope="package")
+
 USER: Final = "doctor"
+# A look is a whole command, and what it looks at is some seconds behind.
+BETWEEN_LOOKS_S: Final = 1.0
 PASSWORD: Final = "hunter2"  # of a broker that lives for a minute
 
 
@@ -58,7 +64,7 @@ def told(site: Site, *words: str) -> dict[str, Any]:
         found = policies(site)
         return found if all(word in found["detail"] for word in words) else {}
 
-    return until(look, f"doctor says {words}", within_s=60)
+    return until(look, f"doctor says {words}", between=lambda: sleep(BETWEEN_LOOKS_S))
 
 
 @pytest.fixture

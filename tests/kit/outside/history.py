@@ -181,7 +181,9 @@ class _Composer:
         if event.item.kind != "snapshot" and what < 0.6:
             # Of a size that no item has, so of no item's.
             return replace(second, encryption=Ask("aes-xts-plain64", 384))
-        return replace(second, source=self._another_source(event))
+        source = self._another_source(event)
+        # What is said to be blank has nothing to share.
+        return replace(second, source=source, copy=None if source is None else event.copy)
 
     def _another_source(self, event: Event) -> Item | None:
         kind, source = event.item.kind, event.source
