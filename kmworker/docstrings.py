@@ -5,12 +5,15 @@ pydantic can do that for each class that is made, which takes half of a command'
 
 import ast
 import inspect
+from functools import cache
 from itertools import pairwise
+from textwrap import dedent
 from typing import cast
 
 __all__ = ["descriptions"]
 
 
+@cache
 def descriptions(message: type) -> dict[str, str]:
     """Return what is written under each field in the text of a class and of its bases.
 
@@ -32,4 +35,4 @@ def _body(base: type) -> list[ast.stmt]:
         text = inspect.getsource(base)
     except OSError:
         return []
-    return cast(ast.ClassDef, ast.parse(text).body[0]).body
+    return cast(ast.ClassDef, ast.parse(dedent(text)).body[0]).body

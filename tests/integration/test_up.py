@@ -288,8 +288,8 @@ def test_a_full_disk_is_said_and_nothing_accepted_is_lost(tmp_path: Path) -> Non
     try:
         up.start()
         sent = 0
-        while up.url() and sent < 30_000:
-            if publish(up.url(), [event(sent + number, padding=20_000) for number in range(30)]):
+        while (url := up.url()) and sent < 30_000:
+            if publish(url, [event(sent + number, padding=20_000) for number in range(30)]):
                 sent += 30
         assert up.process is not None
         assert up.process.wait(DEADLINE_S) == 2
