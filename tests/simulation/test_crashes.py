@@ -20,7 +20,7 @@ from tests.kit.simulator.invariants import Violation
 from tests.simulation.conftest import RunAll
 
 ROOT: Final = Path(__file__).parents[2]
-SAMPLES_OF_EACH_KIND = 6
+SAMPLES_OF_EACH_KIND = 4
 RACED: Final = (
     "a snapshot before its volume",
     "duplicates",

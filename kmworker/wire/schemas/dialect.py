@@ -37,7 +37,8 @@ class _Described(GenerateJsonSchema):
     def model_schema(self, schema: ModelSchema) -> JsonSchemaValue:
         """Return a model's schema."""
         made = super().model_schema(schema)
-        said = descriptions(schema["cls"])
+        model: type = schema["cls"]
+        said = descriptions(model)
         for name, field in made.get("properties", {}).items():
             if name in said:
                 field.setdefault("description", said[name])

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fakeredis import FakeRedis
 
 from kmworker.crypto import FormerCustody, Keyring, KeyringCustody
 from kmworker.domain.model import Held, Item, Kind, Place
@@ -172,7 +173,9 @@ MORE_TRIPS_THAN_A_RUN_HAS = 200
 
 def test_a_run_that_is_killed_at_any_request_is_finished_by_the_next(old: Old) -> None:
     whole = None
-    for at in range(MORE_TRIPS_THAN_A_RUN_HAS):
+    # On a real server every third: each is a migration of its own.
+    stride = 1 if isinstance(old.raw, FakeRedis) else 3
+    for at in range(0, MORE_TRIPS_THAN_A_RUN_HAS, stride):
         old.clear()
         old_stores.fill(old.raw, 1, old.prefix)
         tap = old.tap(MIGRATOR)

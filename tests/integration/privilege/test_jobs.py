@@ -21,6 +21,9 @@ from tests.kit.outside.worker import Worker, program
 from tests.kit.polling import until
 from tests.kit.servers import At
 
+# Which store there is makes no difference to these.
+of_the_broker = pytest.mark.parametrize("store", ["redis"], indirect=True, scope="package")
+
 QUEUE: Final = "kmworker.sub.jobs"
 PROJECT: Final = "p1"
 
@@ -316,6 +319,7 @@ def bury(broker: Broker, *ids: str) -> None:
             channel.basic_publish(DEAD, "conflict.volume-created", body, properties)
 
 
+@of_the_broker
 def test_an_operator_handles_dead_letters_by_command_and_needs_no_store(day: Day) -> None:
     site = day.installation.site("worker", "operator")
     site = replace(site, store=At("redis://none.invalid"))
@@ -332,6 +336,7 @@ def test_an_operator_handles_dead_letters_by_command_and_needs_no_store(day: Day
     assert site.run("dead", "list", "--json").stdout == "[]\n"
 
 
+@of_the_broker
 @pytest.mark.parametrize("user", ["producer", "worker", "subscriber"])
 def test_nobody_else_handles_dead_letters(day: Day, user: str) -> None:
     done = day.installation.site("worker", user).run("dead", "list", exit_code=2)
@@ -340,6 +345,7 @@ def test_nobody_else_handles_dead_letters(day: Day, user: str) -> None:
     assert "kmworker dead list needs the broker's account operator" in done.stderr
 
 
+@of_the_broker
 @pytest.mark.parametrize("command", ["replay", "discard"])
 def test_nobody_else_takes_dead_letters_away(day: Day, command: str) -> None:
     bury(day.installation.broker, "kept")
@@ -350,6 +356,7 @@ def test_nobody_else_takes_dead_letters_away(day: Day, command: str) -> None:
     day.installation.site("worker", "operator").run("dead", "discard", "kept")
 
 
+@of_the_broker
 def test_a_producer_that_may_not_publish_a_type_is_told_who_may(day: Day) -> None:
     event = {"specversion": "1.0", "id": "1", "source": "/s", "type": "volume-renamed", "data": {}}
     site = day.installation.site("worker", "producer")
@@ -406,6 +413,7 @@ def _waiting(installation: Installation, project: str) -> int:
     return int(count)
 
 
+@of_the_broker
 def test_an_operator_replays_a_dead_letter(day: Day) -> None:
     letter = day.letters[0]
     with day.installation.broker.connect("operator") as connection:
