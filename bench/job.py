@@ -93,7 +93,10 @@ class _Work:
         cause = Cause(envelope.id, envelope.source, envelope.type)
         event = EVENTS[envelope.type]
         data = data_of(event).validate_python(document["data"])
-        return event(id=envelope.id, time="", **data).to_event(cause)
+        said = event(id=envelope.id, time="", **data).to_event(cause)
+        # What is measured beside its peers makes items, and ends none.
+        assert isinstance(said, Event)
+        return said
 
     def asked(self, event: Event) -> tuple[list[str], list[str]]:
         """Return the keys and arguments of `find.lua` for what the decision needs."""
@@ -121,8 +124,9 @@ class _Work:
         return announce(held, self._source, self._exchange)
 
     def _stored(self, event: Event, record: bytes) -> Held:
-        assignment, data = self._codec.read_item(event.item, record)
-        return Held(assignment, None, None, data)
+        read = self._codec.read_item(event.item, record)
+        assert read.assignment is not None
+        return Held(read.assignment, None, None, read.data)
 
     def _create(self, event: Event) -> Writing:
         now = rfc3339(self._now())
@@ -136,7 +140,8 @@ class _Work:
 
     def _derive(self, event: Event, source: Item, record: bytes, key_record: bytes) -> Writing:
         # Seals are checked: whoever can write to the store must not choose a volume's key.
-        theirs, _data = self._codec.read_item(source, record)
+        theirs = self._codec.read_item(source, record).assignment
+        assert theirs is not None
         scope_id, key_id, key = str(theirs.scope_id), str(theirs.key_id), None
         dek_id = self._codec.read_key(source.project, key_id, key_record).dek_id
         now = rfc3339(self._now())

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from kmworker.domain.message import Confirm, Delivery, Outgoing
-from kmworker.domain.model import Held, Item, Place, ScopeRecord, State
+from kmworker.domain.model import Held, Item, Place, Released, ScopeRecord, State
 from kmworker.domain.plan import Committed, Entry, Write
 from kmworker.domain.values import value
 from kmworker.domain.waiting import Due, Swept, Taken
@@ -192,7 +192,7 @@ class Store(Protocol):
         are taken in any order, and errors may come at either end.
         """
 
-    def recall(self, items: Iterable[Item]) -> dict[Item, Held]:
+    def recall(self, items: Iterable[Item]) -> dict[Item, Held | Released]:
         """Return what was sent or verified of these items lately; asks nobody.
 
         It may be untrue by now: only what `commit` compares may rest on it.
@@ -201,7 +201,7 @@ class Store(Protocol):
     def commit(self, writes: Sequence[Write]) -> Pending[list[Committed]]:
         """Write all that can be written; a result for each, in order.
 
-        An item gets a record if and only if it has none. Asking again is safe.
+        A record is written if and only if what is there is as it was seen. Asking again is safe.
 
         Raises:
             SetupError: the store has forgotten earlier commits; these must not be announced.

@@ -23,7 +23,7 @@ from kmworker.store.connection import connect
 from kmworker.store.names import Names
 from kmworker.store.redis_store import RedisStore
 from kmworker.store.reports import RedisReports
-from kmworker.wire.events.definition import EVENT_TYPES
+from kmworker.wire.events.definition import CREATING_TYPES, EVENT_TYPES
 from kmworker.worker.loop import Worker
 from kmworker.worker.rollback import Anchor
 from kmworker.worker.stages import Milestone
@@ -57,9 +57,9 @@ def read_policy(settings: Settings) -> Policy:
     """
     path = settings.policy.path
     if path is None:
-        return load_policy(_shipped_policy(), "(shipped)", EVENT_TYPES)
+        return load_policy(_shipped_policy(), "(shipped)", EVENT_TYPES, CREATING_TYPES)
     try:
-        return load_policy(path.read_text(encoding="utf-8"), str(path), EVENT_TYPES)
+        return load_policy(path.read_text(encoding="utf-8"), str(path), EVENT_TYPES, CREATING_TYPES)
     except (OSError, UnicodeDecodeError) as wrong:
         raise SetupError(
             f"cannot read policy {path}: {wrong}",

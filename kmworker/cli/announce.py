@@ -13,7 +13,7 @@ from typing import Annotated, Final
 import typer
 
 from kmworker.bootstrap.brokers import Publishing
-from kmworker.cli.arguments.moments import assigned_s, moment_option
+from kmworker.cli.arguments.moments import changed_s, moment_option
 from kmworker.cli.arguments.options import OfProjectOption, refuse_other_than_refs
 from kmworker.cli.frame.broker import publisher_of
 from kmworker.cli.frame.configured import settings_of
@@ -31,14 +31,14 @@ from kmworker.cli.terminal.output import (
     progress,
 )
 from kmworker.domain.message import Outgoing
-from kmworker.domain.model import Item, Kind, Stored
+from kmworker.domain.model import Item, Kind, announced_of
 from kmworker.errors import KMWorkerError, NotFound, PermanentError, UnknownKek
 from kmworker.settings import Settings
 from kmworker.store.inspection import Views, pages
 from kmworker.store.records import RecordCodec
-from kmworker.store.views.lineage import item_data
+from kmworker.store.views.lineage import json_object
 from kmworker.store.views.lists import Named, count_in, records_in
-from kmworker.wire.assignments import announce as announcement_of
+from kmworker.wire.announcements import announce as announcement_of
 from kmworker.wire.topology import Topology
 
 __all__ = ["app"]
@@ -76,7 +76,9 @@ def announce(  # noqa: PLR0913  # its options
     project: OfProjectOption = None,
     since: Annotated[
         str | None,
-        typer.Option("--since", metavar="TIME", help="Only made since: 2h, 7d or RFC 3339."),
+        typer.Option(
+            "--since", metavar="TIME", help="Only what changed since: 2h, 7d or RFC 3339."
+        ),
     ] = None,
     first: Annotated[
         str | None,
@@ -89,7 +91,8 @@ def announce(  # noqa: PLR0913  # its options
 
     For subscribers that are new or were restored; all others drop the repeats by their ids.
     Without --project it is all projects', after a question. If that is stopped, it says from
-    which project to go on. --since goes by assigned_at, the store's time.
+    which project to go on. --since goes by assigned_at, of what is gone by released_at: the
+    store's time, both of them.
     """
     _check(refs, project, since, first)
     since_s = moment_option("--since", since)
@@ -214,27 +217,27 @@ class Announcing:
     def say(self, publisher: Publishing, page: Iterable[Named]) -> None:
         """Announce these; returns when the broker has confirmed them."""
         wanted = filter(self._is_meant, page)
-        messages = [message for named in wanted if (message := self._message(named)) is not None]
+        messages = [message for named in wanted for message in self._messages(named)]
         routed = publisher.publish(messages) if messages else []
         self.told.announced += len(routed)
         self.told.unrouted += routed.count(False)
 
     def _is_meant(self, named: Named) -> bool:
         # What does not say when it was made is announced, or complained of.
-        at = None if self.since_s is None else assigned_s(item_data(named.raw))
+        at = None if self.since_s is None else changed_s(json_object(named.raw))
         return self.since_s is None or at is None or at >= self.since_s
 
-    def _message(self, named: Named) -> Outgoing | None:
+    def _messages(self, named: Named) -> list[Outgoing]:
         kind, _colon, identifier = named.field.partition(":")
         try:
             item = Item(named.project, Kind(kind), identifier)
-            assignment, data = self.codec.read_item(item, named.raw)
+            read = self.codec.read_item(item, named.raw)
         # Of the KEKs that the store's keyring has, ours lacks none: another's record is forged.
         except (PermanentError, UnknownKek, ValueError) as broken:
             complain(f"not announced: {named.field} of project {named.project}: {broken}")
             self.told.broken += 1
-            return None
-        return announcement_of(Stored(assignment, data), self.source, self.exchange)
+            return []
+        return [announcement_of(it, self.source, self.exchange) for it in announced_of(item, read)]
 
 
 def _print(told: Told, *, as_json: bool) -> None:

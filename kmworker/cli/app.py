@@ -23,7 +23,7 @@ class KMWorker(Program):
         "up": "Run an embedded store and queue and one worker until Ctrl-C.",
         "demo": "Send a sample collection through the queue and show which keys it gets.",
         "publish": "Publish events; returns once the broker has confirmed them.",
-        "watch": "Print assignments as they are announced, until Ctrl-C.",
+        "watch": "Print assignments and releases as they are announced, until Ctrl-C.",
         "announce": "Publish stored assignments again: same ids, same bytes.",
         "status": "Show totals, queues, workers, dead letters and waiting events.",
         "show": "Show an item, key-id or key scope, with its lineage.",

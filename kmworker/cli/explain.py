@@ -23,7 +23,7 @@ from kmworker.cli.terminal.output import (
     print_json,
 )
 from kmworker.crypto.hardening import harden_process
-from kmworker.domain.event import Event
+from kmworker.domain.event import Happening
 from kmworker.domain.explain import (
     GUARDS,
     Assumption,
@@ -129,7 +129,7 @@ def explain(  # noqa: PLR0913  # its options
         raise typer.Exit(Ending.FAILED)
 
 
-def _known(settings: Settings, events: Sequence[Event]) -> Mapping[Item, State]:
+def _known(settings: Settings, events: Sequence[Happening]) -> Mapping[Item, State]:
     """Look up what the store knows of items and sources."""
     harden_process()
     parts = open_store(settings, "explain")
@@ -142,7 +142,7 @@ def _known(settings: Settings, events: Sequence[Event]) -> Mapping[Item, State]:
 
 
 def _assumed(
-    events: Sequence[Event], policy: Policy, encryption: str | None, state: SourceState | None
+    events: Sequence[Happening], policy: Policy, encryption: str | None, state: SourceState | None
 ) -> Mapping[Item, State]:
     """Assume the sources that these events do not bring along themselves."""
     if encryption is None and state is None:

@@ -22,7 +22,8 @@ from kmworker.cli.terminal.rows import Rows
 from kmworker.domain.model import Disposition, KeyState
 from kmworker.errors import NotFound
 from kmworker.store.inspection import Views
-from kmworker.store.views.lineage import item_data, json_object
+from kmworker.store.item_records import RELEASED
+from kmworker.store.views.lineage import json_object
 from kmworker.store.views.lists import Named, ProjectSize, fields_of, records_in, sizes
 
 __all__ = ["app"]
@@ -53,7 +54,9 @@ class Listed:
     project: str
     name: str
     fields: dict[str, Any]
-    """Of an item: the announcement's data. Empty if the record is damaged."""
+    """Of an item: the announcement's data. Empty if the record is damaged, or there is none."""
+    is_released: bool = False
+    """Of an item: whether it is gone."""
 
     def text(self, name: str) -> str:
         """Return a field; empty where there is none, or something else."""
@@ -192,7 +195,14 @@ def _projects(views: Views, project: str | None) -> Iterable[str]:
 
 
 def _item(named: Named) -> Listed:
-    return Listed(named.project, named.field, item_data(named.raw))
+    record = json_object(named.raw)
+    data = record.get("data")
+    return Listed(
+        named.project,
+        named.field,
+        data if isinstance(data, dict) else {},
+        is_released=record.get("state") == RELEASED,
+    )
 
 
 def _is_since(found: Listed, since_s: float) -> bool:
@@ -206,11 +216,10 @@ def _items(views: Views, found: Sequence[Listed]) -> Iterator[Row]:
     for it, (_, key_id), key in zip(found, wanted, keys, strict=True):
         state = _state_of(key) if key_id else None
         assigned_at = to_the_second(it.text("assigned_at"))
-        cells = (it.project, it.name, it.text("disposition"), key_id, state or "", assigned_at)
-        yield (
-            cells,
-            {"project": it.project, "ref": it.name, "key_state": state, "data": it.fields},
-        )
+        shown = RELEASED if it.is_released else state or ""
+        cells = (it.project, it.name, it.text("disposition"), key_id, shown, assigned_at)
+        document = {"project": it.project, "ref": it.name, "key_state": state, "data": it.fields}
+        yield cells, document | ({"state": RELEASED} if it.is_released else {})
 
 
 def _keys(views: Views, found: Sequence[Listed]) -> Iterator[Row]:

@@ -20,6 +20,7 @@ from kmworker.cli.frame.program import examples, group
 from kmworker.cli.terminal.output import line, note, one_json
 from kmworker.wire.assignments import ASSIGNED_TYPE
 from kmworker.wire.fields import ProjectId
+from kmworker.wire.releases import RELEASED_TYPE
 from kmworker.wire.topology import Topology
 
 __all__ = ["app"]
@@ -39,7 +40,7 @@ def watch(
     context: typer.Context,
     *,
     project: Annotated[
-        str | None, typer.Option("--project", metavar="P", help="Only this project's assignments.")
+        str | None, typer.Option("--project", metavar="P", help="Only this project's.")
     ] = None,
     count: Annotated[
         int | None, typer.Option("--count", metavar="N", min=1, help="End after so many.")
@@ -48,31 +49,32 @@ def watch(
         bool, typer.Option("--json", help="Print announcements as they are, one a line.")
     ] = False,
 ) -> None:
-    """Print assignments as they are announced, until Ctrl-C.
+    """Print assignments and releases as they are announced, until Ctrl-C.
 
-    One line each: time, project, item, disposition, key-id (- where there is none) and the
-    rule that decided. Says on standard error when it has begun to listen. Ctrl-C is its normal
-    end: exit code 0.
+    One line each: time, project, item, disposition (or `released`), key-id (- where there is
+    none) and the rule that decided. Says on standard error when it has begun to listen. Ctrl-C
+    is its normal end: exit code 0.
     """
-    pattern = _pattern(project)
+    patterns = _patterns(project)
     settings = settings_of(context)
     exchange = Topology(settings.broker.namespace).assignments
-    subscriber = open_subscriber(settings.broker, exchange, [pattern])
+    subscriber = open_subscriber(settings.broker, exchange, patterns)
     with suppress(KeyboardInterrupt), closing(subscriber), declared():
         subscriber.open()
         note(f"listening to {exchange}")
         _print_all(subscriber, count, as_json=as_json)
 
 
-def _pattern(project: str | None) -> str:
+def _patterns(project: str | None) -> list[str]:
+    types = (ASSIGNED_TYPE, RELEASED_TYPE)
     if project is None:
-        return f"{ASSIGNED_TYPE}.#"
+        return [f"{name}.#" for name in types]
     try:
         # A project's name has neither * nor #, so it binds to itself alone.
         TypeAdapter(ProjectId).validate_python(project)
     except ValidationError:
         misused(f"--project {project}: not a project's name")
-    return f"{ASSIGNED_TYPE}.*.{project}"
+    return [f"{name}.*.{project}" for name in types]
 
 
 def _print_all(subscriber: Subscription, count: int | None, *, as_json: bool) -> None:
@@ -108,8 +110,10 @@ def _told(document: dict[str, Any]) -> str:
     data = document["data"]
     item = data.get("item")
     ref = f"{item.get('kind')}:{item.get('id')}" if isinstance(item, dict) else "?"
+    is_released = document.get("type") == RELEASED_TYPE
     parts = (
-        document.get("time"), data.get("project_id"), ref, data.get("disposition"),
+        document.get("time"), data.get("project_id"), ref,
+        "released" if is_released else data.get("disposition"),
         data.get("key_id"), data.get("rule"),
     )  # fmt: skip
     return "  ".join("-" if part is None else str(part) for part in parts)

@@ -14,7 +14,7 @@ to publish when, and what to do with an assignment, is in docs/producing.md and
 docs/subscribing.md.
 """
 
-from kmworker.client.assignment import Assignment
+from kmworker.client.assignment import Assignment, Release
 from kmworker.client.producer import Producer, Unrouted
 from kmworker.client.subscriber import Subscriber
 from kmworker.domain.event import UNENCRYPTED, RequestedEncryption
@@ -44,6 +44,7 @@ __all__ = [
     "PermanentError",
     "Producer",
     "Reason",
+    "Release",
     "RequestedEncryption",
     "SetupError",
     "Subscriber",

@@ -1,12 +1,14 @@
-"""Assignments as subscribers get them."""
+"""Assignments and releases as subscribers get them."""
 
 from dataclasses import field, fields
 
 from kmworker.domain import model
+from kmworker.domain.model import Cause, Item
 from kmworker.domain.values import value
 from kmworker.wire.assignments import read_announcement
+from kmworker.wire.releases import read_release
 
-__all__ = ["Assignment", "read_assignment"]
+__all__ = ["Assignment", "Release", "read_assignment", "read_released"]
 
 
 @value
@@ -27,3 +29,23 @@ def read_assignment(body: bytes) -> Assignment:
     return Assignment(
         id=announcement_id, **{given.name: getattr(it, given.name) for given in fields(it)}
     )
+
+
+@value
+class Release:
+    """The fact that an item is gone and uses its key-id no more, as it was announced."""
+
+    id: str
+    """The announcement's: repeats have the same one."""
+    item: Item
+    key_id: str | None
+    """None: it was not encrypted, or never announced."""
+    cause: Cause
+    at: str
+    """RFC 3339, UTC."""
+
+
+def read_released(body: bytes) -> Release:
+    """Read a release; raises as `read_assignment` does."""
+    release_id, it = read_release(body)
+    return Release(release_id, it.item, it.key_id, it.cause, it.at)

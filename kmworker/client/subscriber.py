@@ -14,7 +14,7 @@ from typing import Any, Final, Self
 
 from kmworker.bus.amqp.frames import RawDelivery
 from kmworker.bus.amqp.link import Link
-from kmworker.client.assignment import Assignment, read_assignment
+from kmworker.client.assignment import Assignment, Release, read_assignment, read_released
 from kmworker.client.connecting import (
     NOT_FOUND,
     Backoff,
@@ -25,13 +25,15 @@ from kmworker.client.connecting import (
 )
 from kmworker.client.seen import Seen
 from kmworker.errors import BrokerUnavailable
+from kmworker.wire.releases import RELEASED_TYPE
 from kmworker.wire.topology import QUORUM, Topology
 
-__all__ = ["EVERY_ASSIGNMENT", "Subscriber"]
+__all__ = ["EVERY_ASSIGNMENT", "EVERY_RELEASE", "Subscriber"]
 
 log = logging.getLogger("kmworker.client")
 
 EVERY_ASSIGNMENT: Final = "key-assigned.#"
+EVERY_RELEASE: Final = "key-released.#"
 # `stop` is noticed between waits, so no wait is longer than this.
 WAIT_SLICE_S: Final = 0.25
 
@@ -61,8 +63,8 @@ class Subscriber:
                 one cluster, tried in turn.
             queue: the subscriber's own, e.g. ``kmworker.sub.cinder``; processes that name
                 the same queue share its assignments between them.
-            bindings: patterns of ``key-assigned.<item kind>.<project>``. They are added to
-                what the queue is bound to already.
+            bindings: patterns of ``key-assigned.<item kind>.<project>``, and of ``key-released.…``.
+                They are added to what the queue is bound to already.
             namespace: the workers' setting ``broker.namespace``.
             prefetch: how many assignments the broker sends ahead.
             remembered: a repeat is dropped if it is among the last so many acted on.
@@ -90,8 +92,15 @@ class Subscriber:
     def __exit__(self, *_raised: object) -> None:
         self.close()
 
-    def run(self, act: Callable[[Assignment], object]) -> None:
-        """Act on each assignment as it comes, until `stop` is called.
+    def run(
+        self,
+        act: Callable[[Assignment], object],
+        released: Callable[[Release], object] | None = None,
+    ) -> None:
+        """Act on each assignment as it comes, until `stop` is called, and on each release.
+
+        Releases come where `bindings` ask for them; without ``released`` they are acknowledged,
+        and that is all.
 
         When ``act`` returns, the assignment is acknowledged. When it raises, `run` raises
         the same, and the assignment stays in the queue to be delivered again. ``act``
@@ -107,7 +116,7 @@ class Subscriber:
             while not self._stopping:
                 delivery = self._until_it_works(self._receive)
                 if delivery is not None:
-                    self._handle(delivery, act)
+                    self._handle(delivery, act, released)
         finally:
             # Also gives back what was sent ahead: somebody else may have time for it.
             self.close()
@@ -120,17 +129,27 @@ class Subscriber:
         """Leave the broker; the queue stays and goes on collecting."""
         self._link.close()
 
-    def _handle(self, delivery: RawDelivery, act: Callable[[Assignment], object]) -> None:
+    def _handle(
+        self,
+        delivery: RawDelivery,
+        act: Callable[[Assignment], object],
+        released: Callable[[Release], object] | None,
+    ) -> None:
+        is_release = delivery.routing_key.startswith(f"{RELEASED_TYPE}.")
         try:
-            assignment = read_assignment(delivery.body)
+            read = read_released if is_release else read_assignment
+            told: Assignment | Release = read(delivery.body)
         except ValueError as error:
             # No retry makes it readable. If the queue has a dead-letter exchange, it is kept.
             log.error("rejected what is no assignment: %s", error)  # noqa: TRY400  # says it all
             self._answer(delivery, acted=False)
             return
-        if assignment.id not in self._acted_on:
-            act(assignment)
-            self._acted_on.add(assignment.id)
+        if told.id not in self._acted_on:
+            if isinstance(told, Assignment):
+                act(told)
+            elif released is not None:
+                released(told)
+            self._acted_on.add(told.id)
         self._answer(delivery, acted=True)
 
     def _answer(self, delivery: RawDelivery, *, acted: bool) -> None:

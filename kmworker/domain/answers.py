@@ -1,10 +1,12 @@
 """What can be decided of an event, as values."""
 
-from kmworker.domain.model import DataAction, Disposition, Encryption, Held
+from kmworker.domain.model import DataAction, Disposition, Encryption, Held, Released
 from kmworker.domain.values import value
 from kmworker.errors import Reason
 
-__all__ = ["Already", "Create", "Decision", "Join", "NoKey", "Refuse", "Wait"]
+__all__ = [
+    "Already", "Bury", "Create", "Decision", "Gone", "Join", "Late", "NoKey", "Refuse", "Wait",
+]  # fmt: skip
 
 
 @value
@@ -12,6 +14,18 @@ class Already:
     """The item is assigned, and the event says nothing else of it: announce that again."""
 
     held: Held
+
+
+@value
+class Gone:
+    """The item was released, and the event is the one that made it, or ended it: say so again."""
+
+    released: Released
+
+
+@value
+class Late:
+    """Of a life of the item's name that is over: there is nothing to do, and nothing to say."""
 
 
 @value
@@ -44,6 +58,13 @@ class NoKey:
 
 
 @value
+class Bury:
+    """The item is released: its record becomes a tombstone, whatever it was."""
+
+    before: Held | Released | None
+
+
+@value
 class Wait:
     """The source is not there yet."""
 
@@ -56,4 +77,4 @@ class Refuse:
     detail: str
 
 
-Decision = Already | Create | Join | NoKey | Wait | Refuse
+Decision = Already | Gone | Late | Create | Join | NoKey | Bury | Wait | Refuse

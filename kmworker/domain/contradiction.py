@@ -9,7 +9,7 @@ from typing import Final
 from kmworker.domain.event import UNENCRYPTED, Event, RequestedEncryption, Unencrypted
 from kmworker.domain.model import Assignment, Encryption, Item
 
-__all__ = ["contradiction", "encryption_shown", "shown"]
+__all__ = ["contradiction", "encryption_shown", "is_cause_of", "shown"]
 
 # Two refs, two ciphers and the words between them fit into a dead letter's header. A ref with a
 # UUID is shown whole, and so is every cipher that is known.
@@ -23,17 +23,24 @@ def contradiction(event: Event, before: Assignment) -> str | None:
     The very same event never contradicts itself, whatever was made of it. A field that an
     event leaves out says nothing, except that an item without a source began blank.
     """
-    cause = event.cause
-    if cause.id == before.cause.id and cause.source == before.cause.source:
+    if is_cause_of(event, before):
         return None
     if event.derived_from != before.source:
         return _both(event, _source(event, before.source), _source(event, event.derived_from))
+    if event.source_generation != before.source_generation:
+        lives = (before.source_generation, event.source_generation)
+        return _both(event, *(f"from generation {life} of its source" for life in lives))
     if event.encryption is not None and not _agrees(event, before.encryption):
         recorded, said = encryption_shown(before.encryption), encryption_shown(event.encryption)
         return _both(event, f"with {recorded}", f"with {said}")
     if event.node != before.node:
         return _both(event, _node(before.node), _node(event.node))
     return None
+
+
+def is_cause_of(event: Event, assignment: Assignment) -> bool:
+    """Return whether this very event led to the assignment."""
+    return event.cause[:2] == assignment.cause[:2]
 
 
 def shown(text: str, most: int = MAX_SHOWN) -> str:

@@ -1,23 +1,37 @@
-"""Which key-id an item gets: one pure, total function.
+"""Which key-id an item gets, and what becomes of it when it is gone: pure, total functions.
 
 The early returns stand in the order of precedence, and each says why it stands where it
-does. What is left is how the item's data comes to be: the table in `copying`.
+does. What is left of a creation is how the item's data comes to be: the table in `copying`.
 """
 
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-from kmworker.domain.answers import Already, Create, Decision, Join, NoKey, Refuse, Wait
+from kmworker.domain.answers import (
+    Already,
+    Bury,
+    Create,
+    Decision,
+    Gone,
+    Join,
+    Late,
+    NoKey,
+    Refuse,
+    Wait,
+)
 from kmworker.domain.ciphers import objection
-from kmworker.domain.contradiction import contradiction
+from kmworker.domain.contradiction import contradiction, is_cause_of, shown
 from kmworker.domain.copying import by_table
-from kmworker.domain.event import Event
-from kmworker.domain.model import Broken, KeyState, Kind, State
+from kmworker.domain.event import Event, Release
+from kmworker.domain.model import Broken, Held, KeyState, Kind, Released, State
 from kmworker.domain.policy import Policy
 from kmworker.errors import Reason
 
-__all__ = ["Already", "Create", "Decision", "Join", "NoKey", "Refuse", "Wait", "decide"]
+__all__ = [
+    "Already", "Bury", "Create", "Decision", "Gone", "Join", "Late", "NoKey", "Refuse", "Wait",
+    "decide", "decide_release", "generation_of",
+]  # fmt: skip
 
 
 NO_PROPERTIES: Final[Mapping[str, Any]] = MappingProxyType({})
@@ -42,9 +56,8 @@ def decide(  # noqa: PLR0911  # one for each answer, in the order of precedence
     if isinstance(own, Broken):
         return Refuse(Reason.INTEGRITY, own.detail)
     # A repeated event repeats its first answer, whatever the policy says today.
-    if own is not None:
-        otherwise = contradiction(event, own.assignment)
-        return Already(own) if otherwise is None else Refuse(Reason.CONFLICT, otherwise)
+    if own is not None and (answer := _as_before(event, own)) is not None:
+        return answer
     # Who may not say it learns nothing of the source, and does not wait for it.
     if policy.producers is not None:
         beyond = policy.producers.objection(event, properties)
@@ -58,10 +71,76 @@ def decide(  # noqa: PLR0911  # one for each answer, in the order of precedence
         return by_table(event, None, policy)
     if isinstance(source, Broken):
         return Refuse(Reason.INTEGRITY, source.detail)
+    life = _life_of(source, event.source_generation)
+    if not isinstance(life, Held):
+        return life
+    # Nothing can be read from this source any more, by whatever key.
+    if life.key is not None and life.key.state is KeyState.DESTROYED:
+        ref = life.assignment.item.ref
+        return Refuse(Reason.SOURCE_UNUSABLE, f"the key of {ref} is destroyed")
+    return by_table(event, life, policy)
+
+
+def decide_release(
+    event: Release, own: State, policy: Policy, properties: Mapping[str, Any] = NO_PROPERTIES
+) -> Decision:
+    """Choose what becomes of an item that is gone; the arguments are those of `decide`."""
+    # First of all, or anybody could have everybody's keys destroyed.
+    if policy.producers is not None:
+        beyond = policy.producers.objection(event, properties)
+        if beyond is not None:
+            return Refuse(Reason.NOT_ALLOWED, beyond)
+    match own:
+        case Broken(detail):
+            return Refuse(Reason.INTEGRITY, detail)
+        case None:
+            return Bury(None)
+        case Held() | Released():
+            if event.generation < generation_of(own):
+                return Late()
+            if isinstance(own, Released) and event.generation == own.generation:
+                return Gone(own)
+            return Bury(own)
+
+
+def generation_of(known: Held | Released) -> int:
+    """Return the newest life of an item's name that is known of."""
+    return known.generation if isinstance(known, Released) else known.assignment.generation
+
+
+def _as_before(event: Event, own: Held | Released) -> Decision | None:
+    """Return the answer to an event whose item has a record; None: a new life begins."""
+    newest = generation_of(own)
+    if event.generation != newest:
+        return Late() if event.generation < newest else None
+    if isinstance(own, Held):
+        otherwise = contradiction(event, own.assignment)
+        return Already(own) if otherwise is None else Refuse(Reason.CONFLICT, otherwise)
+    # It was released before it was heard of, and is assigned now: its name is known to many.
+    if own.held is None or own.is_early:
+        return None
+    if is_cause_of(event, own.held.assignment):
+        return Gone(own)
+    return Refuse(
+        Reason.CONFLICT, f"{shown(event.item.ref)} was deleted at {own.tombstone.released_at}"
+    )
+
+
+def _life_of(source: Held | Released | None, wanted: int) -> Held | Wait | Refuse:
+    """Return the life of a source that an event means, or what becomes of the event without it."""
     if source is None:
         return Wait()
-    # Nothing can be read from this source any more, by whatever key.
-    if source.key is not None and source.key.state is KeyState.DESTROYED:
-        ref = source.assignment.item.ref
-        return Refuse(Reason.SOURCE_UNUSABLE, f"the key of {ref} is destroyed")
-    return by_table(event, source, policy)
+    held = source.held if isinstance(source, Released) else source
+    if held is not None and held.assignment.generation == wanted:
+        return held
+    newest = generation_of(source)
+    # Of what is gone and was never heard of, the creation may be on its way.
+    is_early = isinstance(source, Released) and source.is_early
+    if newest < wanted or (is_early and newest == wanted):
+        return Wait()
+    item = source.item if isinstance(source, Released) else source.assignment.item
+    return Refuse(
+        Reason.SOURCE_UNUSABLE,
+        f"the life of {shown(item.ref)} that it was made from (generation {wanted}) is over:"
+        f" the newest is {newest}",
+    )

@@ -11,6 +11,8 @@ __all__ = [
     "UNENCRYPTED",
     "UNKNOWN_TYPE",
     "Event",
+    "Happening",
+    "Release",
     "RequestedEncryption",
     "Unencrypted",
     "Unreadable",
@@ -38,7 +40,7 @@ class RequestedEncryption(NamedTuple):
 
 @value
 class Event:
-    """A lifecycle event, reduced to what a decision needs."""
+    """An item comes to be, reduced to what a decision needs."""
 
     cause: Cause
     item: Item
@@ -52,6 +54,28 @@ class Event:
     size_bytes: int | None = None
     is_shared: bool = False
     """A volume that shares its source's blocks, as thin clones do."""
+    generation: int = 0
+    """Which life of the item's name begins."""
+    source_generation: int = 0
+    """Which life of the source's name it was made from."""
+
+
+@value
+class Release:
+    """An item is gone."""
+
+    cause: Cause
+    item: Item
+    generation: int = 0
+    """The life of its name that is over; those before it are, too."""
+
+    @property
+    def derived_from(self) -> None:
+        """Return that it has no source."""
+
+
+Happening = Event | Release
+"""What a lifecycle event can say."""
 
 
 @value

@@ -5,11 +5,11 @@ an explanation cannot differ from what happens.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from kmworker.domain.decision import Refuse
-from kmworker.domain.event import Event
+from kmworker.domain.event import Event, Happening
 from kmworker.domain.look_up import items_to_look_up
 from kmworker.domain.message import Original
 from kmworker.domain.model import (
@@ -31,9 +31,12 @@ from kmworker.domain.plan import (
     AssignWrite,
     Fresh,
     Later,
+    Lives,
+    Nothing,
     Outcome,
     ParkWrite,
     Plan,
+    ReleaseWrite,
     Repeat,
     StillWaiting,
 )
@@ -74,7 +77,7 @@ class Explanation:
     project: str
     item: str
     decision: str
-    """A disposition, `repeat`, `wait` or a dead letter's reason."""
+    """A disposition, `release`, `repeat`, `late`, `wait` or a dead letter's reason."""
     by: str | None
     """The rule, or `guard:<name>`."""
     why: str
@@ -86,7 +89,7 @@ class Explanation:
 
 
 def explain_events(
-    events: Sequence[Event],
+    events: Sequence[Happening],
     known: Mapping[Item, State],
     policy: Policy,
     user: str | None = None,
@@ -111,7 +114,7 @@ def explain_events(
     for arrival in arrivals:
         event, outcome = arrival.event, outcomes[id(arrival)]
         founded = plan.founded.get(event.item)
-        if founded is not None and isinstance(outcome, AssignWrite):
+        if founded is not None and isinstance(outcome, AssignWrite) and isinstance(event, Event):
             yield from _founding(plan, founded, event, policy)
         yield _explained(event, outcome, policy)
 
@@ -122,11 +125,13 @@ def _planned(arrivals: Sequence[Arrival], known: Mapping[Item, State], policy: P
 
 def _stored(plan: Plan) -> dict[Item, State]:
     """Return what would be known of the plan's items once they are stored."""
-    return {
-        write.assignment.item: write.stored()
-        for write in plan.writes
-        if isinstance(write, AssignWrite)
-    }
+    known: dict[Item, State] = {}
+    for write in plan.writes:
+        if isinstance(write, AssignWrite):
+            known[write.item] = write.stored()
+        elif isinstance(write, ReleaseWrite):
+            known[write.item] = write.released
+    return known
 
 
 def assume(source: Item, assumption: Assumption) -> Held:
@@ -162,17 +167,30 @@ def _founding(plan: Plan, partition: Item, event: Event, policy: Policy) -> Iter
             yield _assigned(write.assignment, 0, _why(write.assignment, event, policy))
 
 
-def _explained(event: Event, outcome: Outcome, policy: Policy) -> Explanation:
+def _explained(  # noqa: PLR0911  # one for each outcome
+    event: Happening, outcome: Outcome, policy: Policy
+) -> Explanation:
     item = event.item
     match outcome:
-        case AssignWrite(assignment):
-            return _assigned(assignment, event.size_bytes, _why(assignment, event, policy))
-        case Repeat(held):
-            before = held.assignment
+        case AssignWrite():
+            return _begun(event, outcome, policy)
+        case ReleaseWrite():
+            return Explanation(item.project, item.ref, "release", None, _why_released(outcome))
+        case Lives(writes):
+            (begun,) = (write for write in writes if isinstance(write, AssignWrite))
+            explained = _begun(event, begun, policy)
+            return replace(explained, why=f"{explained.why}; {_why_lives(writes)}")
+        case Repeat(Held(before)):
             why = f"it was assigned before, {before.disposition.value}; that is announced again"
             return Explanation(
                 item.project, item.ref, "repeat", before.rule, why, before.encryption, "none", 0, 0
             )
+        case Repeat():
+            why = "it was released before; that is announced again"
+            return Explanation(item.project, item.ref, "repeat", None, why)
+        case Nothing():
+            why = "a later life of its name is known: nothing is done, and nothing announced"
+            return Explanation(item.project, item.ref, "late", None, why)
         case ParkWrite(source):
             why = f"{source.ref} is not there: the event waits for it"
             return Explanation(item.project, item.ref, "wait", None, why)
@@ -182,6 +200,30 @@ def _explained(event: Event, outcome: Outcome, policy: Policy) -> Explanation:
         case StillWaiting() | Later():
             why = "it contradicts another of these events, which is decided first"
             return Explanation(item.project, item.ref, "wait", None, why)
+
+
+def _begun(event: Happening, write: AssignWrite, policy: Policy) -> Explanation:
+    assignment = write.assignment
+    assert isinstance(event, Event)  # noqa: S101  # nothing else is assigned
+    return _assigned(assignment, event.size_bytes, _why(assignment, event, policy))
+
+
+def _why_released(write: ReleaseWrite) -> str:
+    if write.before is None:
+        return "nothing is known of it: it is kept in mind, should its creation still come"
+    held = write.released.held
+    if held is None or held.assignment.key_id is None:
+        return "its record becomes a tombstone; it held no key-id"
+    return (
+        f"its record becomes a tombstone; its key-id {held.assignment.key_id} has one holder fewer,"
+        " and others read on with it"
+    )
+
+
+def _why_lives(writes: Sequence[AssignWrite | ReleaseWrite]) -> str:
+    if isinstance(writes[0], ReleaseWrite):
+        return "the life of its name before this one is released first"
+    return "its release came before it: it is released at once"
 
 
 def _assigned(assignment: Assignment, size_bytes: int | None, why: str) -> Explanation:

@@ -8,8 +8,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import field
 from typing import Final
 
-from kmworker.domain.event import Event
-from kmworker.domain.model import Held, Item, Kind
+from kmworker.domain.event import Event, Happening, Release
+from kmworker.domain.model import Held, Item, Kind, Released
 from kmworker.domain.plan import Arrival
 from kmworker.domain.values import value
 
@@ -22,14 +22,18 @@ class Presumed:
 
     new: frozenset[Item] = frozenset()
     """Items that have no record."""
-    recalled: Mapping[Item, Held] = field(default_factory=dict)
-    """Sources, as they were when they were written or verified."""
+    recalled: Mapping[Item, Held | Released] = field(default_factory=dict)
+    """Sources, and items that are gone, as they were when they were written or verified."""
+
+    def __contains__(self, item: object) -> bool:
+        """Return whether the item was not looked up."""
+        return item in self.new or item in self.recalled
 
 
 NOTHING: Final = Presumed()
 
 
-def items_to_look_up(events: Iterable[Event]) -> set[Item]:
+def items_to_look_up(events: Iterable[Happening]) -> set[Item]:
     """Return the items whose state the decisions need."""
     wanted = set()
     for event in events:
@@ -40,37 +44,45 @@ def items_to_look_up(events: Iterable[Event]) -> set[Item]:
 
 
 def presume(
-    arrivals: Sequence[Arrival], recall: Callable[[Iterable[Item]], dict[Item, Held]]
-) -> tuple[list[Event], Presumed]:
+    arrivals: Sequence[Arrival], recall: Callable[[Iterable[Item]], dict[Item, Held | Released]]
+) -> tuple[list[Happening], Presumed]:
     """Return the events that need a look-up, and what the others are planned over.
 
-    An event that never came before is planned as if its item were new, if its source is none, is
-    recalled, or is of this batch.
+    A creation that never came before is planned as if its item were new, if its source is none, is
+    recalled, or is of this batch; a release, if its item is recalled, or is made in this batch.
 
     Args:
         arrivals: events in the order received.
         recall: see `kmworker.ports.Store.recall`.
     """
+    made = {it.event.item for it in arrivals if isinstance(it.event, Event)}
     first = [it.event for it in arrivals if it.is_first]
-    of_batch = {it.event.item for it in arrivals}
-    recalled = recall({source for it in first if (source := _source_beside(it))} - of_batch)
-    at_hand = of_batch | recalled.keys()
+    recalled = recall({item for it in first if (item := _rests_on(it))} - made)
+    at_hand = made | recalled.keys()
     needing = [it.event for it in arrivals if not (it.is_first and _is_at_hand(it.event, at_hand))]
-    new = of_batch - {event.item for event in needing}
-    return needing, Presumed(frozenset(new), recalled)
+    asked = {event.item for event in needing}
+    recalled = {item: known for item, known in recalled.items() if item not in asked}
+    return needing, Presumed(frozenset(made - asked), recalled)
 
 
-def _source_of(event: Event) -> Item | None:
+def _rests_on(event: Happening) -> Item | None:
+    """Return the item whose record a write for this event is compared with."""
+    return event.item if isinstance(event, Release) else _source_beside(event)
+
+
+def _source_of(event: Happening) -> Item | None:
     """Return the source, if it is one that a store knows: not an image."""
     source = event.derived_from
     return None if source is None or source.kind is Kind.IMAGE else source
 
 
-def _source_beside(event: Event) -> Item | None:
+def _source_beside(event: Happening) -> Item | None:
     """Return the source, if it is of the same project: in another slot no write can compare it."""
     source = _source_of(event)
     return source if source is not None and source.project == event.item.project else None
 
 
-def _is_at_hand(event: Event, at_hand: Collection[Item]) -> bool:
-    return _source_of(event) is None or _source_beside(event) in at_hand
+def _is_at_hand(event: Happening, at_hand: Collection[Item]) -> bool:
+    if isinstance(event, Event) and _source_of(event) is None:
+        return True
+    return _rests_on(event) in at_hand

@@ -16,14 +16,20 @@ __all__ = [
     "Encryption",
     "Held",
     "Item",
+    "ItemRecord",
     "KeyRecord",
+    "KeyReleased",
     "KeyState",
     "Kind",
     "Place",
+    "Released",
     "ScopeRecord",
     "State",
     "Stored",
+    "Tombstone",
     "Transport",
+    "announced_of",
+    "life_ref",
     "scope_id_for",
 ]
 
@@ -103,11 +109,25 @@ class Encryption(NamedTuple):
 
 
 class Cause(NamedTuple):
-    """The event that led to an assignment."""
+    """The event that led to an assignment, or to a release."""
 
     id: str
     source: str
     type: str
+
+
+@value
+class KeyReleased:
+    """The fact that an item does not use a key-id any more, because it is gone."""
+
+    item: Item
+    key_id: str | None
+    """None: it was not encrypted, or was never heard of."""
+    generation: int
+    """The life of the item's name that is over."""
+    cause: Cause
+    at: str
+    """RFC 3339, UTC."""
 
 
 @value
@@ -128,6 +148,12 @@ class Assignment:
     cause: Cause
     assigned_at: str
     """RFC 3339, UTC."""
+    generation: int = 0
+    """Which life of the item's name this is, by the numbers of its storage."""
+    source_generation: int = 0
+    """Which life of the source's name it was derived from."""
+    former: KeyReleased | None = None
+    """The life that this one ended; None where another event had."""
 
 
 @value
@@ -157,6 +183,8 @@ class ScopeRecord:
     derived_from: str | None
     """The scope-id that the data was re-encrypted from, if it was."""
     created_at: str
+    generation: int = 0
+    """The root's: another life of its name is the root of another scope."""
 
 
 @value
@@ -168,6 +196,11 @@ class Stored:
     """The stored announcement's data, verbatim."""
     has_waiting: bool = False
     """Whether events wait for this item as their source."""
+
+    @property
+    def item(self) -> Item:
+        """Return whose it is."""
+        return self.assignment.item
 
 
 @value
@@ -183,6 +216,68 @@ class Held:
     has_waiting: bool = False
     """Whether events wait for this item as their source."""
 
+    @property
+    def item(self) -> Item:
+        """Return whose it is."""
+        return self.assignment.item
+
+
+@value
+class Tombstone:
+    """That an item is gone, and who said so."""
+
+    generation: int
+    """The newest life of the name that is over."""
+    cause: Cause
+    released_at: str
+    """RFC 3339, UTC."""
+    was_early: bool = False
+    """Whether it was released before it was heard of, and assigned after that."""
+
+    def told(self, item: Item, key_id: str | None) -> KeyReleased:
+        """Return what is announced of it."""
+        return KeyReleased(item, key_id, self.generation, self.cause, self.released_at)
+
+
+@value
+class Released:
+    """An item that is gone, and what it was assigned, if it ever was."""
+
+    item: Item
+    tombstone: Tombstone
+    held: Held | None
+    """None: it was released before it was heard of."""
+    has_waiting: bool = False
+    """Whether events wait for this item as their source."""
+
+    @property
+    def generation(self) -> int:
+        """Return the newest life of the name that is over."""
+        return self.tombstone.generation
+
+    @property
+    def is_early(self) -> bool:
+        """Return whether its newest life was released before it was heard of."""
+        return self.held is None or self.held.assignment.generation != self.generation
+
+    @property
+    def told(self) -> KeyReleased:
+        """Return what is announced of it."""
+        key_id = None if self.held is None else self.held.assignment.key_id
+        return self.tombstone.told(self.item, key_id)
+
+
+@value
+class ItemRecord:
+    """What the record of an item says; the key and the scope that it names are not loaded."""
+
+    assignment: Assignment | None
+    """None: it was released before it was heard of."""
+    data: bytes
+    """The stored announcement's data, verbatim; empty where there is none."""
+    tombstone: Tombstone | None = None
+    """None: it is assigned."""
+
 
 @value
 class Broken:
@@ -191,15 +286,33 @@ class Broken:
     detail: str
 
 
-Announceable = Stored | Held
+Announceable = Stored | Held | KeyReleased
 """What there is an announcement of."""
-State = Held | Broken | None
+State = Held | Released | Broken | None
 """What the store knows of an item; None: nothing."""
 
 
-def scope_id_for(root: Item) -> str:
-    """Return the scope-id of the scope that ``root`` is the master of.
+def announced_of(item: Item, read: ItemRecord) -> list[Announceable]:
+    """Return what there is to announce of an item by its record."""
+    assignment, tombstone = read.assignment, read.tombstone
+    if tombstone is not None:
+        return [tombstone.told(item, None if assignment is None else assignment.key_id)]
+    assert assignment is not None  # noqa: S101  # a record without either is none
+    former = [] if assignment.former is None else [assignment.former]
+    return [*former, Stored(assignment, read.data)]
+
+
+def life_ref(item: Item, generation: int) -> str:
+    """Return the name, within its project, of one life of an item: its ref, if that is the first.
+
+    Braces are in no item's id, so it is no other item's ref.
+    """
+    return f"{item.ref}{{{generation}}}" if generation else item.ref
+
+
+def scope_id_for(root: Item, generation: int = 0) -> str:
+    """Return the scope-id of the scope that this life of ``root`` is the master of.
 
     It is computed, not drawn, so that workers racing on one event meet in one place.
     """
-    return named_id(f"scope/{root.project}/{root.ref}")
+    return named_id(f"scope/{root.project}/{life_ref(root, generation)}")

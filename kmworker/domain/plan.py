@@ -1,14 +1,14 @@
 """What a batch comes to: events on their way, what to write for them, and the outcome."""
 
 import hashlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Container
 from dataclasses import dataclass, field
 from enum import Enum
 
 from kmworker.domain.decision import Refuse
-from kmworker.domain.event import Event
+from kmworker.domain.event import Happening
 from kmworker.domain.message import Delivery, Original
-from kmworker.domain.model import Assignment, Held, Item, KeyRecord, ScopeRecord
+from kmworker.domain.model import Assignment, Held, Item, KeyRecord, Released, ScopeRecord, life_ref
 from kmworker.domain.producers import vouching
 from kmworker.domain.values import value
 
@@ -19,9 +19,12 @@ __all__ = [
     "Entry",
     "Fresh",
     "Later",
+    "Lives",
+    "Nothing",
     "Outcome",
     "ParkWrite",
     "Plan",
+    "ReleaseWrite",
     "Repeat",
     "StillWaiting",
     "Write",
@@ -41,13 +44,20 @@ class Entry:
     """Tries so far, this one included; on disk before the try."""
     expired: bool
     """Marked past its deadline while its source was absent: it may not be assigned."""
+    generation: int = 0
+    """Of its source, that it waits for."""
+
+    @property
+    def source_ref(self) -> str:
+        """Return what it waits for, by its name within the project."""
+        return life_ref(self.source, self.generation)
 
 
 @value
 class Arrival:
     """An event on its way through the steps, and where it came from."""
 
-    event: Event
+    event: Happening
     original: Original
     delivery: Delivery | None = None
     """None if it came from the waiting room."""
@@ -81,7 +91,7 @@ class Fresh:
 
 @value
 class AssignWrite:
-    """Assign an item, if it is unassigned and its source is still as it was seen."""
+    """Assign an item, if its record and its source are still as they were seen."""
 
     assignment: Assignment
     key: KeyRecord | None
@@ -90,6 +100,13 @@ class AssignWrite:
     """A new scope, for `create`."""
     source: Held | None
     """What the decision rests on, if it is in the same project."""
+    before: Released | None = None
+    """The tombstone that the record takes the place of; None: there is no record."""
+
+    @property
+    def item(self) -> Item:
+        """Return whose record it writes."""
+        return self.assignment.item
 
     def stored(self, data: bytes = b"") -> Held:
         """Return what is known of the item once this is written; ``data`` as it is announced."""
@@ -100,6 +117,20 @@ class AssignWrite:
 
 
 @value
+class ReleaseWrite:
+    """Make an item's record a tombstone, if it is still as it was seen."""
+
+    released: Released
+    before: Held | Released | None
+    """None: there is no record."""
+
+    @property
+    def item(self) -> Item:
+        """Return whose record it writes."""
+        return self.released.item
+
+
+@value
 class ParkWrite:
     """Put an event into its source's waiting room, if the source is still absent."""
 
@@ -107,16 +138,35 @@ class ParkWrite:
     item: Item
     name: str
     original: Original
+    generation: int = 0
+    """Of the source."""
+
+    @property
+    def source_ref(self) -> str:
+        """Return what it waits for, by its name within the project."""
+        return life_ref(self.source, self.generation)
 
 
-Write = AssignWrite | ParkWrite
+Write = AssignWrite | ReleaseWrite | ParkWrite
 
 
 @value
 class Repeat:
-    """Nothing to write: the item was assigned before, and the event says nothing else."""
+    """Nothing to write: what came of the event is there, and is announced again."""
 
-    held: Held
+    known: Held | Released
+
+
+@value
+class Nothing:
+    """Nothing to write, and nothing to say: it is of a life that is over."""
+
+
+@value
+class Lives:
+    """Several records of one item, one after the other: one life ends, another begins."""
+
+    writes: tuple[AssignWrite | ReleaseWrite, ...]
 
 
 @value
@@ -129,7 +179,7 @@ class Later:
     """A refusal that rests on what is not committed yet: look up and decide again."""
 
 
-Outcome = AssignWrite | ParkWrite | Repeat | Refuse | StillWaiting | Later
+Outcome = Write | Lives | Repeat | Nothing | Refuse | StillWaiting | Later
 
 
 @dataclass(slots=True)
@@ -141,8 +191,8 @@ class Plan:
     """One for each event, in the order decided."""
     founded: dict[Item, Item] = field(default_factory=dict)
     """Replica to the partition that its event founds: announced with it."""
-    presumed: Collection[Item] = frozenset()
-    """Items that were not looked up, and taken for new."""
+    presumed: Container[Item] = frozenset()
+    """Items that were not looked up."""
 
 
 class WriteStatus(Enum):
@@ -162,7 +212,7 @@ class WriteStatus(Enum):
 
 @value
 class Committed:
-    """The result of a write: for an assigned item, what is stored, whoever wrote it."""
+    """The result of a write: for an item, what is stored, whoever wrote it."""
 
     status: WriteStatus
     assignment: Assignment | None = None
@@ -172,7 +222,7 @@ class Committed:
     """Which bound was met, for a person, where too many wait."""
 
 
-def entry_name(event: Event, original: Original) -> str:
+def entry_name(event: Happening, original: Original) -> str:
     """Return the waiting entry's name: equal for equal events, however often delivered.
 
     Of two users who say the same, one may be heard and the other not: they wait apart.

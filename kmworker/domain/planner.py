@@ -10,30 +10,43 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from kmworker.domain.contradiction import contradiction
-from kmworker.domain.decision import Already, Create, Decision, Join, NoKey, Refuse, Wait, decide
-from kmworker.domain.event import Event
+from kmworker.domain.decision import (
+    Already,
+    Bury,
+    Create,
+    Decision,
+    Gone,
+    Join,
+    Late,
+    NoKey,
+    Refuse,
+    Wait,
+    decide,
+    decide_release,
+    generation_of,
+)
+from kmworker.domain.event import Event, Happening, Release
 from kmworker.domain.look_up import NOTHING, Presumed
 from kmworker.domain.model import (
-    Assignment,
-    DataAction,
-    Disposition,
     Held,
     Item,
-    KeyRecord,
-    KeyState,
     Kind,
-    ScopeRecord,
+    Released,
     State,
-    scope_id_for,
+    Tombstone,
 )
+from kmworker.domain.new_records import new_assignment, new_records
 from kmworker.domain.plan import (
     Arrival,
     AssignWrite,
     Fresh,
     Later,
+    Lives,
+    Nothing,
     Outcome,
     ParkWrite,
     Plan,
+    ReleaseWrite,
     Repeat,
     StillWaiting,
     entry_name,
@@ -71,12 +84,12 @@ class _Planning:
         policy: Policy,
         fresh: Fresh,
     ) -> None:
-        self._known = {**presumed.recalled, **known}
+        self._known: dict[Item, State] = {**presumed.recalled, **known}
         self._policy = policy
         self._fresh = fresh
-        self._overlay: dict[Item, tuple[Held, AssignWrite]] = {}
+        self._overlay: dict[Item, tuple[Held | Released, AssignWrite | ReleaseWrite]] = {}
         self._overtakers: defaultdict[Item, list[Arrival]] = defaultdict(list)
-        self._plan = Plan(presumed=presumed.new)
+        self._plan = Plan(presumed=presumed)
 
     def run(self, arrivals: Sequence[Arrival]) -> Plan:
         queue = deque(arrivals)
@@ -104,20 +117,28 @@ class _Planning:
                 self._refuse(arrival, decision)
             case Already(held):
                 self._repeat(arrival, held)
+            case Gone(released):
+                self._conclude_known(arrival, Repeat(released))
+            case Late():
+                self._conclude_known(arrival, Nothing())
             case Wait():
                 self._let_source_go_first(arrival)
+            case Bury(before):
+                self._release(arrival, before)
             case Create() | Join() | NoKey():
                 self._assign(arrival, decision)
 
     def _answer(self, arrival: Arrival, own: State) -> Decision:
         event, properties = arrival.event, arrival.original.properties
+        if isinstance(event, Release):
+            return decide_release(event, own, self._policy, properties)
         return decide(event, own, self._source(event), self._policy, properties)
 
     def _own(self, item: Item) -> State:
         made = self._overlay.get(item)
         return self._known.get(item) if made is None else made[0]
 
-    def _source(self, event: Event) -> State:
+    def _source(self, event: Happening) -> State:
         source = event.derived_from
         if source is None:
             return None
@@ -128,14 +149,28 @@ class _Planning:
 
     def _repeats_in_batch(self, arrival: Arrival) -> bool:
         """Let a second event for an item of this batch share the first one's write."""
-        held, write = self._overlay[arrival.event.item]
-        if contradiction(arrival.event, held.assignment) is not None:
-            return False
+        event, (known, write) = arrival.event, self._overlay[arrival.event.item]
+        match event, known:
+            case Event(), Held(assignment):
+                is_other = contradiction(event, assignment) is not None
+                if is_other or event.generation != assignment.generation:
+                    return False
+            case Release(), Released():
+                if event.generation != known.generation:
+                    return False
+            case _:
+                return False
         self._conclude(arrival, write)
         return True
 
+    def _conclude_known(self, arrival: Arrival, outcome: Repeat | Nothing) -> None:
+        """Conclude with what rests on nothing that is compared: so it has to be known."""
+        item = arrival.event.item
+        is_known = item not in self._overlay and item not in self._plan.presumed
+        self._conclude(arrival, outcome if is_known else Later())
+
     def _repeat(self, arrival: Arrival, held: Held) -> None:
-        self._conclude(arrival, Repeat(held))
+        self._conclude_known(arrival, Repeat(held))
         source = arrival.event.derived_from
         if source is None or not _is_partition(source):
             return
@@ -160,7 +195,8 @@ class _Planning:
             self._conclude(arrival, Later())
         elif entry is None:
             name = entry_name(arrival.event, arrival.original)
-            write = ParkWrite(source, arrival.event.item, name, arrival.original)
+            wanted = _source_generation(arrival.event)
+            write = ParkWrite(source, arrival.event.item, name, arrival.original, wanted)
             self._plan.writes.append(write)
             self._conclude(arrival, write)
         elif entry.expired:
@@ -180,8 +216,11 @@ class _Planning:
     def _found_partition(self, arrival: Arrival) -> Decision:
         """Create the partition that its first replica names (it has no event of its own)."""
         event, partition = arrival.event, arrival.event.derived_from
+        assert isinstance(event, Event)  # noqa: S101  # only such have a source
         assert partition is not None  # noqa: S101  # the caller looked
-        founding = replace(event, item=partition, derived_from=None, requested=None, node=None)
+        founding = replace(
+            event, item=partition, derived_from=None, requested=None, node=None, generation=0
+        )
         founded = decide(founding, None, None, self._policy, arrival.original.properties)
         if not isinstance(founded, Create | NoKey):
             return founded
@@ -200,16 +239,49 @@ class _Planning:
             # Its dead letter may be on its way: an answer now would be a second one.
             self._conclude(arrival, _source_missing(arrival.entry.source))
             return
-        self._conclude(arrival, self._write(arrival.event, decision))
+        event = arrival.event
+        assert isinstance(event, Event)  # noqa: S101  # nothing else is assigned
+        own = self._own(event.item)
+        if isinstance(own, Held):
+            # The life before this one was never said to be over.
+            ended = self._bury(self._tombstone(event, generation_of(own), own), own)
+            begun = self._write(event, decision, ended.released)
+            self._conclude(arrival, Lives((ended, begun)))
+        elif isinstance(own, Released) and own.generation == event.generation:
+            begun = self._write(event, decision, own)
+            tombstone = replace(own.tombstone, was_early=True)
+            ended = self._bury(Released(own.item, tombstone, begun.stored()), begun.stored())
+            self._conclude(arrival, Lives((begun, ended)))
+        else:
+            before = own if isinstance(own, Released) else None
+            self._conclude(arrival, self._write(event, decision, before))
 
-    def _write(self, event: Event, decision: Create | Join | NoKey) -> AssignWrite:
-        seen = self._source(event)
-        source = seen if isinstance(seen, Held) else None
-        key, scope = _records(event, decision, source, self._fresh)
-        holds = key if key is not None else _shared_key(decision)
-        assignment = _assignment(event, decision, holds, self._fresh.now)
-        in_project = source is not None and source.assignment.item.project == event.item.project
-        write = AssignWrite(assignment, key, scope, source if in_project else None)
+    def _release(self, arrival: Arrival, before: Held | Released | None) -> None:
+        event = arrival.event
+        assert isinstance(event, Release)  # noqa: S101  # nothing else is buried
+        tombstone = self._tombstone(event, event.generation, before)
+        self._conclude(arrival, self._bury(tombstone, before))
+
+    def _tombstone(
+        self, event: Happening, generation: int, before: Held | Released | None
+    ) -> Released:
+        held = before.held if isinstance(before, Released) else before
+        return Released(event.item, Tombstone(generation, event.cause, self._fresh.now), held)
+
+    def _bury(self, released: Released, before: Held | Released | None) -> ReleaseWrite:
+        write = ReleaseWrite(released, before)
+        self._overlay[released.item] = (released, write)
+        self._plan.writes.append(write)
+        return write
+
+    def _write(
+        self, event: Event, decision: Create | Join | NoKey, before: Released | None = None
+    ) -> AssignWrite:
+        source = _held_in(self._source(event))
+        key, scope = new_records(event, decision, source, self._fresh)
+        assignment = new_assignment(event, decision, key, self._fresh.now, before)
+        in_project = source is not None and source.item.project == event.item.project
+        write = AssignWrite(assignment, key, scope, source if in_project else None, before)
         self._overlay[event.item] = (write.stored(), write)
         self._plan.writes.append(write)
         return write
@@ -219,62 +291,15 @@ def _is_partition(item: Item | None) -> bool:
     return item is not None and item.kind is Kind.PARTITION
 
 
+def _source_generation(event: Happening) -> int:
+    return event.source_generation if isinstance(event, Event) else 0
+
+
+def _held_in(known: State) -> Held | None:
+    if isinstance(known, Released):
+        return known.held
+    return known if isinstance(known, Held) else None
+
+
 def _source_missing(source: Item) -> Refuse:
     return Refuse(Reason.SOURCE_MISSING, f"{source.ref} did not appear in time")
-
-
-def _shared_key(decision: Create | Join | NoKey) -> KeyRecord | None:
-    return decision.source.key if isinstance(decision, Join) else None
-
-
-def _records(
-    event: Event, decision: Create | Join | NoKey, source: Held | None, fresh: Fresh
-) -> tuple[KeyRecord | None, ScopeRecord | None]:
-    """Return the new key and the new scope: both for `create`, a key alone for `clone`."""
-    if isinstance(decision, NoKey):
-        return None, None
-    if isinstance(decision, Join):
-        shared = decision.source.key
-        if decision.disposition is Disposition.REUSE or shared is None:
-            return None, None
-        return _key(fresh, shared.scope_id, shared.dek_id, cloned_from=shared.key_id), None
-    scope_id = scope_id_for(event.item)
-    scope = ScopeRecord(
-        scope_id=scope_id,
-        root=event.item.ref,
-        dek_id=fresh.new_id(),
-        encryption=decision.encryption,
-        kek_id=fresh.kek_id,
-        derived_from=None if source is None or source.scope is None else source.scope.scope_id,
-        created_at=fresh.now,
-    )
-    return _key(fresh, scope_id, scope.dek_id, cloned_from=None), scope
-
-
-def _key(fresh: Fresh, scope_id: str, dek_id: str, cloned_from: str | None) -> KeyRecord:
-    return KeyRecord(fresh.new_id(), scope_id, dek_id, KeyState.ACTIVE, cloned_from, fresh.now)
-
-
-def _assignment(
-    event: Event, decision: Create | Join | NoKey, key: KeyRecord | None, now: str
-) -> Assignment:
-    disposition, encryption = Disposition.NONE, None
-    if isinstance(decision, Join):
-        disposition = decision.disposition
-        encryption = None if decision.source.scope is None else decision.source.scope.encryption
-    elif isinstance(decision, Create):
-        disposition, encryption = Disposition.CREATE, decision.encryption
-    return Assignment(
-        item=event.item,
-        disposition=disposition,
-        key_id=None if key is None else key.key_id,
-        scope_id=None if key is None else key.scope_id,
-        source=event.derived_from,
-        node=event.node,
-        encryption=encryption,
-        data_action=DataAction.NONE if isinstance(decision, Join) else decision.data_action,
-        reencrypt_from=None if isinstance(decision, Join) else decision.reencrypt_from,
-        rule=decision.rule,
-        cause=event.cause,
-        assigned_at=now,
-    )

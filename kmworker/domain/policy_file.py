@@ -25,20 +25,23 @@ MAX_USER_BYTES: Final = 255
 PROJECT: Final = re.compile(r"[A-Za-z0-9._:@+~=*?-]{1,128}")
 
 
-def load_policy(text: str, name: str, event_types: Collection[str]) -> Policy:
+def load_policy(
+    text: str, name: str, event_types: Collection[str], creating: Collection[str]
+) -> Policy:
     """Read and check a policy file.
 
     Args:
         text: the TOML document.
         name: where it came from, for messages.
-        event_types: what can happen, for rules and producers to name.
+        event_types: what can happen, for producers to name.
+        creating: those of them by which an item comes to be, which rules are about.
 
     Raises:
         SetupError: it is not TOML, or says something that cannot be.
     """
     try:
         policy = Policy.model_validate(tomllib.loads(text))
-        _check(policy, event_types)
+        _check(policy, event_types, creating)
     except tomllib.TOMLDecodeError as wrong:
         raise SetupError(f"policy {name} is not TOML: {wrong}") from None
     except ValidationError as wrong:
@@ -76,11 +79,11 @@ def _refused(name: str, what: str) -> SetupError:
     )
 
 
-def _check(policy: Policy, event_types: Collection[str]) -> None:
-    _check_names(policy, event_types)
+def _check(policy: Policy, event_types: Collection[str], creating: Collection[str]) -> None:
+    _check_names(policy, creating)
     for index, later in enumerate(policy.rule):
         _check_feasible(later)
-        _check_copies_as_they_are(later, event_types)
+        _check_copies_as_they_are(later, creating)
         for earlier in policy.rule[:index]:
             if shadows(earlier, later):
                 text = f"rule {later.name} can never match: {earlier.name} above it"
@@ -99,7 +102,7 @@ def shadows(earlier: Rule, later: Rule) -> bool:
     )
 
 
-def _check_names(policy: Policy, event_types: Collection[str]) -> None:
+def _check_names(policy: Policy, creating: Collection[str]) -> None:
     for what, names in (
         ("rule", [rule.name for rule in policy.rule]),
         ("cipher", [cipher.name for cipher in policy.cipher]),
@@ -113,7 +116,7 @@ def _check_names(policy: Policy, event_types: Collection[str]) -> None:
             raise _Unsound(f"no cipher can be called {word}: default encryptions use the word")
     for rule in policy.rule:
         for column, globs, words in (
-            ("event type", rule.event, event_types),
+            ("event type", rule.event, creating),
             ("source", rule.source, (ABSENT, *Kind)),
             ("transport", rule.transport, (ABSENT, *Transport)),
             ("disposition", rule.disposition, (*Disposition,)),
@@ -134,11 +137,11 @@ def _check_feasible(rule: Rule) -> None:
         raise _Unsound(text + '; name its sources, for example source = ["volume"]')
 
 
-def _check_copies_as_they_are(rule: Rule, event_types: Collection[str]) -> None:
+def _check_copies_as_they_are(rule: Rule, creating: Collection[str]) -> None:
     """Refuse a rule that would give its source's very bytes another key, or none."""
     if rule.then not in {Action.CREATE, Action.NONE}:
         return
-    events = {name for name in event_types if matches_any(rule.event, name)}
+    events = {name for name in creating if matches_any(rule.event, name)}
     is_of_snapshots = events == {"snapshot-taken"}
     is_of_replicas = events == {"replica-added"} and not any(
         matches_any(globs, word)

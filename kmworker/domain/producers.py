@@ -16,7 +16,7 @@ from typing import Annotated, Any, Final
 from pydantic import Field
 
 from kmworker.domain.contradiction import shown
-from kmworker.domain.event import Event
+from kmworker.domain.event import Happening
 from kmworker.domain.message import LEFT_OFF
 from kmworker.domain.policy_tables import Globs, Table, matches_any
 
@@ -50,11 +50,11 @@ class Producers:
             self._beyond
         )
 
-    def objection(self, event: Event, properties: Mapping[str, Any]) -> str | None:
+    def objection(self, event: Happening, properties: Mapping[str, Any]) -> str | None:
         """Return why the event's sender may not say it, for a person; None if it may.
 
         Args:
-            event: of an item that is not assigned yet.
+            event: that ends an item, or makes one that is not assigned yet.
             properties: of the message that brought it.
         """
         user = self.user_of(properties)

@@ -4,20 +4,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from kmworker.domain.contradiction import contradiction
+from kmworker.domain.contradiction import contradiction, is_cause_of
 from kmworker.domain.decision import Refuse
+from kmworker.domain.event import Event
 from kmworker.domain.message import Delivery, Original
-from kmworker.domain.model import Announceable, Held, Item, State, Stored
+from kmworker.domain.model import Announceable, Held, Item, KeyReleased, Released, State, Stored
 from kmworker.domain.plan import (
     Arrival,
     AssignWrite,
     Committed,
     Entry,
     Later,
+    Lives,
+    Nothing,
     ParkWrite,
     Plan,
+    ReleaseWrite,
     Repeat,
     StillWaiting,
+    Write,
     WriteStatus,
 )
 from kmworker.domain.values import value
@@ -51,6 +56,8 @@ class Done:
     """For each of these, the event that it is announced for."""
     new: list[Stored] = field(default_factory=list)
     """Those of this batch's own making, for the counters."""
+    released: list[KeyReleased] = field(default_factory=list)
+    """The same of items that are gone."""
     repeats: int = 0
     parked: int = 0
     dead: list[Dead] = field(default_factory=list)
@@ -122,23 +129,31 @@ class _Resolution:
             for write, answer in zip(plan.writes, committed, strict=True)
             if isinstance(write, AssignWrite)
         }
-        self._assigned_here: set[Item] = set()
+        self._concluded: set[int] = set()
+        """Writes, of which another event shares what has come of them."""
         self._done = Done()
         self._left = Left()
         for refused in dead:
             self._give_up(refused)
 
-    def run(self) -> tuple[Done, Left]:
-        for answer in self._stored.values():
-            self._note_stored(answer)
+    def run(self) -> tuple[Done, Left]:  # noqa: C901  # one case for each outcome
+        for write in self._plan.writes:
+            self._note(write, self._answers[id(write)])
         for arrival, outcome in self._plan.outcomes:
             match outcome:
                 case AssignWrite():
-                    self._assigned(arrival, self._answers[id(outcome)])
+                    self._assigned(arrival, outcome)
+                case ReleaseWrite():
+                    self._released(arrival, (outcome,))
+                case Lives(writes):
+                    self._released(arrival, writes)
                 case ParkWrite():
                     self._parked(arrival, self._answers[id(outcome)])
-                case Repeat(held):
-                    self._repeated(arrival, held)
+                case Repeat(known):
+                    self._repeated(arrival, known)
+                case Nothing():
+                    self._count_repeat(arrival)
+                    self._to_settle(arrival)
                 case Refuse():
                     self._give_up(dead_from(arrival, outcome))
                 case StillWaiting():
@@ -148,25 +163,47 @@ class _Resolution:
                     self._carry(arrival)
         return self._done, self._left
 
-    def _note_stored(self, answer: Committed) -> None:
-        if answer.assignment is None:
+    def _note(self, write: Write, answer: Committed) -> None:
+        if isinstance(write, ParkWrite):
             return
         if answer.status is WriteStatus.WRITTEN:
-            self._done.new.append(_stored(answer))
+            if isinstance(write, AssignWrite):
+                self._done.new.append(_stored(answer))
+            else:
+                self._done.released.append(write.released.told)
         if answer.has_waiting:
-            self._left.ready.append(answer.assignment.item)
+            self._left.ready.append(write.item)
 
-    def _assigned(self, arrival: Arrival, answer: Committed) -> None:
+    def _released(self, arrival: Arrival, writes: Sequence[AssignWrite | ReleaseWrite]) -> None:
+        """Conclude an event that ends a life of its item, or does so and begins one."""
+        answers = [self._answers[id(write)] for write in writes]
+        orphaned = any(it.status is WriteStatus.ORPHAN for it in answers)
+        if orphaned:
+            self._give_up_orphan(arrival, arrival.event.item)
+        elif any(it.status is not WriteStatus.WRITTEN for it in answers):
+            self._carry(arrival)
+        else:
+            self._count_shared(arrival, writes[-1])
+            for write, answer in zip(writes, answers, strict=True):
+                if isinstance(write, AssignWrite):
+                    self._announce_assigned(arrival, _stored(answer))
+                elif write is writes[-1]:
+                    # Others are told with the life that follows.
+                    self._announce(arrival, write.released.told)
+            self._to_settle(arrival)
+
+    def _assigned(self, arrival: Arrival, write: AssignWrite) -> None:
+        answer = self._answers[id(write)]
         orphan = self._orphan(arrival, answer)
         if orphan is not None:
-            detail = f"the scope of {orphan.ref} is there without the item"
-            self._give_up(dead_from(arrival, Refuse(Reason.INTEGRITY, detail)))
+            self._give_up_orphan(arrival, orphan)
         elif answer.assignment is None or self._is_told_by_look_up(arrival, answer):
             self._carry(arrival)
         else:
-            if answer.status is WriteStatus.EXISTS or arrival.event.item in self._assigned_here:
+            if answer.status is WriteStatus.EXISTS:
                 self._count_repeat(arrival)
-            self._assigned_here.add(arrival.event.item)
+            else:
+                self._count_shared(arrival, write)
             self._announce_with_founder(arrival, _stored(answer))
 
     def _is_told_by_look_up(self, arrival: Arrival, answer: Committed) -> bool:
@@ -176,7 +213,9 @@ class _Resolution:
             # The key and the scope that it stands on were not verified, nor a partition read.
             return True
         # Another worker assigned it meanwhile, otherwise: a conflict, next round.
-        return there is not None and contradiction(event, there) is not None
+        if there is None or not isinstance(event, Event):
+            return False
+        return event.generation != there.generation or contradiction(event, there) is not None
 
     def _orphan(self, arrival: Arrival, answer: Committed) -> Item | None:
         """Return the item whose scope is there without it: this one, or the founded partition."""
@@ -197,25 +236,57 @@ class _Resolution:
         else:
             self._carry(arrival)
 
-    def _repeated(self, arrival: Arrival, held: Held) -> None:
+    def _give_up_orphan(self, arrival: Arrival, orphan: Item) -> None:
+        detail = f"the scope of {orphan.ref} is there without the item"
+        self._give_up(dead_from(arrival, Refuse(Reason.INTEGRITY, detail)))
+
+    def _repeated(self, arrival: Arrival, known: Held | Released) -> None:
         self._count_repeat(arrival)
-        if held.has_waiting:
+        if known.has_waiting:
             self._left.ready.append(arrival.event.item)
-        self._announce_with_founder(arrival, held)
+        if isinstance(known, Held):
+            self._announce_with_founder(arrival, known)
+            return
+        if known.held is not None and isinstance(arrival.event, Event):
+            self._announce_made(arrival, known.held, was_early=known.tombstone.was_early)
+        self._announce(arrival, known.told)
+        self._to_settle(arrival)
+
+    def _announce_made(self, arrival: Arrival, held: Held, *, was_early: bool) -> None:
+        """Announce what an event came to that made what is gone, as far as that is not told."""
+        former = held.assignment.former
+        if was_early:
+            # Assigned and at once released, and perhaps neither was heard of.
+            self._announce_assigned(arrival, held)
+        elif former is not None:
+            self._announce(arrival, former)
+
+    def _count_shared(self, arrival: Arrival, write: AssignWrite | ReleaseWrite) -> None:
+        """Count an event as a repeat whose write is another one's, too."""
+        if id(write) in self._concluded:
+            self._count_repeat(arrival)
+        self._concluded.add(id(write))
 
     def _count_repeat(self, arrival: Arrival) -> None:
         # What a queue refused is no other event.
         self._done.repeats += not arrival.refusals
 
-    def _announce_with_founder(self, arrival: Arrival, held: Announceable) -> None:
+    def _announce_with_founder(self, arrival: Arrival, held: Stored | Held) -> None:
         """Announce the partition first, where this event founded it."""
         partition = self._plan.founded.get(arrival.event.item)
         if partition is not None:
             founder = self._stored_or_known(partition)
-            if isinstance(founder, Announceable):
+            if isinstance(founder, Stored | Held):
                 self._announce(arrival, founder)
-        self._announce(arrival, held)
+        self._announce_assigned(arrival, held)
         self._to_settle(arrival)
+
+    def _announce_assigned(self, arrival: Arrival, held: Stored | Held) -> None:
+        """Announce the end of the life before first, where this event ended it."""
+        event, former = arrival.event, held.assignment.former
+        if former is not None and isinstance(event, Event) and is_cause_of(event, held.assignment):
+            self._announce(arrival, former)
+        self._announce(arrival, held)
 
     def _stored_or_known(self, item: Item) -> Stored | State:
         answer = self._stored.get(item)

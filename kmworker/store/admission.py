@@ -25,6 +25,7 @@ from kmworker.store.layout import (
     LayoutCustody,
     check_values,
     fields_of,
+    former,
     keyring_fields,
     layout_in,
     other_keyring,
@@ -214,10 +215,7 @@ def installed(
     if layout:
         return layout_in(layout, custody, names.top("layout"))
     if is_of_layout_1(keyring, custody):
-        raise SetupError(
-            f"the store is of layout 1, and this release needs layout {NUMBER}",
-            hint="end all workers, back the store up, and run: kmworker migrate",
-        )
+        raise former(1)
     raise missing(names.top("layout"))
 
 

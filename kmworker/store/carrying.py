@@ -1,4 +1,4 @@
-"""One record of layout 1 to one of layout 2: what is new is added, all else keeps its bytes.
+"""One record of layout 1 to one of layouts 2 and 3: what is new is added, all else keeps its bytes.
 
 Layout 2 binds seals and wrapped DEKs to the installation, has each key-id name its DEK, and
 gives items without encryption the two fields that say so. What was announced from a record

@@ -11,7 +11,7 @@ from kmworker.domain.plan import Entry
 from kmworker.domain.waiting import Swept, Taken
 from kmworker.errors import UnknownKek
 from kmworker.store.names import Names
-from kmworker.store.records import RecordCodec, item_at
+from kmworker.store.records import RecordCodec, life_at
 from kmworker.store.scripts import Scripts
 
 __all__ = ["Entries"]
@@ -60,7 +60,7 @@ class Entries:
                 "remove",
                 REMOVE_KEYS,
                 project,
-                [part for e in share for part in (e.name, e.source.ref)],
+                [part for e in share for part in (e.name, e.source_ref)],
             )
             for project, share in _by_project(entries).items()
         )
@@ -79,7 +79,7 @@ class Entries:
         with self._no_try_without_kek([(project, due)]):
             return Swept(
                 due=[self._codec.due(project, found) for found in due],
-                present=[item_at(project, ref) for ref in present],
+                present=[life_at(project, life)[0] for life in present],
                 after=following.decode(),
             )
 

@@ -17,12 +17,12 @@ from kmworker.errors import SetupError
 
 __all__ = [
     "MINIMUM", "NUMBER", "RESTORE", "Layout", "LayoutAltered", "LayoutCustody", "check_values",
-    "fields_of", "keyring_fields", "layout_in", "other_keyring", "refuse_layout",
+    "fields_of", "former", "keyring_fields", "layout_in", "other_keyring", "refuse_layout",
 ]  # fmt: skip
 
-NUMBER: Final = 2
+NUMBER: Final = 3
 """The layout that this release reads and writes."""
-MINIMUM: Final = 2
+MINIMUM: Final = 3
 """The oldest layout that a release must know to work on a store of ours."""
 RESTORE: Final = "find out who wrote to the store; restore the hash from a backup"
 SEAL: Final = "seal"
@@ -63,6 +63,11 @@ class Layout:
     """RFC 3339, UTC."""
     release: str = __version__
     """Of kmworker, which wrote this: it can work on the store, and so can later ones."""
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether no migration is under way."""
+        return self.number >= self.minimum
 
     @property
     def is_newer(self) -> bool:
@@ -142,11 +147,21 @@ def refuse_layout(layout: Layout) -> None:
             f" knows layout {NUMBER}",
             hint=f"use kmworker {layout.release} or newer",
         )
+    if layout.number < NUMBER and layout.is_settled:
+        raise former(layout.number)
     if layout.number < NUMBER:
         raise SetupError(
             f"the store's change to layout {NUMBER} is not finished",
             hint="finish it: kmworker migrate",
         )
+
+
+def former(number: int) -> SetupError:
+    """Return the error that says that a store is of a layout before this release's."""
+    return SetupError(
+        f"the store is of layout {number}, and this release needs layout {NUMBER}",
+        hint="end all workers, back the store up, and run: kmworker migrate",
+    )
 
 
 def _seals(fields: Mapping[str, str], custody: LayoutCustody) -> dict[str, str]:

@@ -1,4 +1,7 @@
-"""A store of layout 1 becomes one of layout 2, while no worker runs.
+"""A store of a former layout becomes one of the present layout, while no worker runs.
+
+From layout 1, each record is carried over. Layout 3 adds to records what layout 2 did not have
+(what is gone, and which life of a name something is of), and changes none that is there.
 
 The layout is written first, as one that is under way: from then on no worker, of whichever
 release, takes the store for its own, and the installation's id is settled for every run that
@@ -13,6 +16,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Final, NamedTuple, Protocol
 
+from kmworker import __version__
 from kmworker.domain.model import Place
 from kmworker.errors import NotFound, PermanentError, SetupError, UnknownKek
 from kmworker.store.admission import is_of_layout_1, missing, source_in
@@ -85,7 +89,7 @@ class Migration:
 
     Attributes:
         size: about how many records there are.
-        is_done: whether there is nothing to do: the store is of layout 2.
+        is_done: whether there is nothing to do: the store is of the present layout.
     """
 
     def __init__(  # noqa: PLR0913  # its parts; one place builds it
@@ -141,6 +145,8 @@ class Migration:
         if self.is_done:
             return
         self._custody.enter(self._layout.installation)
+        if self._layout.number > FORMER:
+            return
         self._carrier = Carrier(self._former(self._layout.installation), self._custody)
         self._projects = sorted(self._all_projects())
         sizes = self._reader.sizes(self._projects)
@@ -168,9 +174,12 @@ class Migration:
         Raises:
             SetupError: somebody else has written the layout meanwhile.
         """
-        if not self._is_rehearsal:
+        if self._is_rehearsal:
+            return
+        if self._layout.number == FORMER:
             self._number_commits()
-            self._write(replace(self._layout, number=NUMBER, changed_at=self._now()), [])
+        now = replace(self._layout, number=NUMBER, minimum=MINIMUM, changed_at=self._now())
+        self._write(replace(now, release=__version__), [])
 
     def _number_commits(self) -> None:
         """Give each project a number of commits, which layout 1 counted for all together.

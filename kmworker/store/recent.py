@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-from kmworker.domain.model import Held, Item
+from kmworker.domain.model import Held, Item, Released
 from kmworker.domain.values import value
 
 __all__ = ["Recent", "RecentRecords", "Sealed"]
@@ -31,14 +31,17 @@ class Sealed(NamedTuple):
 class Recent:
     """What is known of an item, and the records that say so."""
 
-    held: Held
+    known: Held | Released
     sealed: Sealed
 
-    def says(self, held: Held) -> bool:
-        """Return whether these records say this."""
-        kept = self.held
-        # On what is announced, and on whether events wait, no decision rests.
-        return (kept.assignment, kept.key, kept.scope) == (held.assignment, held.key, held.scope)
+    def says(self, known: Held | Released) -> bool:
+        """Return whether these records say this; of what is gone, what it was may be asked for."""
+        kept = self.known
+        if isinstance(kept, Released) and isinstance(known, Held):
+            return kept.held is not None and _same(kept.held, known)
+        if isinstance(kept, Released) and isinstance(known, Released):
+            return kept.tombstone == known.tombstone and _both(kept.held, known.held)
+        return isinstance(kept, Held) and isinstance(known, Held) and _same(kept, known)
 
 
 class RecentRecords:
@@ -52,7 +55,7 @@ class RecentRecords:
 
     def put(self, recent: Recent) -> None:
         """Keep this, in place of what was kept of its item."""
-        item = recent.held.assignment.item
+        item = recent.known.item
         self.forget(item)
         self._records[item] = recent
         self._size_bytes += _size(recent)
@@ -64,24 +67,33 @@ class RecentRecords:
         if (recent := self._records.pop(item, None)) is not None:
             self._size_bytes -= _size(recent)
 
-    def recall(self, items: Iterable[Item]) -> dict[Item, Held]:
+    def recall(self, items: Iterable[Item]) -> dict[Item, Held | Released]:
         """Return what is kept of these items."""
-        found: dict[Item, Held] = {}
+        found: dict[Item, Held | Released] = {}
         for item in items:
             if (recent := self._records.get(item)) is not None:
                 self._records.move_to_end(item)
-                found[item] = recent.held
+                found[item] = recent.known
         return found
 
-    def sealed(self, held: Held) -> Sealed:
+    def sealed(self, known: Held | Released) -> Sealed:
         """Return the records that say this of an item; none, if it has changed."""
-        recent = self._records.get(held.assignment.item)
-        return recent.sealed if recent is not None and recent.says(held) else Sealed()
+        recent = self._records.get(known.item)
+        return recent.sealed if recent is not None and recent.says(known) else Sealed()
 
     def clear(self) -> None:
         """Let everything be looked up the next time."""
         self._records.clear()
         self._size_bytes = 0
+
+
+def _same(kept: Held, held: Held) -> bool:
+    # On what is announced, and on whether events wait, no decision rests.
+    return (kept.assignment, kept.key, kept.scope) == (held.assignment, held.key, held.scope)
+
+
+def _both(kept: Held | None, held: Held | None) -> bool:
+    return kept is held if kept is None or held is None else _same(kept, held)
 
 
 def _size(recent: Recent) -> int:

@@ -17,10 +17,12 @@ from kmworker.domain.model import (
     Encryption,
     Held,
     Item,
+    ItemRecord,
     KeyRecord,
     KeyState,
     Kind,
     Place,
+    Released,
     ScopeRecord,
     State,
 )
@@ -28,17 +30,16 @@ from kmworker.domain.plan import Entry, ParkWrite
 from kmworker.domain.waiting import Taken
 from kmworker.errors import PermanentError, Reason, UnknownKek
 from kmworker.ports import Custody
-from kmworker.wire.assignments import KINDS, decode_data, encode_data
+from kmworker.store.item_records import HEAD, NO_DATA, item_in, tail_of, tail_of_released
+from kmworker.wire.assignments import KINDS, encode_data
 from kmworker.wire.properties import bounded, pack, unpack
 
 __all__ = [
-    "RecordCodec", "item_at", "item_in", "key_in", "original_in", "refuse_other_dek", "scope_in",
+    "RecordCodec", "item_at", "key_in", "life_at", "original_in", "refuse_other_dek", "scope_in",
 ]  # fmt: skip
 
 RECORD_VERSION = 1
 KEY_STATES = {state.value: state for state in KeyState}
-ITEM_HEAD = b'{"data":'
-ITEM_TAIL = b',"state":"active"'
 
 
 class RecordCodec:
@@ -61,7 +62,15 @@ class RecordCodec:
         data = encode_data(assignment)
         item = assignment.item
         place = Place(item.project, "items", item.ref)
-        return self._custody.seal(place, ITEM_HEAD + data + ITEM_TAIL), data
+        return self._custody.seal(place, HEAD + data + tail_of(assignment)), data
+
+    def tombstone(self, released: Released) -> bytes:
+        """Return the sealed record of an item that is gone; its data keeps its bytes."""
+        item, held = released.item, released.held
+        # Of what is assigned in the same step, the data is not written yet.
+        data = NO_DATA if held is None else held.data or encode_data(held.assignment)
+        place = Place(item.project, "items", item.ref)
+        return self._custody.seal(place, HEAD + data + tail_of_released(released))
 
     def key(self, project: str, key: KeyRecord) -> bytes:
         """Return the key-id's sealed record."""
@@ -86,6 +95,8 @@ class RecordCodec:
             "derived_from": scope.derived_from,
             "created_at": scope.created_at,
         }
+        if scope.generation:
+            body["generation"] = scope.generation
         return self._seal(Place(project, "scopes", scope.scope_id), body)
 
     def parked(self, write: ParkWrite) -> bytes:
@@ -95,7 +106,7 @@ class RecordCodec:
         if "application_headers" in properties:
             properties = bounded(properties)
         body = {
-            "source": write.source.ref,
+            "source": write.source_ref,
             "project": write.item.project,
             "routing_key": write.original.routing_key,
             "properties": pack(properties),
@@ -112,8 +123,8 @@ class RecordCodec:
         """
         return original_in(self._open(Place(project, "parked", name), record))
 
-    def read_item(self, item: Item, record: bytes) -> tuple[Assignment, bytes]:
-        """Return an item's assignment and its data, verbatim.
+    def read_item(self, item: Item, record: bytes) -> ItemRecord:
+        """Return what an item's record says.
 
         Raises:
             PermanentError: with `Reason.INTEGRITY`.
@@ -140,15 +151,26 @@ class RecordCodec:
         if record is None:
             return None
         try:
-            assignment, data = self.read_item(item, record)
-            if assignment.key_id is None:
-                return Held(assignment, None, None, data, bool(has_waiting))
-            pair = self._key_and_scope(assignment, key, scope, has_dek)
+            read = self.read_item(item, record)
+            held = self._held(read, key, scope, has_dek)
         except PermanentError as broken:
             return Broken(broken.detail)
         except UnknownKek as unknown:
             return Broken(self.forgery(unknown))
-        return Held(assignment, *pair, data, bool(has_waiting))
+        if read.tombstone is not None:
+            return Released(item, read.tombstone, held, bool(has_waiting))
+        return None if held is None else replace(held, has_waiting=bool(has_waiting))
+
+    def _held(
+        self, read: ItemRecord, key: bytes | None, scope: bytes | None, has_dek: int
+    ) -> Held | None:
+        assignment = read.assignment
+        if assignment is None:
+            return None
+        if assignment.key_id is None:
+            return Held(assignment, None, None, read.data)
+        pair = self._key_and_scope(assignment, key, scope, has_dek)
+        return Held(assignment, *pair, read.data)
 
     def _key_and_scope(
         self, assignment: Assignment, key: bytes | None, scope: bytes | None, has_dek: int
@@ -173,8 +195,9 @@ class RecordCodec:
         Raises:
             UnknownKek: a KEK is missing here, which says nothing against the event.
         """
-        name, attempts, record, expired = found
-        entry = Entry(source, name.decode(), attempts, bool(expired))
+        name, attempts, record, expired, life = found
+        _item, generation = life_at(source.project, life)
+        entry = Entry(source, name.decode(), attempts, bool(expired), generation)
         if record is None:
             problem = f"the body of waiting event {entry.name} is missing from the store"
             return Taken(entry, Original(b"", "", {}), problem)
@@ -189,13 +212,14 @@ class RecordCodec:
 
     def due(self, project: str, found: list[Any]) -> Taken:
         """Turn one part of a `sweep.lua` reply into a waiting event; raises as `taken` does."""
-        *event, source, shown = found
-        taken = self.taken(item_at(project, source), event)
+        *event, life, shown = found
+        source, _generation = life_at(project, life)
+        taken = self.taken(source, [*event, life])
         if not taken.problem:
             return taken
         # What a broken record says of its source counts only if nothing else does.
-        entry = replace(taken.entry, source=item_at(project, shown or source))
-        return replace(taken, entry=entry)
+        source, generation = life_at(project, shown or life)
+        return replace(taken, entry=replace(taken.entry, source=source, generation=generation))
 
     def forgery(self, unknown: UnknownKek) -> str:
         """Return what is to be said of a record under a KEK that nobody has.
@@ -223,19 +247,6 @@ class RecordCodec:
 # that another release wrote it.
 
 
-def item_in(item: Item, body: bytes) -> tuple[Assignment, bytes]:
-    """Return the assignment in an item's record, and its data verbatim.
-
-    Raises:
-        PermanentError: with `Reason.INTEGRITY`: it is another item's.
-    """
-    data = body[len(ITEM_HEAD) : body.rindex(b',"state":')]
-    assignment = decode_data(data)
-    if assignment.item != item:
-        raise _contradiction(f"{item.ref} holds another item's record")
-    return assignment, data
-
-
 def key_in(key_id: str, fields: Mapping[str, Any]) -> KeyRecord:
     """Return a key-id's record from its fields."""
     return KeyRecord(
@@ -258,6 +269,7 @@ def scope_in(scope_id: str, fields: Mapping[str, Any]) -> ScopeRecord:
         kek_id=fields["kek_id"],
         derived_from=fields["derived_from"],
         created_at=fields["created_at"],
+        generation=fields.get("generation", 0),
     )
 
 
@@ -284,6 +296,13 @@ def item_at(project: str, ref: bytes) -> Item:
     kind, _colon, identifier = ref.decode(errors="replace").partition(":")
     # Nothing waits for an image, so it stands for a ref that someone has damaged.
     return Item(project, KINDS.get(kind, Kind.IMAGE), identifier)
+
+
+def life_at(project: str, ref: bytes) -> tuple[Item, int]:
+    """Return the item, and its life, that events wait for by this name; see `life_ref`."""
+    name, _brace, generation = ref.partition(b"{")
+    number = generation.removesuffix(b"}")
+    return item_at(project, name), int(number) if number.isdigit() else 0
 
 
 def _contradiction(detail: str) -> PermanentError:

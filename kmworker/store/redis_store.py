@@ -11,7 +11,7 @@ from typing import Any, Final
 from redis.exceptions import RedisError
 
 from kmworker.clock import Clock
-from kmworker.domain.model import Held, Item, State
+from kmworker.domain.model import Held, Item, Released, State
 from kmworker.domain.plan import Committed, Entry, Write
 from kmworker.domain.waiting import Due, Swept, Taken
 from kmworker.errors import NotFound, Reason
@@ -147,13 +147,14 @@ class RedisStore:
         return known
 
     def _remember(self, item: Item, state: State, found: Sequence[Any]) -> None:
-        if isinstance(state, Held):
-            records = found[:3] if state.key is not None else found[:1]
-            self._recent.put(Recent(state, Sealed(*records)))
+        if isinstance(state, Held | Released):
+            held = state.held if isinstance(state, Released) else state
+            has_key = held is not None and held.key is not None
+            self._recent.put(Recent(state, Sealed(*found[: 3 if has_key else 1])))
         else:
             self._recent.forget(item)
 
-    def recall(self, items: Iterable[Item]) -> dict[Item, Held]:
+    def recall(self, items: Iterable[Item]) -> dict[Item, Held | Released]:
         """Return what was sent or verified lately of these items."""
         return self._recent.recall(items)
 

@@ -31,7 +31,7 @@ OF_PROJECT: Final[Sequence[OnKeys]] = (
     (("HINCRBY", "f", "1"), ("holders", "stats", "waiting:shares")),
     (("HDEL", "f"), (*WAITING, "parked", "expired")),
     (("ZADD", "0", "m"), ("lineage", "waiting:deadlines", "waiting:sources")),
-    (("ZREM", "m"), ("waiting:deadlines", "waiting:sources")),
+    (("ZREM", "m"), ("lineage", "waiting:deadlines", "waiting:sources")),
     (("ZRANGEBYLEX", "-", "+"), ("waiting:sources",)),
     (("ZRANGEBYSCORE", "0", "1"), ("waiting:deadlines",)),
     (("TYPE",), (*OPEN, *SECRET)),

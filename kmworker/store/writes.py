@@ -8,15 +8,22 @@ from typing import Any, Final
 from redis.exceptions import RedisError
 
 from kmworker.clock import Clock, rfc3339
-from kmworker.domain.model import Item
-from kmworker.domain.plan import AssignWrite, Committed, ParkWrite, Write, WriteStatus
+from kmworker.domain.model import Held, Item, Released
+from kmworker.domain.plan import (
+    AssignWrite,
+    Committed,
+    ParkWrite,
+    ReleaseWrite,
+    Write,
+    WriteStatus,
+)
 from kmworker.errors import PermanentError, UnknownKek
 from kmworker.ports import Answered, Custody, Pending
 from kmworker.settings import WaitingSettings
 from kmworker.store.connection import Client, store_errors
 from kmworker.store.crowds import Crowds
 from kmworker.store.due import DueIndex
-from kmworker.store.encoding import encode_write
+from kmworker.store.encoding import encode_assignment, encode_release
 from kmworker.store.names import Names
 from kmworker.store.pipe import Then
 from kmworker.store.recent import Recent, RecentRecords, Sealed
@@ -116,16 +123,26 @@ class Writes:
         argv: list[Any] = [self._waiting.max_bytes]
         for index in indexes:
             write = writes[index]
-            if isinstance(write, AssignWrite):
-                source = Sealed() if write.source is None else self._recent.sealed(write.source)
-                arguments, recent = encode_write(self._codec, self._custody, write, source)
-                made[index] = recent
-                # Before it is written: what rests on it is compared behind that.
-                self._recent.put(recent)
-            else:
-                arguments = self._park_arguments(write)
+            if isinstance(write, ParkWrite):
+                argv += self._park_arguments(write)
+                continue
+            arguments, recent = self._encoded(write)
+            made[index] = recent
+            # Before it is written: what rests on it is compared behind that.
+            self._recent.put(recent)
             argv += arguments
         return "commit", self._names.all_of(project, *COMMIT_KEYS), argv
+
+    def _encoded(self, write: AssignWrite | ReleaseWrite) -> tuple[list[Any], Recent]:
+        before = self._sealed(write.before)
+        if isinstance(write, ReleaseWrite):
+            return encode_release(self._codec, write, before)
+        source = self._sealed(write.source)
+        return encode_assignment(self._codec, self._custody, write, source, before)
+
+    def _sealed(self, known: Held | Released | None) -> Sealed:
+        """Return what must be there for a write that rests on this."""
+        return Sealed() if known is None else self._recent.sealed(known)
 
     def _committed_all(
         self,
@@ -163,7 +180,7 @@ class Writes:
         deadline = since + self._waiting.deadline_s
         waiting = {
             "item": write.item.ref,
-            "source": write.source.ref,
+            "source": write.source_ref,
             "since": rfc3339(since),
             "deadline": rfc3339(deadline),
             "attempts": 0,
@@ -171,7 +188,7 @@ class Writes:
         return [
             b"P",
             write.name,
-            write.source.ref,
+            write.source_ref,
             self._codec.parked(write),
             json.dumps(waiting, separators=(",", ":")),
             f"{deadline:.3f}",
@@ -182,31 +199,35 @@ class Writes:
     def _committed(self, write: Write, answer: list[Any], made: Recent | None) -> Committed:
         code, record, waits = answer
         outcome = CODES[code]
-        if not isinstance(write, AssignWrite):
+        if isinstance(write, ParkWrite):
             if outcome is not WriteStatus.FULL:
                 return Committed(outcome)
             return Committed(outcome, detail=self._bound_met(write, record.partition(b" ")[0]))
         if outcome is WriteStatus.WRITTEN:
             assert made is not None  # noqa: S101  # what is written was encoded
-            return Committed(outcome, write.assignment, made.held.data, bool(waits))
-        item = write.assignment.item
+            if isinstance(write, ReleaseWrite):
+                return Committed(outcome, has_waiting=bool(waits))
+            data = made.known.data if isinstance(made.known, Held) else b""
+            return Committed(outcome, write.assignment, data, bool(waits))
+        item = write.item
         self._recent.forget(item)
         if outcome is WriteStatus.EXISTS:
             return self._existing(item, record, waits)
-        if write.source is not None:
-            self._recent.forget(write.source.assignment.item)
+        if isinstance(write, AssignWrite) and write.source is not None:
+            self._recent.forget(write.source.item)
         # Never the plan's assignment: what is not stored must not be announced.
         return Committed(outcome)
 
     def _existing(self, item: Item, record: bytes, waits: int) -> Committed:
         try:
-            assignment, data = self._codec.read_item(item, record)
+            read = self._codec.read_item(item, record)
         except PermanentError:
             pass
         except UnknownKek as unknown:
             self._codec.forgery(unknown)
         else:
-            return Committed(WriteStatus.EXISTS, assignment, data, bool(waits))
+            if read.assignment is not None and read.tombstone is None:
+                return Committed(WriteStatus.EXISTS, read.assignment, read.data, bool(waits))
         # Look it up: the decision says what becomes of a broken record.
         return Committed(WriteStatus.STALE)
 
@@ -252,5 +273,4 @@ def _made(replies: Mapping[str, Any], before: Mapping[str, int]) -> list[Made]:
 
 
 def _project_of(write: Write) -> str:
-    item = write.assignment.item if isinstance(write, AssignWrite) else write.source
-    return item.project
+    return write.source.project if isinstance(write, ParkWrite) else write.item.project

@@ -10,7 +10,7 @@ saw before.
 """
 
 from functools import cache
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, TypeVar
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
 from pydantic_core import from_json, to_json
@@ -19,22 +19,26 @@ from typing_extensions import TypedDict
 from kmworker.domain.ids import named_id
 from kmworker.domain.message import Outgoing
 from kmworker.domain.model import (
-    Announceable,
     Assignment,
     Cause,
     DataAction,
     Disposition,
     Encryption,
+    Held,
     Item,
     Kind,
+    Stored,
 )
 from kmworker.wire.fields import Cipher, ItemId, OneOf, ProjectId, ShortText, UtcTime, Uuid
 from kmworker.wire.properties import CLOUD_EVENT, PERSISTENT
 
 __all__ = [
-    "ASSIGNED_TYPE", "KINDS", "KeyAssigned", "announce", "announcement_id", "decode_data",
-    "encode_data", "read_announcement",
+    "ASSIGNED_TYPE", "KINDS", "AnnouncedCause", "AnnouncedItem", "KeyAssigned", "announce",
+    "announcement_id", "decode_data", "encode_data", "message", "read_announcement",
+    "read_as", "read_so",
 ]  # fmt: skip
+
+T = TypeVar("T")
 
 ASSIGNED_TYPE: Final = "key-assigned"
 # The members of an enumeration by value: looked up in a tenth of the time of a call to it.
@@ -44,12 +48,12 @@ DATA_ACTIONS: Final = {it.value: it for it in DataAction}
 
 # Readers ignore what a newer worker may add. A value that they do not know they refuse: acting
 # on a data action as if it were another would ruin the data.
-_read_so = with_config(ConfigDict(strict=True, extra="ignore", use_attribute_docstrings=True))
+read_so = with_config(ConfigDict(strict=True, extra="ignore", use_attribute_docstrings=True))
 
 
-@_read_so
-class AssignedItem(TypedDict):
-    """The item that the assignment is of."""
+@read_so
+class AnnouncedItem(TypedDict):
+    """The item that it is about."""
 
     kind: Annotated[str, OneOf(kind for kind in Kind if kind is not Kind.IMAGE)]
     """What it is."""
@@ -57,7 +61,7 @@ class AssignedItem(TypedDict):
     """Its id within its project and kind."""
 
 
-@_read_so
+@read_so
 class AssignedSource(TypedDict):
     """What the item was derived from."""
 
@@ -69,7 +73,7 @@ class AssignedSource(TypedDict):
     """The source's project."""
 
 
-@_read_so
+@read_so
 class AssignedEncryption(TypedDict):
     """How the item's data is encrypted."""
 
@@ -79,9 +83,9 @@ class AssignedEncryption(TypedDict):
     """The DEK's length."""
 
 
-@_read_so
-class AssignedCause(TypedDict):
-    """The event that led to the assignment."""
+@read_so
+class AnnouncedCause(TypedDict):
+    """The event that led to it."""
 
     id: ShortText
     """The event's `id`."""
@@ -91,11 +95,11 @@ class AssignedCause(TypedDict):
     """The event's `type`."""
 
 
-@_read_so
+@read_so
 class AssignedData(TypedDict):
     """The assignment; the same data, byte for byte, whenever it is announced."""
 
-    item: AssignedItem
+    item: AnnouncedItem
     project_id: ProjectId
     """The item's project."""
     key_id: Uuid | None
@@ -124,12 +128,12 @@ class AssignedData(TypedDict):
     """The source's key-id where `data_action` is `reencrypt` or `decrypt`, else null."""
     rule: ShortText
     """The policy rule that decided, or `guard:<name>`."""
-    cause: AssignedCause
+    cause: AnnouncedCause
     assigned_at: UtcTime
     """When the assignment was made, in RFC 3339, UTC."""
 
 
-@_read_so
+@read_so
 class KeyAssigned(TypedDict):
     """An item uses a key-id, or needs none, and this is durably recorded.
 
@@ -217,14 +221,14 @@ def _assignment(data: AssignedData) -> Assignment:
 def announcement_id(source: str, assignment: Assignment) -> str:
     """Return the CloudEvents id: the same for every announcement of an assignment.
 
-    Without a key-id, the word ``None`` stands in its place.
+    Without a key-id, the word ``None`` stands in its place. A first life has no number.
     """
-    item = assignment.item
-    parts = (source, item.project, item.ref, str(assignment.key_id))
-    return named_id("\0".join(parts))
+    item, generation = assignment.item, assignment.generation
+    parts = [source, item.project, item.ref, str(assignment.key_id)]
+    return named_id("\0".join([*parts, str(generation)] if generation else parts))
 
 
-def announce(held: Announceable, source: str, exchange: str) -> Outgoing:
+def announce(held: Stored | Held, source: str, exchange: str) -> Outgoing:
     """Build the message that tells subscribers of an item's key-id, or that it needs none.
 
     Args:
@@ -233,27 +237,41 @@ def announce(held: Announceable, source: str, exchange: str) -> Outgoing:
         exchange: the assignments exchange.
     """
     assignment = held.assignment
-    item = assignment.item
+    item, at = assignment.item, assignment.assigned_at
     message_id = announcement_id(source, assignment)
+    return message(ASSIGNED_TYPE, item, message_id, source, exchange, at=at, data=held.data)
+
+
+def message(  # noqa: PLR0913  # what differs from one to another
+    message_type: str,
+    item: Item,
+    message_id: str,
+    source: str,
+    exchange: str,
+    *,
+    at: str,
+    data: bytes,
+) -> Outgoing:
+    """Put data into the envelope of what is announced of an item."""
     head = to_json(
         {
             "specversion": "1.0",
             "id": message_id,
             "source": source,
-            "type": ASSIGNED_TYPE,
+            "type": message_type,
             "subject": f"{item.project}/{item.ref}",
-            "time": assignment.assigned_at,
+            "time": at,
         }
     )
     return Outgoing(
         exchange=exchange,
-        routing_key=f"{ASSIGNED_TYPE}.{item.kind}.{item.project}",
-        body=head[:-1] + b',"data":' + held.data + b"}",
+        routing_key=f"{message_type}.{item.kind}.{item.project}",
+        body=head[:-1] + b',"data":' + data + b"}",
         properties={
             "content_type": CLOUD_EVENT,
             "delivery_mode": PERSISTENT,
             "message_id": message_id,
-            "type": ASSIGNED_TYPE,
+            "type": message_type,
             "app_id": "kmworker",
         },
     )
@@ -265,16 +283,24 @@ def read_announcement(body: bytes) -> tuple[str, Assignment]:
     Raises:
         ValueError: it is none, or says something that this version does not know.
     """
+    said = read_as(_announcements(), body)
+    assignment = _assignment(said["data"])
+    _check_key(assignment)
+    return said["id"], assignment
+
+
+def read_as(adapter: TypeAdapter[T], body: bytes) -> T:
+    """Read a message that was announced.
+
+    Raises:
+        ValueError: it is none, or says something that this version does not know.
+    """
     try:
-        said = _announcements().validate_json(body)
+        return adapter.validate_json(body)
     except ValidationError as invalid:
         first = invalid.errors(include_url=False, include_context=False, include_input=False)[0]
         where = ".".join(map(str, first["loc"]))
         complaint = f"{where}: {first['msg']}" if where else first["msg"]
-    else:
-        assignment = _assignment(said["data"])
-        _check_key(assignment)
-        return said["id"], assignment
     # Out here, where no traceback shows pydantic's error and with it what was sent.
     raise ValueError(complaint) from None
 

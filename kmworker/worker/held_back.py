@@ -288,12 +288,12 @@ class HeldBack:
             log.warning(
                 "assignments are refused, and count as unrouted",
                 exchange=self._assignments,
-                routing_key=f"key-assigned.{kind}.{project}",
+                routing_key=f"*.{kind}.{project}",
                 hint="make room in the queues bound to it, which must not have"
                 " overflow=reject-publish; then kmworker announce",
             )
 
 
 def _of(announced: Announceable) -> tuple[str, str]:
-    item = announced.assignment.item
+    item = announced.item
     return item.kind.value, item.project

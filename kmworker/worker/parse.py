@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from kmworker.domain.decision import Refuse
-from kmworker.domain.event import UNKNOWN_TYPE, Event, Unreadable
+from kmworker.domain.event import UNKNOWN_TYPE, Happening, Unreadable
 from kmworker.domain.message import Delivery, Original
 from kmworker.domain.plan import Arrival, Entry
 from kmworker.domain.resolve import Dead, dead_from, too_many
@@ -103,7 +103,7 @@ class Parser:
         return Dead(original, refusal, event.event_id, event.event_type, delivery, entry, attempts)
 
 
-def _event(original: Original) -> Event | Unreadable:
+def _event(original: Original) -> Happening | Unreadable:
     if original.dropped is not None:
         return Unreadable(Reason.MALFORMED, TOO_LARGE, "", UNKNOWN_TYPE)
     properties = original.properties

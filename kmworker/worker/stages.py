@@ -25,7 +25,7 @@ from kmworker.domain.values import value
 from kmworker.domain.waiting import Taken
 from kmworker.errors import BrokerUnavailable, TransientError, told
 from kmworker.ports import Bus, Pending, Store
-from kmworker.wire.assignments import announce
+from kmworker.wire.announcements import announce
 from kmworker.wire.dead_letters.writing import dead_letter
 from kmworker.worker.held_back import HeldBack
 from kmworker.worker.parse import Batch, Parser
@@ -241,6 +241,7 @@ class Stages:
 
     def _count(self, done: Done, sent_at: str) -> None:
         self._tally.assigned([held.assignment for held in done.new])
+        self._tally.released(done.released)
         self._tally.count("repeat", done.repeats)
         self._tally.count("waiting", done.parked)
         for dead in done.dead:

@@ -7,12 +7,12 @@ from typing import Final
 
 from kmworker.clock import Clock
 from kmworker.domain.decision import Refuse
-from kmworker.domain.model import Assignment, Disposition
+from kmworker.domain.model import Assignment, Disposition, KeyReleased
 
 __all__ = ["COUNTED", "RUNNING", "STOPPED", "WAITING", "Tally"]
 
 DISPOSITIONS: Final = tuple(disposition.value for disposition in Disposition)
-COUNTED: Final = (*DISPOSITIONS, "repeat", "waiting", "dead", "unrouted")
+COUNTED: Final = (*DISPOSITIONS, "released", "repeat", "waiting", "dead", "unrouted")
 # What a worker is doing, in its hash. Waiting: a server is away, or something refuses it.
 RUNNING: Final = "running"
 WAITING: Final = "waiting"
@@ -42,7 +42,7 @@ class Tally:
     _minute: Counter[str] = field(default_factory=Counter)
     _minute_began: float = 0.0
     _latencies_ms: deque[float] = field(default_factory=lambda: deque(maxlen=LATENCIES_KEPT))
-    _feed: deque[Assignment | dict[str, str]] = field(
+    _feed: deque[Assignment | KeyReleased | dict[str, str]] = field(
         default_factory=lambda: deque(maxlen=FEED_KEPT)
     )
 
@@ -61,6 +61,11 @@ class Tally:
         for disposition, number in Counter(it.disposition for it in assignments).items():
             self.count(disposition.value, number)
         self._feed.extend(assignments)
+
+    def released(self, releases: Sequence[KeyReleased]) -> None:
+        """Note items that are gone."""
+        self.count("released", len(releases))
+        self._feed.extend(releases)
 
     def dead(self, refusal: Refuse, event_id: str, event_type: str, dead_at: str) -> None:
         """Note a dead letter."""
@@ -83,7 +88,7 @@ class Tally:
     def feed(self, most: int = FEED_KEPT) -> list[dict[str, str]]:
         """Hand over what is new for the feed, the oldest first, and no more than so much."""
         new = [self._feed.popleft() for _ in range(min(most, len(self._feed)))]
-        return [_told(it) if isinstance(it, Assignment) else it for it in new]
+        return [it if isinstance(it, dict) else _told(it) for it in new]
 
     def minute(self, worker_id: str) -> dict[str, str | int | float] | None:
         """Hand over the numbers of the minute that has ended, if one has."""
@@ -108,7 +113,16 @@ class Tally:
         return numbers
 
 
-def _told(assignment: Assignment) -> dict[str, str]:
+def _told(what: Assignment | KeyReleased) -> dict[str, str]:
+    if isinstance(what, KeyReleased):
+        return {
+            "what": "release",
+            "project": what.item.project,
+            "item": what.item.ref,
+            "key_id": what.key_id or "",
+            "at": what.at,
+        }
+    assignment = what
     return {
         "what": "assignment",
         "project": assignment.item.project,

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 
-from kmworker.domain.event import Event, RequestedEncryption, Unencrypted
+from kmworker.domain.event import Event, Happening, Release, RequestedEncryption, Unencrypted
 from kmworker.domain.message import Delivery, Original
 from kmworker.domain.model import (
     Assignment,
@@ -17,14 +17,16 @@ from kmworker.domain.model import (
     KeyRecord,
     KeyState,
     Kind,
+    Released,
     ScopeRecord,
+    Tombstone,
     Transport,
     scope_id_for,
 )
 from kmworker.domain.plan import Arrival, Entry, Fresh
 from kmworker.domain.policy import Policy
 from kmworker.domain.policy_file import load_policy
-from kmworker.wire.events.definition import EVENT_TYPES
+from kmworker.wire.events.definition import CREATING_TYPES, EVENT_TYPES
 
 NOW = "2026-11-23T16:00:00.000Z"
 EARLIER = "2026-11-23T15:00:00.000Z"
@@ -37,7 +39,7 @@ CTR = Encryption("aes-ctr-plain64", 256)
 UNLISTED = Encryption("serpent-xts-plain64", 512)
 
 SHIPPED_POLICY = Path(__file__).parents[2] / "config" / "policy.toml"
-SHIPPED = load_policy(SHIPPED_POLICY.read_text("utf-8"), "policy.toml", EVENT_TYPES)
+SHIPPED = load_policy(SHIPPED_POLICY.read_text("utf-8"), "policy.toml", EVENT_TYPES, CREATING_TYPES)
 
 CIPHERS = """
 [[cipher]]
@@ -58,7 +60,7 @@ cipher = "aes-xts-plain64"
 
 def policy_of(rules: str, *, ciphers: str = CIPHERS, defaults: str = DEFAULTS) -> Policy:
     """A policy of these rules, in TOML."""
-    return load_policy(rules + ciphers + defaults, "test.toml", EVENT_TYPES)
+    return load_policy(rules + ciphers + defaults, "test.toml", EVENT_TYPES, CREATING_TYPES)
 
 
 def rule_of(name: str = "r", **columns: object) -> str:
@@ -112,6 +114,11 @@ EVENT_TYPE = {
     Kind.SNAPSHOT: "snapshot-taken",
     Kind.REPLICA: "replica-added",
 }
+RELEASE_TYPE = {
+    Kind.VOLUME: "volume-deleted",
+    Kind.SNAPSHOT: "snapshot-deleted",
+    Kind.REPLICA: "replica-removed",
+}
 
 
 def event_of(
@@ -123,6 +130,8 @@ def event_of(
     requested: Disposition | None = None,
     volume_type: str | None = None,
     transport: Transport | None = None,
+    generation: int = 0,
+    source_generation: int = 0,
 ) -> Event:
     """The event that announces an item, named after the item unless told otherwise."""
     return Event(
@@ -134,21 +143,29 @@ def event_of(
         node="node-1" if item.kind is Kind.REPLICA else None,
         volume_type=volume_type,
         transport=transport,
+        generation=generation,
+        source_generation=source_generation,
     )
 
 
-def original_of(event: Event) -> Original:
+def release_of(item: Item, generation: int = 0, *, event_id: str | None = None) -> Release:
+    """The event that says that an item is gone, named after it unless told otherwise."""
+    cause = Cause(event_id or f"end-of-{item.id}", "/test", RELEASE_TYPE[item.kind])
+    return Release(cause, item, generation)
+
+
+def original_of(event: Happening) -> Original:
     """A message that could have carried the event; equal for equal events."""
-    body = f"{event.cause} {event.item} {event.derived_from}".encode()
+    body = f"{event.cause} {event.item} {event.derived_from} {event.generation}".encode()
     return Original(body, event.cause.type, {"content_type": "application/json"})
 
 
-def delivery_of(event: Event, tag: int = 1) -> Delivery:
+def delivery_of(event: Happening, tag: int = 1) -> Delivery:
     """The broker's delivery of an event."""
     return Delivery(original_of(event), tag=tag, generation=1, received_at=0.0)
 
 
-def arrived(event: Event, tag: int = 1) -> Arrival:
+def arrived(event: Happening, tag: int = 1) -> Arrival:
     """An event that came from the broker."""
     delivery = delivery_of(event, tag)
     return Arrival(event, delivery.original, delivery)
@@ -182,6 +199,7 @@ def assignment_of(
     encryption: Encryption | None = XTS,
     key_id: str | None = None,
     event_id: str | None = None,
+    generation: int = 0,
 ) -> Assignment:
     """An assignment: `create` with a key-id named after the item, or `none`."""
     keyed = encryption is not None
@@ -189,7 +207,7 @@ def assignment_of(
         item=item,
         disposition=Disposition.CREATE if keyed else Disposition.NONE,
         key_id=key_id or f"key-{item.id}" if keyed else None,
-        scope_id=scope_id_for(item) if keyed else None,
+        scope_id=scope_id_for(item, generation) if keyed else None,
         source=source,
         node=None,
         encryption=encryption,
@@ -201,6 +219,7 @@ def assignment_of(
             event_id or f"event-{item.id}", "/test", EVENT_TYPE.get(item.kind, "replica-added")
         ),
         assigned_at=EARLIER,
+        generation=generation,
     )
 
 
@@ -212,13 +231,29 @@ def held(
     state: KeyState = KeyState.ACTIVE,
     event_id: str | None = None,
     has_waiting: bool = False,
+    generation: int = 0,
 ) -> Held:
     """An assigned item with a key and a scope of its own; without encryption, with neither."""
-    assignment = assignment_of(item, source, encryption=encryption, event_id=event_id)
+    assignment = assignment_of(
+        item, source, encryption=encryption, event_id=event_id, generation=generation
+    )
     data = f"data of {item.ref}".encode()
     if encryption is None or assignment.key_id is None:
         return Held(assignment, None, None, data, has_waiting)
-    scope_id = scope_id_for(item)
+    scope_id = scope_id_for(item, generation)
     key = KeyRecord(assignment.key_id, scope_id, f"dek-{item.id}", state, None, EARLIER)
-    scope = ScopeRecord(scope_id, item.ref, f"dek-{item.id}", encryption, "kek-0", None, EARLIER)
+    scope = ScopeRecord(
+        scope_id, item.ref, f"dek-{item.id}", encryption, "kek-0", None, EARLIER, generation
+    )
     return Held(assignment, key, scope, data, has_waiting)
+
+
+def released(
+    of: Held | Item, generation: int | None = None, *, event_id: str | None = None
+) -> Released:
+    """An item that is gone: what it held, or one that was never heard of."""
+    known = of if isinstance(of, Held) else None
+    item = of.item if isinstance(of, Held) else of
+    newest = generation if generation is not None else known.assignment.generation if known else 0
+    cause = release_of(item, newest, event_id=event_id).cause
+    return Released(item, Tombstone(newest, cause, NOW), known)

@@ -9,7 +9,7 @@ from typing import Any
 from jsonschema import Draft7Validator, ValidationError
 from jsonschema.validators import extend
 
-from kmworker.domain.event import Event
+from kmworker.domain.event import Unreadable
 from kmworker.wire.events.reading import parse
 from kmworker.wire.schemas import json_schemas
 
@@ -44,7 +44,7 @@ def is_valid(message: str, value: object) -> bool:
 def is_taken(event_type: str, event: object) -> bool:
     """Whether the worker takes an event, once it is written as JSON; or else can say why not."""
     found = parse(json.dumps(event).encode(), None, event_type)
-    if isinstance(found, Event):
+    if not isinstance(found, Unreadable):
         return True
     assert re.fullmatch(r"[ -~]{1,255}", found.detail), found
     return False

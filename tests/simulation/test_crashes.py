@@ -51,7 +51,7 @@ def test_faults_may_come_in_pairs_and_while_two_workers_race(
 def test_wherever_a_worker_stands_still_another_comes_to_the_same(
     history: str, run_all: RunAll, seed: int
 ) -> None:
-    assert run_all(islice(stops(history), seed % STOPS_EACH, None, STOPS_EACH)) > 50 / STOPS_EACH
+    assert run_all(islice(stops(history), seed % STOPS_EACH, None, STOPS_EACH)) > 40 / STOPS_EACH
 
 
 def test_the_command_that_a_failure_names_plays_that_run_again(

@@ -11,7 +11,7 @@ import typer
 from kmworker.cli.frame.endings import misused
 from kmworker.cli.terminal.output import complain
 from kmworker.clock import rfc3339
-from kmworker.domain.event import UNKNOWN_TYPE, Event, Unreadable
+from kmworker.domain.event import UNKNOWN_TYPE, Happening, Unreadable
 from kmworker.domain.message import Outgoing
 from kmworker.wire.events.definition import EVENT_TYPES
 from kmworker.wire.events.reading import parse
@@ -55,7 +55,7 @@ class Draft(NamedTuple):
     event_id: str
     event_type: str
 
-    def read(self) -> Event | Unreadable:
+    def read(self) -> Happening | Unreadable:
         """Read it as a worker will."""
         return parse(self.body, CLOUD_EVENT, self.event_type)
 
@@ -94,7 +94,7 @@ def drafts_of(words: Words, file: str | None) -> list[Draft]:
     return list(read_drafts(_content(file)))
 
 
-def read_all(drafts: Sequence[Draft], hint: str = "") -> tuple[list[Event], int]:
+def read_all(drafts: Sequence[Draft], hint: str = "") -> tuple[list[Happening], int]:
     """Return what can be read, and how many cannot, of which each is told."""
     events, unreadable = [], 0
     for draft in drafts:

@@ -8,7 +8,7 @@ from typing import Any, Final
 from kmworker.cli.frame.endings import misused
 from kmworker.wire.dead_letters.reading import moment_s
 
-__all__ = ["age_option", "assigned_s", "moment_option"]
+__all__ = ["age_option", "assigned_s", "changed_s", "moment_option"]
 
 AGE: Final = re.compile(r"(\d{1,9}(?:\.\d{1,3})?) ?(s|min|h|d)")
 UNITS_S: Final = {"s": 1, "min": 60, "h": 3600, "d": 86_400}
@@ -39,6 +39,14 @@ def age_option(name: str, text: str | None) -> float | None:
 def assigned_s(data: Mapping[str, Any]) -> float | None:
     """Return when an item was assigned, in Unix seconds; None if its record does not say."""
     return moment_s(str(data.get("assigned_at")))
+
+
+def changed_s(record: Mapping[str, Any]) -> float | None:
+    """Return when an item was assigned, or released, if it is; None if its record does not say."""
+    if "released_at" in record:
+        return moment_s(str(record["released_at"]))
+    data = record.get("data")
+    return assigned_s(data) if isinstance(data, dict) else None
 
 
 def _age_s(text: str) -> float | None:

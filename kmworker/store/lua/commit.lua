@@ -1,17 +1,21 @@
--- Write one project's share of a batch: assign items, park events. Atomic, and
--- idempotent by effect: an item that has a record keeps it, whoever asks.
+-- Write one project's share of a batch: assign items, release them, park events. Atomic, and
+-- idempotent by effect: a record that is not as it was seen is kept, whoever asks.
 --
 -- KEYS  1 items  2 keys  3 scopes  4 deks  5 lineage  6 holders  7 stats
 --       8 waiting  9 waiting:deadlines  10 waiting:sources  11 parked  12 waiting:shares
 --       13 commits
 -- ARGV  1 most bytes of one project's events that may wait here, then for each write one of
 --   'A' ref record disposition scope_id key_id key_record scope_record dek source item key scope
+--       before
 --       assign; key_record, scope_record and dek are '' where nothing new is made;
 --       source is '' or the ref whose records must still be these, to the byte; key and scope
---       are '' where it has none
+--       are '' where it has none; before is the tombstone that must be there, '' for no record
+--   'R' ref before tombstone key_id
+--       release, if the record is still this, to the byte ('' there is none); key_id is '' where
+--       the item held none
 --   'P' entry source parked waiting deadline project most
---       park, if the source is still absent, and fewer than `most` of the project's events wait
---       here: a flood takes up no place but its own project's
+--       park, if this life of the source has not come, and fewer than `most` of the project's
+--       events wait here: a flood takes up no place but its own project's
 -- Returns {outcomes, the project's number of commits, 1 if this is one}; for each write the
 -- outcome is {code, record, waits}:
 --   0 written   1 was there before, with its record   2 stale: look up and plan again
@@ -27,20 +31,21 @@
 -- which says later whether what is written here is still there: it is looked at before.
 
 local WRITTEN, EXISTS, STALE, ORPHAN, PARKED, FULL = 0, 1, 2, 3, 4, 5
-local ASSIGN_ARGS, PARK_ARGS = 13, 8
+local NUMBER_OF_ARGS = {A = 14, R = 5, P = 8}
 -- Of a bound; from here on a person is told.
 local CROWDED = 0.8
 -- Lua hands at most some 8,000 values to one call. Even, so that it parts no field and value.
 local PAGE_SIZE = 2000
 
--- Where each write begins, and whether one of them parks.
-local places, parks = {}, false
+-- Where each write begins, and whether one of them parks, or takes a tombstone's place.
+local places, parks, replaces = {}, false, false
 do
   local at = 2
   while at <= #ARGV do
     places[#places + 1] = at
     parks = parks or ARGV[at] == 'P'
-    at = at + (ARGV[at] == 'A' and ASSIGN_ARGS or PARK_ARGS)
+    replaces = replaces or ARGV[at] == 'A' and ARGV[at + 13] ~= ''
+    at = at + NUMBER_OF_ARGS[ARGV[at]]
   end
 end
 
@@ -48,7 +53,7 @@ local refused = refusal(
   {'hash', 'hash', 'hash', 'hash', 'zset', 'hash', 'hash', 'hash', 'zset', 'zset', 'hash',
    'hash', 'string'},
   {HSET = parks and {1, 2, 3, 4, 6, 8, 11, 12} or {1, 2, 3, 4, 6},
-   ZADD = parks and {5, 9, 10} or {5}, HINCRBY = {6, 7}, INCR = {13},
+   ZADD = parks and {5, 9, 10} or {5}, ZREM = replaces and {5} or {}, HINCRBY = {6, 7}, INCR = {13},
    -- Other shares of the batch need these, or the count behind them: better none is written.
    ZRANGEBYLEX = {10}, HGET = {1}})
 if refused then return refused end
@@ -125,8 +130,10 @@ local function read_all()
       refs[#refs + 1] = ARGV[at + 1]
       if ARGV[at + 7] ~= '' then scope_ids[#scope_ids + 1] = ARGV[at + 4] end
       if ARGV[at + 9] ~= '' then sources[#sources + 1] = ARGV[at + 9] end
+    elseif ARGV[at] == 'R' then
+      refs[#refs + 1] = ARGV[at + 1]
     else
-      refs[#refs + 1] = ARGV[at + 2]
+      refs[#refs + 1] = life_of(ARGV[at + 2])
     end
   end
   read(items, refs)
@@ -151,14 +158,30 @@ end
 local anyone_waits = redis.call('EXISTS', KEYS[10]) == 1
 local awaited, sources, deadlines, number_parked = {}, {}, {}, nil
 
+local function is_in(from, to)
+  return #redis.call('ZRANGEBYLEX', KEYS[10], '[' .. from, '(' .. to, 'LIMIT', 0, 1) == 1
+end
+
+-- For its first life, or for another.
 local function waits(ref)
   if awaited[ref] then return 1 end
   if not anyone_waits then return 0 end
-  return #redis.call('ZRANGEBYLEX', KEYS[10], '[' .. ref .. ' ', '(' .. ref .. '!', 'LIMIT', 0, 1)
+  return (is_in(ref .. ' ', ref .. '!') or is_in(ref .. '{', ref .. '|')) and 1 or 0
 end
 
-local lineage, held, born, counted = {}, {}, {}, {}
-local function count(counters, field) counters[field] = (counters[field] or 0) + 1 end
+local lineage, parted, held, born, counted = {}, {}, {}, {}, {}
+local function count(counters, field, by) counters[field] = (counters[field] or 0) + (by or 1) end
+
+-- A tombstone gives way to another life of its item.
+local function forget(ref, tombstone)
+  if is_blank(tombstone) then
+    count(counted, 'early', -1)
+    return
+  end
+  local scope_id = between(tombstone, '"scope_id":"', '"')
+  if scope_id ~= '' then parted[#parted + 1] = scope_id .. ' ' .. ref end
+  count(counted, between(tombstone, '"disposition":"', '"') .. '_forgotten')
+end
 
 local function assign(at)
   local ref, record, disposition, scope_id = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
@@ -166,7 +189,10 @@ local function assign(at)
   local scope_record, dek = ARGV[at + 6], ARGV[at + 7]
   local source = ARGV[at + 8]
   local before = get(items, ref)
-  if before then return {EXISTS, before, waits(ref)} end
+  if (before or '') ~= ARGV[at + 12] then
+    if before and ARGV[at + 12] == '' then return {EXISTS, before, waits(ref)} end
+    return {STALE, false, 0}
+  end
   if source ~= '' and not is_unchanged(source, ARGV[at + 9], ARGV[at + 10], ARGV[at + 11]) then
     return {STALE, false, 0}
   end
@@ -176,6 +202,7 @@ local function assign(at)
     put(deks, scope_id, dek)
     put(scopes, scope_id, scope_record)
   end
+  if before then forget(ref, before) end
   if key_record ~= '' then
     put(keys, key_id, key_record)
     born[key_id] = true
@@ -187,6 +214,16 @@ local function assign(at)
   put(items, ref, record)
   if key_id ~= '' then count(held, key_id) end
   count(counted, disposition)
+  return {WRITTEN, false, waits(ref)}
+end
+
+local function release(at)
+  local ref, before, tombstone, key_id = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
+  if (get(items, ref) or '') ~= before then return {STALE, false, 0} end
+  put(items, ref, tombstone)
+  if before == '' then count(counted, 'early') end
+  if key_id ~= '' then count(held, key_id, -1) end
+  count(counted, 'released')
   return {WRITTEN, false, waits(ref)}
 end
 
@@ -211,7 +248,8 @@ end
 
 local function park(at)
   local entry, source, event = ARGV[at], ARGV[at + 1], ARGV[at + 2]
-  if get(items, source) then return {STALE, false, 0} end
+  local ref, generation = life_of(source)
+  if has_come(get(items, ref), generation) then return {STALE, false, 0} end
   -- Set once: a repeat neither extends the deadline nor counts twice.
   if has(parked, entry) then return {PARKED, false, 0} end
   local share = share_of(ARGV[at + 5])
@@ -226,7 +264,7 @@ local function park(at)
   sources[#sources + 1] = source .. ' ' .. entry
   deadlines[#deadlines + 1] = ARGV[at + 4]
   deadlines[#deadlines + 1] = entry
-  awaited[source] = true
+  awaited[ref] = true
   count(counted, 'waiting')
   return {PARKED, is_crowded and crowd(share, most), 0}
 end
@@ -243,6 +281,7 @@ local function write_all()
   for _, hash in ipairs({deks, scopes, keys, items, parked, waiting, shares, holders}) do
     write('HSET', hash.key, hash.new)
   end
+  write('ZREM', KEYS[5], parted)
   write('ZADD', KEYS[5], lineage)
   write('ZADD', KEYS[10], sources)
   write('ZADD', KEYS[9], deadlines)
@@ -254,6 +293,7 @@ end
 
 read_all()
 local out = {}
-for i, at in ipairs(places) do out[i] = ARGV[at] == 'A' and assign(at + 1) or park(at + 1) end
+local act = {A = assign, R = release, P = park}
+for i, at in ipairs(places) do out[i] = act[ARGV[at]](at + 1) end
 write_all()
 return {out, tonumber(commits), is_commit() and 1 or 0}

@@ -8,6 +8,25 @@ local SAMPLES = {
   ZADD = {'0', 'm'}, ZRANGEBYLEX = {'-', '+'}, ZREM = {'m'}, ZSCORE = {'m'},
 }
 
+-- The life of an item that events wait for by this name, as `life_ref` makes it.
+local function life_of(name)
+  local ref, generation = string.match(name, '^([^{]*){(%d+)}$')
+  return ref or name, tonumber(generation) or 0
+end
+
+-- A tombstone of what was never heard of.
+local function is_blank(record) return string.sub(record, 1, 12) == '{"data":null' end
+
+-- Whether what waits for this life of an item can be decided: it was assigned, or is over. Its
+-- number is the first of this name: inside a JSON string a quote is always escaped.
+local function has_come(record, generation)
+  if not record then return false end
+  local newest = tonumber(string.match(record, '"generation":(%d+)')) or 0
+  if newest ~= generation then return newest > generation end
+  -- Released before it was heard of: its creation may be on its way.
+  return not (is_blank(record) or string.find(record, '"assigned_generation":', 1, true))
+end
+
 -- Returns the error to answer with, or nil.
 --   types     of each of KEYS, in order
 --   commands  those that write, or that come after a write: each with its keys, by number

@@ -32,9 +32,14 @@ local function id_in(record, opening)
 end
 
 local anyone_waits = redis.call('EXISTS', KEYS[5]) == 1
+local function is_in(from, to)
+  return #redis.call('ZRANGEBYLEX', KEYS[5], '[' .. from, '(' .. to, 'LIMIT', 0, 1) == 1
+end
+
+-- For its first life, or for another.
 local function waits(ref)
   if not anyone_waits then return 0 end
-  return #redis.call('ZRANGEBYLEX', KEYS[5], '[' .. ref .. ' ', '(' .. ref .. '!', 'LIMIT', 0, 1)
+  return (is_in(ref .. ' ', ref .. '!') or is_in(ref .. '{', ref .. '|')) and 1 or 0
 end
 
 local items = read(KEYS[1], ARGV)

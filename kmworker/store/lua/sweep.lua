@@ -6,15 +6,15 @@
 -- Returns {due, present, next}
 --   due      of the first call only: {entry, attempts, parked record or false, 1 if expired,
 --            its source ref by that record or else by `waiting`, and by `waiting` alone}
---   present  refs of sources that are there and are waited for
+--   present  lives of sources that have come and are waited for
 --   next     where to go on looking, '' at the end
 --
--- Marking is atomic with seeing the source absent. A source never goes away again, so an
--- entry that is unmarked while its source is present can never be marked later.
+-- Marking is atomic with seeing the source absent. What has come once stays, as long as something
+-- waits for it, so an entry that is unmarked while its source is present can never be marked later.
 
 local refused = refusal(
   {'hash', 'zset', 'zset', 'hash', 'hash', 'hash'},
-  {HSET = {1, 5}, HGET = {1, 4}, HEXISTS = {5, 6}, ZRANGEBYLEX = {3}, ZREM = {2, 3}})
+  {HSET = {1, 5}, HGET = {1, 4, 6}, HEXISTS = {5}, ZRANGEBYLEX = {3}, ZREM = {2, 3}})
 if refused then return refused end
 
 local limit = tonumber(ARGV[2])
@@ -27,6 +27,11 @@ local function sources_of(parked, waiting)
   return parked and string.match(parked, '^{"source":"([^"]+)"') or shown, shown
 end
 
+local function is_present(life)
+  local ref, generation = life_of(life)
+  return has_come(redis.call('HGET', KEYS[6], ref), generation)
+end
+
 local due, entries = {}, {}
 if ARGV[3] == '' then
   entries = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', ARGV[1], 'LIMIT', 0, limit)
@@ -37,7 +42,7 @@ local function look_at(entry)
   local parked = redis.call('HGET', KEYS[4], entry)
   local source, shown = sources_of(parked, waiting)
   local attempts = waiting and tonumber(string.match(waiting, '"attempts":(%d+)')) or 0
-  if source == '' or redis.call('HEXISTS', KEYS[6], source) == 0 then
+  if source == '' or not is_present(source) then
     redis.call('HSET', KEYS[5], entry, ARGV[1])
   end
   if waiting then
@@ -63,7 +68,7 @@ while seen < limit and taken_out < TAKEN_OUT_MOST do
   end
   if string.find(member, TEXT) then
     local source = string.match(member, '^(%S+) ') or member
-    if redis.call('HEXISTS', KEYS[6], source) == 1 then present[#present + 1] = source end
+    if is_present(source) then present[#present + 1] = source end
     next_from = source
     from = '(' .. source .. '!'
     seen = seen + 1

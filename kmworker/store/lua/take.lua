@@ -2,7 +2,8 @@
 --
 -- KEYS  1 waiting  2 waiting:sources  3 parked  4 expired
 -- ARGV  1 the source's ref  2 at most this many
--- Returns for each entry {entry, attempts, parked record or false, 1 if marked expired}
+-- Returns for each entry {entry, attempts, parked record or false, 1 if marked expired, the life of
+-- the source that it waits for}
 --
 -- The try is counted before it is made. An event that kills its worker is then seen to
 -- have been tried, however the worker dies.
@@ -25,16 +26,26 @@ local function attempt(entry)
 end
 
 local out = {}
-local from, to = '[' .. ARGV[1] .. ' ', '(' .. ARGV[1] .. '!'
-for _, member in ipairs(redis.call('ZRANGEBYLEX', KEYS[2], from, to, 'LIMIT', 0, ARGV[2])) do
-  local entry = string.sub(member, #ARGV[1] + 2)
-  if is_name(entry) then
+local function take(member)
+  local life, entry = string.match(member, '^(%S+) (.*)$')
+  if entry and is_name(entry) then
     out[#out + 1] = {
       entry, attempt(entry),
-      redis.call('HGET', KEYS[3], entry), redis.call('HEXISTS', KEYS[4], entry),
+      redis.call('HGET', KEYS[3], entry), redis.call('HEXISTS', KEYS[4], entry), life,
     }
   else
     redis.call('ZREM', KEYS[2], member)
+  end
+end
+
+-- What waits for its first life, and then for others.
+for _, ends in ipairs({{' ', '!'}, {'{', '|'}}) do
+  local from, to = '[' .. ARGV[1] .. ends[1], '(' .. ARGV[1] .. ends[2]
+  local left = tonumber(ARGV[2]) - #out
+  if left > 0 then
+    for _, member in ipairs(redis.call('ZRANGEBYLEX', KEYS[2], from, to, 'LIMIT', 0, left)) do
+      take(member)
+    end
   end
 end
 return out

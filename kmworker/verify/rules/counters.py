@@ -1,9 +1,10 @@
 """Counters that move while they are checked.
 
-A commit writes an item and counts it in one step, and no item is ever taken away. So of a
-counter that is right, a count of the items that lasts a while lies between what the
-counter said before and what it said after. Only what lies outside is wrong for certain,
-however busy the workers are; and a counter that did not move was counted exactly.
+A commit writes an item and counts it in one step; and what is released, or gives way to another
+life of its name, is counted by itself, and only up. So of a counter that is right, a count of the
+items that lasts a while lies between what the counter said before and what it said after, but for
+as many as have gone meanwhile. Only what lies outside is wrong for certain, however busy the
+workers are; and a counter that did not move was counted exactly.
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,11 +16,20 @@ from kmworker.store.counts import number_in
 from kmworker.verify.rules.findings import CountRepair, Finding, Problem, ShareRepair
 
 __all__ = [
-    "Counted", "count_finding", "is_unsettled", "shares_findings", "sum_findings",
-    "waiting_findings",
+    "EARLY", "RELEASED", "Counted", "count_finding", "forgotten", "is_unsettled",
+    "shares_findings", "sum_findings", "waiting_findings",
 ]  # fmt: skip
 
+EARLY: Final = "early"
+"""In ``stats``: tombstones of items that were never heard of."""
+RELEASED: Final = "released"
+"""In ``stats``: how often an item was released."""
 PROBLEMS: Final = {"holders": Problem.HOLDERS_WRONG, "stats": Problem.STATS_WRONG}
+
+
+def forgotten(disposition: Disposition) -> str:
+    """Return the name, in ``stats``, of how many assignments have given way to another life."""
+    return f"{disposition}_forgotten"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +46,15 @@ class Counted:
     """Flawed items, of which nobody can say whether they belong here."""
     length: int | None
     """How many items the project has; None if that changed meanwhile."""
+    others: int = 0
+    """What else it counts: items that have given way."""
+    gone: int = 0
+    """How many may have gone while it was counted."""
+
+    @property
+    def right(self) -> int:
+        """Return what it should say, if nothing has moved."""
+        return self.items + self.others
 
 
 def count_finding(project: str, counted: Counted) -> Finding | None:
@@ -43,7 +62,7 @@ def count_finding(project: str, counted: Counted) -> Finding | None:
     if not _is_refuted(counted):
         return None
     shown = (counted.after or b"nothing")[:20].decode(errors="replace")
-    says = f"it says {shown}, and counting gives {counted.items}"
+    says = f"it says {shown}, and counting gives {counted.right}"
     place = Place(project, counted.key, counted.field)
     return Finding(PROBLEMS[counted.key], place, says, _repair(counted))
 
@@ -55,9 +74,11 @@ def is_unsettled(counted: Counted) -> bool:
 
 def sum_findings(project: str, stats: Mapping[str, bytes | None], items: int) -> Iterator[Finding]:
     """Judge the dispositions together, as they were at one moment."""
-    numbers = [number_in(stats.get(disposition)) for disposition in Disposition]
-    total = sum(number or 0 for number in numbers)
-    if None not in numbers and total != items:
+    numbers = {name: number_in(found) for name, found in stats.items()}
+    total = sum(numbers.get(disposition) or 0 for disposition in Disposition)
+    total -= sum(numbers.get(forgotten(disposition)) or 0 for disposition in Disposition)
+    total += numbers.get(EARLY) or 0
+    if None not in numbers.values() and total != items:
         says = f"the dispositions add up to {total}, and there are {items} items"
         yield Finding(Problem.STATS_WRONG, Place(project, "stats", "+".join(Disposition)), says)
 
@@ -103,15 +124,17 @@ def _is_refuted(counted: Counted) -> bool:
     before, after = number_in(counted.before), number_in(counted.after)
     if after is None:
         return True
-    return after < counted.items or (before or 0) > counted.items + counted.doubtful
+    if after + counted.gone < counted.right:
+        return True
+    return (before or 0) > counted.right + counted.doubtful + counted.gone
 
 
 def _repair(counted: Counted) -> CountRepair | None:
-    if counted.doubtful or counted.before != counted.after:
+    if counted.doubtful or counted.gone or counted.before != counted.after:
         return None
     # A counter that is no number is skipped by commits: it does not show that it moved.
     by_itself = number_in(counted.after) is not None
     if not by_itself and counted.length is None:
         return None
     hash_, length = ("", 0) if by_itself else ("items", counted.length or 0)
-    return CountRepair(counted.key, counted.field, counted.after, counted.items, hash_, length)
+    return CountRepair(counted.key, counted.field, counted.after, counted.right, hash_, length)

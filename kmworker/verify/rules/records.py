@@ -14,6 +14,7 @@ from kmworker.domain.model import (
     DataAction,
     Disposition,
     Item,
+    ItemRecord,
     KeyRecord,
     Kind,
     Place,
@@ -38,10 +39,10 @@ class ItemCase:
 
     project: str
     ref: str
-    own: Opened[Assignment]
+    own: Opened[ItemRecord]
     key: Opened[KeyRecord] = None
     scope: Opened[ScopeRecord] = None
-    source: Opened[Assignment] = None
+    source: Opened[ItemRecord] = None
     score: float | None = None
     """Its score in the lineage; None: it is not there."""
 
@@ -64,7 +65,7 @@ class ScopeCase:
     project: str
     scope_id: str
     own: Opened[ScopeRecord]
-    root: Opened[Assignment] = None
+    root: Opened[ItemRecord] = None
     dek: Opened[None] = None
 
 
@@ -87,9 +88,9 @@ def item_findings(case: ItemCase) -> Iterator[Finding]:
     place = Place(case.project, "items", case.ref)
     if isinstance(case.own, Flawed):
         yield flaw_at(place, case.own)
-    if not isinstance(case.own, Sound):
+    if not isinstance(case.own, Sound) or case.own.value.assignment is None:
         return
-    own = case.own.value
+    own = case.own.value.assignment
     if own.source is not None and own.source.kind is not Kind.IMAGE and case.source is None:
         missing = Place(own.source.project, "items", own.source.ref)
         says = f"it is the source of {own.item.ref} of project {own.item.project}"
@@ -106,6 +107,14 @@ def item_findings(case: ItemCase) -> Iterator[Finding]:
     yield from _item_key(place, own, case)
     yield from _item_member(own, case, case.own.raw)
     yield from _item_origin(place, own, case)
+
+
+def life_in(opened: Opened[ItemRecord], generation: int) -> Assignment | None:
+    """Return this life of an item, if its record is of it and sound."""
+    assignment = opened.value.assignment if isinstance(opened, Sound) else None
+    if assignment is None or assignment.generation != generation:
+        return None
+    return assignment
 
 
 def _item_key(place: Place, own: Assignment, case: ItemCase) -> Iterator[Finding]:
@@ -140,8 +149,9 @@ def _item_origin(place: Place, own: Assignment, case: ItemCase) -> Iterator[Find
         if own.disposition is not Disposition.CREATE:
             yield _contradiction(place, f"its disposition is {own.disposition} without a source")
         return
-    if isinstance(case.source, Sound):
-        yield from _beside_source(place, own, case.source.value, case)
+    source = life_in(case.source, own.source_generation)
+    if source is not None:
+        yield from _beside_source(place, own, source, case)
 
 
 def _unencrypted_from(place: Place, own: Assignment, case: ItemCase) -> Iterator[Finding]:
@@ -149,15 +159,15 @@ def _unencrypted_from(place: Place, own: Assignment, case: ItemCase) -> Iterator
     said = (own.data_action, own.reencrypt_from)
     if said == (DataAction.NONE, None):
         return
-    source = case.source
-    if own.data_action is not DataAction.DECRYPT or not own.reencrypt_from or source is None:
+    source = life_in(case.source, own.source_generation)
+    if own.data_action is not DataAction.DECRYPT or not own.reencrypt_from or case.source is None:
         yield _contradiction(place, f"it is not encrypted, and its data_action is {said[0]}")
-    elif isinstance(source, Sound) and source.value.key_id != own.reencrypt_from:
-        yield _contradiction(place, f"its source {source.value.item.ref} has another key-id")
+    elif source is not None and source.key_id != own.reencrypt_from:
+        yield _contradiction(place, f"its source {source.item.ref} has another key-id")
 
 
 def _own_scope(place: Place, own: Assignment, case: ItemCase) -> Iterator[Finding]:
-    if own.scope_id != scope_id_for(own.item):
+    if own.scope_id != scope_id_for(own.item, own.generation):
         yield _contradiction(place, "it was created, but its scope is not its own")
     if own.source is None and (own.data_action, own.reencrypt_from) != (DataAction.NONE, None):
         yield _contradiction(place, f"its data_action is {own.data_action} without a source")
@@ -231,12 +241,13 @@ def scope_findings(case: ScopeCase) -> Iterator[Finding]:
         return
     own = case.own.value
     root = item_named(case.project, own.root)
-    if root is None or scope_id_for(root) != case.scope_id:
+    root_life = life_in(case.root, own.generation)
+    if root is None or scope_id_for(root, own.generation) != case.scope_id:
         yield _contradiction(place, f"its scope-id is not that of its root {own.root}")
     elif case.root is None:
         says = f"it is the root of scope {case.scope_id}"
         yield Finding(Problem.ITEM_MISSING, Place(case.project, "items", own.root), says)
-    elif isinstance(case.root, Sound) and case.root.value.scope_id != case.scope_id:
+    elif root_life is not None and root_life.scope_id != case.scope_id:
         yield _contradiction(place, f"its root {own.root} is of another scope")
     at_dek = Place(case.project, "deks", case.scope_id)
     if case.dek is None:
@@ -246,12 +257,13 @@ def scope_findings(case: ScopeCase) -> Iterator[Finding]:
         yield flaw_at(at_dek, case.dek)
 
 
-def lineage_findings(project: str, member: str, item: Opened[Assignment]) -> Iterator[Finding]:
+def lineage_findings(project: str, member: str, item: Opened[ItemRecord]) -> Iterator[Finding]:
     """Judge one member of the lineage by the item that it names."""
     scope_id, _space, ref = member.partition(" ")
     if isinstance(item, Flawed):
         return
-    if isinstance(item, Sound) and item.value.scope_id == scope_id:
+    assignment = item.value.assignment if isinstance(item, Sound) else None
+    if assignment is not None and assignment.scope_id == scope_id:
         return
     says = "there is no such item" if item is None else f"{ref} is not of that scope"
     yield Finding(

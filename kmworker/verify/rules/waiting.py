@@ -13,7 +13,7 @@ from typing import Any, Final
 from kmworker.clock import rfc3339
 from kmworker.domain.event import Event
 from kmworker.domain.message import Original
-from kmworker.domain.model import Place
+from kmworker.domain.model import Place, life_ref
 from kmworker.domain.plan import entry_name
 from kmworker.verify.rules.findings import Finding, Problem, SourceRepair, WaitingRepair
 from kmworker.verify.rules.opened import Flawed, Opened, Sound, flaw_at
@@ -107,7 +107,7 @@ def _is_filed(event: Event, entry: str, parked: Parked) -> bool:
     return (
         entry_name(event, parked.original) == entry
         and source is not None
-        and source.ref == parked.source
+        and life_ref(source, event.source_generation) == parked.source
         and parked.project in {"", event.item.project}
     )
 

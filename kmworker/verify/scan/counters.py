@@ -13,11 +13,15 @@ from typing import Any, Final
 from zlib import crc32
 
 from kmworker.domain.model import Disposition, Place
+from kmworker.store.counts import number_in
 from kmworker.store.inspection import pages
 from kmworker.store.reading import PAGE_SIZE, StoreReader, text
 from kmworker.verify.rules.counters import (
+    EARLY,
+    RELEASED,
     Counted,
     count_finding,
+    forgotten,
     is_unsettled,
     shares_findings,
     sum_findings,
@@ -34,10 +38,12 @@ SLICE_ITEMS: Final = 250_000
 # How often a wrong counter is counted again that moved while it was counted.
 ROUNDS: Final = 3
 DISPOSITIONS: Final = list(Disposition)
+STATS: Final = [*DISPOSITIONS, *map(forgotten, DISPOSITIONS), EARLY, RELEASED]
 # Inside a JSON string a quote is escaped, so this can only be the field.
 KEY_ID: Final = re.compile(rb'"key_id":"([^"]+)"')
 
 Steps = Iterator[CheckedPage]
+Stats = dict[str, bytes | None]
 
 
 def passes_over(items: int) -> int:
@@ -66,9 +72,17 @@ class _Round:
     """What one round over all slices has counted."""
 
     length: int
-    stats: list[bytes | None]
+    stats: Stats
     dispositions: Counter[Disposition] = field(default_factory=Counter)
     doubtful: int = 0
+
+    def number(self, name: str) -> int:
+        """Return what one of the stats said before."""
+        return number_in(self.stats[name]) or 0
+
+    def gone(self, stats: Stats, name: str) -> int:
+        """Return how far one of the stats has come since."""
+        return max((number_in(stats[name]) or 0) - self.number(name), 0)
 
 
 class CounterStage:
@@ -84,7 +98,7 @@ class CounterStage:
     def run(self, project: str, cursor: int) -> Steps:
         """Check; always from the beginning."""
         del cursor
-        length, stats = self._reader.lengths(project, "items", DISPOSITIONS)
+        length, stats = self._numbers(project)
         first = _Round(length, stats)
         moved: set[Place] = set()
         says_stats = False
@@ -99,13 +113,12 @@ class CounterStage:
                 yield CheckedPage(0, 0, self._once_more(project, moved, is_last=attempt == ROUNDS))
         # Together only if each by itself was right, and every item could be counted.
         if not (says_stats or first.doubtful):
-            length, stats = self._reader.lengths(project, "items", DISPOSITIONS)
-            together = sum_findings(project, dict(zip(DISPOSITIONS, stats, strict=True)), length)
-            yield CheckedPage(0, 0, list(together))
+            length, stats = self._numbers(project)
+            yield CheckedPage(0, 0, list(sum_findings(project, stats, length)))
 
     def _once_more(self, project: str, moved: set[Place], *, is_last: bool) -> list[Finding]:
         """Count again what was wrong and moved meanwhile."""
-        length, stats = self._reader.lengths(project, "items", DISPOSITIONS)
+        length, stats = self._numbers(project)
         wanted = moved.copy()
         moved.clear()
         findings: list[Finding] = []
@@ -132,8 +145,10 @@ class CounterStage:
             for page in self._reader.all(project, "items"):
                 self._count(project, page, part, this, counts_all_flaws=number == 0)
                 yield len(page), [], set()
-            # A flawed item may be the one that holds it.
-            unused = set() if this.doubtful else part.keys - part.holders.keys()
+            # A flawed item may be the one that holds it; what was released waits for its end.
+            _length, stats = self._numbers(project)
+            may_rest = this.doubtful or this.number(RELEASED) or this.gone(stats, RELEASED)
+            unused = set() if may_rest else part.keys - part.holders.keys()
             yield 0, [], unused
             for names in pages(part.names, PAGE_SIZE):
                 yield 0, self._holders(project, part, this, names), set()
@@ -158,19 +173,23 @@ class CounterStage:
                 this.doubtful += 1
             elif is_here and ref not in part.seen:
                 part.seen.add(ref)
-                this.dispositions[item.value.disposition] += 1
-                if match is not None:
-                    part.holders[match[1]] += 1
+                assignment = item.value.assignment
+                if assignment is None:
+                    continue
+                this.dispositions[assignment.disposition] += 1
+                if assignment.key_id is not None and item.value.tombstone is None:
+                    part.holders[assignment.key_id.encode()] += 1
 
     def _holders(
         self, project: str, part: _Slice, this: _Round, names: Sequence[bytes]
     ) -> list[Counted]:
         after = self._reader.fetch(project, {"holders": map(text, names)})["holders"]
-        length, _stats = self._unmoved(project, this)
+        length, stats = self._unmoved(project, this)
+        gone = this.gone(stats, RELEASED)
         return [
             Counted(
                 "holders", text(name), part.before.get(name), after[text(name)],
-                part.holders[name], this.doubtful, length,
+                part.holders[name], this.doubtful, length, gone=gone,
             )
             for name in names
         ]  # fmt: skip
@@ -178,14 +197,22 @@ class CounterStage:
     def _stats(self, project: str, this: _Round) -> list[Counted]:
         length, stats = self._unmoved(project, this)
         return [
-            Counted("stats", it, before, after, this.dispositions[it], this.doubtful, length)
-            for it, before, after in zip(DISPOSITIONS, this.stats, stats, strict=True)
-        ]
+            Counted(
+                "stats", it, this.stats[it], stats[it], this.dispositions[it], this.doubtful,
+                length, others=this.number(forgotten(it)), gone=this.gone(stats, forgotten(it)),
+            )
+            for it in DISPOSITIONS
+        ]  # fmt: skip
 
-    def _unmoved(self, project: str, this: _Round) -> tuple[int | None, list[bytes | None]]:
+    def _unmoved(self, project: str, this: _Round) -> tuple[int | None, Stats]:
         """Return how many items there are, None if that has changed, and the stats."""
-        length, stats = self._reader.lengths(project, "items", DISPOSITIONS)
+        length, stats = self._numbers(project)
         return (length if length == this.length else None), stats
+
+    def _numbers(self, project: str) -> tuple[int, Stats]:
+        """Return how many items there are, and the stats, at one moment."""
+        length, stats = self._reader.lengths(project, "items", STATS)
+        return length, dict(zip(STATS, stats, strict=True))
 
 
 class WaitingNumberStage:

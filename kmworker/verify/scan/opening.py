@@ -4,10 +4,11 @@ import json
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
-from kmworker.domain.model import Assignment, KeyRecord, Place, ScopeRecord
+from kmworker.domain.model import ItemRecord, KeyRecord, Place, ScopeRecord
 from kmworker.errors import PermanentError, UnknownKek
+from kmworker.store.item_records import item_in
 from kmworker.store.layout import LayoutCustody
-from kmworker.store.records import item_in, key_in, original_in, scope_in
+from kmworker.store.records import key_in, original_in, scope_in
 from kmworker.verify.rules.findings import Problem
 from kmworker.verify.rules.opened import Flawed, Opened, Sound
 from kmworker.verify.rules.records import item_named
@@ -41,14 +42,14 @@ class Opening:
     def __init__(self, custody: ScanCustody) -> None:
         self._custody = custody
 
-    def item(self, project: str, ref: str, raw: bytes | None) -> Opened[Assignment]:
+    def item(self, project: str, ref: str, raw: bytes | None) -> Opened[ItemRecord]:
         """Open an item's record."""
 
-        def read(body: bytes) -> Assignment:
+        def read(body: bytes) -> ItemRecord:
             item = item_named(project, ref)
             if item is None:
                 raise ValueError("no item has this name")
-            return item_in(item, body)[0]
+            return item_in(item, body)
 
         return self._open(Place(project, "items", ref), raw, read)
 

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from kmworker.domain.model import Assignment, Item, Kind, Place
+from kmworker.domain.model import Item, ItemRecord, Kind, Place
 from kmworker.errors import PermanentError
 from kmworker.store.connection import store_errors
 from kmworker.store.reading import Named, StoreReader, text
@@ -48,7 +48,8 @@ class RecordStages:
     def _judge_items(self, project: str, page: Sequence[Named], *, atomic: bool) -> Judged:
         opening = self._opening
         opened = {name: opening.item(project, text(name), raw) for name, raw in page}
-        known = [own.value for own in opened.values() if isinstance(own, Sound)]
+        sound = [own.value.assignment for own in opened.values() if isinstance(own, Sound)]
+        known = [own for own in sound if own is not None]
         keyed = [own for own in known if own.key_id and own.scope_id]
         found = self._reader.fetch(
             project,
@@ -65,8 +66,7 @@ class RecordStages:
         judged: Judged = {}
         for name, own in opened.items():
             case = ItemCase(project, text(name), own)
-            if isinstance(own, Sound):
-                a = own.value
+            if isinstance(own, Sound) and (a := own.value.assignment) is not None:
                 case = replace(
                     case,
                     key=keys.get(str(a.key_id)),
@@ -142,13 +142,13 @@ class RecordStages:
             for name, ref in refs.items()
         }
 
-    def _items(self, wanted: Iterable[Item]) -> dict[Item, Opened[Assignment]]:
+    def _items(self, wanted: Iterable[Item]) -> dict[Item, Opened[ItemRecord]]:
         """Return what is known of items, of whatever project; images have no record."""
         shares: defaultdict[str, set[Item]] = defaultdict(set)
         for item in wanted:
             if item.kind is not Kind.IMAGE:
                 shares[item.project].add(item)
-        known: dict[Item, Opened[Assignment]] = {}
+        known: dict[Item, Opened[ItemRecord]] = {}
         for project, share in shares.items():
             refs = [item.ref for item in share]
             try:

@@ -9,17 +9,19 @@ from pydantic import ConfigDict, Field, TypeAdapter, with_config
 from typing_extensions import TypedDict
 
 from kmworker.wire.events import types
-from kmworker.wire.events.lifecycle import LifecycleEvent
+from kmworker.wire.events.lifecycle import CreatingEvent, LifecycleEvent
 from kmworker.wire.events.parts import STRICT, From, Rfc3339, Strict
 from kmworker.wire.fields import EVENT_ID, ShortText
 
-__all__ = ["EVENTS", "EVENT_TYPES", "Envelope", "data_of", "source_of"]
+__all__ = ["CREATING_TYPES", "EVENTS", "EVENT_TYPES", "Envelope", "data_of", "source_of"]
 
 EVENTS: Final[Mapping[str, type[LifecycleEvent]]] = {
     it.type: it for it in (vars(types)[name] for name in types.__all__)
 }
 """The class of each type of event."""
 EVENT_TYPES: Final = tuple(EVENTS)
+CREATING_TYPES: Final = tuple(n for n, it in EVENTS.items() if issubclass(it, CreatingEvent))
+"""Those by which an item comes to be."""
 
 
 class Envelope(Strict):

@@ -15,13 +15,13 @@ from time import time
 from typing import Annotated, Any, ClassVar, Final
 
 from kmworker.clock import rfc3339
-from kmworker.domain.event import Event, RequestedEncryption, Unencrypted
+from kmworker.domain.event import Happening, RequestedEncryption, Unencrypted
 from kmworker.domain.model import Cause, Disposition, Encryption, Item
-from kmworker.wire.events.parts import Members, ReadAs, SizeBytes
+from kmworker.wire.events.parts import Generation, Members, ReadAs, SizeBytes
 from kmworker.wire.fields import ProjectId
 from kmworker.wire.ids import random_id
 
-__all__ = ["LifecycleEvent"]
+__all__ = ["CreatingEvent", "LifecycleEvent"]
 
 REQUESTED: Final = Members(Disposition.CREATE, Disposition.CLONE, Disposition.REUSE)
 ENVELOPE: Final = frozenset({"id", "time"})
@@ -43,10 +43,11 @@ class LifecycleEvent(ABC):
 
     project_id: ProjectId
     """The item's project; for Swift partitions and their replicas the cluster's name."""
-    size_bytes: SizeBytes | None = None
-    """How much data the item can hold."""
-    disposition: Annotated[Disposition, REQUESTED] | None = None
-    """The disposition that is requested for the item; policy decides whether it is allowed."""
+    generation: Generation | None = None
+    """Which life of the item's name it is about, by whatever the storage numbers these with.
+
+    A higher number is a later life. Absent: 0.
+    """
     extra: Annotated[Mapping[str, Any], ReadAs(dict[str, Any], dict)] | None = None
     """The producer's own notes, at most 4 KiB as compact JSON in UTF-8: they are ignored."""
     id: str = field(default_factory=random_id)
@@ -64,7 +65,7 @@ class LifecycleEvent(ABC):
         return None
 
     @abstractmethod
-    def to_event(self, cause: Cause) -> Event:
+    def to_event(self, cause: Cause) -> Happening:
         """Reduce it to what a decision needs."""
 
     def body(self, event_source: str) -> bytes:
@@ -93,3 +94,15 @@ class LifecycleEvent(ABC):
                 return dict(given)
             case _:
                 return given
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreatingEvent(LifecycleEvent):
+    """What every event has by which an item comes to be."""
+
+    size_bytes: SizeBytes | None = None
+    """How much data the item can hold."""
+    disposition: Annotated[Disposition, REQUESTED] | None = None
+    """The disposition that is requested for the item; policy decides whether it is allowed."""
+    source_generation: Generation | None = None
+    """Which life of the source's name is meant: the `generation` of its own event. Absent: 0."""

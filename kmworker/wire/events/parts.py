@@ -30,6 +30,7 @@ __all__ = [
     "TIME",
     "Encrypted",
     "From",
+    "Generation",
     "Members",
     "ReadAs",
     "Rfc3339",
@@ -40,8 +41,11 @@ __all__ = [
 ]  # fmt: skip
 
 MAX_SIZE_BYTES: Final = 2**63 - 1
+# What programs in any language read exactly (RFC 8259, section 6).
+MAX_GENERATION: Final = 2**53
 
 SizeBytes = Annotated[int, Field(ge=0, le=MAX_SIZE_BYTES)]
+Generation = Annotated[int, Field(ge=0, le=MAX_GENERATION)]
 TIME: Final = (
     r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?"
     r"([Zz]|[+-][0-9]{2}:[0-9]{2})$"

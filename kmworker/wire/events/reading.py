@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
-from kmworker.domain.event import UNKNOWN_TYPE, Event, Unreadable
+from kmworker.domain.event import UNKNOWN_TYPE, Event, Happening, Unreadable
 from kmworker.domain.message import MAX_BODY_BYTES
 from kmworker.domain.model import Cause, Kind
 from kmworker.errors import Reason
@@ -58,7 +58,7 @@ def parse(
     content_type: object,
     routing_key: str,
     properties: Mapping[str, Any] = MappingProxyType({}),
-) -> Event | Unreadable:
+) -> Happening | Unreadable:
     """Read one event.
 
     Args:
@@ -85,7 +85,7 @@ def parse(
     )
 
 
-def _read(document: dict[str, Any], routing_key: str, properties: Mapping[str, Any]) -> Event:
+def _read(document: dict[str, Any], routing_key: str, properties: Mapping[str, Any]) -> Happening:
     try:
         envelope = _validated(ENVELOPE, document)
     except _NotTaken as refusal:
@@ -111,7 +111,8 @@ def _read(document: dict[str, Any], routing_key: str, properties: Mapping[str, A
     if read.extra is not None:
         _check_extra(read.extra)
     event = read.to_event(Cause(envelope.id, envelope.source, envelope.type))
-    _check_source(event)
+    if isinstance(event, Event):
+        _check_source(event)
     return event
 
 
@@ -145,6 +146,9 @@ def _check_source(event: Event) -> None:
     # A partition is founded by its first replica, and only its own cluster may do that.
     if source.project != event.item.project:
         raise _NotTaken("data.source.project_id: a partition is of the replica's own project")
+    # It has no event of its own that could number its lives.
+    if event.source_generation:
+        raise _NotTaken("data.source_generation: a partition has one life")
 
 
 def _check_content_type(content_type: object) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar
 
 from kmworker.domain.event import Event
 from kmworker.domain.model import Cause, Item, Kind, Transport
-from kmworker.wire.events.lifecycle import LifecycleEvent
+from kmworker.wire.events.lifecycle import CreatingEvent
 from kmworker.wire.events.parts import Encrypted, From, Members, requested
 from kmworker.wire.fields import ItemId, Printable
 
@@ -13,13 +13,14 @@ __all__ = ["ReplicaAdded"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ReplicaAdded(LifecycleEvent):
+class ReplicaAdded(CreatingEvent):
     """A replica of an item will be held by a node."""
 
     type: ClassVar[str] = "replica-added"
     also_refused: ClassVar = (
         "a replica that names itself as its source",
         "a source that is a partition of another project",
+        "`source_generation` of a partition, but for 0",
     )
     example: ClassVar[dict[str, Any]] = {
         "specversion": "1.0",
@@ -64,4 +65,6 @@ class ReplicaAdded(LifecycleEvent):
             node=self.node,
             transport=self.transport,
             size_bytes=self.size_bytes,
+            generation=self.generation or 0,
+            source_generation=self.source_generation or 0,
         )

@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar
 
 from kmworker.domain.event import Event
 from kmworker.domain.model import Cause, Item, Kind
-from kmworker.wire.events.lifecycle import LifecycleEvent
+from kmworker.wire.events.lifecycle import CreatingEvent
 from kmworker.wire.events.parts import From
 from kmworker.wire.fields import ItemId
 
@@ -13,7 +13,7 @@ __all__ = ["SnapshotTaken"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SnapshotTaken(LifecycleEvent):
+class SnapshotTaken(CreatingEvent):
     """A snapshot of a volume or a replica exists."""
 
     type: ClassVar[str] = "snapshot-taken"
@@ -69,4 +69,6 @@ class SnapshotTaken(LifecycleEvent):
             encryption=None,
             requested=self.disposition,
             size_bytes=self.size_bytes,
+            generation=self.generation or 0,
+            source_generation=self.source_generation or 0,
         )

@@ -30,6 +30,7 @@ WORDS: Final[Mapping[str, tuple[str, ...]]] = {
     "volume_type": ("type", "voltype", "volumetypeid", "volumetypename", "storageclass"),
     "node": ("host", "hostname", "server", "device", "target", "location", "nodeid"),
     "source": ("parent", "parentid", "origin", "derivedfrom", "from", "sourceid", "src", "of"),
+    "generation": ("version", "epoch", "incarnation", "revision", "createtxg", "ringversion"),
     "disposition": ("wish", "action", "requesteddisposition", "mode"),
     "extra": ("metadata", "meta", "notes", "labels", "tags", "annotations", "comment",
               "description", "custom", "displayname", "name", "userdata"),

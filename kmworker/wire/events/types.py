@@ -5,7 +5,13 @@ programs that import `kmworker.client`.
 """
 
 from kmworker.wire.events.replica_added import ReplicaAdded
+from kmworker.wire.events.replica_removed import ReplicaRemoved
+from kmworker.wire.events.snapshot_deleted import SnapshotDeleted
 from kmworker.wire.events.snapshot_taken import SnapshotTaken
 from kmworker.wire.events.volume_created import VolumeCreated
+from kmworker.wire.events.volume_deleted import VolumeDeleted
 
-__all__ = ["VolumeCreated", "SnapshotTaken", "ReplicaAdded"]  # noqa: RUF022  # an order of their own
+__all__ = [  # noqa: RUF022  # an order of their own
+    "VolumeCreated", "SnapshotTaken", "ReplicaAdded",
+    "VolumeDeleted", "SnapshotDeleted", "ReplicaRemoved",
+]  # fmt: skip

@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from kmworker.domain.event import Event
 from kmworker.domain.model import Cause, Item, Kind
-from kmworker.wire.events.lifecycle import LifecycleEvent
+from kmworker.wire.events.lifecycle import CreatingEvent
 from kmworker.wire.events.parts import Encrypted, From, requested
 from kmworker.wire.fields import ItemId, Printable
 
@@ -13,13 +13,14 @@ __all__ = ["VolumeCreated"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class VolumeCreated(LifecycleEvent):
+class VolumeCreated(CreatingEvent):
     """A volume exists, and no byte of it is written yet."""
 
     type: ClassVar[str] = "volume-created"
     also_refused: ClassVar = (
         "a volume that names itself as its source",
         "`copy` without `source`",
+        "`source_generation` without `source`",
     )
     example: ClassVar[dict[str, Any]] = {
         "specversion": "1.0",
@@ -69,6 +70,8 @@ class VolumeCreated(LifecycleEvent):
         """Return what is wrong with the fields together."""
         if self.copy is not None and self.source is None:
             return "data.copy: a volume without data.source has nothing to share"
+        if self.source_generation is not None and self.source is None:
+            return "data.source_generation: there is no data.source that it could be of"
         return None
 
     def to_event(self, cause: Cause) -> Event:
@@ -81,5 +84,7 @@ class VolumeCreated(LifecycleEvent):
             requested=self.disposition,
             volume_type=self.volume_type,
             size_bytes=self.size_bytes,
+            generation=self.generation or 0,
+            source_generation=self.source_generation or 0,
             is_shared=self.copy is not None,
         )

@@ -8,11 +8,13 @@ from typing import Any, Final
 
 from kmworker.errors import Reason
 from kmworker.settings import BrokerSettings
+from kmworker.wire.assignments import ASSIGNED_TYPE
 from kmworker.wire.dead_letters.headers import DeadLetterHeaders
 from kmworker.wire.events.definition import EVENT_TYPES, EVENTS
 from kmworker.wire.properties import CLOUD_EVENT, PERSISTENT
+from kmworker.wire.releases import RELEASED_TYPE
 from kmworker.wire.schemas.dialect import Schema, schema_of
-from kmworker.wire.schemas.examples import ASSIGNED, DEAD
+from kmworker.wire.schemas.examples import ASSIGNED, DEAD, RELEASED
 from kmworker.wire.schemas.messages import schemas_by_type
 from kmworker.wire.topology import Topology
 
@@ -23,8 +25,8 @@ BINDING_VERSION: Final = "0.3.0"
 
 ABOUT: Final = """\
 Gives every encrypted volume, snapshot and replica its key. Storage services publish an event
-when an item comes to be; the worker answers with the key-id that the item is to use. Key
-material is in none of the messages.
+when an item comes to be, and when it is gone; the worker answers with the key-id that the item
+is to use, or uses no more. Key material is in none of the messages.
 
 Bodies are CloudEvents 1.0 in structured JSON mode, UTF-8, at most 64 KiB. `id` and `source`
 identify an event. Delivery is at least once and in any order; the effect is exactly once for
@@ -33,6 +35,7 @@ write nothing until `key-assigned` arrives.
 
 All names start with the setting `broker.namespace`; shown is its default."""
 
+ANNOUNCED: Final = {ASSIGNED_TYPE: ASSIGNED, RELEASED_TYPE: RELEASED}
 TOPOLOGY: Final = Topology(BrokerSettings().namespace)
 
 
@@ -97,14 +100,19 @@ def _channels(schemas: Schema) -> Schema:
             "bindings": _amqp({"is": "queue", "queue": _durable(TOPOLOGY.work)}),
         },
         "assignments": {
-            "address": "key-assigned.{kind}.{project}",
+            "address": "{type}.{kind}.{project}",
             "title": "What subscribers bind their queues to",
             "description": (
                 "Subscribers declare and bind queues of their own, without"
                 " `overflow=reject-publish`. The project comes last: it may contain dots."
             ),
-            "messages": _named(["key-assigned"]),
+            "messages": _named(list(ANNOUNCED)),
             "parameters": {
+                "type": {
+                    "description": "What happened.",
+                    "enum": list(ANNOUNCED),
+                    "location": _at("type"),
+                },
                 "kind": {
                     "description": "The item's kind.",
                     "enum": kind["enum"],
@@ -154,8 +162,8 @@ def _operations() -> Schema:
         "sendAssignments": {
             "action": "send",
             "channel": {"$ref": "#/channels/assignments"},
-            "summary": "Announce an item's key-id, once the record of it is on disk.",
-            "messages": _in_channel("assignments", ["key-assigned"]),
+            "summary": "Announce an item's key-id, or its end, once the record of it is on disk.",
+            "messages": _in_channel("assignments", list(ANNOUNCED)),
             "bindings": sent,
         },
         "sendDeadLetters": {
@@ -176,9 +184,12 @@ def _messages(schemas: Schema) -> Schema:
         name: _cloud_event(schemas[name], event.example, correlation="id")
         for name, event in EVENTS.items()
     }
-    assigned = schemas["key-assigned"]
+    announced = {
+        name: _cloud_event(schemas[name], example, correlation="data/cause/id")
+        for name, example in ANNOUNCED.items()
+    }
     return events | {
-        "key-assigned": _cloud_event(assigned, ASSIGNED, correlation="data/cause/id"),
+        **announced,
         "dead-letter": _dead_letter(),
     }
 

@@ -12,6 +12,7 @@ from kmworker.domain.model import (
     Disposition,
     Encryption,
     Item,
+    KeyReleased,
     Kind,
     Stored,
     scope_id_for,
@@ -20,8 +21,9 @@ from kmworker.errors import Reason
 from kmworker.wire.assignments import announce, encode_data
 from kmworker.wire.dead_letters.writing import dead_letter
 from kmworker.wire.events.definition import EVENTS
+from kmworker.wire.releases import announce_release
 
-__all__ = ["ANNOUNCED", "ASSIGNED", "DEAD"]
+__all__ = ["ANNOUNCED", "ASSIGNED", "DEAD", "RELEASED"]
 
 SOURCE: Final = "/kmworker"
 KEY_ID: Final = "c0b7e0a4-6f0c-4b1e-9f57-2d3f8f0a9b61"
@@ -53,6 +55,19 @@ def _announced() -> Outgoing:
     return announce(held, SOURCE, exchange="")
 
 
+def _released() -> Outgoing:
+    """Release that snapshot."""
+    event, project = EVENTS["snapshot-deleted"].example, DATA["project_id"]
+    released = KeyReleased(
+        item=Item(project, Kind.SNAPSHOT, DATA["snapshot_id"]),
+        key_id=KEY_ID,
+        generation=0,
+        cause=Cause(event["id"], event["source"], event["type"]),
+        at=NOW,
+    )
+    return announce_release(released, SOURCE, exchange="")
+
+
 def _dead() -> Outgoing:
     """Refuse the snapshot of the example, whose volume never came."""
     event = SNAPSHOT_TAKEN
@@ -71,4 +86,5 @@ def _dead() -> Outgoing:
 
 ANNOUNCED: Final = _announced()
 ASSIGNED: Final[dict[str, Any]] = json.loads(ANNOUNCED.body)
+RELEASED: Final[dict[str, Any]] = json.loads(_released().body)
 DEAD: Final = _dead()

@@ -7,8 +7,9 @@ from kmworker.docstrings import descriptions
 from kmworker.wire.assignments import ASSIGNED_TYPE, KeyAssigned
 from kmworker.wire.events.definition import EVENTS, Envelope, data_of
 from kmworker.wire.events.lifecycle import LifecycleEvent
+from kmworker.wire.releases import RELEASED_TYPE, KeyReleasedMessage
 from kmworker.wire.schemas.dialect import DIALECT, Schema, schema_of
-from kmworker.wire.schemas.examples import ASSIGNED
+from kmworker.wire.schemas.examples import ASSIGNED, RELEASED
 
 __all__ = ["json_schemas", "schemas_by_type"]
 
@@ -34,7 +35,10 @@ ALWAYS_REFUSED: Final = (
 
 def json_schemas() -> dict[str, Schema]:
     """Return each message's schema by the name of its file."""
-    examples = {name: it.example for name, it in EVENTS.items()} | {ASSIGNED_TYPE: ASSIGNED}
+    examples = {name: it.example for name, it in EVENTS.items()} | {
+        ASSIGNED_TYPE: ASSIGNED,
+        RELEASED_TYPE: RELEASED,
+    }
     return {
         f"{name}.{VERSION}.json": {
             "$schema": DIALECT,
@@ -50,6 +54,7 @@ def schemas_by_type() -> dict[str, Schema]:
     """Return what the files and the AsyncAPI document have in common, by the type's name."""
     schemas = {name: _event(event) for name, event in EVENTS.items()}
     schemas[ASSIGNED_TYPE] = schema_of(KeyAssigned)
+    schemas[RELEASED_TYPE] = schema_of(KeyReleasedMessage)
     return {name: {"title": name, **schema} for name, schema in schemas.items()}
 
 

@@ -27,6 +27,7 @@ def is_beyond_the_schema(event_type: str, event: dict[str, Any]) -> bool:
         or names_itself(read["data"])
         or is_of_a_foreign_source(read["data"])
         or shares_nothing(read["data"])
+        or names_a_life_of_nothing(event_type, read["data"])
         or (event_type == "snapshot-taken" and not names_one_source(read["data"]))
         or any(is_half_a_pair(value) for value in leaves(read))
     )
@@ -65,6 +66,15 @@ def is_of_a_foreign_source(data: dict[str, Any]) -> bool:
 
 def shares_nothing(data: dict[str, Any]) -> bool:
     return data.get("copy") is not None and data.get("source") is None
+
+
+def names_a_life_of_nothing(event_type: str, data: dict[str, Any]) -> bool:
+    """Whether it says which life of a source is meant that it does not name, or has one life."""
+    generation, source = data.get("source_generation"), data.get("source")
+    if event_type == "volume-created" and source is None:
+        return generation is not None
+    is_of_a_partition = source is not None and source["kind"] == "partition"
+    return is_of_a_partition and bool(generation)
 
 
 def names_one_source(data: dict[str, Any]) -> bool:

@@ -103,7 +103,7 @@ def test_a_channel_has_the_parameters_of_its_address() -> None:
         )
 
 
-@pytest.mark.parametrize("message", [*EVENT_TYPES, "key-assigned"])
+@pytest.mark.parametrize("message", [*EVENT_TYPES, "key-assigned", "key-released"])
 def test_a_payload_is_the_schema_of_the_file(message: str) -> None:
     payload = pointed_at(DOCUMENT, DOCUMENT["components"]["messages"][message]["payload"]["$ref"])
     of_a_file = {"$schema", "$id", "examples"}

@@ -44,6 +44,8 @@ NO_ONE_SOURCE = "neither or both of `volume_id` and `source`"
 LINE_BREAK_WORDS = "a line break at the end of an id or a name, which validators in Python overlook"
 OPENED = BODY[:-1] + b', "x": '
 
+NOTHING = {"source": None, "copy": None}
+
 EXCEPTIONS = {
     "64 KiB": Beyond(SIZE_WORDS, BODY + b" " * 65_536),
     "Latin-1": Beyond(
@@ -56,6 +58,15 @@ EXCEPTIONS = {
     ),
     "nothing to share": Beyond(
         "`copy` without `source`", edited("volume-created", "data.source", None)
+    ),
+    "no life of nothing": Beyond(
+        "`source_generation` without `source`",
+        edited("volume-created", "data", FULL["volume-created"]["data"] | NOTHING),
+    ),
+    "lives of a partition": Beyond(
+        "`source_generation` of a partition, but for 0",
+        edited("replica-added", "data.source_generation", 1),
+        event_type="replica-added",
     ),
     "twice": Beyond("the same name twice in one object", OPENED + b'1, "x": 1}'),
     "notes": Beyond(

@@ -10,7 +10,7 @@ import redis
 from kmworker.crypto import KeyringCustody
 from kmworker.domain.model import Broken
 from kmworker.errors import SetupError, StoreUnavailable
-from kmworker.store.layout import Layout, fields_of
+from kmworker.store.layout import MINIMUM, NUMBER, Layout, fields_of
 from kmworker.store.redis_store import RedisStore
 from tests.kit.servers import Start, StoreServer
 from tests.kit.servers.ports import free_port
@@ -190,7 +190,7 @@ def test_the_first_worker_writes_whose_store_it_is(stand: Stand) -> None:
     }
     layout = stand.value(stand.top("layout"))
     assert set(stand.contents()) == {stand.top("keyring"), stand.top("layout")}
-    assert (layout[b"number"], layout[b"minimum"]) == (b"2", b"2")
+    assert (layout[b"number"], layout[b"minimum"]) == (b"3", b"3")
     assert layout[b"installation"] == INSTALLATION.encode()
     assert set(layout) == {
         b"number", b"minimum", b"installation", b"changed_at", b"release", b"seal",
@@ -293,7 +293,7 @@ def test_a_source_without_its_check_values_is_refused_and_gets_no_new_ones(stand
 
 def laid(stand: Stand, **changes: Any) -> None:
     """Write the layout as someone who holds the keyring could."""
-    ours = Layout(2, 2, INSTALLATION, "2026-11-23T16:00:00Z", "9.0")
+    ours = Layout(NUMBER, MINIMUM, INSTALLATION, "2026-11-23T16:00:00Z", "9.0")
     fields = fields_of(replace(ours, **changes), stand.custody)
     stand.raw.hset(stand.top("layout"), mapping=dict(zip(fields[::2], fields[1::2], strict=True)))
 
@@ -302,12 +302,17 @@ def laid(stand: Stand, **changes: Any) -> None:
     ("numbers", "says", "hint"),
     [
         pytest.param(
-            {"number": 3, "minimum": 3}, "the store is of layout 3, and kmworker ",
+            {"number": 4, "minimum": 4}, "the store is of layout 4, and kmworker ",
             "use kmworker 9.0 or newer", id="only later releases may use it",
         ),
         pytest.param(
-            {"number": 1}, "the store's change to layout 2 is not finished",
+            {"number": 1}, "the store's change to layout 3 is not finished",
             "finish it: kmworker migrate", id="a migration is under way",
+        ),
+        pytest.param(
+            {"number": 2, "minimum": 2},
+            "the store is of layout 2, and this release needs layout 3",
+            "end all workers, back the store up, and run: kmworker migrate", id="a former layout",
         ),
     ],
 )  # fmt: skip
@@ -325,7 +330,7 @@ def test_a_layout_that_is_not_this_releases_is_refused_with_what_to_do(
 def test_a_newer_layout_that_this_release_may_use_is_admitted_and_remembered(stand: Stand) -> None:
     stand.first.admit()
     assert not stand.first.layout_is_newer()
-    laid(stand, number=3)
+    laid(stand, number=4)
     assert stand.first.admit() == "/kmworker"
     assert stand.first.layout_is_newer()
 
@@ -333,7 +338,7 @@ def test_a_newer_layout_that_this_release_may_use_is_admitted_and_remembered(sta
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("number", "3"),
+        ("number", "2"),
         ("minimum", "1"),
         ("installation", "00000000-0000-4000-8000-000000000000"),
         ("release", "0.0"),

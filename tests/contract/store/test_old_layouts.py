@@ -15,6 +15,7 @@ from kmworker.domain.model import Held, Item, Kind, Place
 from kmworker.errors import SetupError, StoreUnavailable
 from kmworker.store.client import Client
 from kmworker.store.inspection import Views
+from kmworker.store.layout import Layout, fields_of
 from kmworker.store.migration import Flaw, Migration
 from kmworker.store.names import Names
 from kmworker.store.records import RecordCodec, item_at
@@ -323,3 +324,27 @@ def test_records_without_what_says_whose_they_are_are_not_carried_over(old: Old,
     old.raw.delete(old.top(gone))
     with old.untouched(), pytest.raises(SetupError, match=f"{gone} is missing"):
         old.carry_over()
+
+
+# --- layout 2 ---------------------------------------------------------------------------
+
+
+def test_a_store_of_the_second_layout_is_taken_as_it_is_once_it_says_so(old: Old) -> None:
+    old.carry_over()
+    layout = Layout(2, 2, INSTALLATION, "2026-11-23T16:00:00Z", "0.1.0")
+    fields = fields_of(layout, old.custody)
+    old.raw.delete(old.top("layout"))
+    old.raw.hset(old.top("layout"), mapping=dict(zip(fields[::2], fields[1::2], strict=True)))
+    with old.untouched(), pytest.raises(SetupError, match="the store is of layout 2, and this"):
+        old.store().admit()
+    before = old.contents()
+    rehearsal = old.migration(is_rehearsal=True)
+    with old.untouched():
+        assert run(rehearsal) == []
+    assert old.carry_over() == []
+    after = old.contents()
+    assert {name for name in after if after[name] != before[name]} == {old.top("layout")}
+    found = old.value(old.top("layout"))
+    assert (found[b"number"], found[b"minimum"]) == (b"3", b"3")
+    assert old.migration().size == 0
+    assert old.store().admit()

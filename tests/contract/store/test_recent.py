@@ -46,7 +46,7 @@ def test_after_a_second_write_for_an_item_that_was_not_made_it_is_looked_up(
 def test_what_is_on_its_way_can_be_rested_on(stand: Stand) -> None:
     source = draft.create(V1)
     first = stand.first.commit([source])
-    assert [it.assignment for it in stand.first.recall([V1]).values()] == [source.assignment]
+    assert stand.first.recall([V1]) == {V1: held(source)}
     second = stand.first.commit([draft.reuse(S1, held(source))])
     for pending in (first, second):
         assert only(pending.result()).status is WriteStatus.WRITTEN

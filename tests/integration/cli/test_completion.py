@@ -41,7 +41,7 @@ COMPLETED: Final = {
     "a kind of item": ("list items --kind s", ["snapshot"]),
     "a key's state": ("list keys --state s", ["suspended"]),
     "an event's type": ("publish ", list(EVENT_TYPES)),
-    "a type that has begun": ("explain sn", ["snapshot-taken"]),
+    "a type that has begun": ("explain sn", ["snapshot-taken", "snapshot-deleted"]),
     "an option": ("watch --co", ["--count"]),
     "one of few values": ("explain --source-state s", ["suspended"]),
     "a file, by bash itself": ("publish --file ", []),

@@ -257,7 +257,6 @@ WORKER_MAY_NOT: Final = (
     f"COPY {DEKS} km:other",
     f"RESTORE {ITEMS} 0 payload",
     f"DUMP {DEKS}",
-    f"ZREM {LINEAGE} m",
     f"ZREMRANGEBYSCORE {LINEAGE} -inf +inf",
     f"SREM {PROJECTS} p",
     f"HGETALL {ITEMS}",

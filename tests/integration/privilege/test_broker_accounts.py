@@ -89,7 +89,7 @@ def test_an_account_without_a_password_file_gets_none(tmp_path: Path) -> None:
 
 def test_the_pattern_for_one_project_lets_nobody_hear_of_another(broker: Broker) -> None:
     readme = (CONFIG / "rabbitmq" / "README.md").read_text()
-    (pattern,) = re.findall(r"`(\^key-assigned[^`]*2f1d\$)` as its topic permission", readme)
+    (pattern,) = re.findall(r"`(\^key-\(assigned[^`]*2f1d\$)` as its topic", readme)
     broker.server.ctl(
         "set_topic_permissions", "-p", VHOST, "subscriber", ASSIGNMENTS, "^$", pattern
     )

@@ -52,9 +52,9 @@ def test_a_migrator_carries_a_store_over_and_a_worker_takes_it_then(former: Form
     former.store.denials()
     migrator = former.site("migrator")
     rehearsed = migrator.run("migrate", "--dry-run")
-    assert rehearsed.stdout == "would carry over 50 records to layout 2; nothing was written\n"
-    assert migrator.run("migrate").stdout == "carried over 50 records to layout 2\n"
-    assert migrator.run("migrate").stdout == "the store is of layout 2: nothing to do\n"
+    assert rehearsed.stdout == "would carry over 50 records to layout 3; nothing was written\n"
+    assert migrator.run("migrate").stdout == "carried over 50 records to layout 3\n"
+    assert migrator.run("migrate").stdout == "the store is of layout 3: nothing to do\n"
     assert former.store.denials() == []
     checked = former.site("key-operator").run("verify")
     assert checked.stdout.endswith("nothing is wrong\n")

@@ -23,7 +23,10 @@ from tests.kit.servers.accounts import ADMIN
 PUMP_S: Final = 0.05
 ASSIGNED: Final = "key-assigned.#"
 EVERYTHING: Final = "#"
-EVENT_TYPES: Final = frozenset({"volume-created", "snapshot-taken", "replica-added"})
+EVENT_TYPES: Final = frozenset(
+    {"volume-created", "snapshot-taken", "replica-added"}
+    | {"volume-deleted", "snapshot-deleted", "replica-removed"}
+)
 NOT_FOUND: Final = 404
 Take = Callable[[Delivery], None]
 NAMED: Final = ("content_type", "correlation_id", "app_id", "timestamp", "message_id")

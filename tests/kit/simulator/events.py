@@ -22,6 +22,8 @@ class Sent:
     """Whether this program can read it."""
     user: str | None = None
     """Who publishes it, if the broker is to vouch for that."""
+    is_mortal: bool = False
+    """Whether it says that a life of the item's name is over, or not the first."""
     is_beyond_user: bool = False
     """Whether this user may not say it, where the policy lists producers."""
 
@@ -77,6 +79,18 @@ def partition_replica(name: str, partition: str, *, project: str = PROJECT) -> S
     return replica(name, Item(project, Kind.PARTITION, partition), project=project)
 
 
+def release(item: Item, generation: int = 0, *, event_id: str = "") -> Sent:
+    """An item is gone."""
+    kind = item.kind.value
+    event_type = {"replica": "replica-removed"}.get(kind, f"{kind}-deleted")
+    fields: dict[str, Any] = {f"{kind}_id": item.id}
+    if generation:
+        fields["generation"] = generation
+    name = event_id or f"end-{kind}-{item.id}-{generation}"
+    message = said(event_type, name, item.project, **fields)
+    return Sent(item, message.body, message.routing_key, is_mortal=True)
+
+
 def garbage(text: str = "no event at all") -> Sent:
     """What no version of this program can read."""
     nothing = Item(PROJECT, Kind.VOLUME, "none")
@@ -93,4 +107,5 @@ def _sent(
 ) -> Sent:
     event_id = event_id or f"event-{item.kind.value}-{item.id}"
     message = said(event_type, event_id, item.project, **data)
-    return Sent(item, message.body, message.routing_key, source)
+    is_mortal = bool(data.get("generation"))
+    return Sent(item, message.body, message.routing_key, source, is_mortal=is_mortal)

@@ -11,7 +11,7 @@ from typing import Final
 from kmworker.domain.model import Item, Kind
 from kmworker.domain.policy import Policy
 from kmworker.domain.policy_file import load_policy
-from kmworker.wire.events.definition import EVENT_TYPES
+from kmworker.wire.events.definition import CREATING_TYPES, EVENT_TYPES
 from tests.kit.simulator.events import Sent, garbage, partition_replica, replica, snapshot, volume
 from tests.kit.simulator.happenings import (
     Happening,
@@ -94,6 +94,7 @@ types = ["volume-created", "snapshot-taken"]
 """,
     "policy.toml",
     EVENT_TYPES,
+    CREATING_TYPES,
 )
 
 

@@ -40,6 +40,8 @@ class Ledger:
         comes_again: the events of which another copy was to come when they became one, or
             was published afterwards.
         broken: the promises that were broken, and by what.
+        mortal: items that somebody has said to be gone, or to live again; what must be true of
+            their lives is looked at where they are told of.
     """
 
     def __init__(self, broker: Broker, keyspace: Keyspace, names: Names) -> None:
@@ -49,6 +51,9 @@ class Ledger:
         self.refused_at: dict[bytes, float] = {}
         self.broken: dict[tuple[Invariant, str], None] = {}
         self.comes_again: set[bytes] = set()
+        self.mortal: set[Item] = set()
+        self._bodies: dict[str, bytes] = {}
+        """What was announced, by its id."""
         self._undone: Counter[bytes] = Counter()
         self._confirmed_letters: set[bytes] = set()
         self._refused: Counter[tuple[str, str]] = Counter()
@@ -59,13 +64,15 @@ class Ledger:
         self._seen: dict[Item, list[Any]] = {}
         self._waiting: dict[str, set[bytes]] = defaultdict(set)
         self._entries: dict[bytes, Sent] = {}
-        self._written: dict[bytes, tuple[int, set[bytes]]] = {}
+        self._written: dict[bytes, tuple[int, set[tuple[bytes, bytes]]]] = {}
         broker.observers.append(self._on_effect)
 
     def accept(self, sent: Sent) -> None:
         """Note an event that the broker has taken."""
         self.accepted.setdefault(sent.body, (sent, self._broker.clock.now()))
         self._undone[sent.body] += 1
+        if sent.is_mortal:
+            self.mortal.add(sent.item)
         if sent.body in self.refused_at:
             self.comes_again.add(sent.body)
         if sent.derived_from is not None:
@@ -102,6 +109,8 @@ class Ledger:
         if sent.body in self._confirmed_letters:
             return True
         record = self.record(sent.item) if sent.is_event else None
+        if sent.item in self.mortal:
+            return record is not None
         if record is None or not self.agrees(sent, record):
             return False
         items = [sent.item]
@@ -114,7 +123,11 @@ class Ledger:
 
     def changed(self) -> list[Item]:
         """Return the announced items of which something is not as it was."""
-        return [item for item, seen in self._seen.items() if self._rows(item, seen[0]) != seen]
+        return [
+            item
+            for item, seen in self._seen.items()
+            if item not in self.mortal and self._rows(item, seen[0]) != seen
+        ]
 
     def on_store(self, command: str) -> None:
         """Look at what has changed after a worker's command."""
@@ -144,7 +157,7 @@ class Ledger:
         for project in self._keyspace.members(self._names.top("projects")):
             key = partial(self._names.of, project.decode())
             number = int(self._keyspace.text(key("commits")) or 0)
-            there = self._keyspace.fields(key("items")) | self._keyspace.fields(key("parked"))
+            there = self._keyspace.pairs(key("items")) | self._keyspace.pairs(key("parked"))
             before, was_there = self._written.get(project, (0, set()))
             self._written[project] = number, there
             total += number
@@ -178,8 +191,15 @@ class Ledger:
                 pass
 
     def _announcing(self, body: bytes) -> None:
-        data = json.loads(body)["data"]
+        message = json.loads(body)
+        data = message["data"]
         item = _item(data["project_id"], data["item"])
+        if self._bodies.setdefault(message["id"], body) != body:
+            self.violated(Invariant.SAME_BYTES, item.ref)
+        if item in self.mortal:
+            if self.record(item) is None:
+                self.violated(Invariant.STORED_FIRST, f"{item.ref} is announced and not stored")
+            return
         first = self.announced.setdefault(item, body)
         if json.loads(first)["data"]["key_id"] != data["key_id"]:
             self.violated(Invariant.ONE_KEY, item.ref)

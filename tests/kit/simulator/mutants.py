@@ -16,6 +16,7 @@ from kmworker.domain import planner, resolve
 from kmworker.domain.decision import Create, Wait, decide
 from kmworker.domain.message import Delivery, Outgoing
 from kmworker.domain.model import DataAction, Encryption, Item
+from kmworker.domain.new_records import new_records
 from kmworker.domain.plan import AssignWrite, Committed, ParkWrite, Write, WriteStatus
 from kmworker.domain.waiting import Swept, Taken
 from kmworker.errors import PermanentError, Reason
@@ -114,8 +115,10 @@ def mint_over_an_orphaned_scope(patch: pytest.MonkeyPatch) -> None:
 
 
 def mint_over_an_existing_item(patch: pytest.MonkeyPatch) -> None:
-    before = "if before then return {EXISTS, before, waits(ref)} end"
-    cut_out(patch, "commit", before, "return {ORPHAN, false, 0}")
+    there = "if before and ARGV[at + 12] == '' then return {EXISTS, before, waits(ref)} end"
+    cut_out(
+        patch, "commit", f"{there}\n    return {{STALE, false, 0}}", "return {ORPHAN, false, 0}"
+    )
 
 
 def mint_where_the_source_is_absent(patch: pytest.MonkeyPatch) -> None:
@@ -174,8 +177,8 @@ def clone_without_a_key_id(patch: pytest.MonkeyPatch) -> None:
     def shared(*given: Any) -> Any:
         return real(*given) if isinstance(given[1], Create) else (None, None)
 
-    real = planner._records
-    patch.setattr(planner, "_records", shared)
+    real = new_records
+    patch.setattr(planner, "new_records", shared)
 
 
 def count_no_holders(patch: pytest.MonkeyPatch) -> None:

@@ -167,6 +167,11 @@ class Keyspace:
         item = self._db.get(key.encode())
         return set() if item is None else set(item.value.keys())
 
+    def pairs(self, key: str) -> set[tuple[bytes, bytes]]:
+        """Return what HGETALL replies."""
+        item = self._db.get(key.encode())
+        return set() if item is None else {(name, item.value.get(name)) for name in item.value}
+
     def members(self, key: str) -> set[bytes]:
         """Return what SMEMBERS replies."""
         item = self._db.get(key.encode())

@@ -39,8 +39,8 @@ CALLS: dict[str, tuple[ModuleType, str, Callable[..., Item]]] = {
     "plan": (planner, "decide", lambda event, *_: event.item),
     "commit": (
         writes,
-        "encode_write",
-        lambda _codec, _custody, write, _source: write.assignment.item,
+        "encode_assignment",
+        lambda _codec, _custody, write, _source, _before: write.assignment.item,
     ),
     "announce": (stages, "announce", lambda held, *_: held.assignment.item),
 }

@@ -17,14 +17,14 @@ CONFIG = Path(__file__).resolve().parents[3] / "config"
 WATCH = """\
 Usage: kmworker watch [OPTIONS]
 
-  Print assignments as they are announced, until Ctrl-C.
+  Print assignments and releases as they are announced, until Ctrl-C.
 
-  One line each: time, project, item, disposition, key-id (- where there is
-  none) and the rule that decided. Says on standard error when it has begun to
-  listen. Ctrl-C is its normal end: exit code 0.
+  One line each: time, project, item, disposition (or `released`), key-id (-
+  where there is none) and the rule that decided. Says on standard error when it
+  has begun to listen. Ctrl-C is its normal end: exit code 0.
 
 Options:
-  --project P  Only this project's assignments.
+  --project P  Only this project's.
   --count N    End after so many.  [x>=1]
   --json       Print announcements as they are, one a line.
   --help       Show this message and exit.

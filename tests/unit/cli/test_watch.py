@@ -49,7 +49,7 @@ def test_an_assignment_is_a_line_and_ctrl_c_the_normal_end(hear: Hear) -> None:
     assert said(run("watch")) == (0, LINE + LINE, LISTENING)
     assert (subscription.exchange, subscription.patterns) == (
         "kmworker.assignments",
-        ["key-assigned.#"],
+        ["key-assigned.#", "key-released.#"],
     )
     assert subscription.is_closed
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
-from kmworker.domain.event import Event
+from kmworker.domain.event import Happening
 from kmworker.domain.model import Item, State
 from kmworker.domain.plan import Arrival, AssignWrite, Outcome, ParkWrite, Plan, Write
 from kmworker.domain.planner import plan_batch
@@ -16,7 +16,7 @@ def folded(
     return plan_batch(arrivals, known or {}, policy, fresh())
 
 
-def events(*all_events: Event) -> list[Arrival]:
+def events(*all_events: Happening) -> list[Arrival]:
     return [arrived(event, tag) for tag, event in enumerate(all_events, 1)]
 
 

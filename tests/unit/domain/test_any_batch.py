@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from kmworker.domain.event import UNENCRYPTED, RequestedEncryption
 from kmworker.domain.model import Broken, Disposition, Item, Kind, State
-from kmworker.domain.plan import Arrival, ParkWrite, Plan, entry_name
+from kmworker.domain.plan import Arrival, AssignWrite, ParkWrite, Plan, entry_name
 from kmworker.domain.planner import plan_batch
 from tests.kit.builders import (
     SHIPPED,
@@ -103,7 +103,8 @@ def assert_store_and_broker_can_rely_on(
             assert known.get(write.source) is None
             assert id(write) in mentioned
             continue
-        item = write.assignment.item
+        assert isinstance(write, AssignWrite)
+        item = write.item
         assert id(write) in mentioned or item in founders
         # No item is written twice, none over a record, none before what it rests on.
         assert known.get(item) is None

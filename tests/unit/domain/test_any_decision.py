@@ -6,7 +6,18 @@ from typing import TypeVar
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kmworker.domain.decision import Already, Create, Join, NoKey, Refuse, Wait, decide
+from kmworker.domain.decision import (
+    Already,
+    Bury,
+    Create,
+    Gone,
+    Join,
+    Late,
+    NoKey,
+    Refuse,
+    Wait,
+    decide,
+)
 from kmworker.domain.event import UNENCRYPTED, Event, RequestedEncryption
 from kmworker.domain.model import (
     Broken,
@@ -146,6 +157,8 @@ def test_every_event_is_decided_and_no_decision_breaks_a_rule_of_the_design(
             assert event.derived_from is not None
         case NoKey() | Refuse():
             assert own is None or isinstance(decision, Refuse)
+        case Gone() | Late() | Bury():
+            raise AssertionError("all are first lives, and nothing is gone")
 
 
 def is_as_it_is(event: Event) -> bool:

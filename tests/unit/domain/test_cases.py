@@ -4,14 +4,14 @@ import json
 
 import pytest
 
-from kmworker.domain.event import Event, Unreadable
+from kmworker.domain.event import Event, Happening, Unreadable
 from kmworker.domain.explain import Explanation, explain_events
 from kmworker.wire.events.reading import parse
 from tests.kit.builders import SHIPPED
 from tests.kit.cases import CASES, FOLDER, Assigned, Case, Refused, Waits, lines_of
 
 
-def read(body: bytes) -> Event | Unreadable:
+def read(body: bytes) -> Happening | Unreadable:
     return parse(body, "application/cloudevents+json", json.loads(body)["type"])
 
 

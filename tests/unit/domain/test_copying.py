@@ -6,7 +6,19 @@ from itertools import product
 
 import pytest
 
-from kmworker.domain.decision import Already, Create, Decision, Join, NoKey, Refuse, Wait, decide
+from kmworker.domain.decision import (
+    Already,
+    Bury,
+    Create,
+    Decision,
+    Gone,
+    Join,
+    Late,
+    NoKey,
+    Refuse,
+    Wait,
+    decide,
+)
 from kmworker.domain.event import UNENCRYPTED, Event, RequestedEncryption, Unencrypted
 from kmworker.domain.model import (
     DataAction,
@@ -129,7 +141,7 @@ def shortly(decision: Decision) -> str:
             return "none"
         case Refuse(reason):
             return reason.value
-        case Already() | Wait():
+        case Already() | Gone() | Late() | Bury() | Wait():
             raise AssertionError(decision)
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from kmworker.domain.event import Event, RequestedEncryption
 from kmworker.domain.look_up import NOTHING, Presumed, items_to_look_up, presume
-from kmworker.domain.model import Held, Item
+from kmworker.domain.model import Held, Item, Released
 from kmworker.domain.plan import Arrival, AssignWrite, Entry, Later, Repeat
 from kmworker.domain.planner import plan_batch
 from tests.kit.builders import (
@@ -40,7 +40,7 @@ class Recall:
         self.kept = kept
         self.asked: set[Item] = set()
 
-    def __call__(self, items: Iterable[Item]) -> dict[Item, Held]:
+    def __call__(self, items: Iterable[Item]) -> dict[Item, Held | Released]:
         self.asked = set(items)
         return {item: self.kept[item] for item in self.asked if item in self.kept}
 

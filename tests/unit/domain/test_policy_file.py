@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from kmworker.domain.policy import Action, Circumstances, Rule
 from kmworker.domain.policy_file import covers, load_policy, shadows
 from kmworker.errors import SetupError
-from kmworker.wire.events.definition import EVENT_TYPES
+from kmworker.wire.events.definition import CREATING_TYPES, EVENT_TYPES
 from tests.kit.builders import (
     CIPHERS,
     DEFAULTS,
@@ -183,14 +183,14 @@ FILES = {
 @pytest.mark.parametrize(("text", "message"), FILES.values(), ids=FILES)
 def test_a_policy_that_cannot_be_is_refused_with(text: str, message: str) -> None:
     with pytest.raises(SetupError, match=re.escape(message)) as refusal:
-        load_policy(text, "test.toml", EVENT_TYPES)
+        load_policy(text, "test.toml", EVENT_TYPES, CREATING_TYPES)
     assert str(refusal.value).startswith("policy test.toml")
     assert "\n" not in str(refusal.value)
 
 
 def test_a_wrong_policy_comes_with_a_hint() -> None:
     with pytest.raises(SetupError) as refusal:
-        load_policy("", "test.toml", EVENT_TYPES)
+        load_policy("", "test.toml", EVENT_TYPES, CREATING_TYPES)
     assert refusal.value.hint == "compare it with the shipped config/policy.toml"
 
 

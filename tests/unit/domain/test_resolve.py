@@ -61,14 +61,15 @@ PARKED = Committed(WriteStatus.PARKED)
 FULL = Committed(WriteStatus.FULL, detail="too many wait")
 
 VOLUME = arrived(event_of(volume()))
-SNAPSHOT = arrived(event_of(snapshot(), volume()))
+TAKEN = event_of(snapshot(), volume())
+SNAPSHOT = arrived(TAKEN)
 REPLICA = arrived(event_of(replica(), partition()))
 PLAIN = arrived(event_of(volume(), encryption=UNENCRYPTED))
 PLAIN_REPLICA = arrived(event_of(replica(), partition(), encryption=UNENCRYPTED))
 
 
 def announced(done: Done) -> list[Item]:
-    return [known.assignment.item for known in done.announce]
+    return [known.item for known in done.announce]
 
 
 # --- assignments ------------------------------------------------------------------
@@ -90,7 +91,7 @@ def test_what_is_written_is_announced_counted_and_settled(
     done, left = sorted_out(plan, *(written(plan, index) for index in range(len(items))))
     assert announced(done) == items
     assert [known.assignment.item for known in done.new] == items
-    is_bare = arrival.event.encryption is UNENCRYPTED
+    is_bare = arrival in (PLAIN, PLAIN_REPLICA)
     assert (done.new[0].assignment.disposition is Disposition.NONE) is is_bare
     assert done.deliveries == [delivery_of(arrival.event)]
     assert (done.repeats, done.parked, done.dead, left) == (0, 0, [], Left())
@@ -100,7 +101,7 @@ def test_what_is_announced_is_what_is_stored_not_what_was_planned() -> None:
     plan = planned(VOLUME)
     stored = assignment_of(volume(), key_id="the-first-writers")
     done, left = sorted_out(plan, exists(stored))
-    assert [(a.assignment.key_id, a.data) for a in done.announce] == [("the-first-writers", STORED)]
+    assert done.announce == [Stored(stored, STORED)]
     assert done.new == []
     assert done.repeats == 1
     assert done.deliveries == [delivery_of(VOLUME.event)]
@@ -354,10 +355,8 @@ def test_a_replica_whose_partition_another_one_founded_meanwhile_is_carried() ->
     ("arrival", "attempts"),
     [
         pytest.param(replace(VOLUME, attempts=4), 4, id="tries that failed in this process"),
-        pytest.param(waited(SNAPSHOT.event, attempts=2), 2, id="tries counted in the store"),
-        pytest.param(
-            replace(waited(SNAPSHOT.event, attempts=2), attempts=5), 5, id="whichever is more"
-        ),
+        pytest.param(waited(TAKEN, attempts=2), 2, id="tries counted in the store"),
+        pytest.param(replace(waited(TAKEN, attempts=2), attempts=5), 5, id="whichever is more"),
     ],
 )
 def test_a_dead_letter_says_how_often_it_was_tried(arrival: Arrival, attempts: int) -> None:
@@ -372,5 +371,6 @@ def test_nothing_in_gives_nothing_out() -> None:
 def test_what_is_announced_does_not_name_key_and_scope_records_that_nobody_read() -> None:
     plan = planned(VOLUME)
     done, _left = sorted_out(plan, written(plan))
-    (known,) = done.announce
-    assert known == Stored(known.assignment, STORED)
+    (write,) = plan.writes
+    assert isinstance(write, AssignWrite)
+    assert done.announce == [Stored(write.assignment, STORED)]

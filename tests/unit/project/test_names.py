@@ -12,6 +12,7 @@ PACKAGE: Final = Path(kmworker.__file__).parent
 # One idea with two faces: the library's names are other people's, and the same people are meant.
 SHARED: Final = {
     "Assignment": "the domain's, and the client library's, which has the announcement's id",
+    "Release": "the domain's event, and what the client library makes of its announcement",
     "Producer": "the policy's entry for who publishes, and the client library's to publish with",
 }
 

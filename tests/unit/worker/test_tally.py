@@ -13,7 +13,8 @@ from tests.kit.builders import EARLIER, assignment_of, volume
 from tests.kit.simulator.clock import Ahead, SettableClock
 
 CONTRACT_FIELDS = {
-    "worker", "create", "clone", "reuse", "none", "repeat", "waiting", "dead", "unrouted",
+    "worker", "create", "clone", "reuse", "none", "released", "repeat", "waiting", "dead",
+    "unrouted",
     "latency_p50_ms", "latency_p99_ms",
 }  # fmt: skip
 

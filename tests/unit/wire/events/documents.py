@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from kmworker.domain.event import Event, RequestedEncryption, Unreadable
+from kmworker.domain.event import Event, Happening, Release, RequestedEncryption, Unreadable
 from kmworker.domain.model import Cause, Disposition, Item, Kind, Transport
 from kmworker.errors import Reason
 from kmworker.wire.events.reading import parse
@@ -36,10 +36,12 @@ DOCUMENTS: dict[str, dict[str, Any]] = {
         volume_type="luks-gold",
         encryption={"cipher": "aes-xts-plain64", "key_bits": 512},
         disposition="clone",
+        generation=2**53,
     ),
     "snapshot-taken": _event(
         "snapshot-taken", "77aa", "/cinder/blk01",
         project_id="2f1d", snapshot_id="54af", volume_id="1111", size_bytes=0, disposition="reuse",
+        source_generation=3,
     ),
     "replica-added": _event(
         "replica-added", "9c0e", "/swift/ring-builder",
@@ -52,8 +54,19 @@ DOCUMENTS: dict[str, dict[str, Any]] = {
         encryption={"cipher": "aes-xts-plain64", "key_bits": 256},
         disposition="create",
     ),
+    "volume-deleted": _event(
+        "volume-deleted", "0b7d", "/cinder/blk01",
+        project_id="2f1d", volume_id="1111", generation=7,
+    ),
+    "snapshot-deleted": _event(
+        "snapshot-deleted", "e52f", "/cinder/blk01", project_id="2f1d", snapshot_id="54af",
+    ),
+    "replica-removed": _event(
+        "replica-removed", "3a91", "/swift/ring-builder",
+        project_id="swift-eu1", replica_id="policy-0/18/4711@obj-07", generation=0,
+    ),
 }  # fmt: skip
-EVENTS = {
+EVENTS: dict[str, Happening] = {
     "volume-created": Event(
         cause=Cause("6d1c", "/cinder/blk01", "volume-created"),
         item=Item("2f1d", Kind.VOLUME, "1111"),
@@ -62,6 +75,7 @@ EVENTS = {
         requested=Disposition.CLONE,
         volume_type="luks-gold",
         size_bytes=10737418240,
+        generation=2**53,
     ),
     "snapshot-taken": Event(
         cause=Cause("77aa", "/cinder/blk01", "snapshot-taken"),
@@ -70,6 +84,7 @@ EVENTS = {
         encryption=None,
         requested=Disposition.REUSE,
         size_bytes=0,
+        source_generation=3,
     ),
     "replica-added": Event(
         cause=Cause("9c0e", "/swift/ring-builder", "replica-added"),
@@ -80,6 +95,16 @@ EVENTS = {
         node="obj-07",
         transport=Transport.FILE,
         size_bytes=2**63 - 1,
+    ),
+    "volume-deleted": Release(
+        Cause("0b7d", "/cinder/blk01", "volume-deleted"), Item("2f1d", Kind.VOLUME, "1111"), 7
+    ),
+    "snapshot-deleted": Release(
+        Cause("e52f", "/cinder/blk01", "snapshot-deleted"), Item("2f1d", Kind.SNAPSHOT, "54af")
+    ),
+    "replica-removed": Release(
+        Cause("3a91", "/swift/ring-builder", "replica-removed"),
+        Item("swift-eu1", Kind.REPLICA, "policy-0/18/4711@obj-07"),
     ),
 }
 EACH_TYPE = pytest.mark.parametrize("event_type", DOCUMENTS)
@@ -124,11 +149,11 @@ def _within(whole: dict[str, Any], place: str) -> dict[str, Any]:
     return whole
 
 
-def parsed(body: bytes, routing_key: str = "volume-created") -> Event | Unreadable:
+def parsed(body: bytes, routing_key: str = "volume-created") -> Happening | Unreadable:
     return parse(body, CONTENT_TYPE, routing_key)
 
 
-def read(whole: dict[str, Any], routing_key: str | None = None) -> Event | Unreadable:
+def read(whole: dict[str, Any], routing_key: str | None = None) -> Happening | Unreadable:
     key = routing_key if routing_key is not None else str(whole.get("type"))
     return parsed(json.dumps(whole).encode(), key)
 
@@ -140,7 +165,7 @@ def taken(whole: dict[str, Any]) -> Event:
 
 
 def refused(
-    event: Event | Unreadable, reason: Reason = Reason.MALFORMED, value: object = None
+    event: Happening | Unreadable, reason: Reason = Reason.MALFORMED, value: object = None
 ) -> str:
     """The detail of a refusal; ``value`` is named if there is none."""
     assert isinstance(event, Unreadable), ascii(value or event)

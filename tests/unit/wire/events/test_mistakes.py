@@ -86,8 +86,8 @@ def test_a_field_of_another_type_of_event_is_sent_there() -> None:
 
 
 def test_what_resembles_nothing_is_sent_to_the_notes() -> None:
-    detail = told(event("volume-created", generation=7))
-    assert detail == "data.generation is unknown; notes of your own go into data.extra"
+    detail = told(event("volume-created", flavour=7))
+    assert detail == "data.flavour is unknown; notes of your own go into data.extra"
 
 
 NESTED = [
@@ -119,7 +119,7 @@ def test_only_what_a_newer_version_may_know_counts_as_newer(event_type: str) -> 
         assert isinstance(refusal, Unreadable)
         return refusal.may_be_newer
 
-    assert is_newer(event(event_type, generation=7))
+    assert is_newer(event(event_type, flavour=7))
     assert is_newer(event(event_type) | {"type": "volume-exploded"})
     assert not is_newer(event(event_type, size_bytes=-1))
     assert not is_newer(event(event_type) | {"specversion": "2.0"})

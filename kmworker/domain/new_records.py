@@ -1,0 +1,91 @@
+"""What is written for an item that comes to be: its assignment, its key-id, its scope. Pure."""
+
+from kmworker.domain.answers import Create, Join, NoKey
+from kmworker.domain.event import Event
+from kmworker.domain.model import (
+    Assignment,
+    DataAction,
+    Disposition,
+    Held,
+    KeyRecord,
+    KeyState,
+    Released,
+    ScopeRecord,
+    scope_id_for,
+)
+from kmworker.domain.plan import Fresh
+
+__all__ = ["new_assignment", "new_records"]
+
+
+def new_records(
+    event: Event, decision: Create | Join | NoKey, source: Held | None, fresh: Fresh
+) -> tuple[KeyRecord | None, ScopeRecord | None]:
+    """Return the new key and the new scope: both for `create`, a key alone for `clone`."""
+    if isinstance(decision, NoKey):
+        return None, None
+    if isinstance(decision, Join):
+        shared = decision.source.key
+        if decision.disposition is Disposition.REUSE or shared is None:
+            return None, None
+        return _key(fresh, shared.scope_id, shared.dek_id, cloned_from=shared.key_id), None
+    scope_id = scope_id_for(event.item, event.generation)
+    scope = ScopeRecord(
+        scope_id=scope_id,
+        root=event.item.ref,
+        dek_id=fresh.new_id(),
+        encryption=decision.encryption,
+        kek_id=fresh.kek_id,
+        derived_from=None if source is None or source.scope is None else source.scope.scope_id,
+        created_at=fresh.now,
+        generation=event.generation,
+    )
+    return _key(fresh, scope_id, scope.dek_id, cloned_from=None), scope
+
+
+def _key(fresh: Fresh, scope_id: str, dek_id: str, cloned_from: str | None) -> KeyRecord:
+    return KeyRecord(fresh.new_id(), scope_id, dek_id, KeyState.ACTIVE, cloned_from, fresh.now)
+
+
+def new_assignment(
+    event: Event,
+    decision: Create | Join | NoKey,
+    key: KeyRecord | None,
+    now: str,
+    before: Released | None,
+) -> Assignment:
+    """Return the assignment that a decision comes to.
+
+    Args:
+        event: of the item.
+        decision: how it comes by its key-id.
+        key: its new key-id, if it gets one.
+        now: RFC 3339, UTC.
+        before: the tombstone that it takes the place of.
+    """
+    if key is None and isinstance(decision, Join):
+        key = decision.source.key
+    disposition, encryption = Disposition.NONE, None
+    if isinstance(decision, Join):
+        disposition = decision.disposition
+        encryption = None if decision.source.scope is None else decision.source.scope.encryption
+    elif isinstance(decision, Create):
+        disposition, encryption = Disposition.CREATE, decision.encryption
+    return Assignment(
+        item=event.item,
+        disposition=disposition,
+        key_id=None if key is None else key.key_id,
+        scope_id=None if key is None else key.scope_id,
+        source=event.derived_from,
+        node=event.node,
+        encryption=encryption,
+        data_action=DataAction.NONE if isinstance(decision, Join) else decision.data_action,
+        reencrypt_from=None if isinstance(decision, Join) else decision.reencrypt_from,
+        rule=decision.rule,
+        cause=event.cause,
+        assigned_at=now,
+        generation=event.generation,
+        source_generation=event.source_generation,
+        # Told with it: no other event will tell of this end again.
+        former=None if before is None or before.tombstone.cause != event.cause else before.told,
+    )
