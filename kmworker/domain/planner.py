@@ -118,7 +118,7 @@ class _Planning:
             case Already(held):
                 self._repeat(arrival, held)
             case Gone(released):
-                self._conclude_known(arrival, Repeat(released))
+                self._repeat(arrival, released)
             case Late():
                 self._conclude_known(arrival, Nothing())
             case Wait():
@@ -169,10 +169,10 @@ class _Planning:
         is_known = item not in self._overlay and item not in self._plan.presumed
         self._conclude(arrival, outcome if is_known else Later())
 
-    def _repeat(self, arrival: Arrival, held: Held) -> None:
-        self._conclude_known(arrival, Repeat(held))
-        source = arrival.event.derived_from
-        if source is None or not _is_partition(source):
+    def _repeat(self, arrival: Arrival, known: Held | Released) -> None:
+        self._conclude_known(arrival, Repeat(known))
+        source, held = arrival.event.derived_from, _held_in(known)
+        if source is None or held is None or not _is_partition(source):
             return
         founder = self._known.get(source)
         if isinstance(founder, Held) and founder.assignment.cause == held.assignment.cause:

@@ -177,13 +177,14 @@ class _Resolution:
     def _released(self, arrival: Arrival, writes: Sequence[AssignWrite | ReleaseWrite]) -> None:
         """Conclude an event that ends a life of its item, or does so and begins one."""
         answers = [self._answers[id(write)] for write in writes]
-        orphaned = any(it.status is WriteStatus.ORPHAN for it in answers)
-        if orphaned:
-            self._give_up_orphan(arrival, arrival.event.item)
+        orphans = [found for it in answers if (found := self._orphan(arrival, it)) is not None]
+        if orphans:
+            self._give_up_orphan(arrival, orphans[0])
         elif any(it.status is not WriteStatus.WRITTEN for it in answers):
             self._carry(arrival)
         else:
             self._count_shared(arrival, writes[-1])
+            self._announce_founder(arrival)
             for write, answer in zip(writes, answers, strict=True):
                 if isinstance(write, AssignWrite):
                     self._announce_assigned(arrival, _stored(answer))
@@ -204,7 +205,9 @@ class _Resolution:
                 self._count_repeat(arrival)
             else:
                 self._count_shared(arrival, write)
-            self._announce_with_founder(arrival, _stored(answer))
+            self._announce_founder(arrival)
+            self._announce_assigned(arrival, _stored(answer))
+            self._to_settle(arrival)
 
     def _is_told_by_look_up(self, arrival: Arrival, answer: Committed) -> bool:
         """Return whether what was there before is to be looked up: it may be no repeat of that."""
@@ -244,21 +247,22 @@ class _Resolution:
         self._count_repeat(arrival)
         if known.has_waiting:
             self._left.ready.append(arrival.event.item)
+        self._announce_founder(arrival)
         if isinstance(known, Held):
-            self._announce_with_founder(arrival, known)
-            return
-        if known.held is not None and isinstance(arrival.event, Event):
-            self._announce_made(arrival, known.held, was_early=known.tombstone.was_early)
-        self._announce(arrival, known.told)
+            self._announce_assigned(arrival, known)
+        else:
+            self._announce_made(arrival, known)
+            self._announce(arrival, known.told)
         self._to_settle(arrival)
 
-    def _announce_made(self, arrival: Arrival, held: Held, *, was_early: bool) -> None:
-        """Announce what an event came to that made what is gone, as far as that is not told."""
-        former = held.assignment.former
-        if was_early:
+    def _announce_made(self, arrival: Arrival, gone: Released) -> None:
+        """Announce what an event came to that made what is gone, as far as nobody else tells it."""
+        if gone.held is None or not isinstance(arrival.event, Event):
+            return
+        if gone.tombstone.was_early:
             # Assigned and at once released, and perhaps neither was heard of.
-            self._announce_assigned(arrival, held)
-        elif former is not None:
+            self._announce_assigned(arrival, gone.held)
+        elif (former := gone.held.assignment.former) is not None:
             self._announce(arrival, former)
 
     def _count_shared(self, arrival: Arrival, write: AssignWrite | ReleaseWrite) -> None:
@@ -271,15 +275,12 @@ class _Resolution:
         # What a queue refused is no other event.
         self._done.repeats += not arrival.refusals
 
-    def _announce_with_founder(self, arrival: Arrival, held: Stored | Held) -> None:
-        """Announce the partition first, where this event founded it."""
+    def _announce_founder(self, arrival: Arrival) -> None:
+        """Announce the partition that this event founded, before all else."""
         partition = self._plan.founded.get(arrival.event.item)
-        if partition is not None:
-            founder = self._stored_or_known(partition)
-            if isinstance(founder, Stored | Held):
-                self._announce(arrival, founder)
-        self._announce_assigned(arrival, held)
-        self._to_settle(arrival)
+        founder = None if partition is None else self._stored_or_known(partition)
+        if isinstance(founder, Stored | Held):
+            self._announce(arrival, founder)
 
     def _announce_assigned(self, arrival: Arrival, held: Stored | Held) -> None:
         """Announce the end of the life before first, where this event ended it."""
