@@ -121,7 +121,7 @@ def test_the_worker_takes_what_is_drawn_from_the_schema(
 
 
 @pytest.mark.parametrize("event_type", EVENT_TYPES)
-@settings(max_examples=500)
+@settings(max_examples=250)
 @given(data=st.data())
 def test_schema_and_worker_agree_about_spoilt_events(event_type: str, data: st.DataObject) -> None:
     assert_agreement(event_type, data.draw(spoilt(FULL[event_type])))
