@@ -20,9 +20,11 @@ ifneq ($(SERVERS),)
 ARGS ?= tests/integration tests/contract tests/chaos
 endif
 ARGS ?=
-# Without ARGS, `make test` runs all but the legs of faults, which are `make test ARGS=tests/chaos`, or
-# as many as one likes: `make chaos`.
-MEANT = $(or $(ARGS),--ignore=tests/chaos/test_chaos.py)
+# What is tried by one fault after the other, which each build does, too; as much as one likes of it
+# are `make chaos` and `make simulate`.
+BY_FAULTS := tests/chaos/test_chaos.py tests/simulation/test_crashes.py
+# Without ARGS, `make test` runs all the others.
+MEANT = $(or $(ARGS),$(addprefix --ignore=,$(BY_FAULTS)))
 # How long `make chaos` goes on, and what it draws its faults from: a new seed each time.
 MINUTES ?= 10
 SEED ?=
@@ -46,7 +48,7 @@ LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-h
 NEWEST_VENV := .venv-newest
 
 .DEFAULT_GOAL := help
-.PHONY: bench chaos check clean coverage demo help lock newest news profile pythons servers simulate soak \
+.PHONY: bench chaos check clean coverage demo faults help lock newest news profile pythons servers simulate soak \
   test transcripts unit
 
 help: ## Show these lines
@@ -84,6 +86,9 @@ unit-commands:
 	$(UNIT) tests/unit/cli $(ARGS) || [ $$? -eq $(NONE) ]
 unit-others:
 	$(UNIT) tests/unit --ignore=tests/unit/cli $(ARGS) || [ $$? -eq $(NONE) ]
+
+faults: ## Simulated runs struck at each step, and a short leg of each fault on real servers
+	@$(MAKE) --no-print-directory test ARGS="$(BY_FAULTS)"
 
 chaos: $(INSTALLED) servers ## Faults of every kind on real servers (MINUTES=10, SEED=...)
 	@$(BIN)/python -m tests.chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(ARGS)
