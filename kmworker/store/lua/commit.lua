@@ -169,7 +169,9 @@ local function waits(ref)
   return (is_in(ref .. ' ', ref .. '!') or is_in(ref .. '{', ref .. '|')) and 1 or 0
 end
 
-local lineage, parted, held, born, counted = {}, {}, {}, {}, {}
+-- Members of the lineage, and whether the last that was decided has them in it.
+local lineage = {}
+local held, born, counted = {}, {}, {}
 local function count(counters, field, by) counters[field] = (counters[field] or 0) + (by or 1) end
 
 -- A tombstone gives way to another life of its item.
@@ -179,7 +181,7 @@ local function forget(ref, tombstone)
     return
   end
   local scope_id = between(tombstone, '"scope_id":"', '"')
-  if scope_id ~= '' then parted[#parted + 1] = scope_id .. ' ' .. ref end
+  if scope_id ~= '' then lineage[scope_id .. ' ' .. ref] = false end
   count(counted, between(tombstone, '"disposition":"', '"') .. '_forgotten')
 end
 
@@ -207,10 +209,7 @@ local function assign(at)
     put(keys, key_id, key_record)
     born[key_id] = true
   end
-  if scope_id ~= '' then
-    lineage[#lineage + 1] = '0'
-    lineage[#lineage + 1] = scope_id .. ' ' .. ref
-  end
+  if scope_id ~= '' then lineage[scope_id .. ' ' .. ref] = true end
   put(items, ref, record)
   if key_id ~= '' then count(held, key_id) end
   count(counted, disposition)
@@ -281,8 +280,16 @@ local function write_all()
   for _, hash in ipairs({deks, scopes, keys, items, parked, waiting, shares, holders}) do
     write('HSET', hash.key, hash.new)
   end
+  local joined, parted = {}, {}
+  for member, is_in in pairs(lineage) do
+    if is_in then
+      joined[#joined + 1], joined[#joined + 2] = '0', member
+    else
+      parted[#parted + 1] = member
+    end
+  end
   write('ZREM', KEYS[5], parted)
-  write('ZADD', KEYS[5], lineage)
+  write('ZADD', KEYS[5], joined)
   write('ZADD', KEYS[10], sources)
   write('ZADD', KEYS[9], deadlines)
   for key_id, number in pairs(held) do

@@ -23,7 +23,7 @@ from kmworker.domain.planner import plan_batch
 from kmworker.wire.events.reading import parse
 from tests.kit.builders import SHIPPED, arrived, event_of, release_of, released
 from tests.kit.outside.wire import said
-from tests.kit.store.builders import AT, CUSTODY, draft, held, snapshot, volume
+from tests.kit.store.builders import AT, CUSTODY, draft, held, partition, replica, snapshot, volume
 from tests.kit.store.filling import brief, found_in, repaired
 from tests.kit.store.stand import Stand, only, take
 
@@ -120,6 +120,19 @@ def test_another_life_replaces_the_former_in_lineage_and_counters(stand: Stand) 
     # The former scope, its key and its DEK are there as before.
     assert len(stand.value(stand.secret("p1", "deks"))) == 2
     assert stats(stand) == {"create": 2, "create_forgotten": 1, "released": 1}
+    assert brief(found_in(stand)) == []
+
+
+def test_lives_that_pass_in_one_batch_leave_the_last_ones_lineage(stand: Stand) -> None:
+    r, x = replica("r1"), partition("x")
+    play(
+        stand, event_of(V), event_of(S, V), release_of(V),
+        event_of(V, generation=1, event_id="again"),
+        event_of(r, x), release_of(r), event_of(r, x, generation=2, event_id="back"),
+    )  # fmt: skip
+    members = set(stand.value(stand.key("p1", "lineage")))
+    known = [stand.known(it) for it in (V, S, r, x)]
+    assert members == {f"{it.assignment.scope_id} {it.item.ref}".encode() for it in known}
     assert brief(found_in(stand)) == []
 
 
