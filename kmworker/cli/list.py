@@ -23,7 +23,7 @@ from kmworker.domain.model import Disposition, KeyState
 from kmworker.errors import NotFound
 from kmworker.store.inspection import Views
 from kmworker.store.item_records import RELEASED
-from kmworker.store.views.lineage import json_object
+from kmworker.store.views.lineage import data_in, json_object
 from kmworker.store.views.lists import Named, ProjectSize, fields_of, records_in, sizes
 
 __all__ = ["app"]
@@ -196,13 +196,8 @@ def _projects(views: Views, project: str | None) -> Iterable[str]:
 
 def _item(named: Named) -> Listed:
     record = json_object(named.raw)
-    data = record.get("data")
-    return Listed(
-        named.project,
-        named.field,
-        data if isinstance(data, dict) else {},
-        is_released=record.get("state") == RELEASED,
-    )
+    is_released = record.get("state") == RELEASED
+    return Listed(named.project, named.field, data_in(record), is_released=is_released)
 
 
 def _is_since(found: Listed, since_s: float) -> bool:

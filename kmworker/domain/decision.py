@@ -23,14 +23,14 @@ from kmworker.domain.answers import (
 from kmworker.domain.ciphers import objection
 from kmworker.domain.contradiction import contradiction, is_cause_of, shown
 from kmworker.domain.copying import by_table
-from kmworker.domain.event import Event, Release
-from kmworker.domain.model import Broken, Held, KeyState, Kind, Released, State
+from kmworker.domain.event import Event, Happening, Release
+from kmworker.domain.model import Broken, Held, KeyState, Kind, Released, State, held_in
 from kmworker.domain.policy import Policy
 from kmworker.errors import Reason
 
 __all__ = [
     "Already", "Bury", "Create", "Decision", "Gone", "Join", "Late", "NoKey", "Refuse", "Wait",
-    "decide", "decide_release", "generation_of",
+    "decide", "decide_release",
 ]  # fmt: skip
 
 
@@ -59,10 +59,9 @@ def decide(  # noqa: PLR0911  # one for each answer, in the order of precedence
     if own is not None and (answer := _as_before(event, own)) is not None:
         return answer
     # Who may not say it learns nothing of the source, and does not wait for it.
-    if policy.producers is not None:
-        beyond = policy.producers.objection(event, properties)
-        if beyond is not None:
-            return Refuse(Reason.NOT_ALLOWED, beyond)
+    beyond = _beyond_reach(event, policy, properties)
+    if beyond is not None:
+        return beyond
     # What the event asks for can be judged without its source, so it never waits in vain.
     wrong = objection(event.encryption, policy)
     if wrong is not None:
@@ -86,31 +85,32 @@ def decide_release(
 ) -> Decision:
     """Choose what becomes of an item that is gone; the arguments are those of `decide`."""
     # First of all, or anybody could have everybody's keys destroyed.
-    if policy.producers is not None:
-        beyond = policy.producers.objection(event, properties)
-        if beyond is not None:
-            return Refuse(Reason.NOT_ALLOWED, beyond)
+    beyond = _beyond_reach(event, policy, properties)
+    if beyond is not None:
+        return beyond
     match own:
         case Broken(detail):
             return Refuse(Reason.INTEGRITY, detail)
         case None:
             return Bury(None)
         case Held() | Released():
-            if event.generation < generation_of(own):
+            if event.generation < own.generation:
                 return Late()
             if isinstance(own, Released) and event.generation == own.generation:
                 return Gone(own)
             return Bury(own)
 
 
-def generation_of(known: Held | Released) -> int:
-    """Return the newest life of an item's name that is known of."""
-    return known.generation if isinstance(known, Released) else known.assignment.generation
+def _beyond_reach(event: Happening, policy: Policy, properties: Mapping[str, Any]) -> Refuse | None:
+    if policy.producers is None:
+        return None
+    beyond = policy.producers.objection(event, properties)
+    return None if beyond is None else Refuse(Reason.NOT_ALLOWED, beyond)
 
 
 def _as_before(event: Event, own: Held | Released) -> Decision | None:
     """Return the answer to an event whose item has a record; None: a new life begins."""
-    newest = generation_of(own)
+    newest = own.generation
     if event.generation != newest:
         return Late() if event.generation < newest else None
     if isinstance(own, Held):
@@ -130,17 +130,16 @@ def _life_of(source: Held | Released | None, wanted: int) -> Held | Wait | Refus
     """Return the life of a source that an event means, or what becomes of the event without it."""
     if source is None:
         return Wait()
-    held = source.held if isinstance(source, Released) else source
-    if held is not None and held.assignment.generation == wanted:
+    held = held_in(source)
+    if held is not None and held.generation == wanted:
         return held
-    newest = generation_of(source)
+    newest = source.generation
     # Of what is gone and was never heard of, the creation may be on its way.
     is_early = isinstance(source, Released) and source.is_early
     if newest < wanted or (is_early and newest == wanted):
         return Wait()
-    item = source.item if isinstance(source, Released) else source.assignment.item
     return Refuse(
         Reason.SOURCE_UNUSABLE,
-        f"the life of {shown(item.ref)} that it was made from (generation {wanted}) is over:"
+        f"the life of {shown(source.item.ref)} that it was made from (generation {wanted}) is over:"
         f" the newest is {newest}",
     )

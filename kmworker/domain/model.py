@@ -29,6 +29,7 @@ __all__ = [
     "Tombstone",
     "Transport",
     "announced_of",
+    "held_in",
     "life_ref",
     "scope_id_for",
 ]
@@ -221,6 +222,11 @@ class Held:
         """Return whose it is."""
         return self.assignment.item
 
+    @property
+    def generation(self) -> int:
+        """Return the life of the name that this is."""
+        return self.assignment.generation
+
 
 @value
 class Tombstone:
@@ -258,7 +264,7 @@ class Released:
     @property
     def is_early(self) -> bool:
         """Return whether its newest life was released before it was heard of."""
-        return self.held is None or self.held.assignment.generation != self.generation
+        return self.held is None or self.held.generation != self.generation
 
     @property
     def told(self) -> KeyReleased:
@@ -290,6 +296,13 @@ Announceable = Stored | Held | KeyReleased
 """What there is an announcement of."""
 State = Held | Released | Broken | None
 """What the store knows of an item; None: nothing."""
+
+
+def held_in(known: State) -> Held | None:
+    """Return what an item was assigned, be it gone or not."""
+    if isinstance(known, Released):
+        return known.held
+    return known if isinstance(known, Held) else None
 
 
 def announced_of(item: Item, read: ItemRecord) -> list[Announceable]:

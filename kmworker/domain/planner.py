@@ -23,7 +23,6 @@ from kmworker.domain.decision import (
     Wait,
     decide,
     decide_release,
-    generation_of,
 )
 from kmworker.domain.event import Event, Happening, Release
 from kmworker.domain.look_up import NOTHING, Presumed
@@ -34,6 +33,7 @@ from kmworker.domain.model import (
     Released,
     State,
     Tombstone,
+    held_in,
 )
 from kmworker.domain.new_records import new_assignment, new_records
 from kmworker.domain.plan import (
@@ -171,7 +171,7 @@ class _Planning:
 
     def _repeat(self, arrival: Arrival, known: Held | Released) -> None:
         self._conclude_known(arrival, Repeat(known))
-        source, held = arrival.event.derived_from, _held_in(known)
+        source, held = arrival.event.derived_from, held_in(known)
         if source is None or held is None or not _is_partition(source):
             return
         founder = self._known.get(source)
@@ -244,7 +244,7 @@ class _Planning:
         own = self._own(event.item)
         if isinstance(own, Held):
             # The life before this one was never said to be over.
-            ended = self._bury(self._tombstone(event, generation_of(own), own), own)
+            ended = self._bury(self._tombstone(event, own.generation, own), own)
             begun = self._write(event, decision, ended.released)
             self._conclude(arrival, Lives((ended, begun)))
         elif isinstance(own, Released) and own.generation == event.generation:
@@ -265,8 +265,8 @@ class _Planning:
     def _tombstone(
         self, event: Happening, generation: int, before: Held | Released | None
     ) -> Released:
-        held = before.held if isinstance(before, Released) else before
-        return Released(event.item, Tombstone(generation, event.cause, self._fresh.now), held)
+        tombstone = Tombstone(generation, event.cause, self._fresh.now)
+        return Released(event.item, tombstone, held_in(before))
 
     def _bury(self, released: Released, before: Held | Released | None) -> ReleaseWrite:
         write = ReleaseWrite(released, before)
@@ -277,7 +277,7 @@ class _Planning:
     def _write(
         self, event: Event, decision: Create | Join | NoKey, before: Released | None = None
     ) -> AssignWrite:
-        source = _held_in(self._source(event))
+        source = held_in(self._source(event))
         key, scope = new_records(event, decision, source, self._fresh)
         assignment = new_assignment(event, decision, key, self._fresh.now, before)
         in_project = source is not None and source.item.project == event.item.project
@@ -293,12 +293,6 @@ def _is_partition(item: Item | None) -> bool:
 
 def _source_generation(event: Happening) -> int:
     return event.source_generation if isinstance(event, Event) else 0
-
-
-def _held_in(known: State) -> Held | None:
-    if isinstance(known, Released):
-        return known.held
-    return known if isinstance(known, Held) else None
 
 
 def _source_missing(source: Item) -> Refuse:

@@ -11,7 +11,7 @@ from typing import Any, Final
 from redis.exceptions import RedisError
 
 from kmworker.clock import Clock
-from kmworker.domain.model import Held, Item, Released, State
+from kmworker.domain.model import Held, Item, Released, State, held_in
 from kmworker.domain.plan import Committed, Entry, Write
 from kmworker.domain.waiting import Due, Swept, Taken
 from kmworker.errors import NotFound, Reason
@@ -148,7 +148,7 @@ class RedisStore:
 
     def _remember(self, item: Item, state: State, found: Sequence[Any]) -> None:
         if isinstance(state, Held | Released):
-            held = state.held if isinstance(state, Released) else state
+            held = held_in(state)
             has_key = held is not None and held.key is not None
             self._recent.put(Recent(state, Sealed(*found[: 3 if has_key else 1])))
         else:

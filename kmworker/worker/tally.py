@@ -122,15 +122,14 @@ def _told(what: Assignment | KeyReleased) -> dict[str, str]:
             "key_id": what.key_id or "",
             "at": what.at,
         }
-    assignment = what
     return {
         "what": "assignment",
-        "project": assignment.item.project,
-        "item": assignment.item.ref,
-        "disposition": assignment.disposition.value,
-        "key_id": assignment.key_id or "",
-        "rule": assignment.rule,
-        "at": assignment.assigned_at,
+        "project": what.item.project,
+        "item": what.item.ref,
+        "disposition": what.disposition.value,
+        "key_id": what.key_id or "",
+        "rule": what.rule,
+        "at": what.assigned_at,
     }
 
 

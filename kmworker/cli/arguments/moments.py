@@ -6,6 +6,7 @@ from time import time
 from typing import Any, Final
 
 from kmworker.cli.frame.endings import misused
+from kmworker.store.views.lineage import data_in
 from kmworker.wire.dead_letters.reading import moment_s
 
 __all__ = ["age_option", "assigned_s", "changed_s", "moment_option"]
@@ -45,8 +46,7 @@ def changed_s(record: Mapping[str, Any]) -> float | None:
     """Return when an item was assigned, or released, if it is; None if its record does not say."""
     if "released_at" in record:
         return moment_s(str(record["released_at"]))
-    data = record.get("data")
-    return assigned_s(data) if isinstance(data, dict) else None
+    return assigned_s(data_in(record))
 
 
 def _age_s(text: str) -> float | None:

@@ -5,7 +5,7 @@ must not be refused the sight of it.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -15,8 +15,8 @@ from kmworker.store.counts import number_in
 from kmworker.store.inspection import Views
 
 __all__ = [
-    "Derived", "Family", "Found", "Member", "Record", "family_of", "find", "is_item_ref",
-    "item_data", "json_object", "look_at",
+    "Derived", "Family", "Found", "Member", "Record", "data_in", "family_of", "find",
+    "is_item_ref", "item_data", "json_object", "look_at",
 ]  # fmt: skip
 
 MAX_MEMBERS: Final = 1000
@@ -115,7 +115,12 @@ def json_object(raw: bytes) -> dict[str, Any]:
 
 def item_data(raw: bytes) -> dict[str, Any]:
     """Return the announcement's data in an item's record; empty if the record is damaged."""
-    data = json_object(raw).get("data")
+    return data_in(json_object(raw))
+
+
+def data_in(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the announcement's data in what an item's record says; empty where there is none."""
+    data = record.get("data")
     return data if isinstance(data, dict) else {}
 
 
