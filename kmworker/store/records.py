@@ -31,7 +31,8 @@ from kmworker.domain.waiting import Taken
 from kmworker.errors import PermanentError, Reason, UnknownKek
 from kmworker.ports import Custody
 from kmworker.store.item_records import HEAD, NO_DATA, item_in, tail_of, tail_of_released
-from kmworker.wire.assignments import KINDS, encode_data
+from kmworker.wire.assignments import encode_data
+from kmworker.wire.envelope import KINDS
 from kmworker.wire.properties import bounded, pack, unpack
 
 __all__ = [

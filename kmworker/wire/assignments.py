@@ -10,9 +10,9 @@ saw before.
 """
 
 from functools import cache
-from typing import Annotated, Final, Literal, TypeVar
+from typing import Annotated, Final, Literal
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
+from pydantic import Field, TypeAdapter
 from pydantic_core import from_json, to_json
 from typing_extensions import TypedDict
 
@@ -29,36 +29,25 @@ from kmworker.domain.model import (
     Kind,
     Stored,
 )
+from kmworker.wire.envelope import (
+    KINDS,
+    AnnouncedCause,
+    AnnouncedItem,
+    message,
+    read_as,
+    read_so,
+)
 from kmworker.wire.fields import Cipher, ItemId, OneOf, ProjectId, ShortText, UtcTime, Uuid
-from kmworker.wire.properties import CLOUD_EVENT, PERSISTENT
 
 __all__ = [
-    "ASSIGNED_TYPE", "KINDS", "AnnouncedCause", "AnnouncedItem", "KeyAssigned", "announce",
-    "announcement_id", "decode_data", "encode_data", "message", "read_announcement",
-    "read_as", "read_so",
+    "ASSIGNED_TYPE", "KeyAssigned", "announce", "announcement_id", "decode_data", "encode_data",
+    "read_announcement",
 ]  # fmt: skip
 
-T = TypeVar("T")
-
 ASSIGNED_TYPE: Final = "key-assigned"
-# The members of an enumeration by value: looked up in a tenth of the time of a call to it.
-KINDS: Final = {it.value: it for it in Kind}
+# The members by value, as `KINDS`.
 DISPOSITIONS: Final = {it.value: it for it in Disposition}
 DATA_ACTIONS: Final = {it.value: it for it in DataAction}
-
-# Readers ignore what a newer worker may add. A value that they do not know they refuse: acting
-# on a data action as if it were another would ruin the data.
-read_so = with_config(ConfigDict(strict=True, extra="ignore", use_attribute_docstrings=True))
-
-
-@read_so
-class AnnouncedItem(TypedDict):
-    """The item that it is about."""
-
-    kind: Annotated[str, OneOf(kind for kind in Kind if kind is not Kind.IMAGE)]
-    """What it is."""
-    id: ItemId
-    """Its id within its project and kind."""
 
 
 @read_so
@@ -81,18 +70,6 @@ class AssignedEncryption(TypedDict):
     """As dm-crypt writes it, e.g. `aes-xts-plain64`."""
     key_bits: Annotated[int, Field(ge=8)]
     """The DEK's length."""
-
-
-@read_so
-class AnnouncedCause(TypedDict):
-    """The event that led to it."""
-
-    id: ShortText
-    """The event's `id`."""
-    source: ShortText
-    """The event's `source`."""
-    type: ShortText
-    """The event's `type`."""
 
 
 @read_so
@@ -242,41 +219,6 @@ def announce(held: Stored | Held, source: str, exchange: str) -> Outgoing:
     return message(ASSIGNED_TYPE, item, message_id, source, exchange, at=at, data=held.data)
 
 
-def message(  # noqa: PLR0913  # what differs from one to another
-    message_type: str,
-    item: Item,
-    message_id: str,
-    source: str,
-    exchange: str,
-    *,
-    at: str,
-    data: bytes,
-) -> Outgoing:
-    """Put data into the envelope of what is announced of an item."""
-    head = to_json(
-        {
-            "specversion": "1.0",
-            "id": message_id,
-            "source": source,
-            "type": message_type,
-            "subject": f"{item.project}/{item.ref}",
-            "time": at,
-        }
-    )
-    return Outgoing(
-        exchange=exchange,
-        routing_key=f"{message_type}.{item.kind}.{item.project}",
-        body=head[:-1] + b',"data":' + data + b"}",
-        properties={
-            "content_type": CLOUD_EVENT,
-            "delivery_mode": PERSISTENT,
-            "message_id": message_id,
-            "type": message_type,
-            "app_id": "kmworker",
-        },
-    )
-
-
 def read_announcement(body: bytes) -> tuple[str, Assignment]:
     """Read an announcement as a subscriber does: its id, and the assignment.
 
@@ -287,22 +229,6 @@ def read_announcement(body: bytes) -> tuple[str, Assignment]:
     assignment = _assignment(said["data"])
     _check_key(assignment)
     return said["id"], assignment
-
-
-def read_as(adapter: TypeAdapter[T], body: bytes) -> T:
-    """Read a message that was announced.
-
-    Raises:
-        ValueError: it is none, or says something that this version does not know.
-    """
-    try:
-        return adapter.validate_json(body)
-    except ValidationError as invalid:
-        first = invalid.errors(include_url=False, include_context=False, include_input=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        complaint = f"{where}: {first['msg']}" if where else first["msg"]
-    # Out here, where no traceback shows pydantic's error and with it what was sent.
-    raise ValueError(complaint) from None
 
 
 # Workers write only, and need none.

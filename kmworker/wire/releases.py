@@ -14,7 +14,7 @@ from typing_extensions import TypedDict
 from kmworker.domain.ids import named_id
 from kmworker.domain.message import Outgoing
 from kmworker.domain.model import Cause, Item, KeyReleased
-from kmworker.wire.assignments import (
+from kmworker.wire.envelope import (
     KINDS,
     AnnouncedCause,
     AnnouncedItem,
