@@ -123,6 +123,12 @@ local function ids_of(ref)
   return found[ref]
 end
 
+-- What derives from it in the same batch rests on what it says now.
+local function put_item(ref, record)
+  found[ref] = nil
+  put(items, ref, record)
+end
+
 local function read_all()
   local refs, sources, key_ids, scope_ids = {}, {}, {}, {}
   for _, at in ipairs(places) do
@@ -210,7 +216,7 @@ local function assign(at)
     born[key_id] = true
   end
   if scope_id ~= '' then lineage[scope_id .. ' ' .. ref] = true end
-  put(items, ref, record)
+  put_item(ref, record)
   if key_id ~= '' then count(held, key_id) end
   count(counted, disposition)
   return {WRITTEN, false, waits(ref)}
@@ -219,7 +225,7 @@ end
 local function release(at)
   local ref, before, tombstone, key_id = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
   if (get(items, ref) or '') ~= before then return {STALE, false, 0} end
-  put(items, ref, tombstone)
+  put_item(ref, tombstone)
   if before == '' then count(counted, 'early') end
   if key_id ~= '' then count(held, key_id, -1) end
   count(counted, 'released')

@@ -136,6 +136,17 @@ def test_lives_that_pass_in_one_batch_leave_the_last_ones_lineage(stand: Stand) 
     assert brief(found_in(stand)) == []
 
 
+def test_what_derives_from_a_new_life_is_written_with_it(stand: Stand) -> None:
+    play(stand, event_of(V))
+    again = event_of(V, generation=1, event_id="again")
+    answers = play(
+        stand, again, event_of(S, V, source_generation=1), event_of(W, V, source_generation=1)
+    )
+    assert {it.status for it in answers} == {WriteStatus.WRITTEN}
+    assert stand.known(W).assignment.scope_id == stand.known(V).assignment.scope_id
+    assert brief(found_in(stand)) == []
+
+
 def test_what_derives_from_the_gone_rests_on_its_tombstone(stand: Stand) -> None:
     play(stand, event_of(V), release_of(V), event_of(S, V))
     taken = stand.known(S)

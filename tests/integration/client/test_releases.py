@@ -1,5 +1,8 @@
 """From a producer's deletion to what its subscriber hears, with a worker and shipped accounts."""
 
+import json
+import subprocess
+
 from kmworker.client import (
     Assignment,
     Item,
@@ -13,7 +16,7 @@ from kmworker.client import (
 )
 from kmworker.client.subscriber import EVERY_ASSIGNMENT, EVERY_RELEASE
 from kmworker.wire.events.lifecycle import LifecycleEvent
-from tests.kit.outside.worker import Site, working
+from tests.kit.outside.worker import Site, program, working
 from tests.kit.servers import RabbitMQ
 
 V = Item("p1", Kind.VOLUME, "v")
@@ -70,3 +73,9 @@ def test_a_subscriber_hears_of_the_end_of_what_it_acted_on(
     ]
     (unknown,) = [it for it in released if it.item != V]
     assert (unknown.item.id, unknown.key_id) == ("never-heard-of", None)
+    verified = subprocess.run(  # ours
+        [*program(), "verify", "--json"], env=site.environment("verify"),
+        capture_output=True, check=False, text=True,
+    )  # fmt: skip
+    assert verified.returncode == 0, verified.stdout
+    assert json.loads(verified.stdout)["complete"]
