@@ -5,7 +5,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final, Protocol
 
-__all__ = ["Clock", "StoreClock", "SystemClock", "rfc3339"]
+__all__ = ["Clock", "StoreClock", "SystemClock", "rfc3339", "unix_s"]
 
 
 # Seconds, for an answer that says what time it is.
@@ -87,3 +87,12 @@ def rfc3339(seconds: float) -> str:
     """Return Unix seconds as RFC 3339, UTC, to the millisecond."""
     moment = datetime.fromtimestamp(seconds, UTC)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def unix_s(text: str) -> float:
+    """Return RFC 3339 as Unix seconds.
+
+    Raises:
+        ValueError: it is none.
+    """
+    return datetime.fromisoformat(text).timestamp()

@@ -4,13 +4,23 @@ Each port promises effects, so that every implementation can be held to the same
 words by the same tests.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from kmworker.domain.message import Confirm, Delivery, Outgoing
-from kmworker.domain.model import Held, Item, Place, Released, ScopeRecord, State
+from kmworker.domain.model import (
+    Held,
+    Item,
+    KeyChanged,
+    KeyRecord,
+    Place,
+    Released,
+    ScopeRecord,
+    State,
+)
 from kmworker.domain.plan import Committed, Entry, Write
+from kmworker.domain.retention import Buried, Count, KeySeen, StillHeld
 from kmworker.domain.values import value
 from kmworker.domain.waiting import Due, Swept, Taken
 from kmworker.errors import Reason
@@ -24,6 +34,7 @@ __all__ = [
     "QueueCounts",
     "Report",
     "Reports",
+    "Retention",
     "Store",
 ]
 
@@ -207,6 +218,15 @@ class Store(Protocol):
             SetupError: the store has forgotten earlier commits; these must not be announced.
         """
 
+    def unsaid(self) -> list[KeyChanged]:
+        """Return some of what has become of key-ids and may not have been announced.
+
+        Whatever was committed is found, a while after, until it is given to `said`.
+        """
+
+    def said(self, changes: Sequence[KeyChanged]) -> None:
+        """Note that these have been announced."""
+
     def take(self, sources: Sequence[Item], limit: int) -> list[list[Taken] | Exception]:
         """Take events that wait for each of ``sources``; each try is counted before it is made.
 
@@ -256,6 +276,75 @@ class Store(Protocol):
 
     def forget_attempts(self, digest: str) -> None:
         """The delivery did no harm."""
+
+
+class Retention(Protocol):
+    """What the janitor needs of the store; every method raises as those of `Store` do."""
+
+    def lease(self, project: str, holder: str, seconds: float) -> bool:
+        """Return whether ``holder`` may go over a project for the next seconds, alone."""
+
+    def keep_lease(self, project: str, seconds: float) -> None:
+        """Let nobody else go over a project for the next seconds."""
+
+    def projects_due(self, now_s: float, gone_before_s: float) -> Iterator[str]:
+        """Give the projects in which a key-id is due, or a tombstone that nothing stands on."""
+
+    def due(self, project: str, now_s: float, limit: int) -> list[str]:
+        """Return key-ids about which something is to be done, the longest due first."""
+
+    def not_due(self, project: str, key_ids: Iterable[str]) -> None:
+        """Take key-ids out of the index: nothing is to be done about them."""
+
+    def seen(self, project: str, key_ids: Sequence[str]) -> dict[str, KeySeen]:
+        """Return those of these key-ids that are there, as they are now."""
+
+    def scope_of(self, project: str, scope_id: str) -> tuple[ScopeRecord, bytes] | None:
+        """Return a scope and its record."""
+
+    def count(
+        self,
+        project: str,
+        key_ids: Iterable[str],
+        scope_ids: Iterable[str],
+        on_page: Callable[[int], None],
+    ) -> Count:
+        """Count in all sealed records who holds these key-ids, and what names these scopes' DEKs.
+
+        Called after each page with its size: ``on_page``.
+        """
+
+    def destroy(
+        self, project: str, seen: KeySeen, after: KeyRecord, *, is_last: bool, forget_at_s: float
+    ) -> bool:
+        """Destroy a key-id, if all is as it was seen; return whether it is done."""
+
+    def put_right(self, project: str, held: StillHeld, seen: KeySeen) -> bool:
+        """Set the counter of a key-id's holders to what was counted; make it active, if need be."""
+
+    def lapse(self, project: str, seen: KeySeen, after: KeyRecord) -> bool:
+        """Deactivate what was restored until now, if nobody has joined it meanwhile."""
+
+    def gone(self, project: str, gone_before_s: float, limit: int) -> list[Buried]:
+        """Return tombstones that no scope stands on."""
+
+    def members(self, project: str, scope_id: str) -> Iterator[list[Buried] | None]:
+        """Give the tombstones of a scope in pages; None for a page in which not all are gone."""
+
+    def forget(
+        self,
+        project: str,
+        gone: Sequence[Buried],
+        scope: tuple[ScopeRecord, bytes] | None = None,
+        keys: Mapping[str, bytes] | None = None,
+    ) -> int:
+        """Forget tombstones; with ``scope``, it and its key-ids, too, or nothing."""
+
+    def reconciled_at(self, project: str) -> float | None:
+        """Return when the project was last compared with an inventory, Unix seconds."""
+
+    def report(self, fields: Mapping[str, str | int | float]) -> None:
+        """Write what dashboards see of the janitor."""
 
 
 class Reports(Protocol):

@@ -7,6 +7,7 @@ from kmworker.clock import Clock, StoreClock, rfc3339
 from kmworker.crypto import KeyringCustody
 from kmworker.domain.plan import Fresh
 from kmworker.domain.policy import Policy
+from kmworker.janitor.loop import destroy_at
 from kmworker.ports import Bus, Keep, Reports, Store
 from kmworker.settings import Settings
 from kmworker.store.admission import Admission
@@ -15,7 +16,8 @@ from kmworker.store.names import Names
 from kmworker.store.redis_store import RedisStore
 from kmworker.wire.ids import random_id
 from kmworker.wire.topology import Topology
-from kmworker.worker.loop import Worker
+from kmworker.worker.loop import OUTBOX_S, Worker
+from kmworker.worker.outbox import OutboxAnnouncer
 from kmworker.worker.reporter import Reporter
 from kmworker.worker.rollback import Anchor
 from kmworker.worker.stages import Exchanges, Milestone, Stages
@@ -65,8 +67,8 @@ def assemble(  # noqa: PLR0913  # what differs between the program and a simulat
         policy=policy,
         clock=clock,
         tally=tally,
-        exchanges=Exchanges(topology.assignments, topology.dead),
-        fresh=lambda: Fresh(rfc3339(clock.now()), new_id, custody.kek_id),
+        exchanges=Exchanges(topology.assignments, topology.keys, topology.dead),
+        fresh=lambda: _fresh_at(clock.now(), new_id, custody.kek_id, settings),
         max_attempts=settings.worker.max_attempts,
         on_milestone=on_milestone,
     )
@@ -77,12 +79,21 @@ def assemble(  # noqa: PLR0913  # what differs between the program and a simulat
         sweeper=Sweeper(store, clock, worker_id=worker_id, every_s=settings.waiting.sweep_s),
         timekeeper=Timekeeper(clock, time_s, tally),
         anchor=assemble_anchor(settings, bus.anchor, store, custody, worker_id),
+        outbox=OutboxAnnouncer(
+            store, bus, worker_id=worker_id, exchange=topology.keys, every_s=OUTBOX_S
+        ),
         reporter=Reporter(reports, bus, tally, clock, worker_id),
         tally=tally,
         clock=clock,
         settings=settings.worker,
         jitter=jitter,
     )
+
+
+def _fresh_at(now: float, new_id: Callable[[], str], kek_id: str, settings: Settings) -> Fresh:
+    """Return what a plan needs of this moment; Unix seconds."""
+    end = destroy_at(now, settings.retention, settings.waiting.deadline_s)
+    return Fresh(rfc3339(now), new_id, kek_id, end)
 
 
 def assemble_store(  # noqa: PLR0913  # what differs between the program and tests

@@ -1,6 +1,6 @@
 """Which broker a URL means."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -42,7 +42,7 @@ class Publishing(Protocol):
 
 
 class Subscription(Protocol):
-    """Messages of one exchange, as they come."""
+    """Messages, as they come."""
 
     def open(self) -> None:
         """Start to listen; what is published from now on arrives."""
@@ -106,17 +106,21 @@ def open_publisher(
 
 
 def open_subscriber(
-    settings: BrokerSettings, exchange: str, patterns: Sequence[str]
+    settings: BrokerSettings, bindings: Mapping[str, Sequence[str]]
 ) -> Subscription:
     """Return a subscriber with a queue of its own; it listens when it is opened.
+
+    Args:
+        settings: where the broker is.
+        bindings: patterns by their exchange.
 
     Raises:
         SetupError: no broker is configured.
     """
     client = _stream_client(settings)
     if client is None:
-        return RabbitSubscriber(settings, exchange, patterns)
-    return StreamSubscriber(client, exchange, patterns)
+        return RabbitSubscriber(settings, bindings)
+    return StreamSubscriber(client, bindings)
 
 
 @contextmanager

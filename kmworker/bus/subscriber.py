@@ -5,7 +5,7 @@ durable queue for itself; see docs/subscribing.md.
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kmworker.bus.amqp.frames import RawDelivery
@@ -21,9 +21,9 @@ PREFETCH = 256
 class RabbitSubscriber:
     """A subscriber on RabbitMQ, with an exclusive queue."""
 
-    def __init__(self, settings: BrokerSettings, exchange: str, patterns: Sequence[str]) -> None:
-        self._exchange = exchange
-        self._patterns = patterns
+    def __init__(self, settings: BrokerSettings, bindings: Mapping[str, Sequence[str]]) -> None:
+        """Prepare; ``bindings`` are patterns by their exchange."""
+        self._bindings = bindings
         self._arrived: deque[RawDelivery] = deque()
         self._link = Link(settings, "kmworker subscriber", self._arrived.append)
         self._channel: Any = None
@@ -34,8 +34,9 @@ class RabbitSubscriber:
         with self._link.call():
             self._channel = self._link.connection.channel()
             queue = self._channel.queue_declare("", exclusive=True, auto_delete=True).queue
-            for pattern in self._patterns:
-                self._channel.queue_bind(queue, self._exchange, pattern)
+            for exchange, patterns in self._bindings.items():
+                for pattern in patterns:
+                    self._channel.queue_bind(queue, exchange, pattern)
             self._channel.basic_qos(0, PREFETCH, False)  # noqa: FBT003
             self._channel.basic_consume(queue)
 

@@ -13,7 +13,7 @@ from typing import Annotated, Final
 import typer
 
 from kmworker.bootstrap.brokers import Publishing
-from kmworker.cli.arguments.moments import changed_s, moment_option
+from kmworker.cli.arguments.moments import changed_s, key_changed_s, moment_option
 from kmworker.cli.arguments.options import OfProjectOption, refuse_other_than_refs
 from kmworker.cli.frame.broker import publisher_of
 from kmworker.cli.frame.configured import settings_of
@@ -31,7 +31,7 @@ from kmworker.cli.terminal.output import (
     progress,
 )
 from kmworker.domain.message import Outgoing
-from kmworker.domain.model import Item, Kind, announced_of
+from kmworker.domain.model import Item, KeyChanged, Kind, announced_of
 from kmworker.errors import KMWorkerError, NotFound, PermanentError, UnknownKek
 from kmworker.settings import Settings
 from kmworker.store.inspection import Views, pages
@@ -39,6 +39,7 @@ from kmworker.store.records import RecordCodec
 from kmworker.store.views.lineage import json_object
 from kmworker.store.views.lists import Named, count_in, records_in
 from kmworker.wire.announcements import announce as announcement_of
+from kmworker.wire.key_changes import announce_key
 from kmworker.wire.topology import Topology
 
 __all__ = ["app"]
@@ -84,6 +85,9 @@ def announce(  # noqa: PLR0913  # its options
         str | None,
         typer.Option("--from", metavar="P", help="Go on from this project, by name."),
     ] = None,
+    keys: Annotated[
+        bool, typer.Option("--keys", help="What has become of key-ids, instead of items.")
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="All projects' without asking.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the numbers as JSON.")] = False,
 ) -> None:
@@ -92,18 +96,22 @@ def announce(  # noqa: PLR0913  # its options
     For subscribers that are new or were restored; all others drop the repeats by their ids.
     Without --project it is all projects', after a question. If that is stopped, it says from
     which project to go on. --since goes by assigned_at, of what is gone by released_at: the
-    store's time, both of them.
+    store's time, both of them. With --keys it is the last change of each key-id that has one.
     """
     _check(refs, project, since, first)
+    if keys and refs:
+        misused("--keys is for key-ids: name no items")
     since_s = moment_option("--since", since)
     settings = settings_of(context)
     views = views_of(settings)
-    chosen = _chosen(views, project, refs, first)
+    chosen = _chosen(views, project, refs, first, "keys" if keys else "items")
+    topology = Topology(settings.broker.namespace)
     announcing = Announcing(
         codec=RecordCodec(custody_in(settings, views)),
         since_s=since_s,
         source=views.keyring()["source"],
-        exchange=Topology(settings.broker.namespace).assignments,
+        exchange=topology.keys if keys else topology.assignments,
+        of_keys=keys,
     )
     if project is None and not (yes or confirmed(chosen.question(since), "--yes")):
         note("nothing was announced")
@@ -113,7 +121,7 @@ def announce(  # noqa: PLR0913  # its options
     except (KeyboardInterrupt, KMWorkerError):
         _say_where_it_stopped(chosen, announcing.told)
         raise
-    _print(announcing.told, as_json=as_json)
+    _print(announcing.told, "key change" if keys else "assignment", as_json=as_json)
     if announcing.told.broken:
         raise typer.Exit(Ending.FAILED)
 
@@ -149,21 +157,21 @@ def _check(
 
 
 def _chosen(
-    views: Views, project: str | None, refs: Sequence[str] | None, first: str | None
+    views: Views, project: str | None, refs: Sequence[str] | None, first: str | None, what: str
 ) -> "Chosen":
     if project is not None and refs:
         named = _named(views, project, refs)
-        return Chosen([project], len(named), named)
+        return Chosen([project], len(named), what, named)
     projects = [project] if project is not None else sorted(views.projects())
     projects = [name for name in projects if first is None or name >= first]
-    total = count_in(views, projects, "items")
+    total = count_in(views, projects, what)
     if project is not None and not total:
         hint = "kmworker show finds the project of an item"
-        raise NotFound(f"project {project} has no items", hint)
+        raise NotFound(f"project {project} has no {what}", hint)
     if not total:
         where = "" if first is None else f" from {first} on"
-        raise NotFound(f"no project{where} has items", "kmworker list projects shows them")
-    return Chosen(projects, total)
+        raise NotFound(f"no project{where} has {what}", "kmworker list projects shows them")
+    return Chosen(projects, total, what)
 
 
 def _named(views: Views, project: str, refs: Sequence[str]) -> list[Named]:
@@ -181,7 +189,9 @@ class Chosen:
     projects: Sequence[str]
     """By name."""
     total: int
-    """How many items they have."""
+    """How many of these they have."""
+    what: str
+    """``items`` or ``keys``."""
     named: Sequence[Named] = ()
     """Single items, instead of all of these projects."""
     reached: str = ""
@@ -189,7 +199,7 @@ class Chosen:
 
     def question(self, since: str | None) -> str:
         """Return what a person is asked before everybody's assignments are announced."""
-        of_them = f"{plural(self.total, 'item')} in {plural(len(self.projects), 'project')}"
+        of_them = f"{plural(self.total, self.what[:-1])} in {plural(len(self.projects), 'project')}"
         which = "all" if since is None else f"what was assigned since {since}"
         return f"announce {which} of {of_them}?"
 
@@ -200,18 +210,20 @@ class Chosen:
             return
         for projects in pages(self.projects, PROJECTS_AT_ONCE):
             self.reached = projects[0]
-            yield from records_in(views, projects, "items")
+            yield from records_in(views, projects, self.what)
 
 
 @dataclass(slots=True, kw_only=True)
 class Announcing:
-    """Announces items, page by page, and counts."""
+    """Announces items, or key-ids, page by page, and counts."""
 
     codec: RecordCodec
     since_s: float | None
     """Only what was assigned since; Unix seconds."""
     source: str
     exchange: str
+    of_keys: bool = False
+    """Whether it is key-ids' changes."""
     told: Told = field(default_factory=Told)
 
     def say(self, publisher: Publishing, page: Iterable[Named]) -> None:
@@ -224,27 +236,36 @@ class Announcing:
 
     def _is_meant(self, named: Named) -> bool:
         # What does not say when it was made is announced, or complained of.
-        at = None if self.since_s is None else changed_s(json_object(named.raw))
+        moment = key_changed_s if self.of_keys else changed_s
+        at = None if self.since_s is None else moment(json_object(named.raw))
         return self.since_s is None or at is None or at >= self.since_s
 
     def _messages(self, named: Named) -> list[Outgoing]:
-        kind, _colon, identifier = named.field.partition(":")
         try:
-            item = Item(named.project, Kind(kind), identifier)
-            read = self.codec.read_item(item, named.raw)
+            return self._of_key(named) if self.of_keys else self._of_item(named)
         # Of the KEKs that the store's keyring has, ours lacks none: another's record is forged.
         except (PermanentError, UnknownKek, ValueError) as broken:
             complain(f"not announced: {named.field} of project {named.project}: {broken}")
             self.told.broken += 1
             return []
+
+    def _of_item(self, named: Named) -> list[Outgoing]:
+        kind, _colon, identifier = named.field.partition(":")
+        item = Item(named.project, Kind(kind), identifier)
+        read = self.codec.read_item(item, named.raw)
         return [announcement_of(it, self.source, self.exchange) for it in announced_of(item, read)]
 
+    def _of_key(self, named: Named) -> list[Outgoing]:
+        key = self.codec.read_key(named.project, named.field, named.raw)
+        changed = KeyChanged(named.project, key)
+        return [] if key.changed is None else [announce_key(changed, self.source, self.exchange)]
 
-def _print(told: Told, *, as_json: bool) -> None:
+
+def _print(told: Told, word: str, *, as_json: bool) -> None:
     if as_json:
         print_json(asdict(told))
         return
-    line(f"announced {plural(told.announced, 'assignment')}")
+    line(f"announced {plural(told.announced, word)}")
     if told.unrouted:
         line(f"no queue is bound for {told.unrouted:,} of them")
     if told.broken:

@@ -20,10 +20,10 @@ class KMWorker(Program):
 
     purposes: ClassVar[Mapping[str, str]] = {
         "worker": "Run one worker process until SIGTERM.",
-        "up": "Run an embedded store and queue and one worker until Ctrl-C.",
+        "up": "Run an embedded store and queue, a worker and a janitor until Ctrl-C.",
         "demo": "Send a sample collection through the queue and show which keys it gets.",
         "publish": "Publish events; returns once the broker has confirmed them.",
-        "watch": "Print assignments and releases as they are announced, until Ctrl-C.",
+        "watch": "Print what is announced of items and of key-ids, until Ctrl-C.",
         "announce": "Publish stored assignments again: same ids, same bytes.",
         "status": "Show totals, queues, workers, dead letters and waiting events.",
         "show": "Show an item, key-id or key scope, with its lineage.",
@@ -31,7 +31,9 @@ class KMWorker(Program):
         "explain": "Say what the policy would decide for an event, and why.",
         "dead": "Look at dead letters, replay or discard them.",
         "waiting": "Look at events that wait for their source, or let them expire.",
-        "key": "Handle DEKs, for key operators.",
+        "janitor": "Destroy keys that nobody holds when their time has passed.",
+        "key": "Look at keys, change their states, export DEKs.",
+        "reconcile": "Compare what is held with an inventory of what the storage has.",
         "verify": "Check the whole store: records, seals, wrapped DEKs, indexes and counters.",
         "doctor": "Check broker, store, keyring and policy, and change nothing.",
         "health": "Return whether a worker on this host makes progress or is idle.",

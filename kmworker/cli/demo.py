@@ -68,8 +68,8 @@ def demo() -> None:
         url = up.server.url
         broker = BrokerSettings(url=url)
         topology = Topology(broker.namespace)
-        assignments = open_subscriber(broker, topology.assignments, ["#"])
-        dead = open_subscriber(broker, topology.dead, ["#"])
+        assignments = open_subscriber(broker, {topology.assignments: ["#"]})
+        dead = open_subscriber(broker, {topology.dead: ["#"]})
         with closing(assignments), closing(dead):
             assignments.open()
             dead.open()

@@ -35,7 +35,7 @@ def up(
         typer.Option("--data-dir", metavar="DIR", help="Where data and keyring are kept."),
     ] = None,
 ) -> None:
-    """Run an embedded store and queue and one worker until Ctrl-C.
+    """Run an embedded store and queue, a worker and a janitor until Ctrl-C.
 
     The data folder holds everything, the keyring included; without --data-dir it is
     $XDG_DATA_HOME/kmworker or ~/.local/share/kmworker. Nothing that was accepted is lost,

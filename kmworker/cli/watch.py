@@ -20,6 +20,7 @@ from kmworker.cli.frame.program import examples, group
 from kmworker.cli.terminal.output import line, note, one_json
 from kmworker.wire.assignments import ASSIGNED_TYPE
 from kmworker.wire.fields import ProjectId
+from kmworker.wire.key_changes import KEY_EVENT_TYPES
 from kmworker.wire.releases import RELEASED_TYPE
 from kmworker.wire.topology import Topology
 
@@ -49,32 +50,37 @@ def watch(
         bool, typer.Option("--json", help="Print announcements as they are, one a line.")
     ] = False,
 ) -> None:
-    """Print assignments and releases as they are announced, until Ctrl-C.
+    """Print what is announced of items and of key-ids, until Ctrl-C.
 
     One line each: time, project, item, disposition (or `released`), key-id (- where there is
-    none) and the rule that decided. Says on standard error when it has begun to listen. Ctrl-C
+    none) and the rule that decided. Of a key-id: time, project, -, what has become of it, the
+    key-id, and its state since then. Says on standard error when it has begun to listen. Ctrl-C
     is its normal end: exit code 0.
     """
-    patterns = _patterns(project)
+    ending = _ending(project)
     settings = settings_of(context)
-    exchange = Topology(settings.broker.namespace).assignments
-    subscriber = open_subscriber(settings.broker, exchange, patterns)
+    topology = Topology(settings.broker.namespace)
+    bindings = {
+        topology.assignments: [f"{name}.{ending}" for name in (ASSIGNED_TYPE, RELEASED_TYPE)],
+        topology.keys: [f"*.{project or '#'}"],
+    }
+    subscriber = open_subscriber(settings.broker, bindings)
     with suppress(KeyboardInterrupt), closing(subscriber), declared():
         subscriber.open()
-        note(f"listening to {exchange}")
+        note(f"listening to {' and '.join(bindings)}")
         _print_all(subscriber, count, as_json=as_json)
 
 
-def _patterns(project: str | None) -> list[str]:
-    types = (ASSIGNED_TYPE, RELEASED_TYPE)
+def _ending(project: str | None) -> str:
+    """Return the end of a pattern: the kinds of items, and whose."""
     if project is None:
-        return [f"{name}.#" for name in types]
+        return "#"
     try:
         # A project's name has neither * nor #, so it binds to itself alone.
         TypeAdapter(ProjectId).validate_python(project)
     except ValidationError:
         misused(f"--project {project}: not a project's name")
-    return [f"{name}.*.{project}" for name in types]
+    return f"*.{project}"
 
 
 def _print_all(subscriber: Subscription, count: int | None, *, as_json: bool) -> None:
@@ -110,10 +116,12 @@ def _told(document: dict[str, Any]) -> str:
     data = document["data"]
     item = data.get("item")
     ref = f"{item.get('kind')}:{item.get('id')}" if isinstance(item, dict) else "?"
+    of_key = str(document.get("type")) in KEY_EVENT_TYPES
     is_released = document.get("type") == RELEASED_TYPE
+    said = str(document.get("type")).removeprefix("key-") if of_key else data.get("disposition")
     parts = (
-        document.get("time"), data.get("project_id"), ref,
-        "released" if is_released else data.get("disposition"),
-        data.get("key_id"), data.get("rule"),
+        document.get("time"), data.get("project_id"), None if of_key else ref,
+        "released" if is_released else said,
+        data.get("key_id"), data.get("state") if of_key else data.get("rule"),
     )  # fmt: skip
     return "  ".join("-" if part is None else str(part) for part in parts)

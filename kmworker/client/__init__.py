@@ -15,9 +15,11 @@ docs/subscribing.md.
 """
 
 from kmworker.client.assignment import Assignment, Release
+from kmworker.client.key_change import KeyChange
 from kmworker.client.producer import Producer, Unrouted
 from kmworker.client.subscriber import Subscriber
 from kmworker.domain.event import UNENCRYPTED, RequestedEncryption
+from kmworker.domain.keys import Janitor, KeyEvent, KeyState, Operator
 from kmworker.domain.model import Cause, DataAction, Disposition, Encryption, Item, Kind, Transport
 from kmworker.errors import (
     BrokerUnavailable,
@@ -39,8 +41,13 @@ __all__ = [
     "Disposition",
     "Encryption",
     "Item",
+    "Janitor",
     "KMWorkerError",
+    "KeyChange",
+    "KeyEvent",
+    "KeyState",
     "Kind",
+    "Operator",
     "PermanentError",
     "Producer",
     "Reason",

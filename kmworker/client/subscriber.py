@@ -23,17 +23,20 @@ from kmworker.client.connecting import (
     reply_code,
     with_advice,
 )
+from kmworker.client.key_change import KeyChange, read_changed
 from kmworker.client.seen import Seen
 from kmworker.errors import BrokerUnavailable
+from kmworker.wire.key_changes import KEY_EVENT_TYPES
 from kmworker.wire.releases import RELEASED_TYPE
 from kmworker.wire.topology import QUORUM, Topology
 
-__all__ = ["EVERY_ASSIGNMENT", "EVERY_RELEASE", "Subscriber"]
+__all__ = ["EVERY_ASSIGNMENT", "EVERY_KEY_CHANGE", "EVERY_RELEASE", "Subscriber"]
 
 log = logging.getLogger("kmworker.client")
 
 EVERY_ASSIGNMENT: Final = "key-assigned.#"
 EVERY_RELEASE: Final = "key-released.#"
+EVERY_KEY_CHANGE: Final = "*.#"
 # `stop` is noticed between waits, so no wait is longer than this.
 WAIT_SLICE_S: Final = 0.25
 
@@ -52,6 +55,7 @@ class Subscriber:
         *,
         queue: str,
         bindings: Sequence[str] = (EVERY_ASSIGNMENT,),
+        key_bindings: Sequence[str] = (),
         namespace: str = "kmworker",
         prefetch: int = 100,
         remembered: int = 10_000,
@@ -65,6 +69,8 @@ class Subscriber:
                 the same queue share its assignments between them.
             bindings: patterns of ``key-assigned.<item kind>.<project>``, and of ``key-released.…``.
                 They are added to what the queue is bound to already.
+            key_bindings: patterns of ``<what has become of a key-id>.<project>``, likewise;
+                `EVERY_KEY_CHANGE` is all of them.
             namespace: the workers' setting ``broker.namespace``.
             prefetch: how many assignments the broker sends ahead.
             remembered: a repeat is dropped if it is among the last so many acted on.
@@ -73,9 +79,10 @@ class Subscriber:
             SetupError: the URL or the namespace is none.
         """
         settings = broker_settings(url, namespace)
-        self._exchange = Topology(namespace).assignments
+        topology = Topology(namespace)
         self._queue = queue
-        self._bindings = tuple(bindings)
+        self._bindings = [(topology.assignments, pattern) for pattern in bindings]
+        self._bindings += [(topology.keys, pattern) for pattern in key_bindings]
         self._prefetch = prefetch
         self._acted_on = Seen(remembered)
         self._arrived: deque[RawDelivery] = deque()
@@ -96,11 +103,12 @@ class Subscriber:
         self,
         act: Callable[[Assignment], object],
         released: Callable[[Release], object] | None = None,
+        changed: Callable[[KeyChange], object] | None = None,
     ) -> None:
-        """Act on each assignment as it comes, until `stop` is called, and on each release.
+        """Act on each assignment as it comes, until `stop` is called.
 
-        Releases come where `bindings` ask for them; without ``released`` they are acknowledged,
-        and that is all.
+        And on each release, and on what becomes of key-ids, where `bindings` and `key_bindings`
+        ask for them; without ``released`` and ``changed`` they are acknowledged, and that is all.
 
         When ``act`` returns, the assignment is acknowledged. When it raises, `run` raises
         the same, and the assignment stays in the queue to be delivered again. ``act``
@@ -116,7 +124,7 @@ class Subscriber:
             while not self._stopping:
                 delivery = self._until_it_works(self._receive)
                 if delivery is not None:
-                    self._handle(delivery, act, released)
+                    self._handle(delivery, act, released, changed)
         finally:
             # Also gives back what was sent ahead: somebody else may have time for it.
             self.close()
@@ -134,21 +142,23 @@ class Subscriber:
         delivery: RawDelivery,
         act: Callable[[Assignment], object],
         released: Callable[[Release], object] | None,
+        changed: Callable[[KeyChange], object] | None,
     ) -> None:
-        is_release = delivery.routing_key.startswith(f"{RELEASED_TYPE}.")
         try:
-            read = read_released if is_release else read_assignment
-            told: Assignment | Release = read(delivery.body)
+            told = _read(delivery)
         except ValueError as error:
             # No retry makes it readable. If the queue has a dead-letter exchange, it is kept.
             log.error("rejected what is no assignment: %s", error)  # noqa: TRY400  # says it all
             self._answer(delivery, acted=False)
             return
         if told.id not in self._acted_on:
-            if isinstance(told, Assignment):
-                act(told)
-            elif released is not None:
-                released(told)
+            match told:
+                case Assignment():
+                    act(told)
+                case Release():
+                    _ = released and released(told)
+                case KeyChange():
+                    _ = changed and changed(told)
             self._acted_on.add(told.id)
         self._answer(delivery, acted=True)
 
@@ -208,8 +218,8 @@ class Subscriber:
                 self._channel.queue_declare(
                     self._queue, durable=True, auto_delete=False, arguments=dict(QUORUM)
                 )
-            for pattern in self._bindings:
-                self._channel.queue_bind(self._queue, self._exchange, pattern)
+            for exchange, pattern in self._bindings:
+                self._channel.queue_bind(self._queue, exchange, pattern)
             self._channel.basic_qos(0, self._prefetch, False)  # noqa: FBT003  # per consumer
             self._channel.basic_consume(self._queue, on_cancel=self._on_cancel)
 
@@ -230,3 +240,10 @@ class Subscriber:
 
     def _on_cancel(self, _consumer_tag: str) -> None:
         self._cancelled = True
+
+
+def _read(delivery: RawDelivery) -> Assignment | Release | KeyChange:
+    kind = delivery.routing_key.partition(".")[0]
+    if kind in KEY_EVENT_TYPES:
+        return read_changed(delivery.body)
+    return read_released(delivery.body) if kind == RELEASED_TYPE else read_assignment(delivery.body)

@@ -74,7 +74,7 @@ def decide(  # noqa: PLR0911  # one for each answer, in the order of precedence
     if not isinstance(life, Held):
         return life
     # Nothing can be read from this source any more, by whatever key.
-    if life.key is not None and life.key.state is KeyState.DESTROYED:
+    if life.key_state is KeyState.DESTROYED:
         ref = life.assignment.item.ref
         return Refuse(Reason.SOURCE_UNUSABLE, f"the key of {ref} is destroyed")
     return by_table(event, life, policy)

@@ -138,7 +138,11 @@ def assume(source: Item, assumption: Assumption) -> Held:
     """Return a source's state as if it were in the store."""
     key = scope = None
     if assumption.encryption is not None:
-        key = KeyRecord(ASSUMED, ASSUMED, ASSUMED, assumption.state, None, NO_TIME)
+        is_compromised = assumption.state is KeyState.COMPROMISED
+        own = KeyState.ACTIVE if is_compromised else assumption.state
+        key = KeyRecord(
+            ASSUMED, ASSUMED, ASSUMED, own, None, NO_TIME, is_compromised=is_compromised
+        )
         scope = ScopeRecord(
             ASSUMED, source.ref, ASSUMED, assumption.encryption, ASSUMED, None, NO_TIME
         )

@@ -41,8 +41,8 @@ def doubt(source: Held, policy: Policy) -> str | None:
     # The source goes on being written; two versions under one IV give their XOR away.
     if listed.iv is IvUse.POSITIONAL_STREAM:
         return "guard:iv-repeats"
-    # Do not spread a key that someone has doubts about.
-    if source.key.state is not KeyState.ACTIVE:
+    # Do not spread a key that someone has doubts about. That nobody holds it is no such doubt.
+    if source.key_state not in {KeyState.ACTIVE, KeyState.DEACTIVATED}:
         return "guard:source-not-active"
     return None
 

@@ -4,6 +4,15 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from kmworker.domain.ids import named_id
+from kmworker.domain.keys import (
+    Cause,
+    Encryption,
+    KeyChanged,
+    KeyRecord,
+    KeyState,
+    ScopeRecord,
+)
+from kmworker.domain.lifecycle import state_of
 from kmworker.domain.values import value
 
 __all__ = [
@@ -17,6 +26,7 @@ __all__ = [
     "Held",
     "Item",
     "ItemRecord",
+    "KeyChanged",
     "KeyRecord",
     "KeyReleased",
     "KeyState",
@@ -71,15 +81,6 @@ class Transport(StrEnum):
     REENCRYPT = "reencrypt"
 
 
-class KeyState(StrEnum):
-    """A key-id's state, after NIST SP 800-57 part 1 rev. 5, section 7."""
-
-    ACTIVE = "active"
-    SUSPENDED = "suspended"
-    COMPROMISED = "compromised"
-    DESTROYED = "destroyed"
-
-
 class Item(NamedTuple):
     """One encrypted thing, identified by all three fields together."""
 
@@ -100,21 +101,6 @@ class Place(NamedTuple):
     key: str
     """``items``, ``keys``, ``scopes`` or ``parked``."""
     field: str
-
-
-class Encryption(NamedTuple):
-    """A cipher in dm-crypt's notation and the length of its DEK in bits."""
-
-    cipher: str
-    key_bits: int
-
-
-class Cause(NamedTuple):
-    """The event that led to an assignment, or to a release."""
-
-    id: str
-    source: str
-    type: str
 
 
 @value
@@ -158,37 +144,6 @@ class Assignment:
 
 
 @value
-class KeyRecord:
-    """A key-id: a name for its scope's DEK that can be deleted or delegated by itself."""
-
-    key_id: str
-    scope_id: str
-    dek_id: str
-    """Its scope's: a key-id put back over a scope that was minted anew is not that DEK's."""
-    state: KeyState
-    cloned_from: str | None
-    created_at: str
-
-
-@value
-class ScopeRecord:
-    """All items whose data is encrypted under one DEK."""
-
-    scope_id: str
-    root: str
-    """The item ref of the scope's master."""
-    dek_id: str
-    encryption: Encryption
-    kek_id: str
-    """Fingerprint of the KEK that wraps the DEK; empty until it is wrapped."""
-    derived_from: str | None
-    """The scope-id that the data was re-encrypted from, if it was."""
-    created_at: str
-    generation: int = 0
-    """The root's: another life of its name is the root of another scope."""
-
-
-@value
 class Stored:
     """An assigned item as it is announced: the key and the scope it stands on are not loaded."""
 
@@ -226,6 +181,11 @@ class Held:
     def generation(self) -> int:
         """Return the life of the name that this is."""
         return self.assignment.generation
+
+    @property
+    def key_state(self) -> KeyState | None:
+        """Return its key-id's state; None: it is not encrypted."""
+        return None if self.key is None else state_of(self.key, self.scope)
 
 
 @value

@@ -1,7 +1,10 @@
 """What is written for an item that comes to be: its assignment, its key-id, its scope. Pure."""
 
+from dataclasses import replace
+
 from kmworker.domain.answers import Create, Join, NoKey
 from kmworker.domain.event import Event
+from kmworker.domain.lifecycle import joined, state_of
 from kmworker.domain.model import (
     Assignment,
     DataAction,
@@ -21,14 +24,14 @@ __all__ = ["new_assignment", "new_records"]
 def new_records(
     event: Event, decision: Create | Join | NoKey, source: Held | None, fresh: Fresh
 ) -> tuple[KeyRecord | None, ScopeRecord | None]:
-    """Return the new key and the new scope: both for `create`, a key alone for `clone`."""
+    """Return the new key and the new scope: both for `create`, a key alone for `clone`.
+
+    A key-id that is reused while nobody holds it is active again: another record of it.
+    """
     if isinstance(decision, NoKey):
         return None, None
     if isinstance(decision, Join):
-        shared = decision.source.key
-        if decision.disposition is Disposition.REUSE or shared is None:
-            return None, None
-        return _key(fresh, shared.scope_id, shared.dek_id, cloned_from=shared.key_id), None
+        return _joined(event, decision, fresh), None
     scope_id = scope_id_for(event.item, event.generation)
     scope = ScopeRecord(
         scope_id=scope_id,
@@ -41,6 +44,17 @@ def new_records(
         generation=event.generation,
     )
     return _key(fresh, scope_id, scope.dek_id, cloned_from=None), scope
+
+
+def _joined(event: Event, decision: Join, fresh: Fresh) -> KeyRecord | None:
+    shared, scope = decision.source.key, decision.source.scope
+    if shared is None:
+        return None
+    if decision.disposition is Disposition.REUSE:
+        return joined(shared, scope, event.cause, fresh.now)
+    clone = _key(fresh, shared.scope_id, shared.dek_id, cloned_from=shared.key_id)
+    is_compromised = state_of(clone, scope) is KeyState.COMPROMISED
+    return replace(clone, is_compromised=True) if is_compromised else clone
 
 
 def _key(fresh: Fresh, scope_id: str, dek_id: str, cloned_from: str | None) -> KeyRecord:

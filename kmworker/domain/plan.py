@@ -7,6 +7,7 @@ from enum import Enum
 
 from kmworker.domain.decision import Refuse
 from kmworker.domain.event import Happening
+from kmworker.domain.keys import MANUAL
 from kmworker.domain.message import Delivery, Original
 from kmworker.domain.model import Assignment, Held, Item, KeyRecord, Released, ScopeRecord, life_ref
 from kmworker.domain.producers import vouching
@@ -87,6 +88,8 @@ class Fresh:
     new_id: Callable[[], str]
     """Draws a random UUID."""
     kek_id: str
+    destroy_at: str = MANUAL
+    """When what nobody holds any more is destroyed: RFC 3339, UTC, or `MANUAL`."""
 
 
 @value
@@ -95,7 +98,7 @@ class AssignWrite:
 
     assignment: Assignment
     key: KeyRecord | None
-    """A new key-id, for `create` and `clone`."""
+    """A new key-id, for `create` and `clone`; for `reuse` the source's, if it is active again."""
     scope: ScopeRecord | None
     """A new scope, for `create`."""
     source: Held | None
@@ -107,6 +110,11 @@ class AssignWrite:
     def item(self) -> Item:
         """Return whose record it writes."""
         return self.assignment.item
+
+    @property
+    def changed(self) -> KeyRecord | None:
+        """Return the key-id of the source's that it changes, if it does."""
+        return None if self.key is None or self.key.changed is None else self.key
 
     def stored(self, data: bytes = b"") -> Held:
         """Return what is known of the item once this is written; ``data`` as it is announced."""
@@ -123,6 +131,8 @@ class ReleaseWrite:
     released: Released
     before: Held | Released | None
     """None: there is no record."""
+    deactivated: KeyRecord | None = None
+    """What its key-id becomes, if nobody else holds it."""
 
     @property
     def item(self) -> Item:
@@ -218,6 +228,8 @@ class Committed:
     assignment: Assignment | None = None
     data: bytes = b""
     has_waiting: bool = False
+    has_deactivated: bool = False
+    """Whether what was released was the last that held its key-id."""
     detail: str = ""
     """Which bound was met, for a person, where too many wait."""
 

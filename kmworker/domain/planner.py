@@ -25,10 +25,12 @@ from kmworker.domain.decision import (
     decide_release,
 )
 from kmworker.domain.event import Event, Happening, Release
+from kmworker.domain.lifecycle import let_go
 from kmworker.domain.look_up import NOTHING, Presumed
 from kmworker.domain.model import (
     Held,
     Item,
+    KeyRecord,
     Kind,
     Released,
     State,
@@ -269,10 +271,17 @@ class _Planning:
         return Released(event.item, tombstone, held_in(before))
 
     def _bury(self, released: Released, before: Held | Released | None) -> ReleaseWrite:
-        write = ReleaseWrite(released, before)
+        write = ReleaseWrite(released, before, self._deactivated(released, before))
         self._overlay[released.item] = (released, write)
         self._plan.writes.append(write)
         return write
+
+    def _deactivated(self, released: Released, before: Held | Released | None) -> KeyRecord | None:
+        """Return what the key-id becomes if nobody else holds it: the store counts who does."""
+        if not isinstance(before, Held) or before.key is None:
+            return None
+        fresh, cause = self._fresh, released.tombstone.cause
+        return let_go(before.key, before.scope, cause, fresh.now, fresh.destroy_at)
 
     def _write(
         self, event: Event, decision: Create | Join | NoKey, before: Released | None = None

@@ -8,7 +8,16 @@ from kmworker.domain.contradiction import contradiction, is_cause_of
 from kmworker.domain.decision import Refuse
 from kmworker.domain.event import Event
 from kmworker.domain.message import Delivery, Original
-from kmworker.domain.model import Announceable, Held, Item, KeyReleased, Released, State, Stored
+from kmworker.domain.model import (
+    Announceable,
+    Held,
+    Item,
+    KeyChanged,
+    KeyReleased,
+    Released,
+    State,
+    Stored,
+)
 from kmworker.domain.plan import (
     Arrival,
     AssignWrite,
@@ -58,6 +67,8 @@ class Done:
     """Those of this batch's own making, for the counters."""
     released: list[KeyReleased] = field(default_factory=list)
     """The same of items that are gone."""
+    changes: list[KeyChanged] = field(default_factory=list)
+    """Key-ids that this batch has changed: announced, too, and no event waits for that."""
     repeats: int = 0
     parked: int = 0
     dead: list[Dead] = field(default_factory=list)
@@ -169,8 +180,12 @@ class _Resolution:
         if answer.status is WriteStatus.WRITTEN:
             if isinstance(write, AssignWrite):
                 self._done.new.append(_stored(answer))
+                changed = write.changed
             else:
                 self._done.released.append(write.released.told)
+                changed = write.deactivated if answer.has_deactivated else None
+            if changed is not None:
+                self._done.changes.append(KeyChanged(write.item.project, changed))
         if answer.has_waiting:
             self._left.ready.append(write.item)
 

@@ -1,7 +1,7 @@
 """Reading assignments from the embedded mode's streams, as any subscriber does from a queue."""
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from kmworker.domain.message import Original
@@ -17,18 +17,18 @@ ALIVE_S: Final = 30.0
 class StreamSubscriber:
     """A `Subscription` to the embedded mode's streams."""
 
-    def __init__(self, client: Client, exchange: str, patterns: Sequence[str]) -> None:
+    def __init__(self, client: Client, bindings: Mapping[str, Sequence[str]]) -> None:
+        """Prepare; ``bindings`` are patterns by their exchange."""
         self._client: Any = client  # its types leave open whether replies are bytes
         self._router = Router(client)
-        self._exchange = exchange
-        self._patterns = patterns
-        self._queue = f"{exchange}.subscriber.{secrets.token_hex(8)}"
+        self._bindings = [(name, pattern) for name in bindings for pattern in bindings[name]]
+        self._queue = f"{next(iter(bindings))}.subscriber.{secrets.token_hex(8)}"
         self._after = b"0"
 
     def open(self) -> None:
         """Bind a queue of our own."""
-        for pattern in self._patterns:
-            self._router.bind(self._exchange, pattern, self._queue, alive_s=ALIVE_S)
+        for exchange, pattern in self._bindings:
+            self._router.bind(exchange, pattern, self._queue, alive_s=ALIVE_S)
 
     def receive(self, timeout_s: float) -> list[Original]:
         """Return what has come and drop it from the queue."""
@@ -45,5 +45,5 @@ class StreamSubscriber:
 
     def close(self) -> None:
         """Leave; the queue goes with us."""
-        for pattern in self._patterns:
-            self._router.unbind(self._exchange, pattern, self._queue)
+        for exchange, pattern in self._bindings:
+            self._router.unbind(exchange, pattern, self._queue)

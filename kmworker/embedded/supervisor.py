@@ -1,6 +1,6 @@
-"""Everything on one machine: an embedded server and a worker, kept running.
+"""Everything on one machine: an embedded server, a worker and a janitor, kept running.
 
-The worker is a process of its own, as it is in production. Both children end with this
+These are processes of their own, as they are in production. All children end with this
 process, however it ends; what the next start finds is what was on disk, which is all
 that was ever promised to anyone.
 """
@@ -30,11 +30,12 @@ __all__ = ["Supervisor", "default_data_dir"]
 LOOK_EVERY_S: Final = 0.1
 RESTART_AFTER_S: Final = 1.0
 REFUSED: Final = 2
-"""The worker's exit code when a person must act first: starting it again helps nobody."""
+"""The exit code where a person must act first: starting it again helps nobody."""
+PROGRAMS: Final = ("worker", "janitor")
 
 
 class Supervisor:
-    """Keeps a server and a worker running until it is told to stop."""
+    """Keeps a server and its programs running until it is told to stop."""
 
     def __init__(
         self,
@@ -51,11 +52,11 @@ class Supervisor:
         self._config = config
         self._settings = settings
         self._make_keyring = make_keyring
-        self._worker: subprocess.Popen[bytes] | None = None
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._stopping = False
 
     def start(self) -> None:
-        """Start the server, declare its queues, and start the worker.
+        """Start the server, declare its queues, and start the programs.
 
         Raises:
             SetupError: the folder cannot be used, or data is there without its keyring.
@@ -72,34 +73,36 @@ class Supervisor:
             self._make_keyring(self.server.keyring_path)
         self.server.start()
         self._declare()
-        self._worker = self._start_worker()
+        self._running = {name: self._start(name) for name in PROGRAMS}
 
     def stop_soon(self) -> None:
         """Let `run` end."""
         self._stopping = True
 
     def run(self) -> None:
-        """Keep both running until `stop_soon`.
+        """Keep all running until `stop_soon`.
 
         Raises:
-            SetupError: the server ended (a full disk, say), or the worker refuses to run.
+            SetupError: the server ended (a full disk, say), or a program refuses to run.
         """
         while not self._stopping:
             if not self.server.running:
                 raise self.server.why_it_ended()
-            self._look_after_worker()
+            for name in PROGRAMS:
+                self._look_after(name)
             time.sleep(LOOK_EVERY_S)
 
     def stop(self) -> None:
-        """End the worker, then the server, in good order."""
-        if self._worker is not None:
-            self._worker.terminate()
+        """End the programs, then the server, in good order."""
+        for program in self._running.values():
+            program.terminate()
+        for program in self._running.values():
             try:
-                self._worker.wait(self._settings.worker.stop_deadline_s + 5)
+                program.wait(self._settings.worker.stop_deadline_s + 5)
             except subprocess.TimeoutExpired:
                 # What it had not acknowledged is delivered again.
-                self._worker.kill()
-                self._worker.wait()
+                program.kill()
+                program.wait()
         self.server.stop()
 
     def announced(self) -> AbstractContextManager[str]:
@@ -122,18 +125,19 @@ class Supervisor:
         with closing(Router(client)) as router:
             router.declare(Topology(broker.namespace))
 
-    def _look_after_worker(self) -> None:
-        if self._worker is None or self._worker.poll() is None:
+    def _look_after(self, name: str) -> None:
+        ended = self._running[name].poll()
+        if ended is None:
             return
-        if self._worker.returncode == REFUSED:
-            raise SetupError("the worker refuses to run", hint="it has said why, above")
+        if ended == REFUSED:
+            raise SetupError(f"the {name} refuses to run", hint="it has said why, above")
         time.sleep(RESTART_AFTER_S)
         if self.server.running:
-            self._worker = self._start_worker()
+            self._running[name] = self._start(name)
 
-    def _start_worker(self) -> subprocess.Popen[bytes]:
+    def _start(self, name: str) -> subprocess.Popen[bytes]:
         config = [] if self._config is None else ["--config", str(self._config)]
-        command = [sys.executable, "-m", "kmworker", *config, "worker"]
+        command = [sys.executable, "-m", "kmworker", *config, name]
         environ = {
             **self._environ,
             "KMWORKER_BROKER__URL": self.server.url,

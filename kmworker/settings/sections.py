@@ -30,9 +30,9 @@ from kmworker.settings.urls import (
 )
 
 __all__ = [
-    "NESTED", "NO_LIST", "SECTIONS", "BrokerSettings", "KeyringSettings", "LogFormat", "LogLevel",
-    "LogSettings",
-    "PolicySettings", "Settings", "StoreSettings", "WaitingSettings", "WorkerSettings",
+    "NESTED", "NO_LIST", "SECTIONS", "BrokerSettings", "JanitorSettings", "KeyringSettings",
+    "LogFormat", "LogLevel", "LogSettings", "PolicySettings", "RetentionSettings", "Settings",
+    "StoreSettings", "WaitingSettings", "WorkerSettings",
     "plain_text", "section_fields", "setting_hint", "setting_names",
 ]  # fmt: skip
 
@@ -70,6 +70,7 @@ KeyPrefix = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,31}(?<!s
 # No control characters or line separators: this ends up in logs and terminals.
 Source = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]{1,255}\Z")]
 Seconds = Annotated[float, Field(allow_inf_nan=False)]
+Days = Annotated[float, Field(allow_inf_nan=False, le=36_500)]
 NetworkSeconds = Annotated[Seconds, Field(ge=0.1, le=120)]
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["auto", "json", "console"]
@@ -185,6 +186,26 @@ class WaitingSettings(_Section):
     """Events per pair of projects, 1 to 1000000, that wait for the other's items: these are few."""
 
 
+class RetentionSettings(_Section):
+    """What becomes of keys that nobody holds, and of what is said of items that are gone."""
+
+    destroy_after_days: Annotated[Days, Field(ge=0)] | Literal["manual"] = 30.0
+    """Days, 0 to 36500, or manual; undoing takes as long. At least waiting.deadline_s."""
+    tombstone_days: Annotated[Days, Field(ge=0)] = 30.0
+    """Days, 0 to 36500, that it is known what was deleted; late events of it come within that."""
+    require_reconcile_days: Annotated[Days, Field(ge=0)] = 0.0
+    """Days, 0 to 36500; above 0 nothing is destroyed without an inventory as young as that."""
+
+
+class JanitorSettings(_Section):
+    """How `kmworker janitor` works."""
+
+    every_s: Annotated[Seconds, Field(ge=1, le=604_800)] = 3600.0
+    """Seconds, 1 to 604800, between two passes over one project: each reads all its records."""
+    pause_ms: Annotated[Seconds, Field(ge=0, le=1000)] = 5.0
+    """Milliseconds, 0 to 1000, after each page of 500 records: workers go first."""
+
+
 class LogSettings(_Section):
     """What is said on standard error."""
 
@@ -203,6 +224,8 @@ class Settings(_Section):
     policy: PolicySettings = PolicySettings()
     worker: WorkerSettings = WorkerSettings()
     waiting: WaitingSettings = WaitingSettings()
+    retention: RetentionSettings = RetentionSettings()
+    janitor: JanitorSettings = JanitorSettings()
     log: LogSettings = LogSettings()
     config_path: Path | None = None
     """The file that was read; neither a file nor a variable can set it."""

@@ -17,7 +17,7 @@ from pydantic_core import from_json
 
 from kmworker.domain.model import Place, ScopeRecord
 from kmworker.errors import PermanentError, Reason
-from kmworker.store.records import scope_in
+from kmworker.store.key_records import scope_in
 
 __all__ = ["Carrier", "Former", "Present"]
 

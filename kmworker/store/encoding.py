@@ -2,13 +2,15 @@
 
 from typing import Any
 
-from kmworker.domain.model import Held
+from kmworker.clock import unix_s
+from kmworker.domain.keys import MANUAL
+from kmworker.domain.model import Held, KeyRecord
 from kmworker.domain.plan import AssignWrite, ReleaseWrite
 from kmworker.ports import Custody
 from kmworker.store.recent import Recent, Sealed
 from kmworker.store.records import RecordCodec
 
-__all__ = ["encode_assignment", "encode_release"]
+__all__ = ["due_score", "encode_assignment", "encode_release"]
 
 
 def encode_assignment(
@@ -52,9 +54,26 @@ def encode_release(
     codec: RecordCodec, write: ReleaseWrite, before: Sealed
 ) -> tuple[list[Any], Recent]:
     """Return the arguments of a release for `commit.lua`, and what they write; as above."""
-    released = write.released
+    released, holding = write.released, write.before
     record = codec.tombstone(released)
+    arguments: list[Any] = [b"R", released.item.ref, before.item, record]
     # What is a tombstone already holds nothing any more.
-    held = write.before.assignment.key_id if isinstance(write.before, Held) else None
-    arguments = [b"R", released.item.ref, before.item, record, held or ""]
+    if not isinstance(holding, Held) or holding.assignment.key_id is None:
+        arguments += [""] * 5
+    else:
+        left = write.deactivated
+        arguments += [
+            holding.assignment.key_id,
+            before.key,
+            before.scope,
+            b"" if left is None else codec.key(released.item.project, left),
+            "" if left is None else due_score(left),
+        ]
+    arguments.append(f"{unix_s(released.tombstone.released_at):.3f}")
     return arguments, Recent(released, before._replace(item=record))
+
+
+def due_score(key: KeyRecord) -> str:
+    """Return when something is to be done about a key-id, Unix seconds; empty: never by itself."""
+    at = key.destroy_at or key.active_until
+    return "" if at is None or at == MANUAL else f"{unix_s(at):.3f}"

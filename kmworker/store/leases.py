@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-__all__ = ["take"]
+__all__ = ["keep", "take"]
 
 
 def take(client: Any, key: str, holder: str, seconds: float) -> bool:  # noqa: ANN401  # the library's types leave open whether replies are bytes
@@ -21,3 +21,8 @@ def take(client: Any, key: str, holder: str, seconds: float) -> bool:  # noqa: A
         return True
     client.pexpire(key, ms, lt=True)
     return False
+
+
+def keep(client: Any, key: str, seconds: float) -> None:  # noqa: ANN401  # as above
+    """Let a lease that one has go on for the next seconds; raises as `take` does."""
+    client.pexpire(key, math.ceil(seconds * 1000))

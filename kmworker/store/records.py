@@ -14,12 +14,10 @@ from kmworker.domain.message import Original, within_bounds
 from kmworker.domain.model import (
     Assignment,
     Broken,
-    Encryption,
     Held,
     Item,
     ItemRecord,
     KeyRecord,
-    KeyState,
     Kind,
     Place,
     Released,
@@ -31,16 +29,14 @@ from kmworker.domain.waiting import Taken
 from kmworker.errors import PermanentError, Reason, UnknownKek
 from kmworker.ports import Custody
 from kmworker.store.item_records import HEAD, NO_DATA, item_in, tail_of, tail_of_released
+from kmworker.store.key_records import key_fields, key_in, scope_fields, scope_in
 from kmworker.wire.assignments import encode_data
 from kmworker.wire.envelope import KINDS
 from kmworker.wire.properties import bounded, pack, unpack
 
 __all__ = [
-    "RecordCodec", "item_at", "key_in", "life_at", "original_in", "refuse_other_dek", "scope_in",
+    "RecordCodec", "item_at", "life_at", "original_in", "refuse_other_dek",
 ]  # fmt: skip
-
-RECORD_VERSION = 1
-KEY_STATES = {state.value: state for state in KeyState}
 
 
 class RecordCodec:
@@ -75,30 +71,11 @@ class RecordCodec:
 
     def key(self, project: str, key: KeyRecord) -> bytes:
         """Return the key-id's sealed record."""
-        body = {
-            "scope_id": key.scope_id,
-            "dek_id": key.dek_id,
-            "state": key.state._value_,
-            "cloned_from": key.cloned_from,
-            "created_at": key.created_at,
-            "version": RECORD_VERSION,
-        }
-        return self._seal(Place(project, "keys", key.key_id), body)
+        return self._seal(Place(project, "keys", key.key_id), key_fields(key))
 
     def scope(self, project: str, scope: ScopeRecord) -> bytes:
         """Return the scope's sealed record."""
-        body = {
-            "root": scope.root,
-            "dek_id": scope.dek_id,
-            "cipher": scope.encryption.cipher,
-            "key_bits": scope.encryption.key_bits,
-            "kek_id": scope.kek_id,
-            "derived_from": scope.derived_from,
-            "created_at": scope.created_at,
-        }
-        if scope.generation:
-            body["generation"] = scope.generation
-        return self._seal(Place(project, "scopes", scope.scope_id), body)
+        return self._seal(Place(project, "scopes", scope.scope_id), scope_fields(scope))
 
     def parked(self, write: ParkWrite) -> bytes:
         """Return the waiting event's sealed record."""
@@ -177,11 +154,12 @@ class RecordCodec:
         self, assignment: Assignment, key: bytes | None, scope: bytes | None, has_dek: int
     ) -> tuple[KeyRecord, ScopeRecord]:
         item = assignment.item
-        if key is None or scope is None or not has_dek:
-            lost = "key" if key is None else "scope" if scope is None else "wrapped DEK"
-            raise _contradiction(f"the {lost} of {item.ref} is missing from the store")
+        if key is None or scope is None:
+            raise _missing("key" if key is None else "scope", item)
         key_record = self.read_key(item.project, str(assignment.key_id), key)
         scope_record = self.read_scope(item.project, str(assignment.scope_id), scope)
+        if not has_dek and scope_record.destroyed_at is None:
+            raise _missing("wrapped DEK", item)
         if (key_record.scope_id, scope_record.encryption) != (
             assignment.scope_id,
             assignment.encryption,
@@ -244,36 +222,6 @@ class RecordCodec:
         return fields
 
 
-# What a record says whose seal has been checked. ValueError, KeyError and TypeError mean
-# that another release wrote it.
-
-
-def key_in(key_id: str, fields: Mapping[str, Any]) -> KeyRecord:
-    """Return a key-id's record from its fields."""
-    return KeyRecord(
-        key_id=key_id,
-        scope_id=fields["scope_id"],
-        dek_id=fields["dek_id"],
-        state=KEY_STATES[fields["state"]],
-        cloned_from=fields["cloned_from"],
-        created_at=fields["created_at"],
-    )
-
-
-def scope_in(scope_id: str, fields: Mapping[str, Any]) -> ScopeRecord:
-    """Return a scope's record from its fields."""
-    return ScopeRecord(
-        scope_id=scope_id,
-        root=fields["root"],
-        dek_id=fields["dek_id"],
-        encryption=Encryption(fields["cipher"], fields["key_bits"]),
-        kek_id=fields["kek_id"],
-        derived_from=fields["derived_from"],
-        created_at=fields["created_at"],
-        generation=fields.get("generation", 0),
-    )
-
-
 def refuse_other_dek(key: KeyRecord, scope: ScopeRecord) -> None:
     """Refuse a key-id whose DEK is not the one that its scope has now.
 
@@ -285,6 +233,10 @@ def refuse_other_dek(key: KeyRecord, scope: ScopeRecord) -> None:
     """
     if key.dek_id != scope.dek_id:
         raise _contradiction(f"key-id {key.key_id} is of another DEK than scope {scope.scope_id}")
+
+
+# What a record says whose seal has been checked. ValueError, KeyError and TypeError mean
+# that another release wrote it.
 
 
 def original_in(fields: Mapping[str, Any]) -> Original:
@@ -304,6 +256,10 @@ def life_at(project: str, ref: bytes) -> tuple[Item, int]:
     name, _brace, generation = ref.partition(b"{")
     number = generation.removesuffix(b"}")
     return item_at(project, name), int(number) if number.isdigit() else 0
+
+
+def _missing(lost: str, item: Item) -> PermanentError:
+    return _contradiction(f"the {lost} of {item.ref} is missing from the store")
 
 
 def _contradiction(detail: str) -> PermanentError:

@@ -11,7 +11,7 @@ from typing import Any, Final
 from redis.exceptions import RedisError
 
 from kmworker.clock import Clock
-from kmworker.domain.model import Held, Item, Released, State, held_in
+from kmworker.domain.model import Held, Item, KeyChanged, Released, State, held_in
 from kmworker.domain.plan import Committed, Entry, Write
 from kmworker.domain.waiting import Due, Swept, Taken
 from kmworker.errors import NotFound, Reason
@@ -25,6 +25,7 @@ from kmworker.store.crowds import Crowds
 from kmworker.store.due import DueIndex
 from kmworker.store.entries import Entries
 from kmworker.store.names import Names
+from kmworker.store.outbox import Outbox
 from kmworker.store.pipe import Then
 from kmworker.store.recent import Recent, RecentRecords, Sealed
 from kmworker.store.records import RecordCodec
@@ -60,6 +61,7 @@ class RedisStore:
         self._entries = Entries(self._scripts, names, self._codec, clock)
         self._crowds = Crowds(client, names)
         self._due = DueIndex(client, names, self._scripts, clock)
+        self._outbox = Outbox(client, names, self._codec, clock, waiting.sweep_s)
         self._recent = RecentRecords()
         self._writes = Writes(
             client,
@@ -71,6 +73,7 @@ class RedisStore:
             history=self._history,
             due=self._due,
             crowds=self._crowds,
+            outbox=self._outbox,
             clock=clock,
             waiting=waiting,
         )
@@ -161,6 +164,14 @@ class RedisStore:
     def commit(self, writes: Sequence[Write]) -> Pending[list[Committed]]:
         """Write all, in one round trip; a result for each write, in order."""
         return self._writes.commit(writes)
+
+    def unsaid(self) -> list[KeyChanged]:
+        """Return some of what has become of key-ids and may not have been announced."""
+        return self._outbox.unsaid()
+
+    def said(self, changes: Sequence[KeyChanged]) -> None:
+        """Note that these have been announced."""
+        self._outbox.said(changes)
 
     def take(self, sources: Sequence[Item], limit: int) -> list[list[Taken] | Exception]:
         """Take events that wait for each of ``sources``; each try is on disk as an attempt."""

@@ -14,7 +14,8 @@ __all__ = ["rights_asked", "rights_named"]
 PROJECT: Final = "doctor"
 WORKER: Final = "doctor"
 WAITING: Final = ("waiting", "waiting:shares")
-OPEN: Final = ("items", "keys", "scopes", "lineage", "holders", "stats", *WAITING)
+OPEN: Final = ("items", "keys", "scopes", "lineage", "holders", "stats", "outbox", *WAITING)
+KEPT: Final = ("keys:due", "tombstones")
 SECRET: Final = ("deks", "parked", "expired")
 
 OnKeys = tuple[Sequence[str], Sequence[str]]
@@ -24,17 +25,18 @@ OnKeys = tuple[Sequence[str], Sequence[str]]
 OF_PROJECT: Final[Sequence[OnKeys]] = (
     (("HGET", "f"), (*OPEN, "parked", "expired")),
     (("HEXISTS", "f"), (*OPEN, *SECRET)),
-    (("HMGET", "f"), ("items", "keys", "scopes")),
+    (("HMGET", "f"), ("items", "keys", "scopes", "holders")),
+    (("HSCAN", "0"), ("outbox",)),
     (("HLEN",), (*WAITING, "parked")),
     (("HKEYS",), ("waiting:shares",)),
     (("HSET", "f", "v"), (*OPEN, *SECRET)),
-    (("HINCRBY", "f", "1"), ("holders", "stats", "waiting:shares")),
-    (("HDEL", "f"), (*WAITING, "parked", "expired")),
-    (("ZADD", "0", "m"), ("lineage", "waiting:deadlines", "waiting:sources")),
-    (("ZREM", "m"), ("lineage", "waiting:deadlines", "waiting:sources")),
+    (("HINCRBY", "f", "1"), ("clones", "holders", "stats", "waiting:shares")),
+    (("HDEL", "f"), (*WAITING, "outbox", "parked", "expired")),
+    (("ZADD", "0", "m"), ("lineage", *KEPT, "waiting:deadlines", "waiting:sources")),
+    (("ZREM", "m"), ("lineage", "keys:due", "waiting:deadlines", "waiting:sources")),
     (("ZRANGEBYLEX", "-", "+"), ("waiting:sources",)),
     (("ZRANGEBYSCORE", "0", "1"), ("waiting:deadlines",)),
-    (("TYPE",), (*OPEN, *SECRET)),
+    (("TYPE",), (*OPEN, "clones", *KEPT, *SECRET)),
     (("MGET",), ("commits",)),
     (("INCR",), ("commits",)),
 )
@@ -52,11 +54,11 @@ AT_THE_TOP: Final[Sequence[OnKeys]] = (
     (("HDEL", "f"), ("commits", "attempts", "crowded")),
     (("HSCAN", "0"), ("crowded",)),
     (("EXPIRE", "1"), ("attempts",)),
-    (("ZADD", "0", "m"), ("due", "workers")),
-    (("ZREM", "m"), ("due",)),
+    (("ZADD", "0", "m"), ("due", "outboxes", "workers")),
+    (("ZREM", "m"), ("due", "outboxes")),
     (("ZSCORE", "m"), ("due",)),
     (("ZINCRBY", "1", "m"), ("due",)),
-    (("ZRANGEBYSCORE", "0", "1"), ("due",)),
+    (("ZRANGEBYSCORE", "0", "1"), ("due", "outboxes")),
     (("ZREVRANGE", "0", "0"), ("workers",)),
     (("ZREMRANGEBYSCORE", "0", "1"), ("workers",)),
     (("XADD", "*", "f", "v"), ("feed", "minutes")),

@@ -24,8 +24,8 @@ __all__ = ["Ahead", "Answers", "Call", "Scripts"]
 
 READING: Final = ("lookup", "rights")
 WRITING: Final = (
-    "commit", "take", "remove", "release", "sweep", "layout", "carry", "accept", "repair",
-    "expire", "reindex",
+    "commit", "take", "remove", "release", "sweep", "layout", "carry", "accept", "repair", "change",
+    "destroy", "expire", "forget", "reindex",
 )  # fmt: skip
 
 Call = tuple[str, Sequence[str], Sequence[Any]]

@@ -25,6 +25,7 @@ from kmworker.store.crowds import Crowds
 from kmworker.store.due import DueIndex
 from kmworker.store.encoding import encode_assignment, encode_release
 from kmworker.store.names import Names
+from kmworker.store.outbox import Outbox
 from kmworker.store.pipe import Then
 from kmworker.store.recent import Recent, RecentRecords, Sealed
 from kmworker.store.records import RecordCodec
@@ -37,6 +38,8 @@ COMMIT_KEYS: Final = (
     "items", "keys", "scopes", "deks", "lineage", "holders", "stats",
     "waiting", "waiting:deadlines", "waiting:sources", "parked", "waiting:shares", "commits",
 )  # fmt: skip
+# Where a write clones or releases, or changes a key-id.
+LIFE_KEYS: Final = ("outbox", "keys:due", "clones", "tombstones")
 # About where sealing a half of them begins to take longer than syncing once more.
 WORTH_HALVING: Final = 64
 # Replies to `History.looking`, before those to what marks projects as due.
@@ -70,6 +73,7 @@ class Writes:
         history: History,
         due: DueIndex,
         crowds: Crowds,
+        outbox: Outbox,
         clock: Clock,
         waiting: WaitingSettings,
     ) -> None:
@@ -82,6 +86,7 @@ class Writes:
         self._history = history
         self._due = due
         self._crowds = crowds
+        self._outbox = outbox
         self._clock = clock
         self._waiting = waiting
         self.worth_halving = WORTH_HALVING
@@ -109,11 +114,16 @@ class Writes:
         # Behind what is parked: whatever is acknowledged is in the index.
         parking = {write.source.project for write in writes if isinstance(write, ParkWrite)}
         marking = self._due.marking(sorted(parking), self._waiting.deadline_s)
+        changing = {write.item.project for write in writes if _may_change_key(write)}
+        telling = self._outbox.marking(sorted(changing), self._waiting.sweep_s)
         history = self._history
-        then = [*history.looking(), *marking]
+        then = [*history.looking(), *telling, *marking]
         answers = self._scripts.start(calls, then, once=history.adding(), ahead=ahead)
         return Then(
-            answers, lambda: self._committed_all(writes, shares, made, before, answers.result())
+            answers,
+            lambda: self._committed_all(
+                writes, shares, made, before, answers.result(), LOOKING + len(telling)
+            ),
         )
 
     def _commit_call(
@@ -121,17 +131,20 @@ class Writes:
     ) -> Call:
         """Return the call that writes a project's share, and add to ``made`` what each writes."""
         argv: list[Any] = [self._waiting.max_bytes]
+        names: Sequence[str] = COMMIT_KEYS
         for index in indexes:
             write = writes[index]
             if isinstance(write, ParkWrite):
                 argv += self._park_arguments(write)
                 continue
+            if _needs_life_keys(write):
+                names = (*COMMIT_KEYS, *LIFE_KEYS)
             arguments, recent = self._encoded(write)
             made[index] = recent
             # Before it is written: what rests on it is compared behind that.
             self._recent.put(recent)
             argv += arguments
-        return "commit", self._names.all_of(project, *COMMIT_KEYS), argv
+        return "commit", self._names.all_of(project, *names), argv
 
     def _encoded(self, write: AssignWrite | ReleaseWrite) -> tuple[list[Any], Recent]:
         before = self._sealed(write.before)
@@ -144,20 +157,22 @@ class Writes:
         """Return what must be there for a write that rests on this."""
         return Sealed() if known is None else self._recent.sealed(known)
 
-    def _committed_all(
+    def _committed_all(  # noqa: PLR0913, PLR0917  # what was sent, and what came of it
         self,
         writes: Sequence[Write],
         shares: Mapping[str, Sequence[int]],
         made: Mapping[int, Recent],
         before: Mapping[str, int],
         answers: Answers,
+        marked_from: int,
     ) -> list[Committed]:
         replies = dict(zip(shares, answers.calls, strict=True))
         with store_errors():
             # Also if one of them is an error: the others are written.
             self._history.made(_made(replies, before), answers.once, answers.then[:LOOKING])
         answers.raise_error()
-        self._due.marked(answers.then[LOOKING:])
+        self._outbox.marked(answers.then[LOOKING:marked_from])
+        self._due.marked(answers.then[marked_from:])
         results: list[Committed] = [Committed(WriteStatus.STALE)] * len(writes)
         for project, (outcomes, _number, _has_written) in replies.items():
             for index, answer in zip(shares[project], outcomes, strict=True):
@@ -206,7 +221,12 @@ class Writes:
         if outcome is WriteStatus.WRITTEN:
             assert made is not None  # noqa: S101  # what is written was encoded
             if isinstance(write, ReleaseWrite):
-                return Committed(outcome, has_waiting=bool(waits))
+                if record:
+                    # Its key-id is another record now.
+                    self._recent.forget(write.item)
+                return Committed(outcome, has_waiting=bool(waits), has_deactivated=bool(record))
+            if write.changed is not None and write.source is not None:
+                self._recent.forget(write.source.item)
             data = made.known.data if isinstance(made.known, Held) else b""
             return Committed(outcome, write.assignment, data, bool(waits))
         item = write.item
@@ -270,6 +290,20 @@ def _made(replies: Mapping[str, Any], before: Mapping[str, int]) -> list[Made]:
         for project, reply in replies.items()
         if not isinstance(reply, RedisError)
     ]
+
+
+def _needs_life_keys(write: AssignWrite | ReleaseWrite) -> bool:
+    return isinstance(write, ReleaseWrite) or (write.key is not None and write.scope is None)
+
+
+def _may_change_key(write: Write) -> bool:
+    match write:
+        case AssignWrite():
+            return write.changed is not None
+        case ReleaseWrite():
+            return write.deactivated is not None
+        case ParkWrite():
+            return False
 
 
 def _project_of(write: Write) -> str:

@@ -11,7 +11,9 @@ from kmworker.domain.model import Item, Kind
 from kmworker.wire.fields import ItemId, OneOf, ShortText
 from kmworker.wire.properties import CLOUD_EVENT, PERSISTENT
 
-__all__ = ["KINDS", "AnnouncedCause", "AnnouncedItem", "message", "read_as", "read_so"]
+__all__ = [
+    "KINDS", "AnnouncedCause", "AnnouncedItem", "enveloped", "message", "read_as", "read_so",
+]  # fmt: skip
 
 T = TypeVar("T")
 
@@ -56,19 +58,43 @@ def message(  # noqa: PLR0913  # what differs from one to another
     data: bytes,
 ) -> Outgoing:
     """Put data into the envelope of what is announced of an item."""
+    return enveloped(
+        message_type,
+        message_id,
+        source,
+        subject=f"{item.project}/{item.ref}",
+        at=at,
+        data=data,
+        exchange=exchange,
+        routing_key=f"{message_type}.{item.kind}.{item.project}",
+    )
+
+
+def enveloped(  # noqa: PLR0913  # what differs from one to another
+    message_type: str,
+    message_id: str,
+    source: str,
+    *,
+    subject: str,
+    at: str,
+    data: bytes,
+    exchange: str,
+    routing_key: str,
+) -> Outgoing:
+    """Put data into the envelope of an announcement."""
     head = to_json(
         {
             "specversion": "1.0",
             "id": message_id,
             "source": source,
             "type": message_type,
-            "subject": f"{item.project}/{item.ref}",
+            "subject": subject,
             "time": at,
         }
     )
     return Outgoing(
         exchange=exchange,
-        routing_key=f"{message_type}.{item.kind}.{item.project}",
+        routing_key=routing_key,
         body=head[:-1] + b',"data":' + data + b"}",
         properties={
             "content_type": CLOUD_EVENT,

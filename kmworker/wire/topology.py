@@ -33,6 +33,11 @@ class Topology:
         return f"{self.namespace}.assignments"
 
     @property
+    def keys(self) -> str:
+        """Return the exchange on which subscribers hear of key-ids as such."""
+        return f"{self.namespace}.keys"
+
+    @property
     def dead(self) -> str:
         """Return the exchange, and the queue, of what cannot be processed."""
         return f"{self.namespace}.dead"
@@ -45,7 +50,7 @@ class Topology:
     @property
     def exchanges(self) -> tuple[str, ...]:
         """Return the exchanges that a worker needs."""
-        return (self.events, self.assignments, self.dead)
+        return (self.events, self.assignments, self.keys, self.dead)
 
     @property
     def bindings(self) -> dict[str, str]:

@@ -19,6 +19,7 @@ from kmworker.ports import Bus, Store
 from kmworker.settings import WorkerSettings
 from kmworker.worker.chores import Chore, Chores
 from kmworker.worker.held_back import MAX_HELD_BACK
+from kmworker.worker.outbox import OutboxAnnouncer
 from kmworker.worker.pipeline import Pipeline
 from kmworker.worker.repeats import Repeats
 from kmworker.worker.reporter import Reporter
@@ -28,13 +29,14 @@ from kmworker.worker.sweeper import Sweeper
 from kmworker.worker.tally import RUNNING, WAITING, Tally
 from kmworker.worker.timekeeping import TIMEKEEPING_S, Timekeeper
 
-__all__ = ["Worker"]
+__all__ = ["OUTBOX_S", "Worker"]
 
 log = structlog.get_logger()
 
 IDLE_WAIT_S: Final = 1.0
 TICK_S: Final = 1.0
 ANCHOR_S: Final = 1.0
+OUTBOX_S: Final = 1.0
 STOP_POLL_S: Final = 0.01
 FULL_POLL_S: Final = 0.05
 # Full jitter between nothing and this, so that workers do not come back in step.
@@ -54,6 +56,7 @@ class Worker:
         sweeper: Sweeper,
         timekeeper: Timekeeper,
         anchor: Anchor,
+        outbox: OutboxAnnouncer,
         reporter: Reporter,
         tally: Tally,
         clock: Clock,
@@ -66,6 +69,7 @@ class Worker:
         self._sweeper = sweeper
         self._timekeeper = timekeeper
         self._anchor = anchor
+        self._outbox = outbox
         self._reporter = reporter
         self._tally = tally
         self._clock = clock
@@ -84,6 +88,7 @@ class Worker:
                 *reporter.chores,
                 Chore(bus.tick, TICK_S, while_away=True),
                 Chore(self._anchor_commits, ANCHOR_S),
+                Chore(self._announce_left, OUTBOX_S),
                 Chore(timekeeper.check, TIMEKEEPING_S),
             ],
         )
@@ -123,6 +128,10 @@ class Worker:
         # At the end it is done for the last time, and there are deadlines to keep before that.
         if self._stop_by is None:
             self._anchor.record_if_new()
+
+    def _announce_left(self) -> None:
+        if self._stop_by is None:
+            self._outbox.announce(self._stages.exchanges.producer)
 
     def _leave(self) -> None:
         """Anchor the last commits: whoever starts next remembers nothing of them.

@@ -27,7 +27,9 @@ from kmworker.errors import BrokerUnavailable, TransientError, told
 from kmworker.ports import Bus, Pending, Store
 from kmworker.wire.announcements import announce
 from kmworker.wire.dead_letters.writing import dead_letter
+from kmworker.wire.key_changes import announce_key
 from kmworker.worker.held_back import HeldBack
+from kmworker.worker.outbox import taken
 from kmworker.worker.parse import Batch, Parser
 from kmworker.worker.tally import Tally
 
@@ -60,6 +62,7 @@ class Exchanges:
     """Where a worker publishes, and the producer it publishes as: CloudEvents' `source`."""
 
     assignments: str
+    keys: str
     dead: str
     producer: str = ""
 
@@ -99,7 +102,7 @@ class AwaitingConfirms:
     sent_at: str
     """RFC 3339, UTC."""
     confirms: Pending[list[Confirm]]
-    """Of the assignments, then of the dead letters."""
+    """Of the assignments, of the dead letters, then of what has become of key-ids."""
 
 
 class Stages:
@@ -183,7 +186,8 @@ class Stages:
         assignments = [announce(held, producer, exchange) for held in done.announce]
         now = rfc3339(self._clock.now())
         dead_letters = [self._dead_letter(dead, now) for dead in done.dead]
-        confirms = self._bus.send([*assignments, *dead_letters])
+        changes = [announce_key(it, producer, self.exchanges.keys) for it in done.changes]
+        confirms = self._bus.send([*assignments, *dead_letters, *changes])
         return AwaitingConfirms(batch, written.began, done, left, now, confirms)
 
     def settle(self, sent: AwaitingConfirms, held_back: HeldBack) -> None:
@@ -191,8 +195,9 @@ class Stages:
 
         It is taken out of ``sent.done``.
         """
-        done, confirms = sent.done, sent.confirms.result()
-        announced = len(done.announce)
+        done, announced = sent.done, len(sent.done.announce)
+        # No event waits for these: what is not confirmed stays in the outbox.
+        confirms, of_changes = _parted(sent.confirms.result(), announced + len(done.dead))
         unrouted = confirms[:announced].count(Confirm.UNROUTED)
         if Confirm.UNROUTED in confirms[announced:]:
             # Someone deleted the queue or its binding. Connecting anew declares them again.
@@ -205,6 +210,8 @@ class Stages:
             held_back.dead_letters_stored()
         self._tally.count("unrouted", unrouted)
         self._acknowledge(done, sent.left)
+        if done.changes:
+            self._store.said(taken(done.changes, of_changes))
         self._count(done, sent.sent_at)
         self._on_milestone(Milestone.SETTLE)
 
@@ -249,3 +256,7 @@ class Stages:
         now = self._clock.monotonic()
         for delivery in done.deliveries:
             self._tally.took(now - delivery.received_at)
+
+
+def _parted(confirms: Sequence[Confirm], at: int) -> tuple[Sequence[Confirm], Sequence[Confirm]]:
+    return confirms[:at], confirms[at:]

@@ -154,7 +154,7 @@ def test_nothing_is_lost_when_its_processes_are_killed_at_random_under_load(up: 
     seen: dict[str, bytes] = {}
     up.start()
     subscriber = open_subscriber(
-        BrokerSettings(url=up.url()), Topology("kmworker").assignments, ["#"]
+        BrokerSettings(url=up.url()), {Topology("kmworker").assignments: ["#"]}
     )
     assert until(lambda: publish(up.url(), [event(0)]))
     subscriber.open()

@@ -241,7 +241,12 @@ def held(
     if encryption is None or assignment.key_id is None:
         return Held(assignment, None, None, data, has_waiting)
     scope_id = scope_id_for(item, generation)
-    key = KeyRecord(assignment.key_id, scope_id, f"dek-{item.id}", state, None, EARLIER)
+    is_compromised = state is KeyState.COMPROMISED
+    own = KeyState.ACTIVE if is_compromised else state
+    key = KeyRecord(
+        assignment.key_id, scope_id, f"dek-{item.id}", own, None, EARLIER,
+        is_compromised=is_compromised,
+    )  # fmt: skip
     scope = ScopeRecord(
         scope_id, item.ref, f"dek-{item.id}", encryption, "kek-0", None, EARLIER, generation
     )

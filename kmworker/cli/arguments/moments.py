@@ -9,7 +9,7 @@ from kmworker.cli.frame.endings import misused
 from kmworker.store.views.lineage import data_in
 from kmworker.wire.dead_letters.reading import moment_s
 
-__all__ = ["age_option", "assigned_s", "changed_s", "moment_option"]
+__all__ = ["age_option", "assigned_s", "changed_s", "key_changed_s", "moment_option"]
 
 AGE: Final = re.compile(r"(\d{1,9}(?:\.\d{1,3})?) ?(s|min|h|d)")
 UNITS_S: Final = {"s": 1, "min": 60, "h": 3600, "d": 86_400}
@@ -47,6 +47,12 @@ def changed_s(record: Mapping[str, Any]) -> float | None:
     if "released_at" in record:
         return moment_s(str(record["released_at"]))
     return assigned_s(data_in(record))
+
+
+def key_changed_s(record: Mapping[str, Any]) -> float | None:
+    """Return when a key-id last changed, in Unix seconds; None if its record does not say."""
+    changed = record.get("changed")
+    return moment_s(str(changed.get("at"))) if isinstance(changed, dict) else None
 
 
 def _age_s(text: str) -> float | None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ago", "column_table", "columns", "complain", "confirmed", "console", "display", "grid", "line",
     "note",
-    "one_json", "plural", "print_json", "progress", "to_the_second", "visible",
+    "one_json", "plural", "print_json", "progress", "to_the_second", "typed", "visible",
 ]  # fmt: skip
 
 # Wide enough that nothing is ever wrapped or cut for a program that reads tables.
@@ -54,6 +54,17 @@ def confirmed(question: str, option: str) -> bool:
     if not is_anyone_there():
         raise SetupError(visible(question), f"nobody is there to ask: say yes with {option}")
     return typer.confirm(visible(question), err=True)
+
+
+def typed(question: str, option: str) -> str:
+    """Ask a person for a text; where there is none, there must have been ``option``.
+
+    Raises:
+        SetupError: there is nobody to ask.
+    """
+    if not is_anyone_there():
+        raise SetupError(visible(question), f"nobody is there to type it: say it with {option}")
+    return str(typer.prompt(visible(question), default="", show_default=False, err=True)).strip()
 
 
 def is_anyone_there() -> bool:

@@ -3,16 +3,20 @@
 --
 -- KEYS  1 items  2 keys  3 scopes  4 deks  5 lineage  6 holders  7 stats
 --       8 waiting  9 waiting:deadlines  10 waiting:sources  11 parked  12 waiting:shares
---       13 commits
+--       13 commits; and where a write clones or releases, or changes a key-id:
+--       14 outbox  15 keys:due  16 clones  17 tombstones
 -- ARGV  1 most bytes of one project's events that may wait here, then for each write one of
 --   'A' ref record disposition scope_id key_id key_record scope_record dek source item key scope
 --       before
---       assign; key_record, scope_record and dek are '' where nothing new is made;
+--       assign; key_record, scope_record and dek are '' where nothing new is made; a key_record of
+--       the source's key-id is what becomes of that, which is active again;
 --       source is '' or the ref whose records must still be these, to the byte; key and scope
 --       are '' where it has none; before is the tombstone that must be there, '' for no record
---   'R' ref before tombstone key_id
+--   'R' ref before tombstone key_id key scope deactivated destroy_at now
 --       release, if the record is still this, to the byte ('' there is none); key_id is '' where
---       the item held none
+--       the item held none, and key and scope are as above; deactivated is what the key-id's
+--       record becomes if nobody else holds it, '' if it stays; destroy_at and now are in Unix
+--       seconds, destroy_at is '' where that has no time
 --   'P' entry source parked waiting deadline project most
 --       park, if this life of the source has not come, and fewer than `most` of the project's
 --       events wait here: a flood takes up no place but its own project's
@@ -22,7 +26,8 @@
 --   3 its scope is there without it
 --   4 parked, with what its project has here as record, if that is near its bound
 --   5 no room, with `events` or `bytes` and the same as record
---   waits is 1 if events wait for the item
+--   waits is 1 if events wait for the item; of what was released, record is 1 if its key-id was
+--   deactivated with it
 --
 -- Three steps: read what the writes rest on, decide them in order, write. A decision sees
 -- what those before it will write. Reading and writing take few calls of many values: a
@@ -31,7 +36,7 @@
 -- which says later whether what is written here is still there: it is looked at before.
 
 local WRITTEN, EXISTS, STALE, ORPHAN, PARKED, FULL = 0, 1, 2, 3, 4, 5
-local NUMBER_OF_ARGS = {A = 14, R = 5, P = 8}
+local NUMBER_OF_ARGS = {A = 14, R = 10, P = 8}
 -- Of a bound; from here on a person is told.
 local CROWDED = 0.8
 -- Lua hands at most some 8,000 values to one call. Even, so that it parts no field and value.
@@ -49,11 +54,21 @@ do
   end
 end
 
+local types = {
+  'hash', 'hash', 'hash', 'hash', 'zset', 'hash', 'hash', 'hash', 'zset', 'zset', 'hash', 'hash',
+  'string', 'hash', 'zset', 'hash', 'zset'}
+local written, added, removed = {1, 2, 3, 4, 6}, {5}, replaces and {5} or {}
+local incremented = {6, 7}
+if parks then written, added = {1, 2, 3, 4, 6, 8, 11, 12}, {5, 9, 10} end
+if #KEYS > 13 then
+  written[#written + 1] = 14
+  added[#added + 1], added[#added + 2] = 15, 17
+  removed[#removed + 1] = 15
+  incremented[3] = 16
+end
 local refused = refusal(
-  {'hash', 'hash', 'hash', 'hash', 'zset', 'hash', 'hash', 'hash', 'zset', 'zset', 'hash',
-   'hash', 'string'},
-  {HSET = parks and {1, 2, 3, 4, 6, 8, 11, 12} or {1, 2, 3, 4, 6},
-   ZADD = parks and {5, 9, 10} or {5}, ZREM = replaces and {5} or {}, HINCRBY = {6, 7}, INCR = {13},
+  {unpack(types, 1, #KEYS)},
+  {HSET = written, ZADD = added, ZREM = removed, HINCRBY = incremented, INCR = {13},
    -- Other shares of the batch need these, or the count behind them: better none is written.
    ZRANGEBYLEX = {10}, HGET = {1}})
 if refused then return refused end
@@ -68,7 +83,7 @@ end
 local function view(key) return {key = key, seen = {}, new = {}} end
 local items, keys, scopes, deks = view(KEYS[1]), view(KEYS[2]), view(KEYS[3]), view(KEYS[4])
 local waiting, parked, shares = view(KEYS[8]), view(KEYS[11]), view(KEYS[12])
-local holders = view(KEYS[6])
+local holders, outbox = view(KEYS[6]), view(KEYS[14])
 
 local function read(hash, fields)
   for from = 1, #fields, PAGE_SIZE do
@@ -130,7 +145,7 @@ local function put_item(ref, record)
 end
 
 local function read_all()
-  local refs, sources, key_ids, scope_ids = {}, {}, {}, {}
+  local refs, sources, key_ids, scope_ids, counted_keys = {}, {}, {}, {}, {}
   for _, at in ipairs(places) do
     if ARGV[at] == 'A' then
       refs[#refs + 1] = ARGV[at + 1]
@@ -138,6 +153,10 @@ local function read_all()
       if ARGV[at + 9] ~= '' then sources[#sources + 1] = ARGV[at + 9] end
     elseif ARGV[at] == 'R' then
       refs[#refs + 1] = ARGV[at + 1]
+      if ARGV[at + 4] ~= '' then
+        sources[#sources + 1] = ARGV[at + 1]
+        if ARGV[at + 7] ~= '' then counted_keys[#counted_keys + 1] = ARGV[at + 4] end
+      end
     else
       refs[#refs + 1] = life_of(ARGV[at + 2])
     end
@@ -150,6 +169,7 @@ local function read_all()
   end
   read(keys, key_ids)
   read(scopes, scope_ids)
+  read(holders, counted_keys)
 end
 
 -- Whether what a decision rested on is there still. Whole records, seals and all: so whoever has
@@ -177,8 +197,15 @@ end
 
 -- Members of the lineage, and whether the last that was decided has them in it.
 local lineage = {}
-local held, born, counted = {}, {}, {}
+local held, born, counted, due, clones, tombstones = {}, {}, {}, {}, {}, {}
 local function count(counters, field, by) counters[field] = (counters[field] or 0) + (by or 1) end
+
+-- What has become of a key-id, to be announced, and when its time is over (false: it has none).
+local function change(key_id, record, at)
+  put(keys, key_id, record)
+  put(outbox, key_id .. ' ' .. string.match(record, '"version":(%d+)'), record)
+  due[key_id] = at
+end
 
 -- A tombstone gives way to another life of its item.
 local function forget(ref, tombstone)
@@ -212,8 +239,13 @@ local function assign(at)
   end
   if before then forget(ref, before) end
   if key_record ~= '' then
-    put(keys, key_id, key_record)
-    born[key_id] = true
+    if source ~= '' and ids_of(source)[1] == key_id then
+      change(key_id, key_record, false)
+    else
+      put(keys, key_id, key_record)
+      born[key_id] = true
+      if scope_record == '' then count(clones, scope_id) end
+    end
   end
   if scope_id ~= '' then lineage[scope_id .. ' ' .. ref] = true end
   put_item(ref, record)
@@ -224,12 +256,26 @@ end
 
 local function release(at)
   local ref, before, tombstone, key_id = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
+  local deactivated, destroy_at = ARGV[at + 6], ARGV[at + 7]
   if (get(items, ref) or '') ~= before then return {STALE, false, 0} end
+  if key_id ~= '' and not is_unchanged(ref, before, ARGV[at + 4], ARGV[at + 5]) then
+    return {STALE, false, 0}
+  end
   put_item(ref, tombstone)
   if before == '' then count(counted, 'early') end
-  if key_id ~= '' then count(held, key_id, -1) end
+  -- What has a scope goes with that.
+  if not string.find(tombstone, '"scope_id":"', 1, true) then
+    tombstones[#tombstones + 1], tombstones[#tombstones + 2] = ARGV[at + 8], ref
+  end
+  local is_last = false
+  if key_id ~= '' then
+    count(held, key_id, -1)
+    is_last = deactivated ~= ''
+      and (tonumber(get(holders, key_id) or '') or 0) + held[key_id] <= 0
+    if is_last then change(key_id, deactivated, destroy_at ~= '' and destroy_at) end
+  end
   count(counted, 'released')
-  return {WRITTEN, false, waits(ref)}
+  return {WRITTEN, is_last and 1 or false, waits(ref)}
 end
 
 -- How many of a project's events wait here, and their bytes. A share that someone spoilt
@@ -283,8 +329,15 @@ local function write_all()
     put(shares, project, string.format('{"events":%d,"bytes":%d}', share[1], share[2]))
   end
   for key_id in pairs(born) do put(holders, key_id, held[key_id]) end
-  for _, hash in ipairs({deks, scopes, keys, items, parked, waiting, shares, holders}) do
+  for _, hash in ipairs({deks, scopes, keys, items, parked, waiting, shares, holders, outbox}) do
     write('HSET', hash.key, hash.new)
+  end
+  for key_id, at in pairs(due) do
+    if at then
+      redis.call('ZADD', KEYS[15], at, key_id)
+    else
+      redis.call('ZREM', KEYS[15], key_id)
+    end
   end
   local joined, parted = {}, {}
   for member, is_in in pairs(lineage) do
@@ -298,10 +351,12 @@ local function write_all()
   write('ZADD', KEYS[5], joined)
   write('ZADD', KEYS[10], sources)
   write('ZADD', KEYS[9], deadlines)
+  write('ZADD', KEYS[17], tombstones)
   for key_id, number in pairs(held) do
     if not born[key_id] then redis.pcall('HINCRBY', KEYS[6], key_id, number) end
   end
   for field, number in pairs(counted) do redis.pcall('HINCRBY', KEYS[7], field, number) end
+  for scope_id, number in pairs(clones) do redis.pcall('HINCRBY', KEYS[16], scope_id, number) end
 end
 
 read_all()

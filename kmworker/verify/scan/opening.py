@@ -7,8 +7,9 @@ from typing import Any, Protocol, TypeVar
 from kmworker.domain.model import ItemRecord, KeyRecord, Place, ScopeRecord
 from kmworker.errors import PermanentError, UnknownKek
 from kmworker.store.item_records import item_in
+from kmworker.store.key_records import key_in, scope_in
 from kmworker.store.layout import LayoutCustody
-from kmworker.store.records import key_in, original_in, scope_in
+from kmworker.store.records import original_in
 from kmworker.verify.rules.findings import Problem
 from kmworker.verify.rules.opened import Flawed, Opened, Sound
 from kmworker.verify.rules.records import item_named

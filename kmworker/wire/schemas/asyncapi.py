@@ -14,7 +14,7 @@ from kmworker.wire.events.definition import EVENT_TYPES, EVENTS
 from kmworker.wire.properties import CLOUD_EVENT, PERSISTENT
 from kmworker.wire.releases import RELEASED_TYPE
 from kmworker.wire.schemas.dialect import Schema, schema_of
-from kmworker.wire.schemas.examples import ASSIGNED, DEAD, RELEASED
+from kmworker.wire.schemas.examples import ASSIGNED, CHANGED, DEAD, RELEASED
 from kmworker.wire.schemas.messages import schemas_by_type
 from kmworker.wire.topology import Topology
 
@@ -35,6 +35,7 @@ write nothing until `key-assigned` arrives.
 
 All names start with the setting `broker.namespace`; shown is its default."""
 
+CAUSE_ID: Final = "The `id` of the event that everything follows from."
 ANNOUNCED: Final = {ASSIGNED_TYPE: ASSIGNED, RELEASED_TYPE: RELEASED}
 TOPOLOGY: Final = Topology(BrokerSettings().namespace)
 
@@ -125,6 +126,27 @@ def _channels(schemas: Schema) -> Schema:
             },
             "bindings": _exchange(TOPOLOGY.assignments),
         },
+        "keys": {
+            "address": "{type}.{project}",
+            "title": "What becomes of key-ids",
+            "description": (
+                "Subscribers bind queues of their own, as for assignments."
+                " The project comes last: it may contain dots."
+            ),
+            "messages": _named(list(CHANGED)),
+            "parameters": {
+                "type": {
+                    "description": "What happened.",
+                    "enum": list(CHANGED),
+                    "location": _at("type"),
+                },
+                "project": {
+                    "description": "The key-id's project.",
+                    "location": _at("data/project_id"),
+                },
+            },
+            "bindings": _exchange(TOPOLOGY.keys),
+        },
         "dead": {
             "address": "{reason}.{type}",
             "title": "What could not be processed",
@@ -166,6 +188,13 @@ def _operations() -> Schema:
             "messages": _in_channel("assignments", list(ANNOUNCED)),
             "bindings": sent,
         },
+        "sendKeyChanges": {
+            "action": "send",
+            "channel": {"$ref": "#/channels/keys"},
+            "summary": "Say what has become of a key-id, once the record of it is on disk.",
+            "messages": _in_channel("keys", list(CHANGED)),
+            "bindings": sent,
+        },
         "sendDeadLetters": {
             "action": "send",
             "channel": {"$ref": "#/channels/dead"},
@@ -188,13 +217,19 @@ def _messages(schemas: Schema) -> Schema:
         name: _cloud_event(schemas[name], example, correlation="data/cause/id")
         for name, example in ANNOUNCED.items()
     }
+    announced |= {
+        name: _cloud_event(schemas[name], example, "data/key_id", "The key-id.")
+        for name, example in CHANGED.items()
+    }
     return events | {
         **announced,
         "dead-letter": _dead_letter(),
     }
 
 
-def _cloud_event(schema: Schema, example: Schema, correlation: str) -> Schema:
+def _cloud_event(
+    schema: Schema, example: Schema, correlation: str, means: str = CAUSE_ID
+) -> Schema:
     name = schema["title"]
     return {
         "name": name,
@@ -202,7 +237,7 @@ def _cloud_event(schema: Schema, example: Schema, correlation: str) -> Schema:
         "summary": schema["description"].partition("\n")[0],
         "contentType": CLOUD_EVENT,
         "correlationId": {
-            "description": "The `id` of the event that everything follows from.",
+            "description": means,
             "location": _at(correlation),
         },
         "payload": {"$ref": f"#/components/schemas/{name}"},

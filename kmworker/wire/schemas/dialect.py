@@ -27,7 +27,7 @@ LATIN_1: Final = 0x100
 # All that may occur, in the order in which they are read.
 KEYWORDS: Final = (
     "description", "type", "const", "enum", "pattern", "minLength", "maxLength", "minimum",
-    "maximum", "required", "properties", "additionalProperties",
+    "maximum", "items", "maxItems", "required", "properties", "additionalProperties",
 )  # fmt: skip
 
 
@@ -74,6 +74,8 @@ def _tidied(schema: Schema, definitions: Schema) -> Schema:
     if "properties" in schema:
         fields = schema["properties"].items()
         schema["properties"] = {name: _tidied(field, definitions) for name, field in fields}
+    if "items" in schema:
+        schema["items"] = _tidied(schema["items"], definitions)
     if unknown := schema.keys() - set(KEYWORDS):
         raise TypeError(f"keywords without a place in the published schemas: {sorted(unknown)}")
     return {keyword: schema[keyword] for keyword in KEYWORDS if keyword in schema}

@@ -4,6 +4,7 @@ import json
 from typing import Any, Final
 
 from kmworker.domain.decision import Refuse
+from kmworker.domain.keys import JANITOR, By, KeyEvent, LastChange, Operator
 from kmworker.domain.message import Original, Outgoing
 from kmworker.domain.model import (
     Assignment,
@@ -12,7 +13,10 @@ from kmworker.domain.model import (
     Disposition,
     Encryption,
     Item,
+    KeyChanged,
+    KeyRecord,
     KeyReleased,
+    KeyState,
     Kind,
     Stored,
     scope_id_for,
@@ -21,13 +25,15 @@ from kmworker.errors import Reason
 from kmworker.wire.assignments import announce, encode_data
 from kmworker.wire.dead_letters.writing import dead_letter
 from kmworker.wire.events.definition import EVENTS
+from kmworker.wire.key_changes import announce_key
 from kmworker.wire.releases import announce_release
 
-__all__ = ["ANNOUNCED", "ASSIGNED", "DEAD", "RELEASED"]
+__all__ = ["ANNOUNCED", "ASSIGNED", "CHANGED", "DEAD", "RELEASED"]
 
 SOURCE: Final = "/kmworker"
 KEY_ID: Final = "c0b7e0a4-6f0c-4b1e-9f57-2d3f8f0a9b61"
 NOW: Final = "2026-11-23T16:00:00.000Z"
+LATER: Final = "2026-12-23T16:00:00.000Z"
 
 SNAPSHOT_TAKEN: Final = EVENTS["snapshot-taken"].example
 DATA: Final[dict[str, str]] = SNAPSHOT_TAKEN["data"]
@@ -68,6 +74,34 @@ def _released() -> Outgoing:
     return announce_release(released, SOURCE, exchange="")
 
 
+def _changed() -> dict[str, dict[str, Any]]:
+    """Return one message of each type of what is said of key-ids."""
+    event, project = EVENTS["volume-deleted"].example, DATA["project_id"]
+    scope_id = scope_id_for(Item(project, Kind.VOLUME, DATA["volume_id"]))
+    deleted = Cause(event["id"], event["source"], event["type"])
+    operator = Operator("alice", "leak in rack 7")
+    bys: dict[KeyEvent, By] = {KeyEvent.DEACTIVATED: deleted, KeyEvent.DESTROYED: JANITOR}
+    states = {
+        KeyEvent.DEACTIVATED: KeyState.DEACTIVATED,
+        KeyEvent.RESTORED: KeyState.ACTIVE,
+        KeyEvent.SUSPENDED: KeyState.SUSPENDED,
+        KeyEvent.RESUMED: KeyState.ACTIVE,
+        KeyEvent.COMPROMISED: KeyState.COMPROMISED,
+        KeyEvent.DESTROYED: KeyState.DESTROYED,
+    }
+    found = {}
+    for version, (type_, state) in enumerate(states.items(), start=2):
+        is_end = state is KeyState.DESTROYED
+        change = LastChange(type_, NOW, bys.get(type_, operator), state, True if is_end else None)
+        key = KeyRecord(
+            KEY_ID, scope_id, "", state, None, NOW, version,
+            destroy_at=LATER if state is KeyState.DEACTIVATED else None, changed=change,
+        )  # fmt: skip
+        message = announce_key(KeyChanged(project, key), SOURCE, exchange="")
+        found[type_.value] = json.loads(message.body)
+    return found
+
+
 def _dead() -> Outgoing:
     """Refuse the snapshot of the example, whose volume never came."""
     event = SNAPSHOT_TAKEN
@@ -87,4 +121,5 @@ def _dead() -> Outgoing:
 ANNOUNCED: Final = _announced()
 ASSIGNED: Final[dict[str, Any]] = json.loads(ANNOUNCED.body)
 RELEASED: Final[dict[str, Any]] = json.loads(_released().body)
+CHANGED: Final = _changed()
 DEAD: Final = _dead()

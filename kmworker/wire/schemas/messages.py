@@ -1,15 +1,16 @@
 """One schema for each type of message; the events' say where the worker is stricter."""
 
 from collections.abc import Container
-from typing import Any, Final
+from typing import Final
 
 from kmworker.docstrings import descriptions
 from kmworker.wire.assignments import ASSIGNED_TYPE, KeyAssigned
 from kmworker.wire.events.definition import EVENTS, Envelope, data_of
 from kmworker.wire.events.lifecycle import LifecycleEvent
+from kmworker.wire.key_changes import SAID, KeyChangedMessage
 from kmworker.wire.releases import RELEASED_TYPE, KeyReleasedMessage
 from kmworker.wire.schemas.dialect import DIALECT, Schema, schema_of
-from kmworker.wire.schemas.examples import ASSIGNED, RELEASED
+from kmworker.wire.schemas.examples import ASSIGNED, CHANGED, RELEASED
 
 __all__ = ["json_schemas", "schemas_by_type"]
 
@@ -38,6 +39,7 @@ def json_schemas() -> dict[str, Schema]:
     examples = {name: it.example for name, it in EVENTS.items()} | {
         ASSIGNED_TYPE: ASSIGNED,
         RELEASED_TYPE: RELEASED,
+        **CHANGED,
     }
     return {
         f"{name}.{VERSION}.json": {
@@ -55,6 +57,7 @@ def schemas_by_type() -> dict[str, Schema]:
     schemas = {name: _event(event) for name, event in EVENTS.items()}
     schemas[ASSIGNED_TYPE] = schema_of(KeyAssigned)
     schemas[RELEASED_TYPE] = schema_of(KeyReleasedMessage)
+    schemas |= {name: _key_event(name) for name in SAID}
     return {name: {"title": name, **schema} for name, schema in schemas.items()}
 
 
@@ -66,18 +69,28 @@ def _event(event: type[LifecycleEvent]) -> Schema:
     data["properties"] = {
         name: _saying(said[name], field) for name, field in data["properties"].items()
     }
-    properties: dict[str, Any] = envelope["properties"]
-    properties["type"] = {
-        "description": properties["type"]["description"],
-        "type": "string",
-        "const": event.type,
+    properties = envelope["properties"] | {
+        "data": _saying("The fields of this type of event.", data)
     }
     return {
         "description": _described(event, data["properties"]),
         "type": "object",
         "required": [*envelope["required"], "data"],
-        "properties": properties | {"data": _saying("The fields of this type of event.", data)},
+        "properties": _typed(properties, event.type),
     }
+
+
+def _key_event(name: str) -> Schema:
+    """Return the schema of one type of what is said of key-ids."""
+    schema = schema_of(KeyChangedMessage)
+    description = f"{SAID[name]}\n\n{schema['description'].partition(chr(10) * 2)[2]}"
+    return {**schema, "description": description, "properties": _typed(schema["properties"], name)}
+
+
+def _typed(properties: Schema, name: str) -> Schema:
+    """Fix the type of a message."""
+    kept = properties["type"]["description"]
+    return properties | {"type": {"description": kept, "type": "string", "const": name}}
 
 
 def _saying(description: str, schema: Schema) -> Schema:

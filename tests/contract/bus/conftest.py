@@ -62,7 +62,7 @@ class ServerStage:
         self._stack = stack
         self._number = 0
         self._producer: Publishing | None = None
-        self._dead = open_subscriber(settings("operator"), self.topology.dead, ["#"])
+        self._dead = open_subscriber(settings("operator"), {self.topology.dead: ["#"]})
 
     def bus(self, prefetch: int = 100) -> Bus:
         self._number += 1

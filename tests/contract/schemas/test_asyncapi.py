@@ -136,6 +136,7 @@ def test_the_names_are_the_brokers() -> None:
     assert {name: it["name"] for name, it in exchanges.items()} == {
         "events": NAMES.events,
         "assignments": NAMES.assignments,
+        "keys": NAMES.keys,
         "dead": NAMES.dead,
     }
     assert {(it["type"], it["durable"], it["autoDelete"]) for it in exchanges.values()} == {

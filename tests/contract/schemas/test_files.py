@@ -14,12 +14,13 @@ from pydantic import BaseModel
 from kmworker.domain.event import Unreadable
 from kmworker.wire.events.definition import EVENT_TYPES
 from kmworker.wire.events.reading import parse
+from kmworker.wire.key_changes import KEY_EVENT_TYPES
 from kmworker.wire.schemas import json_schemas, texts, write_schemas
 from kmworker.wire.schemas.dialect import schema_of as model_schema_of
 from tests.kit.published_schemas import complaints, schema_of, subschemas
 
 FOLDER = Path(__file__).parents[3] / "schemas"
-MESSAGES = [*EVENT_TYPES, "key-assigned", "key-released"]
+MESSAGES = [*EVENT_TYPES, "key-assigned", "key-released", *KEY_EVENT_TYPES]
 FILES = sorted([*(f"{message}.v1.json" for message in MESSAGES), "asyncapi.yaml"])
 
 
@@ -138,9 +139,9 @@ def test_a_schema_has_nothing_that_validators_differ_over(message: str) -> None:
 
 def test_a_keyword_that_nobody_has_thought_about_stops_the_generation() -> None:
     class Sorted(BaseModel):
-        words: list[str]
+        words: tuple[str, int]
 
-    with pytest.raises(TypeError, match="items"):
+    with pytest.raises(TypeError, match="prefixItems"):
         model_schema_of(Sorted)
 
 

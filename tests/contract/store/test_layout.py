@@ -85,6 +85,7 @@ def test_after_one_of_each_the_store_holds_exactly_the_contracts_keys(stand: Sta
             scope + b" " + ref for ref in (b"volume:v1", b"volume:v2", b"snapshot:s1")
         },
         stand.key("p1", "holders"): {k1, k2},
+        stand.key("p1", "clones"): {scope},
         stand.key("p1", "stats"): {b"create", b"clone", b"reuse", b"none"},
         stand.secret("p1", "deks"): {scope},
         stand.top("projects"): {b"p1"},

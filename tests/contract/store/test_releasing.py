@@ -2,29 +2,26 @@
 
 import json
 from typing import Any
-from uuid import uuid4
 
 import pytest
 
-from kmworker.domain.event import Event, Happening
-from kmworker.domain.look_up import items_to_look_up
+from kmworker.domain.event import Event
 from kmworker.domain.message import Original
 from kmworker.domain.model import Disposition, Held, Item, Released, State
 from kmworker.domain.plan import (
     AssignWrite,
     Committed,
-    Fresh,
     ParkWrite,
     ReleaseWrite,
     WriteStatus,
     entry_name,
 )
-from kmworker.domain.planner import plan_batch
 from kmworker.wire.events.reading import parse
-from tests.kit.builders import SHIPPED, arrived, event_of, release_of, released
+from tests.kit.builders import event_of, release_of, released
 from tests.kit.outside.wire import said
-from tests.kit.store.builders import AT, CUSTODY, draft, held, partition, replica, snapshot, volume
+from tests.kit.store.builders import draft, held, partition, replica, snapshot, volume
 from tests.kit.store.filling import brief, found_in, repaired
+from tests.kit.store.playing import play
 from tests.kit.store.stand import Stand, only, take
 
 V, S, W = volume("v1"), snapshot("s1"), volume("w1")
@@ -34,16 +31,6 @@ V, S, W = volume("v1"), snapshot("s1"), volume("w1")
 def admitted(stand: Stand) -> None:
     """A worker was there, or the store would be nobody's."""
     stand.first.admit()
-
-
-def play(stand: Stand, *events: Happening) -> list[Committed]:
-    """Decide and write these as one batch of a worker's."""
-    known = stand.look_up(*items_to_look_up(events))
-    fresh = Fresh(AT, lambda: str(uuid4()), CUSTODY.kek_id)
-    plan = plan_batch(
-        [arrived(event, tag) for tag, event in enumerate(events, 1)], known, SHIPPED, fresh
-    )
-    return stand.commit(*plan.writes)
 
 
 def record(stand: Stand, item: Item) -> dict[str, Any]:
@@ -148,7 +135,8 @@ def test_what_derives_from_a_new_life_is_written_with_it(stand: Stand) -> None:
 
 
 def test_what_derives_from_the_gone_rests_on_its_tombstone(stand: Stand) -> None:
-    play(stand, event_of(V), release_of(V), event_of(S, V))
+    play(stand, event_of(V), release_of(V))
+    play(stand, event_of(S, V))
     taken = stand.known(S)
     assert taken.assignment.disposition is Disposition.REUSE
     play(stand, event_of(W, S), release_of(S))

@@ -21,7 +21,9 @@ __all__ = [
 ]  # fmt: skip
 
 VHOST: Final = NAMESPACE
-STORE_USERS: Final = ("worker", "dashboard", "operator", "key-operator", "repairer", "migrator")
+STORE_USERS: Final = (
+    "worker", "dashboard", "operator", "key-operator", "janitor", "repairer", "migrator",
+)  # fmt: skip
 BROKER_USERS: Final = ("producer", "worker", "subscriber", "operator")
 
 

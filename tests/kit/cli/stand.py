@@ -3,7 +3,7 @@
 import itertools
 import json
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -195,8 +195,7 @@ class Subscription:
 
     heard: list[bytes]
     then: Callable[[], None]
-    patterns: Sequence[str] = ()
-    exchange: str = ""
+    bindings: Mapping[str, Sequence[str]] = field(default_factory=dict)
     is_closed: bool = False
 
     def open(self) -> None:

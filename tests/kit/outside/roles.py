@@ -19,6 +19,7 @@ NOBODY: Final = Roles(None, None)
 COMMANDS: Final = {
     # Run where workers run, with their settings.
     "worker": WORKER,
+    "janitor": Roles("janitor", None),
     "doctor": WORKER,
     "accept": WORKER,
     "health": Roles("worker", None),
@@ -33,6 +34,10 @@ COMMANDS: Final = {
     "dead": Roles(None, "operator"),
     "announce": Roles("dashboard", "operator"),
     "key": Roles("key-operator", None),
+    "key show": DASHBOARD,
+    "key list": DASHBOARD,
+    "key destroy --now": Roles("janitor", None),
+    "reconcile": Roles("key-operator", None),
     "verify": Roles("key-operator", None),
     "verify --repair": Roles("repairer", None),
     "migrate": Roles("migrator", None),
@@ -53,7 +58,7 @@ def roles_for(arguments: Sequence[str]) -> Roles:
     name = " ".join(arguments[:1])
     found = COMMANDS.get(name, WORKER)
     for words, roles in COMMANDS.items():
-        command, _, rest = words.partition(" ")
-        if rest and command == name and rest in arguments[1:]:
+        command, *rest = words.split()
+        if rest and command == name and set(rest) <= set(arguments[1:]):
             found = roles
     return found

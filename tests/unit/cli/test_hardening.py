@@ -24,6 +24,8 @@ LOADING: dict[str, tuple[str, ...] | None] = {
     "dead": None,
     "waiting": None,
     "list": None,
+    "janitor": ("janitor",),
+    "reconcile": None,
     "key": ("key", "export", "KEY-ID", "--project", "p1", "--output", "dek"),
     "verify": ("verify",),
     "doctor": ("doctor",),

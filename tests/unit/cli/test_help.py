@@ -17,11 +17,12 @@ CONFIG = Path(__file__).resolve().parents[3] / "config"
 WATCH = """\
 Usage: kmworker watch [OPTIONS]
 
-  Print assignments and releases as they are announced, until Ctrl-C.
+  Print what is announced of items and of key-ids, until Ctrl-C.
 
   One line each: time, project, item, disposition (or `released`), key-id (-
-  where there is none) and the rule that decided. Says on standard error when it
-  has begun to listen. Ctrl-C is its normal end: exit code 0.
+  where there is none) and the rule that decided. Of a key-id: time, project, -,
+  what has become of it, the key-id, and its state since then. Says on standard
+  error when it has begun to listen. Ctrl-C is its normal end: exit code 0.
 
 Options:
   --project P  Only this project's.

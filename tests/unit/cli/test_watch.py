@@ -21,7 +21,7 @@ DOCUMENT: dict[str, Any] = {
     },
 }
 LINE = "2026-11-23T16:00:00.000Z  p1  volume:v1  create  k1  blank-volumes-get-a-key\n"
-LISTENING = "kmworker: listening to kmworker.assignments\n"
+LISTENING = "kmworker: listening to kmworker.assignments and kmworker.keys\n"
 BODY = json.dumps(DOCUMENT).encode()
 
 Hear = Callable[..., Subscription]
@@ -34,8 +34,8 @@ def hear(monkeypatch: pytest.MonkeyPatch) -> Hear:
     def prepare(*bodies: bytes, then: Callable[[], None] = interrupt) -> Subscription:
         subscription = Subscription(list(bodies), then)
 
-        def open_it(_settings: Any, exchange: str, patterns: list[str]) -> Subscription:
-            subscription.exchange, subscription.patterns = exchange, patterns
+        def open_it(_settings: Any, bindings: dict[str, list[str]]) -> Subscription:
+            subscription.bindings = bindings
             return subscription
 
         monkeypatch.setattr("kmworker.cli.watch.open_subscriber", open_it)
@@ -47,10 +47,10 @@ def hear(monkeypatch: pytest.MonkeyPatch) -> Hear:
 def test_an_assignment_is_a_line_and_ctrl_c_the_normal_end(hear: Hear) -> None:
     subscription = hear(BODY, BODY)
     assert said(run("watch")) == (0, LINE + LINE, LISTENING)
-    assert (subscription.exchange, subscription.patterns) == (
-        "kmworker.assignments",
-        ["key-assigned.#", "key-released.#"],
-    )
+    assert subscription.bindings == {
+        "kmworker.assignments": ["key-assigned.#", "key-released.#"],
+        "kmworker.keys": ["*.#"],
+    }
     assert subscription.is_closed
 
 

@@ -182,7 +182,7 @@ def assert_sharing_is_safe(event: Event, join: Join, source: State, policy: Poli
         assert event.encryption.key_bits in {None, source.scope.encryption.key_bits}
     listed = policy.listed(source.scope.encryption.cipher)
     is_doubtful = (
-        source.key.state is not KeyState.ACTIVE
+        source.key_state not in {KeyState.ACTIVE, KeyState.DEACTIVATED}
         or listed is None
         or listed.iv is IvUse.POSITIONAL_STREAM
     )

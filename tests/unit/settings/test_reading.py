@@ -7,6 +7,7 @@ import tomllib
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from hypothesis import example, given
@@ -518,6 +519,11 @@ def test_every_number_has_bounds_that_its_explanation_names() -> None:
         field = type(getattr(Settings(), section)).model_fields[name]
         if field.annotation is bool:
             continue
-        low = next(m.ge for m in field.metadata if hasattr(m, "ge"))
-        high = next(m.le for m in field.metadata if hasattr(m, "le"))
+        metadata = field.metadata
+        if not metadata:
+            # Of what may also be a word, the number has them.
+            number = get_args(field.annotation)[0]
+            metadata = [it for info in number.__metadata__ for it in info.metadata]
+        low = next(m.ge for m in metadata if hasattr(m, "ge"))
+        high = next(m.le for m in metadata if hasattr(m, "le"))
         assert f"{low} to {high}" in setting_hint(section, name), setting

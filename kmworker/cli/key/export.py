@@ -1,4 +1,4 @@
-"""``kmworker key``: what key operators do with single keys."""
+"""``kmworker key export``: a DEK, into a file."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,29 +7,21 @@ import typer
 
 from kmworker.cli.frame.configured import settings_of
 from kmworker.cli.frame.keys import custody_in
-from kmworker.cli.frame.program import examples, group
+from kmworker.cli.frame.program import examples
 from kmworker.cli.frame.store import views_of
 from kmworker.cli.terminal.output import line, plural
 from kmworker.crypto.export import export_dek
 from kmworker.errors import SetupError
 from kmworker.store.export import read_wrapped
 
-__all__ = ["app"]
+__all__ = ["EXAMPLES", "export"]
 
-app = group()
-
-
-@app.callback()
-def key() -> None:
-    """Handle DEKs, for key operators."""
-
-
-@app.command(
-    epilog=examples(
-        "kmworker key export 5f0e1c9a-0000-4000-8000-000000000000 \\",
-        "    --project p1 --output dek.bin",
-    )
+EXAMPLES = examples(
+    "kmworker key export 5f0e1c9a-0000-4000-8000-000000000000 \\",
+    "    --project p1 --output dek.bin",
 )
+
+
 def export(
     context: typer.Context,
     key_id: Annotated[str, typer.Argument(metavar="KEY-ID", help="Whose DEK to export.")],

@@ -1,0 +1,70 @@
+-- Change records of key-ids, and of their scope, at somebody's word or because time has passed.
+-- Each is made only if what it rests on is still so.
+--
+-- KEYS  1 keys  2 scopes  3 outbox  4 keys:due  5 holders  6 commits      all of one project
+-- ARGV  for each change six values:
+--   'K' key_id before after at holders
+--       the key-id's record; at is when something is to be done about it, Unix seconds, '' never;
+--       holders is what its counter must say ('-' for no counter), '' whatever it says
+--   'S' scope_id before after '' ''
+--       the scope's record
+--   'H' key_id before after '' ''
+--       the counter of the key-id's holders, '-' before for none
+-- Returns {for each change 1 if it was made, else 0; the project's number of commits}
+--
+-- What is made becomes one commit, and what becomes of key-ids goes to the outbox with it.
+
+-- Not everybody may write everything.
+local writing, indexing, is_there = {}, {}, {}
+local touched = {K = {1, 3}, S = {2}, H = {5}}
+for at = 1, #ARGV, 6 do
+  local kind = ARGV[at]
+  if not is_there[kind] then
+    is_there[kind] = true
+    for _, key in ipairs(touched[kind]) do writing[#writing + 1] = key end
+    if kind == 'K' then indexing[1] = 4 end
+  end
+end
+
+local refused = refusal(
+  {'hash', 'hash', 'hash', 'zset', 'hash', 'string'},
+  {HSET = writing, HGET = {1, 2, 5}, ZADD = indexing, ZREM = indexing, INCR = {6}})
+if refused then return refused end
+
+local function is_held_by(key_id, holders)
+  return holders == '' or (redis.call('HGET', KEYS[5], key_id) or '-') == holders
+end
+
+local function change_key(key_id, before, after, at, holders)
+  if redis.call('HGET', KEYS[1], key_id) ~= before or not is_held_by(key_id, holders) then
+    return 0
+  end
+  redis.call('HSET', KEYS[1], key_id, after)
+  redis.call('HSET', KEYS[3], key_id .. ' ' .. string.match(after, '"version":(%d+)'), after)
+  if at == '' then
+    redis.call('ZREM', KEYS[4], key_id)
+  else
+    redis.call('ZADD', KEYS[4], at, key_id)
+  end
+  return 1
+end
+
+local function change_scope(scope_id, before, after)
+  if redis.call('HGET', KEYS[2], scope_id) ~= before then return 0 end
+  redis.call('HSET', KEYS[2], scope_id, after)
+  return 1
+end
+
+local function change_holders(key_id, before, after)
+  if (redis.call('HGET', KEYS[5], key_id) or '-') ~= before then return 0 end
+  redis.call('HSET', KEYS[5], key_id, after)
+  return 1
+end
+
+local change, out, made = {K = change_key, S = change_scope, H = change_holders}, {}, 0
+for at = 1, #ARGV, 6 do
+  out[#out + 1] = change[ARGV[at]](unpack(ARGV, at + 1, at + 5))
+  made = made + out[#out]
+end
+local commits = made > 0 and redis.call('INCR', KEYS[6]) or 0
+return {out, commits}
