@@ -75,6 +75,9 @@ def decide(  # noqa: PLR0911  # one for each answer, in the order of precedence
         return life
     # Nothing can be read from this source any more, by whatever key.
     if life.key_state is KeyState.DESTROYED:
+        if isinstance(source, Released) and source.item.kind is Kind.PARTITION:
+            # A person has ended it with its key: this replica founds it anew.
+            return Wait()
         ref = life.assignment.item.ref
         return Refuse(Reason.SOURCE_UNUSABLE, f"the key of {ref} is destroyed")
     return by_table(event, life, policy)
@@ -131,7 +134,9 @@ def _life_of(source: Held | Released | None, wanted: int) -> Held | Wait | Refus
     if source is None:
         return Wait()
     held = held_in(source)
-    if held is not None and held.generation == wanted:
+    # Nobody numbers the lives of a partition.
+    is_partition = source.item.kind is Kind.PARTITION
+    if held is not None and (held.generation == wanted or is_partition):
         return held
     newest = source.generation
     # Of what is gone and was never heard of, the creation may be on its way.

@@ -216,17 +216,27 @@ class _Planning:
         self._conclude(arrival, refusal if is_final else Later())
 
     def _found_partition(self, arrival: Arrival) -> Decision:
-        """Create the partition that its first replica names (it has no event of its own)."""
+        """Create the partition that its first replica names (it has no event of its own).
+
+        If a person has ended it with its key, it is another life of its name.
+        """
         event, partition = arrival.event, arrival.event.derived_from
         assert isinstance(event, Event)  # noqa: S101  # only such have a source
         assert partition is not None  # noqa: S101  # the caller looked
+        ended = self._own(partition)
+        before = ended if isinstance(ended, Released) else None
         founding = replace(
-            event, item=partition, derived_from=None, requested=None, node=None, generation=0
+            event,
+            item=partition,
+            derived_from=None,
+            requested=None,
+            node=None,
+            generation=0 if before is None else before.generation + 1,
         )
         founded = decide(founding, None, None, self._policy, arrival.original.properties)
         if not isinstance(founded, Create | NoKey):
             return founded
-        self._write(founding, founded)
+        self._write(founding, founded, before)
         decision = self._answer(arrival, None)
         if isinstance(decision, Refuse):
             # No partition without its first replica.

@@ -6,7 +6,7 @@ Nothing is changed that is not as it was read: whoever is beaten to it looks aga
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
-from kmworker.domain.model import Item, ScopeRecord
+from kmworker.domain.model import Item, Released, ScopeRecord
 from kmworker.domain.retention import Change, KeySeen
 from kmworker.domain.values import value
 from kmworker.errors import PermanentError, Reason
@@ -18,9 +18,19 @@ from kmworker.store.outbox import marking
 from kmworker.store.records import RecordCodec, item_at, refuse_other_dek
 from kmworker.store.scripts import Scripts
 
-__all__ = ["ABSENT", "HoldersChange", "KeyStates", "ScopeChange", "holders_of"]
+__all__ = [
+    "ABSENT",
+    "AnyChange",
+    "HoldersChange",
+    "ItemChange",
+    "KeyStates",
+    "ScopeChange",
+    "holders_of",
+]
 
-CHANGE_KEYS: Final = ("keys", "scopes", "outbox", "keys:due", "holders", "commits")
+CHANGE_KEYS: Final = (
+    "keys", "scopes", "outbox", "keys:due", "holders", "commits", "items", "stats",
+)  # fmt: skip
 ABSENT: Final = b"-"
 
 
@@ -40,6 +50,17 @@ class HoldersChange:
     key_id: str
     before: bytes
     after: int
+
+
+@value
+class ItemChange:
+    """What becomes of an item's record: a tombstone."""
+
+    before: bytes
+    after: Released
+
+
+AnyChange = Change | ScopeChange | HoldersChange | ItemChange
 
 
 def holders_of(seen: KeySeen) -> int:
@@ -116,9 +137,7 @@ class KeyStates:
             yield [(item_at(project, it), raw) for it, raw in zip(refs, records, strict=True)]
             after = f"({found[-1].decode()}"
 
-    def change(
-        self, project: str, changes: Iterable[Change | ScopeChange | HoldersChange]
-    ) -> list[bool]:
+    def change(self, project: str, changes: Iterable[AnyChange]) -> list[bool]:
         """Make changes, each if all it rests on is as it was read; say of each whether it was.
 
         What has become of key-ids is announced by whichever worker looks next.
@@ -141,10 +160,19 @@ class KeyStates:
             now = self._views.clock_s()
             self._views.client.execute_command(*marking(self._views.names, project, now))
 
-    def _arguments(self, project: str, change: Change | ScopeChange | HoldersChange) -> list[Any]:
+    def _arguments(self, project: str, change: AnyChange) -> list[Any]:
         if isinstance(change, ScopeChange):
             after = self._codec.scope(project, change.after)
             return ["S", change.scope.scope_id, change.before, after, "", ""]
+        if isinstance(change, ItemChange):
+            return [
+                "I",
+                change.after.item.ref,
+                change.before,
+                self._codec.tombstone(change.after),
+                "",
+                "",
+            ]
         if isinstance(change, HoldersChange):
             return ["H", change.key_id, change.before, change.after, "", ""]
         seen, after_key = change.seen, change.after

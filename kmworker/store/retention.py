@@ -9,13 +9,23 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from kmworker.domain.model import Item, KeyRecord, KeyState, ScopeRecord
-from kmworker.domain.retention import Buried, Change, Count, KeySeen, StillHeld
+from kmworker.domain.keys import By, Cause
+from kmworker.domain.lifecycle import Step, step
+from kmworker.domain.model import Held as AsHeld
+from kmworker.domain.model import (
+    Item,
+    KeyRecord,
+    KeyState,
+    Released,
+    ScopeRecord,
+    Tombstone,
+)
+from kmworker.domain.retention import Buried, Change, Count, KeySeen, Moment, StillHeld
 from kmworker.errors import PermanentError
 from kmworker.store import leases
 from kmworker.store.connection import store_errors
 from kmworker.store.inspection import Views, pages
-from kmworker.store.key_states import HoldersChange, KeyStates
+from kmworker.store.key_states import AnyChange, HoldersChange, ItemChange, KeyStates
 from kmworker.store.records import RecordCodec, item_at
 from kmworker.store.scripts import Scripts
 
@@ -31,6 +41,8 @@ FORGET_KEYS: Final = (
 # Projects asked in one round trip what is due there.
 PROJECTS_AT_ONCE: Final = 200
 EARLY: Final = "early"
+PARTITION_ENDED: Final = "/kmworker/key-destroy"
+"""CloudEvents' source in the tombstone of a partition that a person has ended with its key."""
 RECONCILED: Final = "reconciled"
 """Hash: when a project was last compared with an inventory."""
 
@@ -212,11 +224,37 @@ class RedisRetention:
 
     def put_right(self, project: str, held: StillHeld, seen: KeySeen) -> bool:
         """Set the counter of a key-id's holders to what was counted; make it active, if need be."""
-        changes: list[Change | HoldersChange] = [
+        changes: list[AnyChange] = [
             HoldersChange(seen.key.key_id, seen.holders_counter, held.holders)
         ]
         if held.after is not None:
             changes.append(Change(seen, held.after))
+        return all(self.keys.change(project, changes))
+
+    def end_partition(
+        self, project: str, partition: Item, seen: KeySeen, moment: Moment, by: By
+    ) -> bool:
+        """Release a partition that no replica is in, at a person's word, with its key-id.
+
+        Its next replica founds it anew: nobody else says of a partition that it is gone.
+        """
+        (raw,) = self._views.records(project, "items", [partition.ref])
+        read = None if raw is None else self._codec.read_item(partition, raw)
+        if raw is None or read is None or read.assignment is None or read.tombstone is not None:
+            return False
+        key = step(
+            seen.key, seen.scope, Step.LET_GO,
+            by=by, at=moment.at, destroy_at=moment.at,
+        )  # fmt: skip
+        cause = Cause(seen.key.key_id, PARTITION_ENDED, "key-destroy")
+        tombstone = Tombstone(read.assignment.generation, cause, moment.at)
+        held = AsHeld(read.assignment, seen.key, seen.scope, read.data)
+        changes: list[AnyChange] = [
+            ItemChange(raw, Released(partition, tombstone, held)),
+            HoldersChange(seen.key.key_id, seen.holders_counter, 0),
+        ]
+        if isinstance(key, KeyRecord):
+            changes.append(Change(seen, key))
         return all(self.keys.change(project, changes))
 
     def lapse(self, project: str, seen: KeySeen, after: KeyRecord) -> bool:

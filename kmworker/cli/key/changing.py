@@ -25,7 +25,7 @@ from kmworker.clock import rfc3339
 from kmworker.domain.keys import Operator
 from kmworker.domain.lifecycle import NoStep, Step, step
 from kmworker.domain.model import KeyRecord
-from kmworker.domain.retention import Change, KeySeen
+from kmworker.domain.retention import Change, KeySeen, Moment
 from kmworker.errors import NotFound, StoreUnavailable
 from kmworker.janitor.loop import destroy_at
 from kmworker.settings import Settings
@@ -81,6 +81,10 @@ class KeyRoom:
             return rfc3339(now_s + after_s)
         settings = self.settings
         return destroy_at(now_s, settings.retention, settings.waiting.deadline_s)
+
+    def moment(self, now_s: float) -> Moment:
+        """Return this moment; Unix seconds."""
+        return Moment(rfc3339(now_s), self.destroy_at(now_s))
 
 
 def key_room(context: typer.Context) -> KeyRoom:

@@ -25,11 +25,10 @@ from kmworker.cli.terminal.output import (
     progress,
     typed,
 )
-from kmworker.clock import rfc3339
 from kmworker.domain.keys import MANUAL, Operator
 from kmworker.domain.lifecycle import NoStep, Step
 from kmworker.domain.model import KeyRecord
-from kmworker.domain.retention import Moment, ordered
+from kmworker.domain.retention import ordered
 from kmworker.errors import StoreUnavailable
 from kmworker.janitor.loop import DAY_S
 from kmworker.store.retention import RedisRetention
@@ -113,8 +112,11 @@ def _at_once(room: KeyRoom, project: str, key_id: str, by: Operator) -> KeyRecor
         if count.flawed:
             return NoStep(f"{count.flawed[0]} fails authentication, and may hold it")
         if key_id in count.partitions and not count.holders[key_id]:
-            return NoStep("it is a partition's, which stands for its replicas")
-        found = ordered(seen, count, by, Moment(rfc3339(now_s), room.destroy_at(now_s)))
+            # Nothing else says of a partition that it is gone; its next replica founds it anew.
+            partition = count.partitions[key_id]
+            retention.end_partition(project, partition, seen, room.moment(now_s), by)
+            continue
+        found = ordered(seen, count, by, room.moment(now_s))
         if isinstance(found, NoStep):
             return found
         forget_at_s = now_s + room.settings.retention.tombstone_days * DAY_S

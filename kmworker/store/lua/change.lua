@@ -1,7 +1,8 @@
 -- Change records of key-ids, and of their scope, at somebody's word or because time has passed.
 -- Each is made only if what it rests on is still so.
 --
--- KEYS  1 keys  2 scopes  3 outbox  4 keys:due  5 holders  6 commits      all of one project
+-- KEYS  1 keys  2 scopes  3 outbox  4 keys:due  5 holders  6 commits  7 items  8 stats
+--       all of one project
 -- ARGV  for each change six values:
 --   'K' key_id before after at holders
 --       the key-id's record; at is when something is to be done about it, Unix seconds, '' never;
@@ -10,25 +11,29 @@
 --       the scope's record
 --   'H' key_id before after '' ''
 --       the counter of the key-id's holders, '-' before for none
+--   'I' ref before after '' ''
+--       the item's record, which becomes a tombstone
 -- Returns {for each change 1 if it was made, else 0; the project's number of commits}
 --
 -- What is made becomes one commit, and what becomes of key-ids goes to the outbox with it.
 
 -- Not everybody may write everything.
 local writing, indexing, is_there = {}, {}, {}
-local touched = {K = {1, 3}, S = {2}, H = {5}}
+local touched, counting = {K = {1, 3}, S = {2}, H = {5}, I = {7}}, {}
 for at = 1, #ARGV, 6 do
   local kind = ARGV[at]
   if not is_there[kind] then
     is_there[kind] = true
     for _, key in ipairs(touched[kind]) do writing[#writing + 1] = key end
     if kind == 'K' then indexing[1] = 4 end
+    if kind == 'I' then counting[1] = 8 end
   end
 end
 
 local refused = refusal(
-  {'hash', 'hash', 'hash', 'zset', 'hash', 'string'},
-  {HSET = writing, HGET = {1, 2, 5}, ZADD = indexing, ZREM = indexing, INCR = {6}})
+  {'hash', 'hash', 'hash', 'zset', 'hash', 'string', 'hash', 'hash'},
+  {HSET = writing, HGET = {1, 2, 5, 7}, ZADD = indexing, ZREM = indexing, HINCRBY = counting,
+   INCR = {6}})
 if refused then return refused end
 
 local function is_held_by(key_id, holders)
@@ -61,7 +66,15 @@ local function change_holders(key_id, before, after)
   return 1
 end
 
-local change, out, made = {K = change_key, S = change_scope, H = change_holders}, {}, 0
+local function release(ref, before, after)
+  if redis.call('HGET', KEYS[7], ref) ~= before then return 0 end
+  redis.call('HSET', KEYS[7], ref, after)
+  redis.pcall('HINCRBY', KEYS[8], 'released', 1)
+  return 1
+end
+
+local change = {K = change_key, S = change_scope, H = change_holders, I = release}
+local out, made = {}, 0
 for at = 1, #ARGV, 6 do
   out[#out + 1] = change[ARGV[at]](unpack(ARGV, at + 1, at + 5))
   made = made + out[#out]

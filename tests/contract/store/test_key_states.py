@@ -7,7 +7,7 @@ import pytest
 from redis.exceptions import RedisError
 
 from kmworker.clock import rfc3339, unix_s
-from kmworker.domain.event import UNENCRYPTED
+from kmworker.domain.event import UNENCRYPTED, Event
 from kmworker.domain.keys import JANITOR, Operator
 from kmworker.domain.lifecycle import Step, compromise, compromised, step
 from kmworker.domain.model import (
@@ -18,6 +18,7 @@ from kmworker.domain.model import (
     KeyState,
     Released,
     ScopeRecord,
+    Transport,
     held_in,
 )
 from kmworker.domain.plan import WriteStatus
@@ -27,11 +28,12 @@ from kmworker.store.key_states import KeyStates, ScopeChange, holders_of
 from kmworker.store.records import RecordCodec
 from kmworker.store.retention import RedisRetention
 from tests.kit.builders import event_of, release_of
-from tests.kit.store.builders import CUSTODY, snapshot, volume
+from tests.kit.store.builders import CUSTODY, partition, replica, snapshot, volume
 from tests.kit.store.playing import DAYS_30_S, play
 from tests.kit.store.stand import Stand
 
 V, S, W, C = volume("v1"), snapshot("s1"), volume("w1"), volume("c1")
+PARTITION = partition("policy-0/18/4711")
 ALICE = Operator("alice", "a drill")
 
 
@@ -448,6 +450,41 @@ def test_a_new_life_is_not_forgotten_with_the_old_one(stand: Stand) -> None:
     after_30_days(stand)
     assert tidy(stand) == PassResult()
     assert isinstance(stand.look_up(V)[V], Held)
+
+
+def replica_at(node: str) -> Event:
+    name = f"policy-0/18/4711@{node}"
+    return event_of(replica(name), PARTITION, transport=Transport.BLOCK)
+
+
+def test_a_partitions_key_stays_while_its_replicas_come_and_go(stand: Stand) -> None:
+    play(stand, replica_at("obj-1"), replica_at("obj-2"))
+    key_id = key_of(stand, PARTITION).key_id
+    play(stand, *(release_of(it.item) for it in (replica_at("obj-1"), replica_at("obj-2"))))
+    after_30_days(stand)
+    assert tidy(stand).destroyed == 0
+    play(stand, replica_at("obj-3"))
+    assert key_of(stand, replica_at("obj-3").item).key_id == key_id
+
+
+def test_a_partition_that_a_person_has_ended_is_founded_anew(stand: Stand) -> None:
+    play(stand, replica_at("obj-1"))
+    play(stand, release_of(replica_at("obj-1").item))
+    it, now = seen(stand, PARTITION), stand.clock.now()
+    moment = Moment(rfc3339(now), rfc3339(now))
+    assert retention(stand).end_partition("p1", PARTITION, it, moment, ALICE)
+    assert not retention(stand).end_partition("p1", PARTITION, it, moment, ALICE)
+    stand.clock.sleep(1)
+    assert tidy(stand).destroyed == 1
+    play(stand, replica_at("obj-2"))
+    anew = key_of(stand, PARTITION)
+    assert anew.state is KeyState.ACTIVE
+    assert (anew.key_id, anew.dek_id) != (it.key.key_id, it.key.dek_id)
+    assert key_of(stand, replica_at("obj-2").item).key_id == anew.key_id
+    assert deks(stand) == 1
+    # And it lives: another joins it.
+    play(stand, replica_at("obj-3"))
+    assert key_of(stand, replica_at("obj-3").item).key_id == anew.key_id
 
 
 def test_the_janitor_may_not_read_a_wrapped_dek(stand: Stand) -> None:
