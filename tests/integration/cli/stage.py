@@ -94,6 +94,7 @@ class Stage:
         settings = {"HOME": str(folder), "XDG_RUNTIME_DIR": str(folder)}
         settings["KMWORKER_KEYRING__PATH"] = "keyring.json"
         site = Site(folder, broker, store, name, name, settings=settings)
+        (folder / "inventory.txt").write_text("p1 volume:v1\np1 snapshot:s1\np1 volume:v8\n")
         (folder / "event.json").write_text(FAMILY.splitlines()[2])
         (folder / "wrong.jsonl").write_text(FAMILY.splitlines()[0] + '\n{"specversion": "1.0"}\n')
         return site

@@ -36,7 +36,9 @@ def test_what_is_published_is_assigned_and_watched(at_work: Site) -> None:
         ]  # fmt: skip
         watch.interrupt()
         assert watch.ended() == 0
-        assert watch.err.read_text() == f"kmworker: listening to {at_work.namespace}.assignments\n"
+        name = at_work.namespace
+        said = f"kmworker: listening to {name}.assignments and {name}.keys\n"
+        assert watch.err.read_text() == said
 
 
 def test_watch_hears_one_project_only_and_ends_by_itself(at_work: Site) -> None:

@@ -5,7 +5,7 @@ from typing import Final
 ITEMS, KEYS, SCOPES, LINEAGE = "km:{p}:items", "km:{p}:keys", "km:{p}:scopes", "km:{p}:lineage"
 WAITING, DEADLINES, STATS = "km:{p}:waiting", "km:{p}:waiting:deadlines", "km:{p}:stats"
 DEKS, PARKED, EXPIRED = "kmsecret:{p}:deks", "kmsecret:{p}:parked", "kmsecret:{p}:expired"
-COMMITS = "km:{p}:commits"
+COMMITS, OUTBOX, DUE = "km:{p}:commits", "km:{p}:outbox", "km:{p}:keys:due"
 PROJECTS, FEED, WORKER = "km:projects", "km:feed", "km:worker:host-1-abc"
 
 # As the contract opens them, by the commands that it names.
@@ -157,9 +157,21 @@ KEY_OPERATOR_MAY: Final = (
     NAMES,
     "CONFIG GET appendonly",
     "INFO server",
+    # What a change of a key's state takes.
+    *(f"HSET {key} f v" for key in (KEYS, SCOPES, OUTBOX, "km:reconciled")),
+    f"ZADD {DUE} 1 m",
+    f"ZREM {DUE} m",
+    "ZADD km:outboxes LT 1 p",
+    f"INCR {COMMITS}",
+    f"EVAL return(1) 1 {KEYS}",
 )
 KEY_OPERATOR_MAY_NOT: Final = (
-    *WRITES, *UNLIMITED, *CODE, *SERVER, *ELSEWHERE,
+    *(it for it in WRITES if not it.startswith("INCR")), *UNLIMITED, *SERVER, *ELSEWHERE,
+    *(it for it in CODE if not it.startswith(("EVAL ", "EVALSHA "))),
+    f"EVAL return(1) 1 {DEKS}",
+    f"EVAL return(1) 1 {LINEAGE}",
+    *(f"HDEL {key} f" for key in (KEYS, SCOPES, OUTBOX)),
+    "HSET km:{p}:holders f v",
     *(f"{write} {key} f" for key in (DEKS, PARKED) for write in ("HDEL", "DEL", "UNLINK")),
     f"HSET {DEKS} f v",
     f"HGETALL {DEKS}",
@@ -184,6 +196,36 @@ OPERATOR_MAY_NOT: Final = (
     f"FCALL f 1 {WAITING}",
     "SCRIPT LOAD return(1)",
     "CONFIG GET *",
+    "INFO",
+)  # fmt: skip
+
+# The only one that may end a wrapped DEK, and it cannot read one.
+JANITOR_MAY: Final = (
+    f"MGET {COMMITS}",
+    *(f"HSCAN {key} 0" for key in (ITEMS, KEYS)),
+    f"HEXISTS {DEKS} f",
+    *(f"HDEL {key} f" for key in (DEKS, ITEMS, KEYS, SCOPES)),
+    f"ZREM {LINEAGE} m",
+    f"EVAL return(1) 1 {DEKS}",
+    "HGETALL km:layout",
+)
+JANITOR_MAY_NOT: Final = (
+    *UNLIMITED, *SERVER, *ELSEWHERE,
+    *(f"{read} {DEKS} f" for read in ("HGET", "HMGET", "HSTRLEN")),
+    f"HSCAN {DEKS} 0",
+    f"HSET {DEKS} f v",
+    *(f"{it} {key}" for key in (PARKED, EXPIRED) for it in ("HLEN", "TYPE")),
+    *(f"{write} {key} f v" for key in (WAITING, "km:totals") for write in ("HSET", "HDEL")),
+    f"HDEL {STATS} f",
+    f"ZADD {LINEAGE} 0 m",
+    *(f"{take} {key}" for key in (ITEMS, KEYS, SCOPES, LINEAGE, STATS, DEKS, PARKED, PROJECTS)
+      for take in ("DEL", "UNLINK", "GETDEL", "PERSIST")),
+    f"SREM {PROJECTS} p",
+    f"RENAME {ITEMS} km:other",
+    f"EVAL return(1) 1 {PARKED}",
+    "EVAL return(1) 1 other",
+    "SCRIPT LOAD return(1)",
+    NAMES,
     "INFO",
 )  # fmt: skip
 
@@ -286,6 +328,7 @@ MAY: Final = {
     "dashboard": OPEN,
     "operator": OPERATOR_MAY,
     "key-operator": KEY_OPERATOR_MAY,
+    "janitor": JANITOR_MAY,
     "repairer": REPAIRER_MAY,
     "migrator": MIGRATOR_MAY,
 }
@@ -293,6 +336,7 @@ MAY_NOT: Final = {
     "dashboard": DASHBOARD_MAY_NOT,
     "operator": OPERATOR_MAY_NOT,
     "key-operator": KEY_OPERATOR_MAY_NOT,
+    "janitor": JANITOR_MAY_NOT,
     "repairer": REPAIRER_MAY_NOT,
     "migrator": MIGRATOR_MAY_NOT,
     "worker": WORKER_MAY_NOT,

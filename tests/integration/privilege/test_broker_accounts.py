@@ -116,7 +116,7 @@ def test_a_producer_publishes_by_command(broker: Broker, tmp_path: Path) -> None
 def test_a_worker_that_may_declare_finds_nothing_else_to_declare(broker: Broker) -> None:
     shipped = json.loads((CONFIG / "rabbitmq" / "definitions.json").read_text())
     topology = Topology(NAMESPACE)
-    names = {topology.events, topology.assignments, topology.dead, topology.anchor}
+    names = {*topology.exchanges, topology.anchor}
     queues = {topology.work, topology.dead, topology.anchor}
     assert {exchange["name"] for exchange in shipped["exchanges"]} == names
     assert {queue["name"] for queue in shipped["queues"]} == queues
