@@ -14,6 +14,7 @@ from redis.exceptions import RedisError
 from kmworker.domain.model import Disposition
 from kmworker.store import leases
 from kmworker.store.client import Client
+from kmworker.store.counts import number_in
 from kmworker.store.names import Names
 from kmworker.store.pipe import Command
 
@@ -179,7 +180,7 @@ def _number(reply: object) -> int:
     """Read a count; one that someone has spoilt counts for nothing and stops no other."""
     if isinstance(reply, int):
         return reply
-    return int(reply) if isinstance(reply, bytes) and reply.isdigit() else 0
+    return (number_in(reply) or 0) if isinstance(reply, bytes) else 0
 
 
 def _ms(seconds: float) -> int:

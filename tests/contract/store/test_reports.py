@@ -229,7 +229,7 @@ def count(reports: RedisReports, now: float = AT_S) -> None:
         reports.count_if_due(now)
 
 
-@pytest.mark.parametrize("text", ["text", "", "1.5"])
+@pytest.mark.parametrize("text", ["text", "", "1.5", "9" * 5000])
 def test_a_counter_that_is_no_number_does_not_stop_the_totals(
     stand: Stand, reports: RedisReports, text: str
 ) -> None:
