@@ -13,6 +13,7 @@ from kmworker.domain.model import KeyState, Kind, Place
 from kmworker.store.connection import store_errors
 from kmworker.store.counts import number_in
 from kmworker.store.inspection import Views
+from kmworker.store.item_records import RELEASED
 
 __all__ = [
     "Derived", "Family", "Found", "Member", "Record", "data_in", "family_of", "find",
@@ -76,6 +77,11 @@ class Member:
     def data(self) -> dict[str, Any]:
         """The announcement's data."""
         return {} if self.record is None else self.record.data
+
+    @property
+    def is_released(self) -> bool:
+        """Whether it is gone."""
+        return self.record is not None and self.record.fields.get("state") == RELEASED
 
     def source_in(self, project: str) -> str:
         """Return the item ref of its source, empty where it has none in this project."""

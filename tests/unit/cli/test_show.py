@@ -185,6 +185,14 @@ def test_a_key_id_of_a_compromised_scope_is_compromised_whatever_its_record_says
     assert {it["key_state"] for it in found["lineage"]["items"]} == {"compromised"}
 
 
+def test_items_that_are_gone_are_told_in_their_lineage(filled: FilledStore) -> None:
+    filled.change("p1", "items", "snapshot:s1", b'"state":"active"', b'"state":"released"')
+    released = {it["ref"]: it["released"] for it in shown("volume:v1")["lineage"]["items"]}
+    assert released == {"snapshot:s1": True, "volume:v1": False, "volume:v2": False}
+    out = run("show", "volume:v1").stdout
+    assert f"snapshot:s1  reuse  {filled.key_id(V1)}  active  released  seal BROKEN\n" in out
+
+
 @pytest.mark.parametrize("change", ["1", "[]", '{"type":1}', '{"type":"t","at":"a","by":{}}'])
 def test_a_change_that_cannot_be_read_is_shown_as_it_is(filled: FilledStore, change: str) -> None:
     filled.change(
