@@ -39,7 +39,7 @@ OVER: Final = object()
 """In place of a step, where there is none."""
 
 
-class Counted(NamedTuple):
+class ProjectCount(NamedTuple):
     """What one project adds."""
 
     numbers: Mapping[str, int]
@@ -159,16 +159,16 @@ class Census:
             yield from self._asked([("ZADD", index, "NX", now, project) for project in projects])
 
 
-def _counted(replies: Sequence[Any]) -> Counted:
+def _counted(replies: Sequence[Any]) -> ProjectCount:
     """Return a project's numbers from the replies to `Census._counting`, in their order."""
     *sizes, first, dispositions = replies
     numbers = {name: _number(it) for name, it in zip((*SIZES, *PENDING), sizes, strict=True)}
     texts = dispositions if isinstance(dispositions, list) else [None] * len(DISPOSITIONS)
     numbers |= {name: _number(text) for name, text in zip(DISPOSITIONS, texts, strict=True)}
-    return Counted(numbers, float(first[1]) if isinstance(first, list) and first else math.inf)
+    return ProjectCount(numbers, float(first[1]) if isinstance(first, list) and first else math.inf)
 
 
-def _with(name: str, found: Mapping[str, Counted]) -> list[str]:
+def _with(name: str, found: Mapping[str, ProjectCount]) -> list[str]:
     return [project for project, it in found.items() if it.numbers[name]]
 
 

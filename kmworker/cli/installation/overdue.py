@@ -3,14 +3,14 @@
 from typing import Final
 
 from kmworker.cli.terminal.output import ago, lasting
-from kmworker.store.views.janitor import Due, JanitorSeen
+from kmworker.store.views.janitor import DueKeys, JanitorSeen
 
 __all__ = ["due_in_words", "overdue"]
 
 DAY_S: Final = 86_400.0
 
 
-def due_in_words(due: Due, now: float) -> str:
+def due_in_words(due: DueKeys, now: float) -> str:
     """Say how many key-ids have a date, and when the first of these is."""
     if not due.next_at:
         return "none"
@@ -19,7 +19,7 @@ def due_in_words(due: Due, now: float) -> str:
     return f"{due.key_ids:,}, the first {when}"
 
 
-def overdue(due: Due, janitor: JanitorSeen | None, now: float) -> tuple[str, str] | None:
+def overdue(due: DueKeys, janitor: JanitorSeen | None, now: float) -> tuple[str, str] | None:
     """Return what nobody has done for more than a day, with a hint; None where nothing is.
 
     By the time at which it was counted: what has been done since then is not known.

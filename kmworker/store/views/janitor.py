@@ -7,7 +7,7 @@ from typing import Any, Final
 from kmworker.store.connection import store_errors
 from kmworker.store.inspection import Views, finite
 
-__all__ = ["Due", "JanitorSeen", "due_in", "number_of", "read_due", "read_janitor"]
+__all__ = ["DueKeys", "JanitorSeen", "due_in", "number_of", "read_due", "read_janitor"]
 
 DONE: Final = ("destroyed", "lapsed", "put_right", "forgotten", "stopped")
 
@@ -27,7 +27,7 @@ class JanitorSeen:
 
 
 @dataclass(frozen=True, slots=True)
-class Due:
+class DueKeys:
     """What all projects have for the janitor, as they were last added up."""
 
     key_ids: int
@@ -45,14 +45,14 @@ def read_janitor(views: Views) -> JanitorSeen | None:
     return JanitorSeen(fields["id"], number_of(fields, "seen_at"), **done)
 
 
-def read_due(views: Views) -> Due:
+def read_due(views: Views) -> DueKeys:
     """Return what there is to do."""
     return due_in(_fields(views, "totals", "due", "next_due", "computed_at"))
 
 
-def due_in(totals: Mapping[str, str]) -> Due:
+def due_in(totals: Mapping[str, str]) -> DueKeys:
     """Return what there is to do, by ``km:totals``."""
-    return Due(
+    return DueKeys(
         int(number_of(totals, "due")),
         number_of(totals, "next_due"),
         number_of(totals, "computed_at"),

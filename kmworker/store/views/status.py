@@ -17,7 +17,7 @@ from kmworker.store.crowds import Crowd, crowd_in
 from kmworker.store.inspection import Views, finite, text_of
 from kmworker.store.made_anew import WrongType, is_wrong_type, wrong_types
 from kmworker.store.rollback import standing_refusal
-from kmworker.store.views.janitor import Due, JanitorSeen, due_in, number_of, read_janitor
+from kmworker.store.views.janitor import DueKeys, JanitorSeen, due_in, number_of, read_janitor
 
 __all__ = [
     "MAX_CROWDS", "UNREADABLE", "Incident", "OldestWaiting", "Rate", "Status", "WorkerSeen",
@@ -102,7 +102,7 @@ class Status:
     """Keys in whose place somebody has put something else."""
     totals: dict[str, int] | None
     totals_computed_at: float
-    due: Due | None
+    due: DueKeys | None
     """What there is for the janitor to do."""
     janitor: JanitorSeen | None
     """None, too, if none was ever seen."""
