@@ -34,7 +34,7 @@ def status(
         bool, typer.Option("--json", help="Print JSON; times in Unix seconds.")
     ] = False,
 ) -> None:
-    """Show totals, queues, workers, the janitor, dead letters and waiting events.
+    """Show totals, queues, workers, dead letters and waiting events.
 
     All of it is in the store, written by the workers and the janitor. The queues are asked of the
     broker, if one is configured and lets this user look; else they are what a worker counted last.
