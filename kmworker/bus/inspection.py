@@ -79,8 +79,7 @@ class Inspection:
 
     def missing_names(self) -> list[str]:
         """Return the exchanges and queues that are not there."""
-        topology = self._topology
-        exchanges = (topology.events, topology.assignments, topology.dead)
+        exchanges = self._topology.exchanges
         return [
             *(f"exchange {it}" for it in exchanges if self._ask(_is_exchange, it) is _MISSING),
             *(f"queue {it}" for it in self._queues() if self._ask(_is_queue, it) is _MISSING),
@@ -97,10 +96,10 @@ class Inspection:
 
     def missing_rights(self) -> Iterator[str]:
         """Give each right that a worker needs and this user lacks."""
-        work = self._topology.work
-        if self._ask(_consume_in_vain, work) is _FORBIDDEN:
-            yield f"read {work}"
-        for exchange in (self._topology.assignments, self._topology.dead):
+        topology = self._topology
+        if self._ask(_consume_in_vain, topology.work) is _FORBIDDEN:
+            yield f"read {topology.work}"
+        for exchange in (topology.assignments, topology.keys, topology.dead):
             if self._ask(_publish_in_vain, exchange) is _FORBIDDEN:
                 yield f"write {exchange}"
 

@@ -21,6 +21,7 @@ from kmworker.cli.terminal.output import note, to_the_second
 from kmworker.cli.terminal.rows import Rows
 from kmworker.domain.model import Disposition, KeyState
 from kmworker.errors import NotFound
+from kmworker.store.counts import number_in
 from kmworker.store.inspection import Views
 from kmworker.store.item_records import RELEASED
 from kmworker.store.views.lineage import data_in, json_object
@@ -220,7 +221,7 @@ def _items(views: Views, found: Sequence[Listed]) -> Iterator[Row]:
 def _keys(views: Views, found: Sequence[Listed]) -> Iterator[Row]:
     holders = fields_of(views, "holders", [(it.project, it.name) for it in found])
     for it, number in zip(found, holders, strict=True):
-        held = int(number) if number is not None and number.isdigit() else 0
+        held = number_in(number) or 0
         created_at = to_the_second(it.text("created_at"))
         cells = (it.project, it.name, it.text("state"), f"{held:,}", it.text("cloned_from"))
         yield (

@@ -119,7 +119,7 @@ def _document(found: Found, family: Family | None, seals: Seals) -> dict[str, An
     return {
         "project": found.project,
         "item": _record_json("ref", found.item, seals),
-        "key": None if key is None else {**key, "holders": found.holders},
+        "key": None if key is None else {**key, "state": found.key_state, "holders": found.holders},
         "scope": _record_json("scope_id", found.scope, seals),
         "lineage": None if family is None else family_json(found.project, family, seals),
     }
@@ -151,12 +151,28 @@ def _spaced(value: object) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
+def _change(change: object) -> str:
+    """Return in words what became of a key-id last; empty if that cannot be read."""
+    match change:
+        case {"type": str(what), "at": str(at), "by": {"kind": "janitor"}}:
+            return f"{what} at {at} by the janitor"
+        case {"type": str(what), "at": str(at), "by": {"name": str(name), "reason": str(why)}}:
+            return f"{what} at {at} by {name}: {why}"
+        case {"type": str(what), "at": str(at), "by": {"id": str(event), "type": str(kind)}}:
+            return f"{what} at {at} by {kind} {event}"
+        case _:
+            return ""
+
+
 def _rows(record: Record, found: Found, seals: Seals) -> Iterator[tuple[str, str]]:
     """Give a record's fields; of an item's its data, without what the title says."""
     fields = {**record.fields, **record.data}
+    if record is found.key:
+        fields["state"] = found.key_state
     for name, value in fields.items():
         if name not in {"data", "item", "project_id", "seal"}:
-            yield name, value if isinstance(value, str) else _spaced(value)
+            text = _change(value) if record is found.key and name == "changed" else ""
+            yield name, text or (value if isinstance(value, str) else _spaced(value))
     if record is found.key:
         yield "held by", plural(found.holders, "item")
     yield "seal", seals.of(record)

@@ -11,11 +11,13 @@ from kmworker.cli.frame.configured import settings_of
 from kmworker.cli.frame.program import examples, group
 from kmworker.cli.frame.store import now_of, views_of
 from kmworker.cli.installation.crowds import crowded
+from kmworker.cli.installation.overdue import due_in_words, overdue
 from kmworker.cli.installation.workers import troubles_of
 from kmworker.cli.terminal.output import ago, column_table, display, grid, line, plural, print_json
 from kmworker.errors import KMWorkerError
 from kmworker.settings import Settings
 from kmworker.store.made_anew import DELETE_HINT
+from kmworker.store.views.janitor import JanitorSeen
 from kmworker.store.views.status import OldestWaiting, Rate, Status, WorkerSeen, read_status
 
 __all__ = ["app"]
@@ -34,10 +36,11 @@ def status(
 ) -> None:
     """Show totals, queues, workers, dead letters and waiting events.
 
-    All of it is in the store, written by the workers. The queues are asked of the broker, if one
-    is configured and lets this user look; else they are what a worker counted last. A worker is
-    live if it was seen within the last 15 seconds. A key in whose place somebody has put something
-    else is named, with what to do; what it held is null in JSON, and all else is shown.
+    All of it is in the store, written by the workers and the janitor. The queues are asked of the
+    broker, if one is configured and lets this user look; else they are what a worker counted last.
+    A worker is live if it was seen within the last 15 seconds. What is overdue by more than a day
+    is told, and whether a janitor was seen. A key in whose place somebody has put something else is
+    named, with what to do; what it held is null in JSON, and all else is shown.
     """
     settings = settings_of(context)
     views = views_of(settings)
@@ -82,6 +85,9 @@ def _lines(found: Status, now: float) -> Iterator[tuple[str, str]]:
         counted = f"(counted {ago(found.totals_computed_at, now)})"
         yield "records", f"{_numbers(totals, 'items', 'keys', 'scopes')}  {counted}"
         yield "items by", _numbers(totals, "create", "clone", "reuse", "none")
+        if found.due is not None:
+            yield "key-ids due", due_in_words(found.due, now)
+        yield "outbox", plural(totals.get("outbox", 0), "change") + " to be announced"
     yield "queues", _queues(found, now)
     if found.broker_trouble:
         yield "broker", f"not asked: {found.broker_trouble}"
@@ -94,6 +100,24 @@ def _lines(found: Status, now: float) -> Iterator[tuple[str, str]]:
     yield "workers", _live(found.workers)
     for trouble in troubles_of(found.workers or ()):
         yield "trouble", trouble
+    is_janitor_read = not any(it.key.endswith(":janitor") for it in found.wrong_types)
+    yield "janitor", _janitor(found.janitor, now) if is_janitor_read else UNREAD
+    if is_janitor_read and found.due is not None:
+        yield from _overdue(overdue(found.due, found.janitor, now))
+
+
+def _overdue(found: tuple[str, str] | None) -> Iterator[tuple[str, str]]:
+    if found is not None:
+        yield "overdue", found[0]
+        yield "", f"hint: {found[1]}"
+
+
+def _janitor(seen: JanitorSeen | None, now: float) -> str:
+    if seen is None:
+        return "none was ever seen"
+    done = {**asdict(seen), "put right": seen.put_right}
+    said = _numbers(done, "destroyed", "lapsed", "put right", "forgotten", "stopped")
+    return f"{seen.janitor_id}, seen {ago(seen.seen_at, now)}; {said}"
 
 
 def _numbers(counts: dict[str, int], *names: str) -> str:

@@ -6,14 +6,15 @@ twenty times as long has passed. One worker counts, by lease; another begins ane
 """
 
 import math
-from collections.abc import Callable, Generator, Iterator, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple
 
 from redis.exceptions import RedisError
 
 from kmworker.domain.model import Disposition
 from kmworker.store import leases
 from kmworker.store.client import Client
+from kmworker.store.counts import number_in
 from kmworker.store.names import Names
 from kmworker.store.pipe import Command
 
@@ -21,6 +22,8 @@ __all__ = ["Census"]
 
 SIZES: Final = ("items", "keys", "scopes", "waiting")
 DISPOSITIONS: Final = tuple(it.value for it in Disposition)
+# How many key-ids are in each state would cost a look at all of them; this is known by itself.
+PENDING: Final = ("outbox", "due")
 # At least, from the end of one count to the beginning of the next.
 EVERY_S: Final = 5.0
 # The share of time that counting may take up.
@@ -29,12 +32,23 @@ SHARE: Final = 0.05
 PAGE_SIZE: Final = 100
 # After which another worker takes it that this one has ended.
 LEASE_S: Final = 30.0
+COMMANDS: Final = len(SIZES) + len(PENDING) + 2
+"""Of `Census._counting`, for each project."""
+FIRST: Final = ("-inf", "+inf", "WITHSCORES", "LIMIT", 0, 1)
 OVER: Final = object()
 """In place of a step, where there is none."""
 
 
+class ProjectCount(NamedTuple):
+    """What one project adds."""
+
+    numbers: Mapping[str, int]
+    next_due: float
+    """When the janitor has something to do there, Unix seconds; infinite: never."""
+
+
 class Census:
-    """Adds up all projects into ``km:totals``, and finds those that the index lacks."""
+    """Adds up all projects into ``km:totals``, and finds those that the indexes lack."""
 
     def __init__(
         self, client: Client, names: Names, holder: str, monotonic: Callable[[], float]
@@ -77,23 +91,28 @@ class Census:
 
     def _count(self, now: float) -> Iterator[None]:
         """Count; each ``yield`` is a time in which Redis does its part."""
-        totals: dict[str, int | float] = dict.fromkeys([*SIZES, *DISPOSITIONS], 0)
-        cursor = b"0"
+        totals: dict[str, int | float] = dict.fromkeys([*SIZES, *DISPOSITIONS, *PENDING], 0)
+        next_due, cursor = math.inf, b"0"
         while True:
             scan = ("SSCAN", self._names.top("projects"), cursor, "COUNT", PAGE_SIZE)
             (reply,) = yield from self._asked([scan])
             if isinstance(reply, RedisError):
                 raise reply
-            cursor, found = reply
-            names = [name.decode(errors="replace") for name in found]
+            cursor, page = reply
+            names = [name.decode(errors="replace") for name in page]
             counts = yield from self._asked([it for name in names for it in self._counting(name)])
-            counted = zip(names, _by(counts, 5), strict=True)
-            waiting = [name for name, ours in counted if _add(totals, ours)]
-            yield from self._see_that_they_are_due(waiting)
+            found = dict(zip(names, map(_counted, _by(counts, COMMANDS)), strict=True))
+            for ours in found.values():
+                for name in totals:
+                    totals[name] += ours.numbers[name]
+                next_due = min(next_due, ours.next_due)
+            yield from self._see_that_they_are_due(_with("waiting", found))
+            yield from self._see_that_they_are_announced(_with("outbox", found), now)
             if int(cursor) == 0:
                 break
             self._client.pexpire(self._lease, _ms(LEASE_S))
-        fields: dict[Any, Any] = {**totals, "computed_at": now}
+        due_at = 0 if next_due == math.inf else next_due
+        fields: dict[Any, Any] = {**totals, "next_due": due_at, "computed_at": now}
         self._client.hset(self._names.top("totals"), mapping=fields)
         # The next count is another worker's, or ours.
         self._client.pexpire(self._lease, _ms(EVERY_S * 0.9))
@@ -110,6 +129,10 @@ class Census:
     def _counting(self, project: str) -> Iterator[Command]:
         for name in SIZES:
             yield "HLEN", self._names.of(project, name)
+        yield "HLEN", self._names.of(project, "outbox")
+        due = self._names.of(project, "keys:due")
+        yield "ZCARD", due
+        yield "ZRANGEBYSCORE", due, *FIRST
         yield "HMGET", self._names.of(project, "stats"), *DISPOSITIONS
 
     def _see_that_they_are_due(self, projects: Sequence[str]) -> Generator[None, None, None]:
@@ -117,8 +140,7 @@ class Census:
         if not projects:
             return
         keys = [self._names.of(project, "waiting:deadlines") for project in projects]
-        first = ("-inf", "+inf", "WITHSCORES", "LIMIT", 0, 1)
-        found = yield from self._asked([("ZRANGEBYSCORE", key, *first) for key in keys])
+        found = yield from self._asked([("ZRANGEBYSCORE", key, *FIRST) for key in keys])
         index = self._names.top("due")
         entered = [
             ("ZADD", index, "LT", reply[1], project)
@@ -127,15 +149,27 @@ class Census:
         ]
         yield from self._asked(entered)
 
+    def _see_that_they_are_announced(
+        self, projects: Sequence[str], now: float
+    ) -> Generator[None, None, None]:
+        """Enter projects whose outbox holds something into its index, if it lacks them."""
+        if projects:
+            # NX: what is there is later on purpose where its announcing was tried a moment ago.
+            index = self._names.top("outboxes")
+            yield from self._asked([("ZADD", index, "NX", now, project) for project in projects])
 
-def _add(totals: dict[str, int | float], counted: Sequence[Any]) -> bool:
-    """Add a project's numbers; return whether events wait there."""
-    for name, number in zip(SIZES, counted, strict=False):
-        totals[name] += _number(number)
-    if isinstance(counted[-1], list):
-        for disposition, text in zip(DISPOSITIONS, counted[-1], strict=True):
-            totals[disposition] += _number(text)
-    return _number(counted[SIZES.index("waiting")]) > 0
+
+def _counted(replies: Sequence[Any]) -> ProjectCount:
+    """Return a project's numbers from the replies to `Census._counting`, in their order."""
+    *sizes, first, dispositions = replies
+    numbers = {name: _number(it) for name, it in zip((*SIZES, *PENDING), sizes, strict=True)}
+    texts = dispositions if isinstance(dispositions, list) else [None] * len(DISPOSITIONS)
+    numbers |= {name: _number(text) for name, text in zip(DISPOSITIONS, texts, strict=True)}
+    return ProjectCount(numbers, float(first[1]) if isinstance(first, list) and first else math.inf)
+
+
+def _with(name: str, found: Mapping[str, ProjectCount]) -> list[str]:
+    return [project for project, it in found.items() if it.numbers[name]]
 
 
 def _by(values: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
@@ -146,7 +180,7 @@ def _number(reply: object) -> int:
     """Read a count; one that someone has spoilt counts for nothing and stops no other."""
     if isinstance(reply, int):
         return reply
-    return int(reply) if isinstance(reply, bytes) and reply.isdigit() else 0
+    return (number_in(reply) or 0) if isinstance(reply, bytes) else 0
 
 
 def _ms(seconds: float) -> int:

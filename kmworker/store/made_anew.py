@@ -1,4 +1,4 @@
-"""Keys that workers write anew, and on which no record rests.
+"""Keys that workers and the janitor write anew, and on which no record rests.
 
 Whoever may write to the store can put something else in their place. That is named, with what
 to do, and costs only what stands in that key: dashboards' view, and nobody's keys.
@@ -17,8 +17,9 @@ __all__ = ["DELETE_HINT", "MADE_ANEW", "WrongType", "is_wrong_type", "wrong_type
 MADE_ANEW: Final = {
     "due": "zset", "crowded": "hash", "dead": "hash", "queues": "hash", "workers": "zset",
     "minutes": "stream", "feed": "stream", "attempts": "hash", "totals": "hash",
+    "janitor": "hash", "outboxes": "zset",
 }  # fmt: skip
-DELETE_HINT: Final = "find out who wrote there, and delete it: workers write it anew"
+DELETE_HINT: Final = "find out who wrote there, and delete it: it is written anew"
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ bytes before it: what is checked is what was stored, not what a parser made of i
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from pydantic_core import from_json, to_json
 
@@ -37,6 +37,9 @@ from kmworker.wire.properties import bounded, pack, unpack
 __all__ = [
     "RecordCodec", "item_at", "life_at", "original_in", "refuse_other_dek",
 ]  # fmt: skip
+
+# Of 2 to the 53rd: what has more was written by no worker.
+MAX_LIFE_DIGITS: Final = 16
 
 
 class RecordCodec:
@@ -255,7 +258,8 @@ def life_at(project: str, ref: bytes) -> tuple[Item, int]:
     """Return the item, and its life, that events wait for by this name; see `life_ref`."""
     name, _brace, generation = ref.partition(b"{")
     number = generation.removesuffix(b"}")
-    return item_at(project, name), int(number) if number.isdigit() else 0
+    is_one = number.isdigit() and len(number) <= MAX_LIFE_DIGITS
+    return item_at(project, name), int(number) if is_one else 0
 
 
 def _missing(lost: str, item: Item) -> PermanentError:

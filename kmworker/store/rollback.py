@@ -135,8 +135,8 @@ class History:
         self._refuse_if_marked(found.incident)
         self._compare(found)
         # For dashboards, and kept for a day: where it is missing or spoilt it says nothing.
-        theirs = int(own) if isinstance(own, bytes) and own.isdigit() else self._own
-        if theirs < self._own:
+        theirs = number_in(own) if isinstance(own, bytes) else None
+        if theirs is not None and theirs < self._own:
             self._refuse(found.sum, found.sum + self._own - theirs)
         self._take_over(found)
 

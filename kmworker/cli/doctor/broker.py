@@ -72,7 +72,8 @@ def _streams(settings: Settings, url: str) -> str:
 def _queues(inspection: Inspection, settings: Settings) -> str:
     missing = inspection.missing_names()
     if missing:
-        raise SetupError(f"missing: {', '.join(missing)}", "a worker declares them: start one")
+        hint = "start a worker that may declare them, or import config/rabbitmq/definitions.json"
+        raise SetupError(f"missing: {', '.join(missing)}", hint)
     others = inspection.other_queues()
     if others:
         hint = "delete them, or choose another broker.namespace"

@@ -10,8 +10,9 @@ from kmworker.cli.frame.accounts import user_in
 from kmworker.cli.frame.keys import custody_of
 from kmworker.cli.frame.store import now_of, views_of
 from kmworker.cli.installation.crowds import crowded
+from kmworker.cli.installation.overdue import due_in_words, overdue
 from kmworker.cli.installation.workers import STUCK_AFTER_S, Verdict, judge, runs_here, troubles_of
-from kmworker.cli.terminal.output import plural
+from kmworker.cli.terminal.output import ago, plural
 from kmworker.errors import KMWorkerError, SetupError, StoreUnavailable
 from kmworker.settings import Settings
 from kmworker.settings.urls import redacted_url
@@ -25,6 +26,7 @@ from kmworker.store.made_anew import DELETE_HINT, WrongType, wrong_types
 from kmworker.store.rollback import incident_refusal, spoilt_refusal
 from kmworker.store.server import greeting_of, refuse_replica
 from kmworker.store.trial import try_rights, try_write
+from kmworker.store.views.janitor import read_due, read_janitor
 from kmworker.store.views.status import UNREADABLE, WorkerSeen, read_crowds, read_workers
 
 __all__ = ["OF_STORE", "check_store"]
@@ -32,8 +34,8 @@ __all__ = ["OF_STORE", "check_store"]
 OLDEST_STORE: Final = 7
 SKEW_MAX_S: Final = 2.0
 OF_STORE: Final = (
-    "rights", "writes", "durability", "clients", "history", "reports", "workers", "records",
-    "clock",
+    "rights", "writes", "durability", "clients", "history", "reports", "workers", "janitor",
+    "records", "clock",
 )  # fmt: skip
 
 
@@ -58,10 +60,15 @@ def check_store(settings: Settings, *, has_keyring: bool) -> Iterator[Check]:
     yield checked("history", lambda: _history(views), user)
     wrong: list[WrongType] = []
     yield checked("reports", lambda: _reports(views, wrong), user)
-    if any(it.key == views.names.top("workers") for it in wrong):
-        yield from not_checked(views.names.top("workers"), "workers")
+    spoilt = {it.key for it in wrong}
+    if (key := views.names.top("workers")) in spoilt:
+        yield from not_checked(key, "workers")
     else:
         yield from _workers(views, user)
+    if keys := sorted(spoilt & {views.names.top(it) for it in ("janitor", "totals")}):
+        yield from not_checked(" and ".join(keys), "janitor")
+    else:
+        yield checked("janitor", lambda: _janitor(views), user)
     if crowds := _crowds(views):
         yield Check("waiting", OK, f"near its bound: {crowds}")
     if has_keyring:
@@ -180,6 +187,15 @@ def _alive(views: Views, workers: list[WorkerSeen]) -> str:
                 raise SetupError(f"{worker.worker_id} is stuck: {detail}", hint)
             well += verdict.is_well
     return f"{plural(well, 'worker')} making progress or idle"
+
+
+def _janitor(views: Views) -> str | tuple[str, str]:
+    due, seen, now = read_due(views), read_janitor(views), now_of(views)
+    # No failure: workers go on, and keys are kept longer than they were to be.
+    if (found := overdue(due, seen, now)) is not None:
+        return found
+    who = "none was seen" if seen is None else f"seen {ago(seen.seen_at, now)}"
+    return f"{who}; key-ids due: {due_in_words(due, now)}"
 
 
 def _crowds(views: Views) -> str:

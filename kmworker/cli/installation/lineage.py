@@ -51,6 +51,7 @@ def family_json(project: str, family: Family, seals: Seals) -> dict[str, Any]:
                 "disposition": member.data.get("disposition"),
                 "key_id": member.data.get("key_id"),
                 "key_state": member.key_state,
+                "released": member.is_released,
                 "seal": seals.of(member.record),
             }
             for member in family.members
@@ -120,7 +121,7 @@ def _label(member: Member, seals: Seals) -> str:
         return f"{member.ref}  without a record"
     parts = [
         member.ref, str(member.data.get("disposition")), str(member.data.get("key_id")),
-        member.key_state,
+        member.key_state, *["released"] * member.is_released,
     ]  # fmt: skip
     if seals.of(member.record) == "BROKEN":
         parts.append("seal BROKEN")

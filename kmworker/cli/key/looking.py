@@ -15,9 +15,10 @@ from kmworker.cli.terminal.rows import Rows
 from kmworker.domain.model import KeyState
 from kmworker.errors import NotFound
 from kmworker.store.connection import store_errors
+from kmworker.store.counts import number_in
 from kmworker.store.inspection import Views
 from kmworker.store.item_records import RELEASED
-from kmworker.store.views.lineage import item_data, json_object
+from kmworker.store.views.lineage import item_data, json_object, state_in
 from kmworker.store.views.lists import Named, fields_of, records_in
 
 __all__ = ["LIST_EXAMPLES", "SHOW_EXAMPLES", "list_", "show"]
@@ -52,15 +53,14 @@ def show(
     fields.pop("seal", None)
     scope_id = str(fields.get("scope_id"))
     (raw_scope,) = views.records(project, "scopes", [scope_id])
-    compromised = json_object(raw_scope or b"{}").get("compromised")
-    if compromised is not None and fields.get("state") != KeyState.DESTROYED:
-        fields["state"] = KeyState.COMPROMISED.value
+    scope = json_object(raw_scope or b"{}")
+    fields["state"] = state_in(fields, scope)
     holders, others, is_whole = _family(views, project, scope_id, key_id)
     document = {
         "project": project,
         "key_id": key_id,
         **fields,
-        "compromised": compromised,
+        "compromised": scope.get("compromised"),
         "holders": holders,
         "others_of_its_dek": others,
         "complete": is_whole,
@@ -155,7 +155,7 @@ def _rows(
     held = fields_of(views, "holders", [(it.project, it.field) for it, _fields in found])
     rows: list[tuple[Sequence[str], dict[str, Any]]] = []
     for (it, fields), number in zip(found, held, strict=True):
-        holders = int(number) if number is not None and number.isdigit() else 0
+        holders = number_in(number) or 0
         destroy_at = fields.get("destroy_at")
         fields.pop("seal", None)
         cells = (

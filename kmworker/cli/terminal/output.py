@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 __all__ = [
-    "ago", "column_table", "columns", "complain", "confirmed", "console", "display", "grid", "line",
-    "note",
-    "one_json", "plural", "print_json", "progress", "to_the_second", "typed", "visible",
+    "ago", "column_table", "columns", "complain", "confirmed", "console", "display", "grid",
+    "lasting", "line", "note", "one_json", "plural", "print_json", "progress", "to_the_second",
+    "typed", "visible",
 ]  # fmt: skip
 
 # Wide enough that nothing is ever wrapped or cut for a program that reads tables.
@@ -189,8 +189,12 @@ def ago(then: float, now: float) -> str:
     """Return how long ago a moment was, roughly; `never` for the beginning of time."""
     if not then:
         return "never"
-    seconds = max(0.0, now - then)
+    return f"{lasting(max(0.0, now - then))} ago"
+
+
+def lasting(seconds: float) -> str:
+    """Return roughly how long something takes."""
     for unit_s, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
         if seconds >= 2 * unit_s:
-            return f"{seconds / unit_s:.0f} {unit} ago"
-    return f"{seconds:.0f} s ago"
+            return f"{seconds / unit_s:.0f} {unit}"
+    return f"{seconds:.0f} s"

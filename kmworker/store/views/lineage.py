@@ -9,14 +9,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from kmworker.domain.model import Kind, Place
+from kmworker.domain.model import KeyState, Kind, Place
 from kmworker.store.connection import store_errors
 from kmworker.store.counts import number_in
 from kmworker.store.inspection import Views
+from kmworker.store.item_records import RELEASED
 
 __all__ = [
     "Derived", "Family", "Found", "Member", "Record", "data_in", "family_of", "find",
-    "is_item_ref", "item_data", "json_object", "look_at",
+    "is_item_ref", "item_data", "json_object", "look_at", "state_in",
 ]  # fmt: skip
 
 MAX_MEMBERS: Final = 1000
@@ -55,6 +56,13 @@ class Found:
     holders: int
     """How many items hold the key-id."""
 
+    @property
+    def key_state(self) -> str:
+        """The key-id's state; empty without its record."""
+        if self.key is None:
+            return ""
+        return state_in(self.key.fields, {} if self.scope is None else self.scope.fields)
+
 
 @dataclass(frozen=True, slots=True)
 class Member:
@@ -69,6 +77,11 @@ class Member:
     def data(self) -> dict[str, Any]:
         """The announcement's data."""
         return {} if self.record is None else self.record.data
+
+    @property
+    def is_released(self) -> bool:
+        """Whether it is gone."""
+        return self.record is not None and self.record.fields.get("state") == RELEASED
 
     def source_in(self, project: str) -> str:
         """Return the item ref of its source, empty where it has none in this project."""
@@ -124,6 +137,13 @@ def data_in(record: Mapping[str, Any]) -> dict[str, Any]:
     return data if isinstance(data, dict) else {}
 
 
+def state_in(key: Mapping[str, Any], scope: Mapping[str, Any]) -> str:
+    """Return a key-id's state by what both records say: the worse of its own and its scope's."""
+    own = str(key.get("state"))
+    is_compromised = scope.get("compromised") is not None and own != KeyState.DESTROYED
+    return KeyState.COMPROMISED.value if is_compromised else own
+
+
 def is_item_ref(name: str) -> bool:
     """Return whether this is ``kind:id`` and no key-id or scope-id."""
     kind, _colon, identifier = name.partition(":")
@@ -162,7 +182,10 @@ def family_of(views: Views, project: str, scope_id: str) -> Family:
     records = _records(views, project, ITEMS, refs)
     key_ids = sorted({str(record.data.get("key_id")) for record in records.values()})
     keys = _records(views, project, KEYS, key_ids)
-    members = [_member(ref, records.get(ref), keys) for ref in refs]
+    scope = _record(views, project, SCOPES, scope_id)
+    said = {} if scope is None else scope.fields
+    states = {key_id: state_in(key.fields, said) for key_id, key in keys.items()}
+    members = [_member(ref, records.get(ref), states) for ref in refs]
     return Family(members, total - len(refs), _derived(views, project, scope_id))
 
 
@@ -176,9 +199,9 @@ def _refs(views: Views, project: str, scope_id: str) -> tuple[list[str], int]:
     return refs, max(total, len(refs))
 
 
-def _member(ref: str, record: Record | None, keys: dict[str, Record]) -> Member:
-    key = None if record is None else keys.get(str(record.data.get("key_id")))
-    return Member(ref, record, "missing" if key is None else str(key.fields.get("state")))
+def _member(ref: str, record: Record | None, states: Mapping[str, str]) -> Member:
+    key_id = "" if record is None else str(record.data.get("key_id"))
+    return Member(ref, record, states.get(key_id, "missing"))
 
 
 def _derived(views: Views, project: str, scope_id: str) -> list[Derived] | None:

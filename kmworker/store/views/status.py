@@ -17,6 +17,7 @@ from kmworker.store.crowds import Crowd, crowd_in
 from kmworker.store.inspection import Views, finite, text_of
 from kmworker.store.made_anew import WrongType, is_wrong_type, wrong_types
 from kmworker.store.rollback import standing_refusal
+from kmworker.store.views.janitor import DueKeys, JanitorSeen, due_in, number_of, read_janitor
 
 __all__ = [
     "MAX_CROWDS", "UNREADABLE", "Incident", "OldestWaiting", "Rate", "Status", "WorkerSeen",
@@ -101,6 +102,10 @@ class Status:
     """Keys in whose place somebody has put something else."""
     totals: dict[str, int] | None
     totals_computed_at: float
+    due: DueKeys | None
+    """What there is for the janitor to do."""
+    janitor: JanitorSeen | None
+    """None, too, if none was ever seen."""
     queues: dict[str, int] | None
     """Empty if no worker has counted them yet."""
     queues_seen_at: float
@@ -139,10 +144,12 @@ def read_status(views: Views, now: float) -> Status:
     return Status(
         incident=read_incident(views),
         wrong_types=wrong,
-        totals=_counts(totals, but="computed_at"),
-        totals_computed_at=_number(totals or {}, "computed_at"),
-        queues=_counts(queues, but="seen_at"),
-        queues_seen_at=_number(queues or {}, "seen_at"),
+        totals=_counts(totals, "computed_at", "next_due"),
+        totals_computed_at=number_of(totals or {}, "computed_at"),
+        due=None if totals is None else due_in(totals),
+        janitor=of("janitor", lambda: read_janitor(views)),
+        queues=_counts(queues, "seen_at"),
+        queues_seen_at=number_of(queues or {}, "seen_at"),
         queues_asked=False,
         broker_trouble="",
         dead=_counts(dead),
@@ -214,14 +221,14 @@ def _worker(worker_id: str, seen_at: float, fields: dict[str, str], now: float) 
         seen_at=seen_at,
         is_live=state != "stopped" and now - seen_at <= LIVE_S,
         host=fields.get("host", ""),
-        pid=int(_number(fields, "pid")),
+        pid=int(number_of(fields, "pid")),
         state=state,
-        started_at=_number(fields, "started"),
-        last_batch_at=_number(fields, "last_batch"),
-        busy_since=_number(fields, "busy_since"),
+        started_at=number_of(fields, "started"),
+        last_batch_at=number_of(fields, "last_batch"),
+        busy_since=number_of(fields, "busy_since"),
         last_error=fields.get("last_error", ""),
         trouble=fields.get("trouble", ""),
-        clock_ahead_s=_number(fields, "clock_ahead_s") or 0.0,  # not -0.0
+        clock_ahead_s=number_of(fields, "clock_ahead_s") or 0.0,  # not -0.0
         incarnation=fields.get("incarnation", ""),
     )
 
@@ -267,24 +274,17 @@ def _rate(views: Views, now: float) -> Rate | None:
     first = int(entries[0][0].split(b"-")[0]) / MILLISECONDS - MINUTE_S
     over_s = max(now - first, 1.0)
     minutes = [text_of(fields) for _id, fields in entries]
-    assigned = sum(_number(minute, name) for minute in minutes for name in ASSIGNED)
+    assigned = sum(number_of(minute, name) for minute in minutes for name in ASSIGNED)
     return Rate(
         over_s=round(over_s, 1),
         assigned_per_s=round(assigned / over_s, 3),
-        repeats_per_s=round(sum(_number(minute, "repeat") for minute in minutes) / over_s, 3),
-        latency_p50_ms=max(_number(minute, "latency_p50_ms") for minute in minutes),
-        latency_p99_ms=max(_number(minute, "latency_p99_ms") for minute in minutes),
+        repeats_per_s=round(sum(number_of(minute, "repeat") for minute in minutes) / over_s, 3),
+        latency_p50_ms=max(number_of(minute, "latency_p50_ms") for minute in minutes),
+        latency_p99_ms=max(number_of(minute, "latency_p99_ms") for minute in minutes),
     )
 
 
-def _counts(fields: dict[str, str] | None, but: str = "") -> dict[str, int] | None:
+def _counts(fields: dict[str, str] | None, *but: str) -> dict[str, int] | None:
     if fields is None:
         return None
-    return {name: int(_number(fields, name)) for name in fields if name != but}
-
-
-def _number(fields: dict[str, Any], name: str) -> float:
-    try:
-        return finite(float(fields.get(name) or 0))
-    except ValueError:
-        return 0.0
+    return {name: int(number_of(fields, name)) for name in fields if name not in but}

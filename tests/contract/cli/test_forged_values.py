@@ -47,6 +47,8 @@ COMMANDS = [
     ("health",), ("health", "--json"),
     ("announce", "--project", "p1"),
     ("list", "projects"), ("list", "items", "--project", "p1"), ("list", "keys", "--project", "p1"),
+    ("key", "list", "--project", "p1"), ("key", "list", "--due"),
+    ("key", "show", "volume:v2", "--project", "p1"),
 ]  # fmt: skip
 
 
@@ -60,6 +62,8 @@ def filled(filled: FilledStore) -> FilledStore:
     filled.client.info = lambda _section: {"redis_version": "7.0.15"}
     filled.client.time = lambda: (int(NOW_S), 500_000)
     filled.assign(event_of(snapshot("s9", "p2"), volume("v9", "p2")))
+    filled.client.zadd("km:{p1}:keys:due", {filled.key_id(volume("v2")): NOW_S})
+    filled.client.hset("km:janitor", mapping={"id": "j1", "seen_at": NOW_S, "destroyed": 1})
     reports = RedisReports(filled.client, filled.names, "w1", lambda: 0.0)
     reports.write(
         Report(

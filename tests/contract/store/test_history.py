@@ -364,12 +364,13 @@ def test_a_count_that_someone_wrote_to_is_no_count(stand: Stand, one: History, s
     assert refused.value.hint
 
 
-@pytest.mark.parametrize("spoilt", ["text", "key"])
+@pytest.mark.parametrize("spoilt", ["text", "digits", "key"])
 def test_a_workers_fields_for_dashboards_stop_nobody(
     stand: Stand, one: History, spoilt: str
 ) -> None:
-    if spoilt == "text":
-        stand.raw.hset(stand.top("worker:one"), "commits", "many")
+    if spoilt != "key":
+        share = {"text": "many", "digits": "9" * 5000}[spoilt]
+        stand.raw.hset(stand.top("worker:one"), "commits", share)
     else:
         stand.raw.set(stand.top("worker:one"), "many")
     commit(stand, one, 2)

@@ -165,7 +165,10 @@ def test_an_event_whose_dashboard_entry_is_damaged_expires_like_any_other(
     assert not [name for name in stand.contents() if "waiting" in name or "parked" in name]
 
 
-@pytest.mark.parametrize("text", [None, b"", b"\xff\x00", b'{"source":"x"}', b"{"])
+FAR_LIFE = b'{"source":"snapshot:s1{' + b"9" * 5000 + b'}"'
+
+
+@pytest.mark.parametrize("text", [None, b"", b"\xff\x00", b'{"source":"x"}', b"{", FAR_LIFE])
 def test_an_event_whose_body_is_damaged_expires_with_its_problem(
     stand: Stand, text: bytes | None
 ) -> None:

@@ -168,6 +168,19 @@ def test_what_could_not_be_put_into_the_table_comes_again(
         listener.says(f"{project} v1")
 
 
+def test_what_becomes_of_a_key_is_heard_with_who_held_it(
+    site: Site, client: Client, project: str
+) -> None:
+    with listening(site, "subscribe_keys.py") as listener:
+        printed(site, "produce_client.py", project, "v1")
+        key_id = assignment(client, f"{project}/volume:v1")["key_id"]
+        gone = ("volume-deleted", "--project", project, "--set", "volume_id=v1")
+        site.run("publish", *gone)
+        listener.says(f"key-deactivated {key_id} is deactivated")
+        assert f"holds volume:v1 {key_id}" in listener.output()
+        assert f"gone volume:v1 {key_id}" in listener.output()
+
+
 def test_refusals_can_be_heard(
     site: Site, rabbitmq: RabbitMQ, client: Client, project: str
 ) -> None:

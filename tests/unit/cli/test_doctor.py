@@ -15,7 +15,8 @@ from tests.kit.cli.stand import NOW_S, FilledStore, run, said
 
 ALL_NAMES = ["configuration", "keyring", "policy", "producers", "tls", "broker", "queues",
              "permissions", "policies", "store", "rights", "writes", "durability", "clients",
-             "history", "reports", "workers", "records", "clock"]  # fmt: skip
+             "history", "reports", "workers", "janitor", "records", "clock"]  # fmt: skip
+DAY_S = 86_400
 DURABLE = {
     "appendonly": "yes",
     "appendfsync": "always",
@@ -145,6 +146,21 @@ def test_an_open_keyring_fails_and_the_records_cannot_be_compared(
 def test_an_unsound_policy_fails(healthy: FilledStore, policy: Path) -> None:
     policy.write_text("[[rule]]")
     assert list(failed()) == ["policy"]
+
+
+def test_keys_that_no_janitor_destroys_are_a_warning(healthy: FilledStore) -> None:
+    assert findings()["janitor"]["detail"] == "none was seen; key-ids due: none"
+    totals = {"due": 3, "next_due": NOW_S - 2 * DAY_S, "computed_at": NOW_S}
+    healthy.client.hset("km:totals", mapping=totals)
+    detail, hint = warned("janitor")
+    assert detail.endswith("2 d before they were counted, and no janitor was ever seen")
+    assert hint == "start one: kmworker janitor"
+    healthy.client.hset("km:janitor", mapping={"id": "j-1", "seen_at": NOW_S - 30})
+    detail, hint = warned("janitor")
+    assert "j-1 was last seen" in detail
+    assert hint == "the janitor's log says what keeps it from that"
+    healthy.client.hset("km:totals", "next_due", NOW_S + 3 * DAY_S)
+    assert findings()["janitor"]["detail"] == "seen 30 s ago; key-ids due: 3, the first in 3 d"
 
 
 PRODUCERS = """

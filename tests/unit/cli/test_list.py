@@ -85,6 +85,9 @@ def test_keys_are_listed_with_their_holders(filled: FilledStore) -> None:
     own, clone = filled.key_id(volume("v1")), filled.key_id(volume("v2"))
     assert len(found) == 3
     assert (found[own]["holders"], found[clone]["holders"]) == (2, 1)
+    filled.client.hset("km:{p1}:holders", own, "9" * 5000)
+    for command in ("list", "keys"), ("key", "list"):
+        assert {it["key_id"]: it["holders"] for it in documents(*command)}[own] == 0
     assert found[clone]["record"]["cloned_from"] == own
     filled.change("p1", "keys", clone, b'"active"', b'"compromised"')
     assert [it["key_id"] for it in listed("keys", "--state", "compromised")] == [clone]

@@ -1,5 +1,6 @@
 """``kmworker show``: what it finds, how it draws it, and what it says of seals."""
 
+import re
 from typing import Any
 
 import pytest
@@ -148,3 +149,53 @@ def test_too_many_scopes_are_not_looked_through(
     monkeypatch.setattr(lineage, "MAX_SCOPES_SEARCHED", 1)
     assert shown("volume:v1")["lineage"]["derived"] is None
     assert "too many scopes" in run("show", "volume:v1").stdout
+
+
+def changed(filled: FilledStore, command: str, *options: str) -> None:
+    who = ("--project", "p1", "--operator", "alice", "--reason", "host seized")
+    assert run("key", command, "volume:v1", *who, *options).exit_code == 0
+
+
+def test_a_key_ids_state_and_who_changed_it_last_are_told(filled: FilledStore) -> None:
+    changed(filled, "suspend")
+    rows = [line.split(maxsplit=1) for line in run("show", "volume:v1").stdout.splitlines()]
+    told = dict(row for row in rows if len(row) == 2)
+    assert told["state"] == "suspended"
+    assert re.fullmatch(r"key-suspended at [-0-9T:.]+Z by alice: host seized", told["changed"])
+    assert shown("volume:v1")["key"]["record"]["changed"]["by"]["name"] == "alice"
+
+
+def test_when_a_key_id_is_to_be_destroyed_is_told(filled: FilledStore) -> None:
+    filled.client.hset("km:{p1}:holders", filled.key_id(V1), 0)
+    changed(filled, "suspend")
+    changed(filled, "destroy", "--after", "7d")
+    out = run("show", "volume:v1").stdout
+    assert re.search(r"^  destroy_at +20", out, re.MULTILINE)
+    assert "key-deactivated at " in out
+
+
+def test_a_key_id_of_a_compromised_scope_is_compromised_whatever_its_record_says(
+    filled: FilledStore,
+) -> None:
+    scope_id = filled.scope_id(V1)
+    said_of_it = b'"compromised":{"at":"A","name":"N","reason":"R"}'
+    filled.change("p1", "scopes", scope_id, b'"derived_from"', said_of_it + b',"derived_from"')
+    found = shown("volume:v1")
+    assert (found["key"]["state"], found["key"]["record"]["state"]) == ("compromised", "active")
+    assert {it["key_state"] for it in found["lineage"]["items"]} == {"compromised"}
+
+
+def test_items_that_are_gone_are_told_in_their_lineage(filled: FilledStore) -> None:
+    filled.change("p1", "items", "snapshot:s1", b'"state":"active"', b'"state":"released"')
+    released = {it["ref"]: it["released"] for it in shown("volume:v1")["lineage"]["items"]}
+    assert released == {"snapshot:s1": True, "volume:v1": False, "volume:v2": False}
+    out = run("show", "volume:v1").stdout
+    assert f"snapshot:s1  reuse  {filled.key_id(V1)}  active  released  seal BROKEN\n" in out
+
+
+@pytest.mark.parametrize("change", ["1", "[]", '{"type":1}', '{"type":"t","at":"a","by":{}}'])
+def test_a_change_that_cannot_be_read_is_shown_as_it_is(filled: FilledStore, change: str) -> None:
+    filled.change(
+        "p1", "keys", filled.key_id(V1), b'"version":1', b'"changed":%s' % change.encode()
+    )
+    assert run("show", "volume:v1").exit_code == 0

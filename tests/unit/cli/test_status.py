@@ -11,11 +11,14 @@ from tests.kit.cli.stand import NOW_S, FilledStore, document, family, run, said
 BUSY = """\
 records       items 4, keys 3, scopes 2  (counted 1 s ago)
 items by      create 2, clone 1, reuse 1, none 0
+key-ids due   2, the first in 29 d
+outbox        1 change to be announced
 queues        work 1,200, dead 2 ready, 3 consumers  (counted 1 s ago)
 dead letters  conflict 1, malformed 2
 waiting       1 event, the oldest snapshot:s9 of project p2 for volume:v9, since S, until D
 rate          2.0 assignments/s, 0.5 repeats/s over 60 s; p50 3.2 ms, p99 9.9 ms
 workers       1 live of 3 seen today
+janitor       j-1, seen 30 s ago; destroyed 4, lapsed 0, put right 1, forgotten 1,200, stopped 0
 
 worker            seen       started    last batch  last error
 w-live   live     1 s ago    2 min ago  4 s ago
@@ -27,6 +30,15 @@ w-ended  stopped  3 min ago  2 min ago  never
 @pytest.fixture(autouse=True)
 def clock(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kmworker.cli.status.now_of", lambda _views: NOW_S)
+
+
+DAY_S = 86_400
+
+
+def janitor(store: FilledStore, seen_s_ago: float) -> None:
+    """Report as a janitor does."""
+    done = {"destroyed": 4, "lapsed": 0, "put_right": 1, "forgotten": 1200, "stopped": 0}
+    store.client.hset("km:janitor", mapping={"id": "j-1", "seen_at": NOW_S - seen_s_ago, **done})
 
 
 def report(store: FilledStore, worker_id: str, seen_s_ago: float, **fields: str | float) -> None:
@@ -58,6 +70,9 @@ def report(store: FilledStore, worker_id: str, seen_s_ago: float, **fields: str 
 def busy(store: FilledStore) -> None:
     """Fill a store with everything there is to show."""
     store.assign(*family())
+    store.client.hset("km:{p1}:outbox", "key 2", "{}")
+    store.client.zadd("km:{p1}:keys:due", {"k1": NOW_S + 29 * DAY_S, "k2": NOW_S + 30 * DAY_S})
+    janitor(store, 30)
     report(store, "w-ended", 180, state="stopped")
     report(store, "w-gone", 20, last_error="StoreUnavailable: the store is gone")
     report(store, "w-live", 1, last_batch=NOW_S - 4)
@@ -149,3 +164,44 @@ def test_a_project_near_its_bound_is_named(store: FilledStore) -> None:
     found = document("status")["near_bound"]
     assert [(it["project"], it["events"]) for it in found] == [("acme", 9)]
     assert said_of_it in run("health").stderr
+
+
+@pytest.mark.parametrize(
+    ("seen_s_ago", "said_of_it", "hint"),
+    [
+        (None, "and no janitor was ever seen", "start one: kmworker janitor"),
+        (2 * DAY_S, "janitor j-1 was last seen 2 d ago", "start one: kmworker janitor"),
+        (30, "janitor j-1 was last seen 30 s ago", "the janitor's log says what keeps it"),
+    ],
+)
+def test_what_is_overdue_by_a_day_is_told_with_who_was_seen(
+    store: FilledStore, seen_s_ago: float | None, said_of_it: str, hint: str
+) -> None:
+    busy(store)
+    store.client.delete("km:janitor")
+    if seen_s_ago is not None:
+        janitor(store, seen_s_ago)
+    store.client.hset("km:totals", "next_due", NOW_S - 1 - DAY_S)
+    assert "overdue" not in run("status").stdout
+    store.client.hset("km:totals", "next_due", NOW_S - 1 - 3 * DAY_S)
+    out = run("status").stdout
+    assert "overdue       a key-id was due 3 d before they were counted" in out
+    assert said_of_it in out
+    assert hint in out
+
+
+def test_what_was_done_since_it_was_counted_is_not_taken_for_overdue(store: FilledStore) -> None:
+    busy(store)
+    was = {"computed_at": NOW_S - 5 * DAY_S, "next_due": NOW_S - 5 * DAY_S}
+    store.client.hset("km:totals", mapping=was)
+    assert "overdue" not in run("status").stdout
+
+
+def test_for_a_program_what_is_due_and_who_does_it_are_numbers(store: FilledStore) -> None:
+    busy(store)
+    found = document("status")
+    assert (found["totals"]["due"], found["totals"]["outbox"]) == (2, 1)
+    assert found["due"] == {
+        "key_ids": 2, "next_at": NOW_S + 29 * DAY_S, "computed_at": NOW_S - 1
+    }  # fmt: skip
+    assert (found["janitor"]["janitor_id"], found["janitor"]["destroyed"]) == ("j-1", 4)

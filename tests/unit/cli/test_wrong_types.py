@@ -8,11 +8,11 @@ from kmworker.store.made_anew import MADE_ANEW
 from kmworker.worker.incarnation import incarnation
 from tests.kit.cli.stand import NOW_S, FilledStore, document, failed, run, said
 
-DELETE = "hint: find out who wrote there, and delete it: workers write it anew"
+DELETE = "hint: find out who wrote there, and delete it: it is written anew"
 # What each part of `status --json` is read from.
 PARTS = {
     "totals": "totals", "queues": "queues", "dead": "dead", "waiting": "due",
-    "near_bound": "crowded", "rate": "minutes", "workers": "workers",
+    "near_bound": "crowded", "rate": "minutes", "workers": "workers", "janitor": "janitor",
 }  # fmt: skip
 
 
@@ -24,6 +24,7 @@ def served(filled: FilledStore, monkeypatch: pytest.MonkeyPatch) -> FilledStore:
     filled.client.config_get = lambda *_names: {}
     filled.client.info = lambda _section: {"redis_version": "7.0.15"}
     filled.client.time = lambda: (int(NOW_S), 500_000)
+    filled.client.hset("km:janitor", mapping={"id": "j1", "seen_at": NOW_S})
     filled.client.zadd("km:workers", {"w1": NOW_S})
     fields = {"host": "blk01", "pid": os.getpid(), "state": "running"}
     filled.client.hset("km:worker:w1", mapping={**fields, "incarnation": incarnation(os.getpid())})
@@ -114,3 +115,5 @@ def test_doctor_names_the_key_and_what_to_do(served: FilledStore, key: str) -> N
     assert (reports["status"], reports["detail"]) == ("failed", named)
     assert f"hint: {reports['hint']}" == DELETE
     assert found["workers"]["status"] == ("not checked" if key == "workers" else "ok")
+    is_told = key not in {"janitor", "totals"}
+    assert found["janitor"]["status"] == ("ok" if is_told else "not checked")

@@ -88,9 +88,9 @@ def test_a_program_gets_the_lineage_flat() -> None:
     assert family_json("p1", family, NO_SEALS) == {
         "items": [
             {"ref": "volume:a", "source": None, "disposition": "clone", "key_id": "k-a",
-             "key_state": "active", "seal": "unknown"},
+             "key_state": "active", "released": False, "seal": "unknown"},
             {"ref": "volume:b", "source": "volume:a", "disposition": "clone", "key_id": "k-b",
-             "key_state": "active", "seal": "unknown"},
+             "key_state": "active", "released": False, "seal": "unknown"},
         ],
         "more": 3,
         "derived": [{"scope_id": "s2", "root": "volume:x", "source": None}],
