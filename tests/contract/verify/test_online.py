@@ -12,7 +12,7 @@ from kmworker.store.reading import TYPES, StoreReader
 from kmworker.store.records import RecordCodec
 from kmworker.verify.repair import Repairer
 from kmworker.verify.rules.findings import Finding, Problem
-from kmworker.verify.scan import counters
+from kmworker.verify.scan import slices
 from kmworker.verify.scan.position import Position
 from tests.contract.verify.damages import Scene
 from tests.kit.store.backends import ServerBackend
@@ -46,8 +46,8 @@ def before_each(
         monkeypatch.setattr(StoreReader, method, wrap(getattr(StoreReader, method)))
 
 
-COUNTED_FROM = 5
-"""Five scans come before those that count: items, keys, scopes, DEKs, lineage."""
+COUNTED_FROM = 8
+"""So many scans come before those that count: of records, and of the indexes over them."""
 READS = ("scan", "fetch", "again", "lengths", "types", "sizes")
 
 
@@ -205,7 +205,7 @@ def test_a_common_key_of_the_wrong_type_is_found(scene: Scene, key: str) -> None
     found = brief(found_in(scene.stand))
     assert found[-1] == ("wrong-type", "", key, "")
     # Without the list every project is unlisted; their keys are found and checked.
-    assert len(found) == (4 if key == "projects" else 1)
+    assert len(found) == (5 if key == "projects" else 1)
 
 
 def test_a_repair_beside_a_key_of_the_wrong_type_repairs_nothing_there(scene: Scene) -> None:
@@ -314,8 +314,8 @@ def test_a_project_alone_is_checked_without_the_others(scene: Scene) -> None:
     scene.raw.hset(scene.stand.top("totals"), "items", 1000)
     assert found_in(scene.stand, "p1") == []
     assert brief(found_in(scene.stand, "p2")) == [("stats-wrong", "p2", "stats", "clone")]
-    with pytest.raises(NotFound, match="no project p3"):
-        found_in(scene.stand, "p3")
+    with pytest.raises(NotFound, match="no project p7"):
+        found_in(scene.stand, "p7")
 
 
 def test_a_cursor_is_good_for_the_server_process_that_gave_it(scene: Scene) -> None:
@@ -345,7 +345,7 @@ def test_everything_is_asked_for_in_pages(scene: Scene, monkeypatch: pytest.Monk
         return ask(reader, project, questions, atomic=atomic)
 
     monkeypatch.setattr(StoreReader, "_ask", noted)
-    monkeypatch.setattr(counters, "SLICE_ITEMS", 300)
+    monkeypatch.setattr(slices, "SLICE_RECORDS", 300)
     found: list[Finding] = found_in(scene.stand)
     assert len(found) > 700
     # A scan gives a little more than it was asked for.
