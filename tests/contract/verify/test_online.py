@@ -1,6 +1,6 @@
 """What happens while a store is checked: workers write, others spoil, keys are of no use."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -14,6 +14,7 @@ from kmworker.verify.repair import Repairer
 from kmworker.verify.rules.findings import Finding, Problem
 from kmworker.verify.scan import slices
 from kmworker.verify.scan.position import Position
+from tests.contract.verify.between import READS, before_each
 from tests.contract.verify.damages import Scene
 from tests.kit.store.backends import ServerBackend
 from tests.kit.store.filling import (
@@ -26,29 +27,10 @@ from tests.kit.store.filling import (
     volume,
     volumes,
 )
-from tests.kit.store.stand import take
-
-
-def before_each(
-    monkeypatch: pytest.MonkeyPatch, methods: Sequence[str], act: Callable[[int], None]
-) -> None:
-    """Do something before each of these reads, with its number."""
-    calls = iter(range(1_000_000))
-
-    def wrap(original: Callable[..., Any]) -> Callable[..., Any]:
-        def wrapped(*arguments: Any, **named: Any) -> Any:
-            act(next(calls))
-            return original(*arguments, **named)
-
-        return wrapped
-
-    for method in methods:
-        monkeypatch.setattr(StoreReader, method, wrap(getattr(StoreReader, method)))
-
+from tests.kit.store.stand import Stand, take
 
 COUNTED_FROM = 8
 """So many scans come before those that count: of records, and of the indexes over them."""
-READS = ("scan", "fetch", "again", "lengths", "types", "sizes")
 
 
 def test_what_is_written_between_any_two_reads_is_no_finding(
@@ -304,6 +286,26 @@ def test_totals_that_say_more_than_there_is_are_found(scene: Scene, said: bytes)
 def test_totals_that_lag_behind_are_no_finding(scene: Scene) -> None:
     scene.raw.hset(scene.stand.top("totals"), "scopes", 1)
     assert found_in(scene.stand) == []
+
+
+def test_a_lost_item_shows_in_the_totals_where_nothing_was_released(stand: Stand) -> None:
+    stand.store().admit()
+    handle(stand, *volumes(["v1", "v2"]))
+    totals = dict.fromkeys(("items", "keys", "scopes"), 2)
+    stand.raw.hset(stand.top("totals"), mapping=totals)
+    assert found_in(stand) == []
+    stand.raw.hdel(stand.key("p1", "items"), "volume:v2")
+    assert ("totals-wrong", "", "totals", "items") in brief(found_in(stand))
+
+
+@pytest.mark.parametrize("key", ["stats", "lineage"])
+def test_of_a_source_nothing_is_concluded_from_a_key_of_the_wrong_type(
+    scene: Scene, key: str
+) -> None:
+    scene.lose(scene.open("items"), "snapshot:s1")
+    assert ("item-missing", "p1", "items", "snapshot:s1") in brief(found_in(scene.stand, "p2"))
+    scene.stand.spoil(scene.open(key))
+    assert found_in(scene.stand, "p2") == []
 
 
 # --- parts of a store -------------------------------------------------------------------
