@@ -13,8 +13,8 @@ from kmworker.store.reading import PAGE_SIZE, StoreReader, text
 from kmworker.verify.rules.clones import Clones, clones_finding, is_unsettled
 from kmworker.verify.rules.findings import Finding
 from kmworker.verify.rules.opened import Sound
+from kmworker.verify.scan.counters import slices
 from kmworker.verify.scan.opening import Opening
-from kmworker.verify.scan.slices import slices
 from kmworker.verify.scan.stages import CheckedPage
 
 __all__ = ["CloneStage"]
@@ -58,7 +58,7 @@ class CloneStage:
         moved: set[str] = set()
         for attempt in range(1, ROUNDS + 1):
             wanted, moved = moved, set()
-            for looked_at, counted in self._round(project):
+            for counted in self._round(project):
                 findings: list[Finding] = []
                 for it in counted:
                     if attempt > 1 and it.scope_id not in wanted:
@@ -67,12 +67,13 @@ class CloneStage:
                         moved.add(it.scope_id)
                     elif (finding := clones_finding(project, it)) is not None:
                         findings.append(finding)
-                yield CheckedPage(0, looked_at if attempt == 1 else 0, findings)
+                # Key-ids have been looked at by another stage.
+                yield CheckedPage(0, 0, findings)
             if not moved:
                 return
 
-    def _round(self, project: str) -> Iterator[tuple[int, list[Clones]]]:
-        """Count everything once; give how much was looked at, and what was counted."""
+    def _round(self, project: str) -> Iterator[list[Clones]]:
+        """Count everything once; give what was counted, and nothing after each page."""
         length, _clones = self._numbers(project)
         doubtful = 0
         for number, is_in in enumerate(slices(length)):
@@ -82,10 +83,10 @@ class CloneStage:
                 part.before.update((name, n) for name, n in page if is_in(name))
             for page in self._reader.all(project, "keys"):
                 self._count(project, page, part, counts_all_flaws=number == 0)
-                yield len(page), []
+                yield []
             doubtful = part.doubtful
             for names in pages(part.before.keys() | part.living.keys(), PAGE_SIZE):
-                yield 0, self._counted(project, part, names)
+                yield self._counted(project, part, names)
 
     def _count(
         self,

@@ -1,13 +1,16 @@
 """The stages over counters: what items say, counted, against what was counted up.
 
-A project's key-ids are counted in slices, each in a pass of its own.
+A project's key-ids are counted in slices of so many items, each in a pass of its own, so
+that memory is bounded: a slice takes about 100 MB, whatever the project's size.
 """
 
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
+from zlib import crc32
 
 from kmworker.clock import Clock
 from kmworker.domain.model import Disposition, Place
@@ -27,11 +30,11 @@ from kmworker.verify.rules.findings import Finding, Problem
 from kmworker.verify.rules.keys import unused_findings
 from kmworker.verify.rules.opened import Sound
 from kmworker.verify.scan.opening import Opening
-from kmworker.verify.scan.slices import slices
 from kmworker.verify.scan.stages import CheckedPage
 
-__all__ = ["CounterStage"]
+__all__ = ["CounterStage", "passes_over", "slices"]
 
+SLICE_ITEMS: Final = 250_000
 # How often a wrong counter is counted again that moved while it was counted.
 ROUNDS: Final = 3
 DISPOSITIONS: Final = list(Disposition)
@@ -41,6 +44,22 @@ KEY_ID: Final = re.compile(rb'"key_id":"([^"]+)"')
 
 Steps = Iterator[CheckedPage]
 Stats = dict[str, bytes | None]
+
+
+def passes_over(records: int) -> int:
+    """Return in how many slices so many records are counted."""
+    return max(1, -(-records // SLICE_ITEMS))
+
+
+def slices(records: int) -> Iterator[Callable[[bytes], bool]]:
+    """Give for each slice what says of a name whether it is in it."""
+    number = passes_over(records)
+    for each in range(number):
+        yield partial(_is_in_slice, each, number)
+
+
+def _is_in_slice(number: int, slices: int, name: bytes) -> bool:
+    return slices == 1 or crc32(name) % slices == number
 
 
 @dataclass(slots=True)

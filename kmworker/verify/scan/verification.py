@@ -31,12 +31,11 @@ from kmworker.verify.rules.installation import (
 )
 from kmworker.verify.rules.opened import Sound
 from kmworker.verify.scan.clones import CloneStage
-from kmworker.verify.scan.counters import CounterStage
+from kmworker.verify.scan.counters import CounterStage, passes_over
 from kmworker.verify.scan.indexes import IndexStages
 from kmworker.verify.scan.opening import Opening, ScanCustody
 from kmworker.verify.scan.position import Position
 from kmworker.verify.scan.records import RecordStages
-from kmworker.verify.scan.slices import passes_over
 from kmworker.verify.scan.stages import Stage
 from kmworker.verify.scan.sums import released_in
 from kmworker.verify.scan.waiting import WaitingStages
@@ -278,7 +277,7 @@ class Audit:
 def _effort(size: dict[str, int]) -> int:
     """Return how much is looked at in a project of this size."""
     scanned = sum(size[key] for key in TYPES if key not in {"holders", "clones", "stats"})
-    return scanned + sum(size[key] * passes_over(size[key]) for key in ("items", "keys"))
+    return scanned + size["items"] * passes_over(size["items"])
 
 
 def _has_sound_record(reader: StoreReader, opening: Opening, project: str) -> bool:

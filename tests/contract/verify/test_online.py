@@ -12,7 +12,7 @@ from kmworker.store.reading import TYPES, StoreReader
 from kmworker.store.records import RecordCodec
 from kmworker.verify.repair import Repairer
 from kmworker.verify.rules.findings import Finding, Problem
-from kmworker.verify.scan import slices
+from kmworker.verify.scan import counters
 from kmworker.verify.scan.position import Position
 from tests.contract.verify.between import READS, before_each
 from tests.contract.verify.damages import Scene
@@ -347,7 +347,7 @@ def test_everything_is_asked_for_in_pages(scene: Scene, monkeypatch: pytest.Monk
         return ask(reader, project, questions, atomic=atomic)
 
     monkeypatch.setattr(StoreReader, "_ask", noted)
-    monkeypatch.setattr(slices, "SLICE_RECORDS", 300)
+    monkeypatch.setattr(counters, "SLICE_ITEMS", 300)
     found: list[Finding] = found_in(scene.stand)
     assert len(found) > 700
     # A scan gives a little more than it was asked for.
