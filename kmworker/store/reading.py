@@ -18,7 +18,8 @@ TYPES: Final[Mapping[str, str]] = {
     "items": "hash", "keys": "hash", "scopes": "hash", "deks": "hash", "lineage": "zset",
     "holders": "hash", "stats": "hash", "parked": "hash", "waiting": "hash",
     "waiting:deadlines": "zset", "waiting:sources": "zset", "expired": "hash",
-    "waiting:shares": "hash",
+    "waiting:shares": "hash", "clones": "hash", "outbox": "hash", "keys:due": "zset",
+    "tombstones": "zset",
 }  # fmt: skip
 """Every key of a project, and what it is."""
 SORTED_SETS: Final = frozenset(key for key, kind in TYPES.items() if kind == "zset")

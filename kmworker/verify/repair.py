@@ -11,7 +11,7 @@ from kmworker.store.scripts import Scripts
 from kmworker.verify.rules.findings import (
     CountRepair,
     Finding,
-    LineageRepair,
+    IndexRepair,
     ListingRepair,
     Repair,
     ShareRepair,
@@ -24,6 +24,7 @@ __all__ = ["Repairer"]
 REPAIR_KEYS: Final = (
     "items", "parked", "lineage", "holders", "stats",
     "waiting", "waiting:deadlines", "waiting:sources", "waiting:shares",
+    "keys", "keys:due", "tombstones", "clones",
 )  # fmt: skip
 
 
@@ -71,9 +72,10 @@ class Repairer:
 def _arguments(repair: Repair) -> list[Any]:
     """Return one change for `repair.lua`."""
     match repair:
-        case LineageRepair():
-            sign = "+" if repair.is_member else "-"
-            return ["L", sign, repair.member, repair.ref, repair.record or b"", "", ""]
+        case IndexRepair():
+            score = "" if repair.score is None else repair.score
+            of = repair.name, repair.record or b""
+            return ["I", repair.index, repair.member, *of, score, ""]
         case CountRepair():
             before = b"" if repair.before is None else b"=" + repair.before
             counted = repair.counted, repair.length

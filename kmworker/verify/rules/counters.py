@@ -16,8 +16,8 @@ from kmworker.store.counts import number_in
 from kmworker.verify.rules.findings import CountRepair, Finding, Problem, ShareRepair
 
 __all__ = [
-    "EARLY", "RELEASED", "Counted", "count_finding", "forgotten", "is_unsettled",
-    "shares_findings", "sum_findings", "waiting_findings",
+    "EARLY", "FORGOTTEN", "RELEASED", "Counted", "count_finding", "forgotten", "has_forgotten",
+    "is_unsettled", "shares_findings", "sum_findings", "waiting_findings",
 ]  # fmt: skip
 
 EARLY: Final = "early"
@@ -28,8 +28,22 @@ PROBLEMS: Final = {"holders": Problem.HOLDERS_WRONG, "stats": Problem.STATS_WRON
 
 
 def forgotten(disposition: Disposition) -> str:
-    """Return the name, in ``stats``, of how many assignments have given way to another life."""
+    """Return the name, in ``stats``, of how many assignments' records are gone.
+
+    They have given way to another life, or their time was over.
+    """
     return f"{disposition}_forgotten"
+
+
+FORGOTTEN: Final = [forgotten(disposition) for disposition in Disposition]
+
+
+def has_forgotten(stats: Mapping[str, bytes | None]) -> bool:
+    """Return whether an assignment's record has ever gone, or may have, by `FORGOTTEN` in stats.
+
+    That is counted in the step in which the record goes.
+    """
+    return any(number_in(stats.get(name)) != 0 for name in FORGOTTEN)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import Final
 from kmworker.domain.model import Place
 
 __all__ = [
-    "ADVICE", "NOT_YET", "REPAIRABLE", "CountRepair", "Finding", "LineageRepair", "ListingRepair",
+    "ADVICE", "NOT_YET", "REPAIRABLE", "CountRepair", "Finding", "IndexRepair", "ListingRepair",
     "Problem", "Repair", "ShareRepair", "SourceRepair", "WaitingRepair",
 ]  # fmt: skip
 
@@ -38,6 +38,9 @@ class Problem(StrEnum):
     HOLDERS_WRONG = "holders-wrong"
     STATS_WRONG = "stats-wrong"
     WAITING_WRONG = "waiting-wrong"
+    CLONES_WRONG = "clones-wrong"
+    DUE_WRONG = "due-wrong"
+    TOMBSTONES_WRONG = "tombstones-wrong"
     PROJECT_UNLISTED = "project-unlisted"
     COMMITS_LOST = "commits-lost"
 
@@ -48,6 +51,9 @@ REPAIRABLE: Final = frozenset(
         Problem.HOLDERS_WRONG,
         Problem.STATS_WRONG,
         Problem.WAITING_WRONG,
+        Problem.CLONES_WRONG,
+        Problem.DUE_WRONG,
+        Problem.TOMBSTONES_WRONG,
         Problem.PROJECT_UNLISTED,
     }
 )
@@ -71,7 +77,8 @@ ADVICE: Final[Mapping[Problem, str]] = {
     Problem.DEK_MISSING: f"the scope's data cannot be read without it: {_LOST}",
     Problem.DEK_BROKEN: f"the scope's data cannot be read without it: {_LOST}",
     Problem.PARKED_MISSING: f"{_LOST}, or a worker dead-letters it as integrity",
-    Problem.KEY_UNUSED: _UNUSED,
+    Problem.KEY_UNUSED: "no worker leaves it so: find out who wrote to the store; kmworker key"
+    " suspend, then kmworker key destroy ends it",
     Problem.DEK_UNUSED: _UNUSED,
     Problem.EXPIRED_UNUSED: _UNUSED,
     Problem.WRONG_TYPE: "RENAME it away and restore it; an index or counter --repair rebuilds",
@@ -83,6 +90,9 @@ ADVICE: Final[Mapping[Problem, str]] = {
     Problem.HOLDERS_WRONG: _REPAIR,
     Problem.STATS_WRONG: _REPAIR,
     Problem.WAITING_WRONG: _REPAIR,
+    Problem.CLONES_WRONG: _REPAIR,
+    Problem.DUE_WRONG: _REPAIR,
+    Problem.TOMBSTONES_WRONG: _REPAIR,
     Problem.PROJECT_UNLISTED: _REPAIR,
     Problem.COMMITS_LOST: "restore the newest copy of the store; a worker that starts names the"
     " incident, and kmworker accept goes on without what is lost",
@@ -90,13 +100,17 @@ ADVICE: Final[Mapping[Problem, str]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class LineageRepair:
-    """Put a member into the lineage or take it out, while the item's record is as it was."""
+class IndexRepair:
+    """Put a member into an index or take it out, while the record that says so is as it was."""
 
+    index: str
+    """``lineage``, ``tombstones`` or ``keys:due``."""
     member: str
-    ref: str
+    name: str
+    """Of the record: an item ref; for ``keys:due`` a key-id."""
     record: bytes | None = field(repr=False)
-    is_member: bool
+    score: str | None
+    """None: it does not belong there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +118,7 @@ class CountRepair:
     """Set a counter that still reads ``before``."""
 
     key: str
-    """``holders`` or ``stats``."""
+    """``holders``, ``stats`` or ``clones``."""
     field: str
     before: bytes | None
     after: int
@@ -153,7 +167,7 @@ class ListingRepair:
     """Enter the project into ``projects``."""
 
 
-Repair = LineageRepair | CountRepair | WaitingRepair | SourceRepair | ShareRepair | ListingRepair
+Repair = IndexRepair | CountRepair | WaitingRepair | SourceRepair | ShareRepair | ListingRepair
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,14 +98,22 @@ def commits_findings(number: int | None, total: int, incident: bytes | None) -> 
         yield Finding(Problem.COMMITS_LOST, Place("", "commits", "incident"), says)
 
 
-def totals_findings(totals: Mapping[bytes, bytes], sums: Mapping[str, int]) -> Iterator[Finding]:
+def totals_findings(
+    totals: Mapping[bytes, bytes], sums: Mapping[str, int], released: int | None
+) -> Iterator[Finding]:
     """Judge totals that were read before the sums.
 
-    Records only become more and totals lag behind, so only what they say too much is wrong.
+    They lag behind, and records become fewer only as released items are forgotten, each with no
+    more than one key-id and one scope. Only what they say beyond that is wrong.
+
+    Args:
+        totals: as they are shown.
+        sums: what there is, by the same names.
+        released: how many items have ever been; None: nobody knows.
     """
     for name in SUMMED:
         said = number_in(totals.get(name.encode()))
-        if said is None or said > sums[name]:
+        if said is None or (released is not None and said > sums[name] + released):
             shown = totals[name.encode()][:20].decode(errors="replace")
             says = f"it says {shown}, and there are {sums[name]}"
             yield Finding(Problem.TOTALS_WRONG, Place("", "totals", name), says)

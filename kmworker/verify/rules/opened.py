@@ -6,7 +6,7 @@ from typing import Generic, TypeVar
 from kmworker.domain.model import Place
 from kmworker.verify.rules.findings import Finding, Problem
 
-__all__ = ["Flawed", "Opened", "Sound", "flaw_at"]
+__all__ = ["Flawed", "Opened", "Sound", "contradiction", "flaw_at", "missing"]
 
 T = TypeVar("T")
 
@@ -34,3 +34,14 @@ Opened = Sound[T] | Flawed | None
 def flaw_at(place: Place, flaw: Flawed) -> Finding:
     """Return what is to be said of a flawed record at this place."""
     return Finding(flaw.problem, place, flaw.says)
+
+
+def missing(problem: Problem, shown_by: Place, key: str, field: str | None) -> Finding:
+    """Return what is to be said of a record that another one names."""
+    says = f"{shown_by.field} in {shown_by.key} names it"
+    return Finding(problem, Place(shown_by.project, key, str(field)), says)
+
+
+def contradiction(place: Place, says: str) -> Finding:
+    """Return what is to be said of a record that others do not fit."""
+    return Finding(Problem.CONTRADICTION, place, says)

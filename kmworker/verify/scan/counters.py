@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, Final
 from zlib import crc32
 
+from kmworker.clock import Clock
 from kmworker.domain.model import Disposition, Place
 from kmworker.store.counts import number_in
 from kmworker.store.inspection import pages
@@ -23,16 +24,15 @@ from kmworker.verify.rules.counters import (
     count_finding,
     forgotten,
     is_unsettled,
-    shares_findings,
     sum_findings,
-    waiting_findings,
 )
 from kmworker.verify.rules.findings import Finding, Problem
+from kmworker.verify.rules.keys import unused_findings
 from kmworker.verify.rules.opened import Sound
 from kmworker.verify.scan.opening import Opening
 from kmworker.verify.scan.stages import CheckedPage
 
-__all__ = ["CounterStage", "WaitingNumberStage", "WaitingSharesStage", "passes_over"]
+__all__ = ["CounterStage", "passes_over", "slices"]
 
 SLICE_ITEMS: Final = 250_000
 # How often a wrong counter is counted again that moved while it was counted.
@@ -46,9 +46,20 @@ Steps = Iterator[CheckedPage]
 Stats = dict[str, bytes | None]
 
 
-def passes_over(items: int) -> int:
-    """Return in how many slices so many items are counted."""
-    return max(1, -(-items // SLICE_ITEMS))
+def passes_over(records: int) -> int:
+    """Return in how many slices so many records are counted."""
+    return max(1, -(-records // SLICE_ITEMS))
+
+
+def slices(records: int) -> Iterator[Callable[[bytes], bool]]:
+    """Give for each slice what says of a name whether it is in it."""
+    number = passes_over(records)
+    for each in range(number):
+        yield partial(_is_in_slice, each, number)
+
+
+def _is_in_slice(number: int, slices: int, name: bytes) -> bool:
+    return slices == 1 or crc32(name) % slices == number
 
 
 @dataclass(slots=True)
@@ -56,7 +67,8 @@ class _Slice:
     """What one pass has counted, of the names that are in its slice."""
 
     is_in: Callable[[bytes], bool]
-    keys: set[bytes] = field(default_factory=set)
+    keys: dict[bytes, int] = field(default_factory=dict)
+    """By key-id, the hash of its record."""
     before: dict[bytes, bytes] = field(default_factory=dict)
     holders: Counter[bytes] = field(default_factory=Counter)
     seen: set[bytes] = field(default_factory=set)
@@ -64,7 +76,7 @@ class _Slice:
 
     @property
     def names(self) -> set[bytes]:
-        return self.keys | self.before.keys() | self.holders.keys()
+        return self.keys.keys() | self.before.keys() | self.holders.keys()
 
 
 @dataclass(slots=True)
@@ -86,14 +98,15 @@ class _Round:
 
 
 class CounterStage:
-    """Checks holders, the dispositions in stats, and that each key-id is held."""
+    """Checks holders, the dispositions in stats, and that each key-id is held or ends."""
 
     name = "counters"
-    keys = ("items", "keys", "holders", "stats")
+    keys = ("items", "keys", "keys:due", "holders", "stats")
 
-    def __init__(self, reader: StoreReader, opening: Opening) -> None:
+    def __init__(self, reader: StoreReader, opening: Opening, clock: Clock) -> None:
         self._reader = reader
         self._opening = opening
+        self._clock = clock
 
     def run(self, project: str, cursor: int) -> Steps:
         """Check; always from the beginning."""
@@ -103,8 +116,7 @@ class CounterStage:
         moved: set[Place] = set()
         says_stats = False
         for looked_at, counted, unused in self._round(project, first):
-            findings = [_unused(project, key_id) for key_id in unused]
-            findings += _judged(project, counted, moved)
+            findings = [*unused, *_judged(project, counted, moved)]
             says_stats |= any(it.problem is Problem.STATS_WRONG for it in findings)
             yield CheckedPage(0, looked_at, findings)
         says_stats |= any(place.key == "stats" for place in moved)
@@ -127,32 +139,32 @@ class CounterStage:
             findings += _judged(project, again, None if is_last else moved)
         return findings
 
-    def _round(self, project: str, this: _Round) -> Iterator[tuple[int, list[Counted], set[bytes]]]:
+    def _round(
+        self, project: str, this: _Round
+    ) -> Iterator[tuple[int, list[Counted], list[Finding]]]:
         """Count everything once.
 
-        Gives how much was looked at, counters as soon as they are counted, and key-ids that
-        no item holds.
+        Gives how much was looked at, counters as soon as they are counted, and what is wrong
+        with key-ids that no item holds.
         """
-        slices = passes_over(this.length)
-        for number in range(slices):
-            part = _Slice(partial(_is_in_slice, number, slices))
+        for number, is_in in enumerate(slices(this.length)):
+            part = _Slice(is_in)
             # First the key-ids, then their counters, then the items: each was written in one
             # step with an item that is counted after it.
             for page in self._reader.all(project, "keys"):
-                part.keys.update(name for name, _raw in page if part.is_in(name))
+                part.keys.update((name, hash(raw)) for name, raw in page if part.is_in(name))
             for page in self._reader.all(project, "holders"):
                 part.before.update((name, n) for name, n in page if part.is_in(name))
             for page in self._reader.all(project, "items"):
                 self._count(project, page, part, this, counts_all_flaws=number == 0)
-                yield len(page), [], set()
-            # A flawed item may be the one that holds it; what was released waits for its end.
-            _length, stats = self._numbers(project)
-            may_rest = this.doubtful or this.number(RELEASED) or this.gone(stats, RELEASED)
-            unused = set() if may_rest else part.keys - part.holders.keys()
-            yield 0, [], unused
+                yield len(page), [], []
+            # A flawed item may be the one that holds it.
+            unheld = [] if this.doubtful else part.keys.keys() - part.holders.keys()
+            for names in pages(unheld, PAGE_SIZE):
+                yield 0, [], self._unused(project, part, this, names)
             for names in pages(part.names, PAGE_SIZE):
-                yield 0, self._holders(project, part, this, names), set()
-        yield 0, self._stats(project, this), set()
+                yield 0, self._holders(project, part, this, names), []
+        yield 0, self._stats(project, this), []
 
     def _count(
         self,
@@ -179,6 +191,30 @@ class CounterStage:
                 this.dispositions[assignment.disposition] += 1
                 if assignment.key_id is not None and item.value.tombstone is None:
                     part.holders[assignment.key_id.encode()] += 1
+
+    def _unused(
+        self, project: str, part: _Slice, this: _Round, names: Sequence[bytes]
+    ) -> list[Finding]:
+        """Judge key-ids of which no holder was counted.
+
+        One may have been released, or joined, where the scan had been. Each last release and each
+        first joining of a key-id changes its record, but for one: a release is only of the last
+        holder if the counter says so. So nobody held it, if its record is as it was, and it was
+        said to have no holder before, or nothing was released meanwhile.
+        """
+        wanted = [text(name) for name in names]
+        found = self._reader.fetch(project, {"keys": wanted, "keys:due": wanted}, atomic=True)
+        _length, stats = self._numbers(project)
+        has_gone = this.gone(stats, RELEASED) > 0
+        findings: list[Finding] = []
+        for name in names:
+            key_id, raw = text(name), found["keys"][text(name)]
+            is_as_it_was = raw is not None and hash(raw) == part.keys[name]
+            if is_as_it_was and not (has_gone and number_in(part.before.get(name)) != 0):
+                own = self._opening.key(project, key_id, raw)
+                due, now = found["keys:due"][key_id], self._clock.now()
+                findings += unused_findings(project, own, due, now)
+        return findings
 
     def _holders(
         self, project: str, part: _Slice, this: _Round, names: Sequence[bytes]
@@ -215,63 +251,6 @@ class CounterStage:
         return length, dict(zip(STATS, stats, strict=True))
 
 
-class WaitingNumberStage:
-    """Checks the present number of waiting events in stats."""
-
-    name = "waiting-number"
-    keys = ("parked", "stats")
-
-    def __init__(self, reader: StoreReader) -> None:
-        self._reader = reader
-
-    def run(self, project: str, cursor: int) -> Steps:
-        """Check, at one moment."""
-        del cursor
-        parked, (said,) = self._reader.lengths(project, "parked", ["waiting"])
-        yield CheckedPage(0, 0, list(waiting_findings(project, said, parked)))
-
-
-class WaitingSharesStage:
-    """Checks how many of the parked events are whose, and their bytes."""
-
-    name = "waiting-shares"
-    keys = ("parked", "waiting:shares")
-
-    def __init__(self, reader: StoreReader, opening: Opening) -> None:
-        self._reader = reader
-        self._opening = opening
-
-    def run(self, project: str, cursor: int) -> Steps:
-        """Check; again if it moved meanwhile, and not at all if it never rests."""
-        del cursor
-        for _ in range(ROUNDS):
-            before = self._reader.shares(project)
-            counted: Counter[tuple[str, str]] = Counter()
-            looked_at = 0
-            for page in self._reader.all(project, "parked"):
-                for entry, raw in page:
-                    self._count(project, entry, raw, counted)
-                looked_at += len(page)
-                yield CheckedPage(0, len(page), [])
-            # A scan may give one twice.
-            if self._reader.shares(project) == before and looked_at == before[0]:
-                yield CheckedPage(0, 0, list(shares_findings(project, *before, counted)))
-                return
-
-    def _count(
-        self, project: str, entry: bytes, raw: bytes, counted: Counter[tuple[str, str]]
-    ) -> None:
-        opened = self._opening.parked(project, text(entry), raw)
-        # Nobody can say whose a flawed one is; that is a finding of its own.
-        whose = opened.value.project if isinstance(opened, Sound) else ""
-        counted[whose, "events"] += 1
-        counted[whose, "bytes"] += len(raw)
-
-
-def _is_in_slice(number: int, slices: int, name: bytes) -> bool:
-    return slices == 1 or crc32(name) % slices == number
-
-
 def _at(project: str, counted: Counted) -> Place:
     return Place(project, counted.key, counted.field)
 
@@ -285,7 +264,3 @@ def _judged(project: str, counted: Iterable[Counted], moved: set[Place] | None) 
         elif (finding := count_finding(project, count)) is not None:
             findings.append(finding)
     return findings
-
-
-def _unused(project: str, key_id: bytes) -> Finding:
-    return Finding(Problem.KEY_UNUSED, Place(project, "keys", text(key_id)), "no item holds it")

@@ -4,8 +4,10 @@ import json
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
+from kmworker.clock import unix_s
 from kmworker.domain.model import ItemRecord, KeyRecord, Place, ScopeRecord
 from kmworker.errors import PermanentError, UnknownKek
+from kmworker.store.encoding import due_score
 from kmworker.store.item_records import item_in
 from kmworker.store.key_records import key_in, scope_in
 from kmworker.store.layout import LayoutCustody
@@ -50,21 +52,35 @@ class Opening:
             item = item_named(project, ref)
             if item is None:
                 raise ValueError("no item has this name")
-            return item_in(item, body)
+            record = item_in(item, body)
+            # Rules go by these times.
+            if record.assignment is not None:
+                unix_s(record.assignment.assigned_at)
+            if record.tombstone is not None:
+                unix_s(record.tombstone.released_at)
+            return record
 
         return self._open(Place(project, "items", ref), raw, read)
 
     def key(self, project: str, key_id: str, raw: bytes | None) -> Opened[KeyRecord]:
         """Open a key-id's record."""
-        return self._open(
-            Place(project, "keys", key_id), raw, lambda body: key_in(key_id, _fields(body))
-        )
+
+        def read(body: bytes) -> KeyRecord:
+            record = key_in(key_id, _fields(body))
+            due_score(record)
+            return record
+
+        return self._open(Place(project, "keys", key_id), raw, read)
 
     def scope(self, project: str, scope_id: str, raw: bytes | None) -> Opened[ScopeRecord]:
         """Open a scope's record."""
-        return self._open(
-            Place(project, "scopes", scope_id), raw, lambda body: scope_in(scope_id, _fields(body))
-        )
+
+        def read(body: bytes) -> ScopeRecord:
+            record = scope_in(scope_id, _fields(body))
+            unix_s(record.created_at)
+            return record
+
+        return self._open(Place(project, "scopes", scope_id), raw, read)
 
     def parked(self, project: str, entry: str, raw: bytes | None) -> Opened[Parked]:
         """Open a waiting event's record."""

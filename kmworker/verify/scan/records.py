@@ -1,27 +1,29 @@
-"""The stages over items, keys, scopes, wrapped DEKs and lineage."""
+"""The stages over items, keys, scopes and wrapped DEKs."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from kmworker.domain.model import Item, ItemRecord, Kind, Place
+from kmworker.clock import Clock
+from kmworker.domain.model import Assignment, Item, ItemRecord, Kind, Place
 from kmworker.errors import PermanentError
 from kmworker.store.connection import store_errors
 from kmworker.store.reading import Named, StoreReader, text
 from kmworker.verify.rules.findings import Finding, Problem
+from kmworker.verify.rules.indexes import lineage_member
+from kmworker.verify.rules.keys import KeyCase, ScopeCase, key_findings, scope_findings
 from kmworker.verify.rules.opened import Flawed, Opened, Sound
 from kmworker.verify.rules.records import (
+    PRESENT,
+    Absence,
     ItemCase,
-    KeyCase,
-    ScopeCase,
     item_findings,
-    key_findings,
-    lineage_findings,
-    lineage_member,
-    scope_findings,
+    item_named,
+    scope_of_source,
 )
+from kmworker.verify.scan.absence import absence_of
 from kmworker.verify.scan.opening import Opening
-from kmworker.verify.scan.stages import Judged, ScanStage
+from kmworker.verify.scan.stages import Judged, ScanStage, fetched
 
 __all__ = ["RecordStages"]
 
@@ -29,74 +31,98 @@ __all__ = ["RecordStages"]
 class RecordStages:
     """Reads what each record names, and has it judged."""
 
-    def __init__(self, reader: StoreReader, opening: Opening) -> None:
+    def __init__(self, reader: StoreReader, opening: Opening, clock: Clock) -> None:
         self._reader = reader
         self._opening = opening
+        self._clock = clock
 
     def stages(self) -> list[ScanStage]:
         """Return the stages, in order."""
+        reader = self._reader
+        of_items = ("items", "keys", "scopes", "lineage", "tombstones")
         return [
-            ScanStage(
-                self._reader, "items", ("items", "keys", "scopes", "lineage"), self._judge_items
-            ),
-            ScanStage(self._reader, "keys", ("keys", "scopes"), self._judge_keys),
-            ScanStage(self._reader, "scopes", ("scopes", "items", "deks"), self._judge_scopes),
-            ScanStage(self._reader, "deks", ("deks", "scopes", "lineage"), self._judge_deks),
-            ScanStage(self._reader, "lineage", ("lineage", "items"), self._judge_lineage),
+            ScanStage(reader, "items", of_items, self._judge_items),
+            ScanStage(reader, "keys", ("keys", "scopes", "keys:due"), self._judge_keys),
+            ScanStage(reader, "scopes", ("scopes", "items", "deks"), self._judge_scopes),
+            ScanStage(reader, "deks", ("deks", "scopes", "lineage"), self._judge_deks),
         ]
 
     def _judge_items(self, project: str, page: Sequence[Named], *, atomic: bool) -> Judged:
         opening = self._opening
         opened = {name: opening.item(project, text(name), raw) for name, raw in page}
-        sound = [own.value.assignment for own in opened.values() if isinstance(own, Sound)]
-        known = [own for own in sound if own is not None]
-        keyed = [own for own in known if own.key_id and own.scope_id]
-        found = self._reader.fetch(
-            project,
-            {
-                "keys": [str(own.key_id) for own in keyed],
-                "scopes": [str(own.scope_id) for own in keyed],
-                "lineage": [lineage_member(str(o.scope_id), o.item.ref) for o in keyed],
-            },
-            atomic=atomic,
-        )
+        known = [own.value.assignment for own in opened.values() if isinstance(own, Sound)]
+        keyed = [own for own in known if own is not None and own.key_id and own.scope_id]
+        wanted = {
+            "keys": [str(own.key_id) for own in keyed],
+            "scopes": [str(own.scope_id) for own in keyed],
+            "lineage": [lineage_member(str(own.scope_id), own.item.ref) for own in keyed],
+            "tombstones": [
+                text(name)
+                for name, own in opened.items()
+                if isinstance(own, Sound) and own.value.tombstone is not None
+            ],
+        }
+        page, found = fetched(self._reader, project, "items", page, wanted, atomic=atomic)
         keys = {k: opening.key(project, k, raw) for k, raw in found["keys"].items()}
         scopes = {s: opening.scope(project, s, raw) for s, raw in found["scopes"].items()}
-        sources = self._items(own.source for own in known if own.source is not None)
+        sources = self._items(own.source for own in known if own is not None and own.source)
         judged: Judged = {}
-        for name, own in opened.items():
+        for name, _raw in page:
+            own = opened[name]
             case = ItemCase(project, text(name), own)
-            if isinstance(own, Sound) and (a := own.value.assignment) is not None:
-                case = replace(
-                    case,
-                    key=keys.get(str(a.key_id)),
-                    scope=scopes.get(str(a.scope_id)),
-                    source=None if a.source is None else sources.get(a.source),
-                    score=found["lineage"].get(lineage_member(str(a.scope_id), a.item.ref)),
-                )
+            if isinstance(own, Sound):
+                case = replace(case, gone_at=found["tombstones"].get(case.ref))
+                if (a := own.value.assignment) is not None:
+                    case = replace(
+                        case,
+                        key=keys.get(str(a.key_id)),
+                        scope=scopes.get(str(a.scope_id)),
+                        score=found["lineage"].get(lineage_member(str(a.scope_id), a.item.ref)),
+                    )
+                    case = self._with_source(case, a, sources)
             judged[name] = list(item_findings(case))
         return judged
+
+    def _with_source(
+        self, case: ItemCase, own: Assignment, sources: Mapping[Item, Opened[ItemRecord]]
+    ) -> ItemCase:
+        if own.source is None or own.source.kind is Kind.IMAGE:
+            return case
+        source = sources.get(own.source)
+        if source is not None:
+            return replace(case, source=source)
+        absence = absence_of(self._reader, own.source, scope_of_source(own, case.scope))
+        return replace(case, absence=absence)
 
     def _judge_keys(self, project: str, page: Sequence[Named], *, atomic: bool) -> Judged:
         opening = self._opening
         opened = {name: opening.key(project, text(name), raw) for name, raw in page}
         known = [own.value for own in opened.values() if isinstance(own, Sound)]
-        found = self._reader.fetch(
-            project,
-            {
-                "scopes": [own.scope_id for own in known],
-                "keys": [own.cloned_from for own in known if own.cloned_from is not None],
-            },
-            atomic=atomic,
-        )
+        wanted = {
+            "scopes": [own.scope_id for own in known],
+            "keys": [own.cloned_from for own in known if own.cloned_from is not None],
+            "keys:due": [own.key_id for own in known],
+        }
+        page, found = fetched(self._reader, project, "keys", page, wanted, atomic=atomic)
+        # By now, what was due then may be done.
+        now = self._clock.now()
         scopes = {s: opening.scope(project, s, raw) for s, raw in found["scopes"].items()}
-        others = {k: opening.key(project, k, raw) for k, raw in found["keys"].items()}
+        origins = {
+            own.cloned_from: opening.key(project, own.cloned_from, found["keys"][own.cloned_from])
+            for own in known
+            if own.cloned_from is not None
+        }
         judged: Judged = {}
-        for name, own in opened.items():
-            case = KeyCase(project, text(name), own)
+        for name, _raw in page:
+            own = opened[name]
+            case = KeyCase(project, text(name), own, now=now)
             if isinstance(own, Sound):
-                scope, origin = own.value.scope_id, own.value.cloned_from
-                case = KeyCase(project, text(name), own, scopes[scope], others.get(str(origin)))
+                case = replace(
+                    case,
+                    scope=scopes[own.value.scope_id],
+                    cloned_from=origins.get(own.value.cloned_from or ""),
+                    due=found["keys:due"][case.key_id],
+                )
             judged[name] = list(key_findings(case))
         return judged
 
@@ -114,11 +140,24 @@ class RecordStages:
         for scope_id, own in opened.items():
             case = ScopeCase(project, scope_id, own)
             if isinstance(own, Sound):
-                root = opening.item(project, own.value.root, items[own.value.root])
-                dek = opening.dek(project, own.value, found["deks"][scope_id])
-                case = ScopeCase(project, scope_id, own, root, dek)
+                case = ScopeCase(
+                    project,
+                    scope_id,
+                    own,
+                    opening.item(project, own.value.root, items[own.value.root]),
+                    opening.dek(project, own.value, found["deks"][scope_id]),
+                    self._absence_of_root(project, own.value.root, scope_id, items),
+                )
             judged[scope_id.encode()] = list(scope_findings(case))
         return judged
+
+    def _absence_of_root(
+        self, project: str, root: str, scope_id: str, items: Mapping[str, bytes | None]
+    ) -> Absence:
+        item = item_named(project, root)
+        if item is None or items[root] is not None:
+            return PRESENT
+        return absence_of(self._reader, item, scope_id)
 
     def _judge_deks(self, project: str, page: Sequence[Named], *, atomic: bool) -> Judged:
         names = [text(name) for name, _raw in page]
@@ -131,16 +170,6 @@ class RecordStages:
                 says = "there is no such scope"
                 judged[scope_id.encode()] = [Finding(Problem.DEK_UNUSED, place, says)]
         return judged
-
-    def _judge_lineage(self, project: str, page: Sequence[Named], *, atomic: bool) -> Judged:
-        refs = {name: text(name).partition(" ")[2] for name, _score in page}
-        found = self._reader.fetch(project, {"items": refs.values()}, atomic=atomic)["items"]
-        return {
-            name: list(
-                lineage_findings(project, text(name), self._opening.item(project, ref, found[ref]))
-            )
-            for name, ref in refs.items()
-        }
 
     def _items(self, wanted: Iterable[Item]) -> dict[Item, Opened[ItemRecord]]:
         """Return what is known of items, of whatever project; images have no record."""

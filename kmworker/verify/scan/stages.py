@@ -2,17 +2,18 @@
 
 What a page's records name is read after them. A commit writes a record and all that
 it names in one step, so what is missing then was not merely not yet written. What is
-suspected all the same is looked at again, at one moment: a rewrap may have come between.
+suspected all the same is looked at again, at one moment: a rewrap or a release may have come
+between.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from kmworker.store.reading import Named, StoreReader
+from kmworker.store.reading import Fetched, Named, StoreReader, text
 from kmworker.verify.rules.findings import Finding
 
-__all__ = ["CheckedPage", "Judged", "ScanStage", "Stage"]
+__all__ = ["CheckedPage", "Judged", "ScanStage", "Stage", "fetched"]
 
 
 class CheckedPage(NamedTuple):
@@ -78,3 +79,26 @@ class ScanStage:
             yield CheckedPage(cursor, len(page), findings)
             if cursor == 0:
                 return
+
+
+def fetched(  # noqa: PLR0913  # a page, and what it names
+    reader: StoreReader,
+    project: str,
+    key: str,
+    page: Sequence[Named],
+    wanted: Mapping[str, Iterable[str]],
+    *,
+    atomic: bool,
+) -> tuple[Sequence[Named], Fetched]:
+    """Read what a page of a key names; of the page, return what is as it was.
+
+    If it is read at one moment, what has changed since the page was read is left out: whoever
+    changed it has brought along what it names now.
+    """
+    if not atomic:
+        return page, reader.fetch(project, wanted)
+    # No worker has written a name that is not UTF-8, and none changes it.
+    names = [text(name) for name, _value in page if text(name).encode() == name]
+    together = {**wanted, key: [*names, *wanted.get(key, ())]}
+    found = reader.fetch(project, together, atomic=True)
+    return [(n, v) for n, v in page if found[key].get(text(n), v) == v], found

@@ -30,17 +30,16 @@ from kmworker.verify.rules.installation import (
     unlisted_finding,
 )
 from kmworker.verify.rules.opened import Sound
-from kmworker.verify.scan.counters import (
-    CounterStage,
-    WaitingNumberStage,
-    WaitingSharesStage,
-    passes_over,
-)
+from kmworker.verify.scan.clones import CloneStage
+from kmworker.verify.scan.counters import CounterStage, passes_over
+from kmworker.verify.scan.indexes import IndexStages
 from kmworker.verify.scan.opening import Opening, ScanCustody
 from kmworker.verify.scan.position import Position
 from kmworker.verify.scan.records import RecordStages
 from kmworker.verify.scan.stages import Stage
+from kmworker.verify.scan.sums import released_in
 from kmworker.verify.scan.waiting import WaitingStages
+from kmworker.verify.scan.waiting_numbers import WaitingNumberStage, WaitingSharesStage
 
 __all__ = ["Audit"]
 
@@ -81,8 +80,10 @@ class Audit:
         self._custody = custody
         self._only = project
         self._stages: Sequence[Stage] = [
-            *RecordStages(self._reader, self._opening).stages(),
-            CounterStage(self._reader, self._opening),
+            *RecordStages(self._reader, self._opening, clock).stages(),
+            *IndexStages(self._reader, self._opening).stages(),
+            CounterStage(self._reader, self._opening, clock),
+            CloneStage(self._reader, self._opening),
             *WaitingStages(self._reader, self._opening, clock, waits_s).stages(),
             WaitingNumberStage(self._reader),
             WaitingSharesStage(self._reader, self._opening),
@@ -245,7 +246,8 @@ class Audit:
     def _last(self) -> Iterator[Finding]:
         # Where a key could not be read, the sums are not the store's.
         if self._totals is not None and self._is_whole and min(self._sums.values()) >= 0:
-            yield from totals_findings(self._totals, self._sums)
+            released = released_in(self._reader, self._projects)
+            yield from totals_findings(self._totals, self._sums, released)
 
     def _new(self, findings: Iterable[Finding]) -> list[Finding]:
         """Leave out what has been said."""
@@ -274,7 +276,7 @@ class Audit:
 
 def _effort(size: dict[str, int]) -> int:
     """Return how much is looked at in a project of this size."""
-    scanned = sum(size[key] for key in TYPES if key not in {"holders", "stats"})
+    scanned = sum(size[key] for key in TYPES if key not in {"holders", "clones", "stats"})
     return scanned + size["items"] * passes_over(size["items"])
 
 

@@ -43,17 +43,17 @@ class Scene:
         data: dict[str, Any] = json.loads(self.raw.hget(self.open("items", project), ref))["data"]
         return data
 
-    def key_id(self, ref: str) -> str:
+    def key_id(self, ref: str, project: str = P) -> str:
         """Return an item's key-id."""
-        return str(self.data(ref)["key_id"])
+        return str(self.data(ref, project)["key_id"])
 
-    def scope_id(self, ref: str) -> str:
+    def scope_id(self, ref: str, project: str = P) -> str:
         """Return an item's scope-id."""
-        return str(self.data(ref)["scope_id"])
+        return str(self.data(ref, project)["scope_id"])
 
-    def member(self, ref: str) -> str:
+    def member(self, ref: str, project: str = P) -> str:
         """Return an item's member of the lineage."""
-        return f"{self.scope_id(ref)} {ref}"
+        return f"{self.scope_id(ref, project)} {ref}"
 
     def entry(self, item: str) -> str:
         """Return the entry under which an item's event waits."""
@@ -208,7 +208,6 @@ LOSSES: dict[str, Damage] = {
             at("holders-wrong", "holders", key_id(V2)),
             at("key-unused", "keys", key_id(V2)),
             at("stats-wrong", "stats", "clone"),
-            at("totals-wrong", "totals", "items", project=""),
         ),
     ),
     "lost root": (
@@ -218,14 +217,15 @@ LOSSES: dict[str, Damage] = {
             at("lineage-wrong", "lineage", member(V1)),
             at("holders-wrong", "holders", key_id(V1)),
             at("stats-wrong", "stats", "create"),
-            at("totals-wrong", "totals", "items", project=""),
         ),
     ),
     "lost key": (
         lambda it: (
             it.raw.delete(it.stand.top("totals")), it.lose(it.open("keys"), it.key_id(V1))
         ),
-        at("key-missing", "keys", key_id(V1)),
+        all_of(
+            at("key-missing", "keys", key_id(V1)), at("clones-wrong", "clones", scope_id(V1))
+        ),
     ),
     "lost scope": (
         lambda it: (
@@ -246,8 +246,7 @@ LOSSES: dict[str, Damage] = {
         ),
     ),
     "key too many": (
-        lambda it: it.raw.hset(it.open("keys"), "k", "{}"),
-        all_of(at("key-unused", "keys", "k"), at("seal-broken", "keys", "k")),
+        lambda it: it.raw.hset(it.open("keys"), "k", "{}"), at("seal-broken", "keys", "k"),
     ),
     "DEK too many": (
         lambda it: it.raw.hset(it.secret("deks"), "s", b"blob"), at("dek-unused", "deks", "s"),
@@ -292,7 +291,11 @@ CONTRADICTIONS: dict[str, Damage] = {
     # Each key-id names its scope's DEK as well.
     "key of another scope": (
         rekeyed(V4, scope_id=scope_id(SMALL))[0],
-        all_of(at("contradiction", "items", V4), at("contradiction", "keys", key_id(V4))),
+        all_of(
+            at("contradiction", "items", V4),
+            at("contradiction", "keys", key_id(V4)),
+            at("clones-wrong", "clones", scope_id(SMALL)),
+        ),
     ),
     "key of a scope minted anew": rekeyed(V4, dek_id="00000000-0000-4000-8000-000000000000"),
     # Its name is bound to the DEK as well.

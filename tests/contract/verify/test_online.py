@@ -1,6 +1,6 @@
 """What happens while a store is checked: workers write, others spoil, keys are of no use."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -14,6 +14,7 @@ from kmworker.verify.repair import Repairer
 from kmworker.verify.rules.findings import Finding, Problem
 from kmworker.verify.scan import counters
 from kmworker.verify.scan.position import Position
+from tests.contract.verify.between import READS, before_each
 from tests.contract.verify.damages import Scene
 from tests.kit.store.backends import ServerBackend
 from tests.kit.store.filling import (
@@ -26,29 +27,10 @@ from tests.kit.store.filling import (
     volume,
     volumes,
 )
-from tests.kit.store.stand import take
+from tests.kit.store.stand import Stand, take
 
-
-def before_each(
-    monkeypatch: pytest.MonkeyPatch, methods: Sequence[str], act: Callable[[int], None]
-) -> None:
-    """Do something before each of these reads, with its number."""
-    calls = iter(range(1_000_000))
-
-    def wrap(original: Callable[..., Any]) -> Callable[..., Any]:
-        def wrapped(*arguments: Any, **named: Any) -> Any:
-            act(next(calls))
-            return original(*arguments, **named)
-
-        return wrapped
-
-    for method in methods:
-        monkeypatch.setattr(StoreReader, method, wrap(getattr(StoreReader, method)))
-
-
-COUNTED_FROM = 5
-"""Five scans come before those that count: items, keys, scopes, DEKs, lineage."""
-READS = ("scan", "fetch", "again", "lengths", "types", "sizes")
+COUNTED_FROM = 8
+"""So many scans come before those that count: of records, and of the indexes over them."""
 
 
 def test_what_is_written_between_any_two_reads_is_no_finding(
@@ -205,7 +187,7 @@ def test_a_common_key_of_the_wrong_type_is_found(scene: Scene, key: str) -> None
     found = brief(found_in(scene.stand))
     assert found[-1] == ("wrong-type", "", key, "")
     # Without the list every project is unlisted; their keys are found and checked.
-    assert len(found) == (4 if key == "projects" else 1)
+    assert len(found) == (5 if key == "projects" else 1)
 
 
 def test_a_repair_beside_a_key_of_the_wrong_type_repairs_nothing_there(scene: Scene) -> None:
@@ -306,6 +288,26 @@ def test_totals_that_lag_behind_are_no_finding(scene: Scene) -> None:
     assert found_in(scene.stand) == []
 
 
+def test_a_lost_item_shows_in_the_totals_where_nothing_was_released(stand: Stand) -> None:
+    stand.store().admit()
+    handle(stand, *volumes(["v1", "v2"]))
+    totals = dict.fromkeys(("items", "keys", "scopes"), 2)
+    stand.raw.hset(stand.top("totals"), mapping=totals)
+    assert found_in(stand) == []
+    stand.raw.hdel(stand.key("p1", "items"), "volume:v2")
+    assert ("totals-wrong", "", "totals", "items") in brief(found_in(stand))
+
+
+@pytest.mark.parametrize("key", ["stats", "lineage"])
+def test_of_a_source_nothing_is_concluded_from_a_key_of_the_wrong_type(
+    scene: Scene, key: str
+) -> None:
+    scene.lose(scene.open("items"), "snapshot:s1")
+    assert ("item-missing", "p1", "items", "snapshot:s1") in brief(found_in(scene.stand, "p2"))
+    scene.stand.spoil(scene.open(key))
+    assert found_in(scene.stand, "p2") == []
+
+
 # --- parts of a store -------------------------------------------------------------------
 
 
@@ -314,8 +316,8 @@ def test_a_project_alone_is_checked_without_the_others(scene: Scene) -> None:
     scene.raw.hset(scene.stand.top("totals"), "items", 1000)
     assert found_in(scene.stand, "p1") == []
     assert brief(found_in(scene.stand, "p2")) == [("stats-wrong", "p2", "stats", "clone")]
-    with pytest.raises(NotFound, match="no project p3"):
-        found_in(scene.stand, "p3")
+    with pytest.raises(NotFound, match="no project p7"):
+        found_in(scene.stand, "p7")
 
 
 def test_a_cursor_is_good_for_the_server_process_that_gave_it(scene: Scene) -> None:
