@@ -2,9 +2,13 @@
 
 import hashlib
 import json
+from collections import Counter
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
+from fakeredis import FakeRedis
 
 from kmworker.clock import rfc3339
 from kmworker.crypto import Keyring, KeyringCustody
@@ -12,15 +16,15 @@ from kmworker.domain.keys import Operator
 from kmworker.domain.lifecycle import Step, step
 from kmworker.domain.model import Held, Item, KeyRecord, KeyState, Kind, held_in
 from kmworker.domain.retention import Change, Moment
-from kmworker.errors import SetupError
+from kmworker.errors import SetupError, StoreUnavailable
 from kmworker.janitor.project import PassResult, ProjectPass
 from kmworker.store.key_states import KeyStates, holders_of
 from kmworker.store.records import RecordCodec, item_at
 from kmworker.store.retention import RedisRetention
 from kmworker.wire.assignments import announce
 from tests.kit import old_stores
-from tests.kit.builders import release_of
-from tests.kit.old_stores.stand import Old, run
+from tests.kit.builders import event_of, release_of
+from tests.kit.old_stores.stand import MIGRATOR, Old, run
 from tests.kit.store.filling import brief, found_in
 from tests.kit.store.playing import DAYS_30_S, play
 from tests.kit.store.stand import Stand
@@ -74,7 +78,7 @@ def test_no_record_changes(old: Old) -> None:
     assert old.carry_over() == []
     after = old.contents()
     changed = {name for name in after if after[name] != before.get(name)}
-    assert changed == {old.top("layout")}
+    assert changed == {old.top("layout"), old.key("acme", "clones")}
     assert before.keys() <= after.keys()
     layout = old.value(old.top("layout"))
     assert (layout[b"number"], layout[b"minimum"]) == (b"3", b"3")
@@ -108,6 +112,15 @@ def test_each_dek_is_what_it_was(old: Old) -> None:
 def test_it_has_no_finding_then(old: Old) -> None:
     old.carry_over()
     assert brief(found_in(old)) == []
+
+
+def test_key_ids_beside_the_first_of_a_scope_are_counted(old: Old) -> None:
+    old.carry_over()
+    for project in PROJECTS:
+        keys = (old.value(old.key(project, "keys")) or {}).values()
+        named = Counter(json.loads(record)["scope_id"] for record in keys)
+        beside = {scope_id.encode(): b"%d" % (n - 1) for scope_id, n in named.items() if n > 1}
+        assert (old.value(old.key(project, "clones")) or {}) == beside
 
 
 def test_events_that_waited_are_taken_whoevers_they_are(old: Old) -> None:
@@ -176,6 +189,75 @@ def test_a_person_suspends_what_is_in_it(old: Old) -> None:
 MORE_TRIPS_THAN_A_RUN_HAS = 200
 
 
+def test_a_run_that_is_killed_at_any_request_is_finished_by_the_next(old: Old) -> None:
+    whole = None
+    # On a real server every third: each is a migration of its own.
+    stride = 1 if isinstance(old.raw, FakeRedis) else 3
+    for at in range(0, MORE_TRIPS_THAN_A_RUN_HAS, stride):
+        old.clear()
+        fill(old)
+        tap = old.tap(MIGRATOR)
+        left = iter([False] * at + [True])
+
+        def before_trip(_: object, left: Any = left) -> None:
+            if next(left, False):
+                raise StoreUnavailable("killed")
+
+        tap.before_trip = before_trip
+        try:
+            old.carry_over(tap)
+        except StoreUnavailable:
+            with pytest.raises(SetupError) as refused:
+                old.store().admit()
+            assert "kmworker migrate" in refused.value.hint
+            assert old.carry_over() == []
+            assert brief(found_in(old)) == []
+        else:
+            break
+        whole = whole or old.contents()
+        assert old.contents() == whole
+    assert whole is not None
+    assert at > 10
+
+
+def test_from_its_first_step_on_no_worker_of_any_release_takes_it(old: Old) -> None:
+    migration = old.migration()
+    migration.begin()
+    layout = old.value(old.top("layout"))
+    # What layout 2 looks at: a minimum that it does not know.
+    assert (layout[b"number"], layout[b"minimum"]) == (b"2", b"3")
+    with pytest.raises(SetupError, match="the store's change to layout 3 is not finished"):
+        old.store().admit()
+
+
+@pytest.mark.parametrize("at", [2, 4, 8, 12])
+def test_a_run_beside_workers_that_another_has_let_in_undoes_nothing_of_theirs(
+    old: Old, at: int
+) -> None:
+    tap, left = old.tap(MIGRATOR), [at]
+
+    def before_trip(_: object) -> None:
+        left[0] -= 1
+        if left[0] == -1:
+            old.carry_over()
+            old.first.admit()
+            play(old, event_of(Item("acme", Kind.VOLUME, "new"), DB))
+            play(old, event_of(Item("globex", Kind.VOLUME, "n"), Item("globex", Kind.VOLUME, "db")))
+            play(old, release_of(SHARES_ITS_KEY_ID[0]))
+
+    tap.before_trip = before_trip
+    # Whoever comes second to the layout itself is told so.
+    with suppress(SetupError):
+        old.carry_over(tap)
+    assert left[0] < 0
+    assert brief(found_in(old)) == []
+    scope = {it: key_of(old, it).scope_id.encode() for it in (DB, Item("globex", Kind.VOLUME, "n"))}
+    for item, scope_id in scope.items():
+        keys = old.value(old.key(item.project, "keys")).values()
+        named = sum(b'"scope_id":"%b"' % scope_id in record for record in keys)
+        assert old.value(old.key(item.project, "clones"))[scope_id] == b"%d" % (named - 1)
+
+
 def test_a_run_on_a_store_that_was_carried_over_changes_nothing(old: Old) -> None:
     old.carry_over()
     with old.untouched():
@@ -187,3 +269,16 @@ def test_a_run_on_a_store_that_was_carried_over_changes_nothing(old: Old) -> Non
 def test_a_rehearsal_writes_nothing(old: Old) -> None:
     with old.untouched():
         assert run(old.migration(is_rehearsal=True)) == []
+
+
+def test_a_key_id_that_fails_authentication_counts_for_no_scope(old: Old) -> None:
+    key = old.key("acme", "keys")
+    field = key_of_clone(old)
+    old.raw.hset(key, field, old.raw.hget(key, field).replace(b'"version":1', b'"version":2'))
+    assert old.carry_over() == []
+    assert sum(map(int, old.value(old.key("acme", "clones")).values())) == 5
+
+
+def key_of_clone(old: Old) -> bytes:
+    records = old.value(old.key("acme", "keys"))
+    return bytes(min(it for it, record in records.items() if b'"cloned_from":null' not in record))

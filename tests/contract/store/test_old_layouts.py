@@ -79,10 +79,17 @@ def test_nothing_else_changes(old: Old) -> None:
         *(old.key(project, key) for project in PROJECTS for key in RECORDS),
         *(old.secret(project, key) for project in PROJECTS for key in ("deks", "parked")),
         *(old.key(project, "commits") for project in PROJECTS),
+        old.key("acme", "clones"),
         old.top("keyring"),
         old.top("layout"),
     }
     assert before.keys() <= after.keys()
+
+
+def test_key_ids_beside_the_first_of_a_scope_are_counted(old: Old) -> None:
+    old.carry_over()
+    (counted,) = old.value(old.key("acme", "clones")).values()
+    assert counted == b"3"
 
 
 def test_commits_are_counted_on_and_a_project_that_is_lost_later_is_missed(old: Old) -> None:
