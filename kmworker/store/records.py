@@ -108,7 +108,7 @@ class RecordCodec:
             PermanentError: with `Reason.INTEGRITY`.
             UnknownKek: its KEK is not in the keyring.
         """
-        return item_in(item, self._checked(Place(item.project, "items", item.ref), record))
+        return item_in(item, self.checked(Place(item.project, "items", item.ref), record))
 
     def read_key(self, project: str, key_id: str, record: bytes) -> KeyRecord:
         """Return a key-id's record; raises as `read_item` does."""
@@ -213,11 +213,14 @@ class RecordCodec:
         return self._custody.seal(place, to_json(body)[:-1])
 
     def _open(self, place: Place, record: bytes) -> dict[str, Any]:
-        fields: dict[str, Any] = from_json(self._checked(place, record) + b"}")
+        fields: dict[str, Any] = from_json(self.checked(place, record) + b"}")
         return fields
 
-    def _checked(self, place: Place, record: bytes) -> bytes:
-        """Return a sealed record's body; what is under a KEK that nobody has is not authentic."""
+    def checked(self, place: Place, record: bytes) -> bytes:
+        """Return a sealed record's body, unread; raises as `read_item` does.
+
+        What is under a KEK that nobody has is not authentic.
+        """
         try:
             return self._custody.check_seal(place, record)
         except UnknownKek as unknown:
