@@ -14,6 +14,7 @@ from kmworker.wire.topology import Topology
 # that nobody meets an event whose source is still being handled.
 BLOCK = 2_000
 EVENT_SOURCE = "/cinder/blk01"
+ENDED = "-deleted"
 
 LoadEvent = tuple[str, dict[str, object]]
 """Routing key and document."""
@@ -53,6 +54,15 @@ def around(number: int, existing: int, projects: int, there: str, run: str) -> I
         else:
             snapshot = item_id(there, "snapshot", old)
             yield _clone(project, item_id(run, "clone", index), snapshot)
+
+
+def deletions(number: int, there: str) -> Iterator[LoadEvent]:
+    """Give the ends of the first clones that `collections` has given to one project.
+
+    Each holds a key-id of its own, and nobody else does.
+    """
+    for index in range(number):
+        yield _event("volume-deleted", project_id(0), volume_id=item_id(there, "clone", index))
 
 
 def derived(number: int, project: str, volume: str, run: str) -> Iterator[LoadEvent]:
@@ -120,12 +130,13 @@ def _clone(project: str, volume: str, snapshot: str) -> LoadEvent:
 
 
 def _event(event_type: str, project: str, **data: object) -> LoadEvent:
+    size = {} if event_type.endswith(ENDED) else {"size_bytes": 10737418240}
     document: dict[str, object] = {
         "specversion": "1.0",
         "id": str(uuid.uuid4()),
         "source": EVENT_SOURCE,
         "type": event_type,
         "time": "2026-11-23T16:00:00Z",
-        "data": {"project_id": project, "size_bytes": 10737418240, **data},
+        "data": {"project_id": project, **size, **data},
     }
     return event_type, document

@@ -29,7 +29,9 @@ def fill(stage: Stage, events: Iterable[LoadEvent], progress: Callable[[int], No
         arrivals = [_arrival(cloud_event(stage.topology, event)) for event in page]
         items = items_to_look_up(arrival.event for arrival in arrivals)
         known = parts.store.look_up(items).result()
-        fresh = Fresh(rfc3339(clock.now()), random_id, parts.custody.kek_id)
+        now = rfc3339(clock.now())
+        # What nobody holds any more is due at once.
+        fresh = Fresh(now, random_id, parts.custody.kek_id, destroy_at=now)
         parts.store.commit(plan_batch(arrivals, known, policy, fresh).writes).result()
         done += len(page)
         stage.tick()

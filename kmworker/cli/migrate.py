@@ -24,7 +24,7 @@ from kmworker.errors import SetupError, StoreUnavailable
 from kmworker.settings import Settings
 from kmworker.store.inspection import Views
 from kmworker.store.layout import NUMBER
-from kmworker.store.migration import FORMER, Flaw, Migration
+from kmworker.store.migration import Flaw, Migration
 from kmworker.store.views.status import read_workers
 from kmworker.wire.ids import random_id
 
@@ -60,10 +60,9 @@ class MigrationSummary:
 
     def end(self, migration: Migration) -> None:
         """Print what it came to."""
-        is_there = migration.is_done or (self.is_whole and not self.is_rehearsal)
         if self.as_json:
             summary = {
-                "layout": NUMBER if is_there else FORMER,
+                "layout": migration.number,
                 "carried": self.carried,
                 "flawed": self.flawed,
                 "dry_run": self.is_rehearsal,
@@ -113,7 +112,7 @@ def migrate(
 
     End all workers and back the store up first. Needs the keyring and the Redis user migrator.
     It can be stopped at any moment, and goes on when it is run again; workers take the store
-    once it has come to its end. A store that is of this layout is left alone.
+    once it has come to its end. A store that is of this layout is left alone, beside its workers.
 
     A record that is not authentic is printed and left as it is, as useless as it was before;
     while there are any, the end is not reached without --leave-flawed.
@@ -121,7 +120,7 @@ def migrate(
     settings = settings_of(context)
     views = views_of(settings)
     if not yes and not dry_run:
-        _refuse_beside_workers(views)
+        _refuse_beside_workers(settings, views)
     summary = MigrationSummary(as_json, dry_run, leave_flawed)
     migration = _migration(settings, views, is_rehearsal=dry_run)
     with _resumable():
@@ -145,7 +144,12 @@ def _migration(settings: Settings, views: Views, *, is_rehearsal: bool) -> Migra
     )
 
 
-def _refuse_beside_workers(views: Views) -> None:
+def _refuse_beside_workers(settings: Settings, views: Views) -> None:
+    """Refuse while workers run, unless they are of this release, on a store that is done."""
+    rehearsal = _migration(settings, views, is_rehearsal=True)
+    rehearsal.begin()
+    if rehearsal.is_done:
+        return
     live = [worker for worker in read_workers(views, views.clock_s()) if worker.is_live]
     if live:
         raise SetupError(

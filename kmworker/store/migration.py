@@ -1,13 +1,15 @@
 """A store of a former layout becomes one of the present layout, while no worker runs.
 
 From layout 1, each record is carried over. Layout 3 adds to records what layout 2 did not have
-(what is gone, and which life of a name something is of), and changes none that is there.
+(what is gone, and which life of a name something is of), and changes none that is there; it has one
+more counter, of clones.
 
 The layout is written first, as one that is under way: from then on no worker, of whichever
 release, takes the store for its own, and the installation's id is settled for every run that
 follows. Then each record is replaced where it lies, if it is still what was read; what a run
 before this one has replaced is left alone. The layout's number is raised last. So it can be
-killed anywhere, run again, and run twice at a time.
+killed anywhere, run again, and run twice at a time; also beside workers of this release, which
+another run has let in: a counter that is there is theirs.
 """
 
 import re
@@ -21,10 +23,8 @@ from kmworker.domain.model import Place
 from kmworker.errors import NotFound, PermanentError, SetupError, UnknownKek
 from kmworker.store.admission import is_of_layout_1, missing, source_in
 from kmworker.store.carrying import Carrier, Former, Present
-from kmworker.store.commits import FORGIVEN, read_commits
-from kmworker.store.commits import NUMBER as NUMBER_OF_ALL
-from kmworker.store.connection import store_errors
-from kmworker.store.inspection import Views
+from kmworker.store.counting import count_clones, number_commits
+from kmworker.store.inspection import Views, pages
 from kmworker.store.layout import (
     MINIMUM,
     NUMBER,
@@ -41,7 +41,7 @@ from kmworker.store.scripts import Scripts
 
 __all__ = ["FORMER", "CarriedPage", "Flaw", "Migration", "MigrationCustody"]
 
-KEYS: Final = ("scopes", "deks", "keys", "items", "parked")
+KEYS: Final = ("scopes", "deks", "keys", "items", "parked", "clones")
 # DEKs go with their scopes; key-ids after these, of which they are to name the DEK.
 STAGES: Final = ("scopes", "keys", "items", "parked")
 FORMER: Final = 1
@@ -128,6 +128,11 @@ class Migration:
         self._carrier: Carrier
         self._projects: list[str] = []
 
+    @property
+    def number(self) -> int:
+        """The layout that the store is of, once this has begun."""
+        return self._layout.number
+
     def begin(self) -> None:
         """Settle which installation this is, and see what there is to carry over.
 
@@ -145,12 +150,13 @@ class Migration:
         if self.is_done:
             return
         self._custody.enter(self._layout.installation)
-        if self._layout.number > FORMER:
-            return
-        self._carrier = Carrier(self._former(self._layout.installation), self._custody)
         self._projects = sorted(self._all_projects())
         sizes = self._reader.sizes(self._projects)
-        self.size = sum(size[key] for size in sizes for key in STAGES)
+        stages: tuple[str, ...] = ("keys",)
+        if self._layout.number == FORMER:
+            self._carrier = Carrier(self._former(self._layout.installation), self._custody)
+            stages = (*STAGES, "keys")
+        self.size = sum(size[key] for size in sizes for key in stages)
 
     def steps(self) -> Iterator[CarriedPage]:
         """Carry records over, page by page, until none of layout 1 is left but flawed ones.
@@ -159,14 +165,36 @@ class Migration:
         """
         for project in self._projects:
             types = self._reader.types(project)
-            for key in STAGES:
-                keys = ("scopes", "deks") if key == "scopes" else (key,)
-                wrong = [k for k in keys if types[k] not in {"none", "hash"}]
-                if wrong:
-                    says = f"it is a {types[wrong[0]]}, and should be a hash"
-                    yield CarriedPage(0, 0, [Flaw(Place(project, wrong[0], ""), says)])
-                    continue
-                yield from self._stage(project, key)
+            if self._layout.number == FORMER:
+                yield from self._carry(project, types)
+            if types["keys"] == "hash":
+                yield self._count_clones(project)
+
+    def _carry(self, project: str, types: Mapping[str, str]) -> Iterator[CarriedPage]:
+        for key in STAGES:
+            keys = ("scopes", "deks") if key == "scopes" else (key,)
+            wrong = [k for k in keys if types[k] not in {"none", "hash"}]
+            if wrong:
+                says = f"it is a {types[wrong[0]]}, and should be a hash"
+                yield CarriedPage(0, 0, [Flaw(Place(project, wrong[0], ""), says)])
+                continue
+            yield from self._stage(project, key)
+
+    def _count_clones(self, project: str) -> CarriedPage:
+        """Count what layout 3 counts, where no worker of layout 3 has begun to."""
+        looked_at = 0
+
+        def seen() -> Iterator[Sequence[Named]]:
+            nonlocal looked_at
+            for page in self._reader.all(project, "keys"):
+                looked_at += len(page)
+                yield page
+
+        counted = count_clones(project, seen(), self._custody)
+        for page in pages(counted.items()):
+            named = ((scope_id.encode(), b"%d" % number) for scope_id, number in page)
+            self._make(project, [_Change("clones", it, b"", number) for it, number in named])
+        return CarriedPage(looked_at, 0, [])
 
     def finish(self) -> None:
         """Say that the store is of the present layout; the last step.
@@ -177,30 +205,10 @@ class Migration:
         if self._is_rehearsal:
             return
         if self._layout.number == FORMER:
-            self._number_commits()
+            sizes = self._reader.sizes(self._projects)
+            number_commits(self._views, dict(zip(self._projects, sizes, strict=True)))
         now = replace(self._layout, number=NUMBER, minimum=MINIMUM, changed_at=self._now())
         self._write(replace(now, release=__version__), [])
-
-    def _number_commits(self) -> None:
-        """Give each project a number of commits, which layout 1 counted for all together.
-
-        As many as it has records: a project that is lost from now on is missed. What is short of
-        the number of all counts as forgiven, so that nobody takes it for lost.
-        """
-        views, key = self._views, self._views.names.top("commits")
-        sizes = self._reader.sizes(self._projects)
-        with store_errors():
-            pipeline = views.client.pipeline(transaction=False)
-            for project, size in zip(self._projects, sizes, strict=True):
-                number = max(1, size["items"] + size["parked"])
-                pipeline.set(views.names.of(project, "commits"), number, nx=True)
-            pipeline.execute()
-            found = read_commits(views.client, views.names, self._projects)
-            # Also when it is done again: what was forgiven the first time is not in the projects.
-            total = sum(found.of.values())
-            number = max(found.number or 0, total)
-            fields = {NUMBER_OF_ALL: number, FORGIVEN: number - total}
-            views.client.hset(key, mapping=fields)
 
     def _take_up(self, layout: Mapping[str, str], keyring: Mapping[str, str]) -> None:
         """Go on with what another run has begun, or see that it is done."""
@@ -211,6 +219,8 @@ class Migration:
         if self._layout.number >= NUMBER:
             refuse_layout(self._layout)
             self.is_done = True
+        elif self._layout.is_settled and not self._is_rehearsal:
+            self._write(replace(self._layout, minimum=MINIMUM, release=__version__), [])
 
     def _found(self, keyring: Mapping[str, str]) -> None:
         """Give a store of layout 1 an installation's id, and both hashes that are bound to it."""

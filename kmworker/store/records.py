@@ -111,8 +111,7 @@ class RecordCodec:
             PermanentError: with `Reason.INTEGRITY`.
             UnknownKek: its KEK is not in the keyring.
         """
-        body = self._custody.check_seal(Place(item.project, "items", item.ref), record)
-        return item_in(item, body)
+        return item_in(item, self.checked(Place(item.project, "items", item.ref), record))
 
     def read_key(self, project: str, key_id: str, record: bytes) -> KeyRecord:
         """Return a key-id's record; raises as `read_item` does."""
@@ -136,8 +135,6 @@ class RecordCodec:
             held = self._held(read, key, scope, has_dek)
         except PermanentError as broken:
             return Broken(broken.detail)
-        except UnknownKek as unknown:
-            return Broken(self.forgery(unknown))
         if read.tombstone is not None:
             return Released(item, read.tombstone, held, bool(has_waiting))
         return None if held is None else replace(held, has_waiting=bool(has_waiting))
@@ -187,8 +184,6 @@ class RecordCodec:
             return Taken(entry, self.read_parked(source.project, entry.name, record))
         except PermanentError as broken:
             problem = broken.detail
-        except UnknownKek as unknown:
-            problem = self.forgery(unknown)
         # The record itself goes to the dead letters, if it is no larger than these may be.
         return Taken(entry, within_bounds(Original(record, "", {})), problem)
 
@@ -203,7 +198,7 @@ class RecordCodec:
         source, generation = life_at(project, shown or life)
         return replace(taken, entry=replace(taken.entry, source=source, generation=generation))
 
-    def forgery(self, unknown: UnknownKek) -> str:
+    def _forgery(self, unknown: UnknownKek) -> str:
         """Return what is to be said of a record under a KEK that nobody has.
 
         A worker registers its KEKs before it writes anything, and is admitted only if it has all
@@ -221,8 +216,18 @@ class RecordCodec:
         return self._custody.seal(place, to_json(body)[:-1])
 
     def _open(self, place: Place, record: bytes) -> dict[str, Any]:
-        fields: dict[str, Any] = from_json(self._custody.check_seal(place, record) + b"}")
+        fields: dict[str, Any] = from_json(self.checked(place, record) + b"}")
         return fields
+
+    def checked(self, place: Place, record: bytes) -> bytes:
+        """Return a sealed record's body, unread; raises as `read_item` does.
+
+        What is under a KEK that nobody has is not authentic.
+        """
+        try:
+            return self._custody.check_seal(place, record)
+        except UnknownKek as unknown:
+            raise PermanentError(Reason.INTEGRITY, self._forgery(unknown)) from None
 
 
 def refuse_other_dek(key: KeyRecord, scope: ScopeRecord) -> None:

@@ -16,6 +16,8 @@ from kmworker.domain.model import (
     Item,
     KeyRecord,
     KeyState,
+    Kind,
+    Place,
     Released,
     ScopeRecord,
     Tombstone,
@@ -38,6 +40,10 @@ FORGET_KEYS: Final = (
     "items", "keys", "scopes", "deks", "lineage", "stats", "keys:due", "tombstones",
     "waiting:sources", "commits",
 )  # fmt: skip
+# What a worker writes: in records of its own form, the first of these is the one that counts, since
+# no name of an item or a project holds quotes.
+NAMES_KEY: Final = b'"key_id":"'
+NAMES_SCOPE: Final = b'"scope_id":"'
 # Projects asked in one round trip what is due there.
 PROJECTS_AT_ONCE: Final = 200
 EARLY: Final = "early"
@@ -151,11 +157,8 @@ class RedisRetention:
         seen: dict[str, str] = {}
         for page in self._views.all_records(project, "items"):
             for ref, raw in page:
-                held = self._held(project, ref, raw, count)
-                if held is not None and held[1] in wanted:
-                    seen[ref] = held[1]
-                    if held[0].kind == "partition":
-                        count.partitions[held[1]] = held[0]
+                if (held := self._held(project, ref, raw, wanted, count)) is not None:
+                    seen[ref] = held
             on_page(len(page))
         partitions = {item.ref for item in count.partitions.values()}
         count.holders.update(key_id for ref, key_id in seen.items() if ref not in partitions)
@@ -165,12 +168,13 @@ class RedisRetention:
         self, project: str, key_id: str, raw: bytes, scopes: set[str], count: Count
     ) -> None:
         try:
-            key = self._codec.read_key(project, key_id, raw)
+            body = self._codec.checked(Place(project, "keys", key_id), raw)
         except PermanentError:
             count.flawed.append(f"keys {key_id}")
             return
-        if key.scope_id not in scopes:
+        if _first(body, NAMES_SCOPE) not in scopes:
             return
+        key = self._codec.read_key(project, key_id, raw)
         if key.state is not KeyState.DESTROYED:
             count.named[key.scope_id].add(key_id)
             return
@@ -179,17 +183,29 @@ class RedisRetention:
         last = count.last_end.get(key.scope_id, ("", ""))
         count.last_end[key.scope_id] = max(last, (at, key_id))
 
-    def _held(self, project: str, ref: str, raw: bytes, count: Count) -> tuple[Item, str] | None:
-        item = item_at(project, ref.encode())
+    def _held(
+        self, project: str, ref: str, raw: bytes, wanted: set[str], count: Count
+    ) -> str | None:
+        """Return which of these key-ids an item holds, if it does.
+
+        Every seal is checked, whatever the record says: an edited one may have held any of them.
+        What a worker wrote is read only where it could matter.
+        """
         try:
+            body = self._codec.checked(Place(project, "items", ref), raw)
+            if _first(body, NAMES_KEY) not in wanted:
+                return None
+            item = item_at(project, ref.encode())
             read = self._codec.read_item(item, raw)
         except PermanentError:
             count.flawed.append(f"items {ref}")
             return None
         assignment = read.assignment
-        if read.tombstone is not None or assignment is None or assignment.key_id is None:
+        if read.tombstone is not None or assignment is None or assignment.key_id not in wanted:
             return None
-        return item, assignment.key_id
+        if item.kind is Kind.PARTITION:
+            count.partitions[assignment.key_id] = item
+        return assignment.key_id
 
     def destroy(
         self, project: str, seen: KeySeen, after: KeyRecord, *, is_last: bool, forget_at_s: float
@@ -319,3 +335,9 @@ class RedisRetention:
         names = self._views.names.all_of(project, *FORGET_KEYS)
         (forgotten,) = self._scripts.run([("forget", names, argv)])
         return int(forgotten)
+
+
+def _first(body: bytes, name: bytes) -> str:
+    """Return the first value of this name in a record's body, '' if there is none."""
+    _head, found, tail = body.partition(name)
+    return tail[: tail.index(b'"')].decode() if found else ""

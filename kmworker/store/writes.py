@@ -17,7 +17,7 @@ from kmworker.domain.plan import (
     Write,
     WriteStatus,
 )
-from kmworker.errors import PermanentError, UnknownKek
+from kmworker.errors import PermanentError
 from kmworker.ports import Answered, Custody, Pending
 from kmworker.settings import WaitingSettings
 from kmworker.store.connection import Client, store_errors
@@ -243,8 +243,6 @@ class Writes:
             read = self._codec.read_item(item, record)
         except PermanentError:
             pass
-        except UnknownKek as unknown:
-            self._codec.forgery(unknown)
         else:
             if read.assignment is not None and read.tombstone is None:
                 return Committed(WriteStatus.EXISTS, read.assignment, read.data, bool(waits))

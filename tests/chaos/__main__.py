@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,10 +24,13 @@ from tests.chaos.fault import Fault
 from tests.chaos.faults import FAULTS
 from tests.chaos.ground import ROOM, Servers, ground
 from tests.chaos.leg import Leg, Round
+from tests.chaos.lives_leg import SETTINGS, LivesLeg, blank_volumes
 from tests.kit.outside.history import Shape, compose
 from tests.kit.servers import locate
 
-KINDS: Final = ("rabbitmq", "streams", "valkey")
+KINDS: Final = ("rabbitmq", "lives", "streams", "valkey")
+# Of these legs, the history itself is small.
+BLANK: Final = 400
 ROUNDS: Final = 8
 PAIR_SHARE: Final = 0.3
 SHAPE: Final = Shape(
@@ -42,7 +45,7 @@ def main() -> None:
     # However this is ended, servers are to go with it.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
-    kinds = _kinds(given.only)
+    kinds = _kinds(given.only, given.kinds or KINDS)
     minutes = given.minutes if given.minutes is not None else 0.0 if given.only else 10.0
     _say(f"seed {given.seed}, {minutes:g} minutes")
     account = Account()
@@ -59,23 +62,43 @@ def main() -> None:
             draw = Random(f"{given.seed} {legs}")
             _say(f"leg {legs}, {kind}")
             deck = decks.setdefault(kind, _deck(kind, given.only, Random(f"{given.seed} {kind}")))
-            history, rounds = compose(draw.randrange(2**32), SHAPE), _rounds(deck, draw, given.only)
+            rounds = _rounds(deck, draw, given.only)
             into = Path(folder) / f"leg{legs}"
             into.mkdir()
-            with ground(servers, into, kind=kind, draw=draw, room=ROOM) as it:
-                leg = Leg(it, history, rounds, draw, account, kind, hasty=False, say=_say)
-                leg.run(keys=True)
+            _play(servers, kind, rounds, draw, account, folder=into)
         took = (time.monotonic() - began) / 60
         _say(f"\n{datetime.now(UTC):%Y-%m-%d}, seed {given.seed}, {took:.0f} minutes, {legs} legs")
         _say(f"({', '.join(_versions(servers))}):\n")
         _say("\n".join([*account.lines(), account.summary()]))
 
 
-def _kinds(only: list[str] | None) -> tuple[str, ...]:
+def _play(
+    servers: Servers,
+    kind: str,
+    rounds: list[Round],
+    draw: Random,
+    account: Account,
+    *,
+    folder: Path,
+) -> None:
+    if kind == "lives":
+        with ground(servers, folder, kind="rabbitmq", draw=draw, keeping=SETTINGS) as it:
+            history = blank_volumes(BLANK)
+            LivesLeg(it, history, rounds, draw, account, kind, hasty=False, say=_say).run(keys=True)
+        return
+    with ground(servers, folder, kind=kind, draw=draw, room=ROOM) as it:
+        history = compose(draw.randrange(2**32), SHAPE)
+        Leg(it, history, rounds, draw, account, kind, hasty=False, say=_say).run(keys=True)
+
+
+def _kinds(only: list[str] | None, kinds: Sequence[str]) -> tuple[str, ...]:
     """Return the kinds of installation that can have all these faults."""
-    if any(FAULTS[name].needs_broker for name in only or ()):
-        return tuple(kind for kind in KINDS if kind != "streams")
-    return KINDS
+    chosen = [FAULTS[name] for name in only or ()]
+    return tuple(
+        kind for kind in kinds
+        if not (kind == "streams" and any(it.needs_broker for it in chosen))
+        and not (kind == "lives" and any(it.is_party for it in chosen))
+    )  # fmt: skip
 
 
 def _deck(kind: str, only: list[str] | None, draw: Random) -> Iterator[Fault]:
@@ -83,6 +106,8 @@ def _deck(kind: str, only: list[str] | None, draw: Random) -> Iterator[Fault]:
     chosen = [FAULTS[name] for name in only or FAULTS]
     while True:
         faults = [it for it in chosen if kind != "streams" or not it.needs_broker]
+        # Theirs wait for long, which is no good where the deadline is small.
+        faults = [it for it in faults if kind != "lives" or not it.is_party]
         draw.shuffle(faults)
         yield from faults
 
@@ -117,6 +142,10 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--party", "--fault", dest="only", metavar="NAME", action="append", choices=FAULTS,
         help="play this one and no other; may be given several times",
+    )  # fmt: skip
+    parser.add_argument(
+        "--kind", dest="kinds", action="append", choices=KINDS,
+        help="legs on this installation and no other; may be given several times",
     )  # fmt: skip
     return parser.parse_args()
 

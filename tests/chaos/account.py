@@ -13,6 +13,7 @@ TITLES: Final = {
     "rabbitmq": "RabbitMQ and Redis",
     "streams": "streams in Valkey",
     "valkey": "RabbitMQ and Valkey",
+    "lives": "RabbitMQ and Redis, where things go, too",
 }
 
 
@@ -32,6 +33,10 @@ class Account:
     cpu_share: float = 0.0
     """The most that a worker used of one processor while a server was away."""
     events: Counter[str] = field(default_factory=Counter)
+    lives: int = 0
+    """Of items, where things go, too."""
+    keys: Counter[str] = field(default_factory=Counter)
+    """What became of key-ids there, by type."""
 
     def lines(self) -> Iterator[str]:
         """Write the table in Markdown."""
@@ -50,9 +55,11 @@ class Account:
         """Say what else is to be known, in one sentence."""
         kinds = sorted(self.events.items())
         events = ", ".join(f"{number} ({TITLES[kind]})" for kind, number in kinds)
+        changes = ", ".join(f"{number} {name}" for name, number in sorted(self.keys.items()))
+        keys = f" Of {self.lives} items that come and go: {changes}." if self.lives else ""
         return (
-            f"Events confirmed: {events}. While a server was away for longer than five seconds,"
-            f" no worker used more than {self.cpu_share:.1%} of a processor.\n"
+            f"Events confirmed: {events}.{keys} While a server was away for longer than five"
+            f" seconds, no worker used more than {self.cpu_share:.1%} of a processor.\n"
         )
 
     def _row(self, kind: str, fault: Fault) -> str:

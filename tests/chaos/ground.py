@@ -1,7 +1,7 @@
 """The servers, lines and workers that faults are inflicted on."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -10,6 +10,7 @@ from random import Random
 from secrets import token_hex
 from typing import Final
 
+from tests.chaos.key_ends import KeyAmqpEnd, KeyStreamsEnd
 from tests.chaos.streams_end import StreamsEnd
 from tests.kit.outside.reader import Reader
 from tests.kit.outside.worker import Site, Worker
@@ -187,12 +188,19 @@ def _cpu_s(pid: int) -> float:
 
 @contextmanager
 def ground(
-    servers: Servers, folder: Path, *, kind: str, draw: Random, room: int = HASTY_ROOM
+    servers: Servers,
+    folder: Path,
+    *,
+    kind: str,
+    draw: Random,
+    room: int = HASTY_ROOM,
+    keeping: Mapping[str, str] | None = None,
 ) -> Iterator[Ground]:
     """Set up an installation with its workers; they are gone afterwards.
 
     Its kind is `rabbitmq` (with Redis), `valkey` (RabbitMQ with Valkey), or `streams` (in the
-    Valkey of the embedded mode, which has no accounts).
+    Valkey of the embedded mode, which has no accounts). With settings for what becomes of keys
+    (`keeping`), its end hears that, too.
     """
     store = servers.store_for(kind)
     broker = None if kind == "streams" else servers.broker()
@@ -208,14 +216,16 @@ def ground(
             name,
             name,
             DEADLINE_S,
-            SETTINGS | _room_settings(room),
+            SETTINGS | _room_settings(room) | dict(keeping or {}),
         )
         site.run("keyring", "init")
         end: End
         if broker is None:
-            end = StreamsEnd(partial(store.url_of, names=name), name)
+            its_end = StreamsEnd if keeping is None else KeyStreamsEnd
+            end = its_end(partial(store.url_of, names=name), name)
         else:
-            end = AmqpEnd(partial(broker.url_of, names=name), name)
+            an_end = AmqpEnd if keeping is None else KeyAmqpEnd
+            end = an_end(partial(broker.url_of, names=name), name)
         it = Ground(servers, kind, site, end, broker, store, broker_line, store_line, room)
         stack.callback(_kill_all, it)
         try:

@@ -30,7 +30,7 @@ CATCH_ALL: Final = "^(?!amq\\.).*"
 FLEETING: Final = {"message-ttl": 100, "expires": 1_000}
 FULL: Final = {"max-length": 1, "overflow": "reject-publish"}
 ABOVE_OURS: Final = 101
-EXCHANGES: Final = ("events", "assignments", "dead")
+EXCHANGES: Final = ("events", "assignments", "keys", "dead")
 
 
 def _hurry(ground: Ground, draw: Random) -> Lift:

@@ -15,6 +15,7 @@ from tests.chaos.account import Account
 from tests.chaos.faults import FAULTS
 from tests.chaos.ground import Servers, ground
 from tests.chaos.leg import Leg
+from tests.chaos.lives_leg import SETTINGS, LivesLeg, blank_volumes
 from tests.kit.outside.history import Shape, compose
 from tests.kit.outside.stage import reproducible, seeds
 
@@ -74,6 +75,16 @@ CASES: Final = {
 }
 
 
+# Beside deletions, janitors and a person. What stops a worker for long is the long run's.
+BESIDE_LIVES: Final = [
+    ["worker-killed", "store-killed"],
+    ["store-cut-mid-message"],
+    ["workers-killed", "broker-closes-connections"],
+    ["exchange-deleted"],
+    ["store-refuses-writes"],
+]
+
+
 def test_every_fault_has_its_turn() -> None:
     named = {name for rounds in CASES.values() for names in rounds for name in names}
     assert named == set(FAULTS)
@@ -94,4 +105,24 @@ def test_nothing_is_lost_and_nothing_doubled(
     ):
         leg = Leg(it, compose(draw.randrange(2**32), SHAPE), rounds, draw, account, kind)
         leg.run(keys=case == "rabbitmq-lines")
+    sys.stdout.write("\n".join([*account.lines(), account.summary()]))
+
+
+@pytest.mark.parametrize("seed", seeds(1), ids=lambda seed: f"seed-{seed}")
+@pytest.mark.parametrize("kind", ["rabbitmq", "streams"])
+def test_no_key_ends_that_somebody_holds_and_every_other_does(
+    chaos_servers: Servers, tmp_path: Path, kind: str, seed: int
+) -> None:
+    draw = Random(f"{seed} {kind} lives")
+    rounds = [
+        [FAULTS[name] for name in names if kind != "streams" or not FAULTS[name].needs_broker]
+        for names in BESIDE_LIVES
+    ]
+    account = Account()
+    with (
+        reproducible(seed),
+        ground(chaos_servers, tmp_path, kind=kind, draw=draw, keeping=SETTINGS) as it,
+    ):
+        leg = LivesLeg(it, blank_volumes(60), [it for it in rounds if it], draw, account, kind)
+        leg.run(keys=True)
     sys.stdout.write("\n".join([*account.lines(), account.summary()]))

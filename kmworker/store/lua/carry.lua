@@ -2,7 +2,7 @@
 -- read as: several migrations may run at once, and one may be killed anywhere.
 --
 -- KEYS  hashes, all of one project
--- ARGV  for each change four values: which of KEYS, field, before, after
+-- ARGV  for each change four values: which of KEYS, field, before ('' for none), after
 -- Returns how many were made
 
 local types, all = {}, {}
@@ -13,7 +13,7 @@ if refused then return refused end
 local made = 0
 for at = 1, #ARGV, 4 do
   local key, field = KEYS[tonumber(ARGV[at])], ARGV[at + 1]
-  if redis.call('HGET', key, field) == ARGV[at + 2] then
+  if (redis.call('HGET', key, field) or '') == ARGV[at + 2] then
     redis.call('HSET', key, field, ARGV[at + 3])
     made = made + 1
   end

@@ -13,62 +13,17 @@ from fakeredis import FakeRedis
 from kmworker.crypto import FormerCustody, Keyring, KeyringCustody
 from kmworker.domain.model import Held, Item, Kind, Place
 from kmworker.errors import SetupError, StoreUnavailable
-from kmworker.store.client import Client
-from kmworker.store.inspection import Views
-from kmworker.store.layout import Layout, fields_of
-from kmworker.store.migration import Flaw, Migration
-from kmworker.store.names import Names
 from kmworker.store.records import RecordCodec, item_at
 from kmworker.store.scripts import Scripts
 from kmworker.wire.assignments import announce, decode_data, encode_data
 from tests.kit import old_stores
+from tests.kit.old_stores.stand import MIGRATOR, Old
 from tests.kit.store.builders import INSTALLATION, KEYRING
 from tests.kit.store.filling import brief, found_in
 from tests.kit.store.stand import Stand
 
-MIGRATOR = "migrator"
 RECORDS = ("items", "keys", "scopes")
 PROJECTS = ("acme", "globex", "initech", "swift-eu1", "umbrella")
-
-
-class Old(Stand):
-    """A store of layout 1.
-
-    Attributes:
-        keyring: the one that it was filled with.
-    """
-
-    keyring: Keyring
-
-    def migration(self, client: Client | None = None, *, is_rehearsal: bool = False) -> Migration:
-        """Prepare one more run."""
-        keyring = self.keyring
-        return Migration(
-            Views(client or self.client(MIGRATOR), Names(self.prefix)),
-            KeyringCustody(keyring),
-            lambda installation: FormerCustody(keyring, installation),
-            new_id=lambda: INSTALLATION,
-            now=lambda: "2026-11-28T16:00:00Z",
-            is_rehearsal=is_rehearsal,
-        )
-
-    def carry_over(self, client: Client | None = None) -> list[Flaw]:
-        """Run a migration to its end; return what it left."""
-        return run(self.migration(client))
-
-    def records(self) -> dict[str, Any]:
-        """Everything that is sealed, wrapped or remembered."""
-        contents = self.contents()
-        return {name: contents[name] for name in contents if not name.endswith(":deks")}
-
-
-def run(migration: Migration) -> list[Flaw]:
-    migration.begin()
-    if migration.is_done:
-        return []
-    flaws = [flaw for step in migration.steps() for flaw in step.flaws]
-    migration.finish()
-    return flaws
 
 
 @pytest.fixture
@@ -124,10 +79,17 @@ def test_nothing_else_changes(old: Old) -> None:
         *(old.key(project, key) for project in PROJECTS for key in RECORDS),
         *(old.secret(project, key) for project in PROJECTS for key in ("deks", "parked")),
         *(old.key(project, "commits") for project in PROJECTS),
+        old.key("acme", "clones"),
         old.top("keyring"),
         old.top("layout"),
     }
     assert before.keys() <= after.keys()
+
+
+def test_key_ids_beside_the_first_of_a_scope_are_counted(old: Old) -> None:
+    old.carry_over()
+    (counted,) = old.value(old.key("acme", "clones")).values()
+    assert counted == b"3"
 
 
 def test_commits_are_counted_on_and_a_project_that_is_lost_later_is_missed(old: Old) -> None:
@@ -324,27 +286,3 @@ def test_records_without_what_says_whose_they_are_are_not_carried_over(old: Old,
     old.raw.delete(old.top(gone))
     with old.untouched(), pytest.raises(SetupError, match=f"{gone} is missing"):
         old.carry_over()
-
-
-# --- layout 2 ---------------------------------------------------------------------------
-
-
-def test_a_store_of_the_second_layout_is_taken_as_it_is_once_it_says_so(old: Old) -> None:
-    old.carry_over()
-    layout = Layout(2, 2, INSTALLATION, "2026-11-23T16:00:00Z", "0.1.0")
-    fields = fields_of(layout, old.custody)
-    old.raw.delete(old.top("layout"))
-    old.raw.hset(old.top("layout"), mapping=dict(zip(fields[::2], fields[1::2], strict=True)))
-    with old.untouched(), pytest.raises(SetupError, match="the store is of layout 2, and this"):
-        old.store().admit()
-    before = old.contents()
-    rehearsal = old.migration(is_rehearsal=True)
-    with old.untouched():
-        assert run(rehearsal) == []
-    assert old.carry_over() == []
-    after = old.contents()
-    assert {name for name in after if after[name] != before[name]} == {old.top("layout")}
-    found = old.value(old.top("layout"))
-    assert (found[b"number"], found[b"minimum"]) == (b"3", b"3")
-    assert old.migration().size == 0
-    assert old.store().admit()

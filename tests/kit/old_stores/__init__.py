@@ -3,7 +3,13 @@
 `layout_1` was filled by version 0.1 on Redis 7.0, from events over RabbitMQ: blank volumes,
 snapshots, clones, replicas of every transport, a partition with three replicas, items without
 encryption (and a volume that was derived from one), a volume of another project's, an image's;
-and three events that wait, one of which is marked as past its deadline. Its files:
+and three events that wait, one of which is marked as past its deadline.
+
+`layout_2` was filled by commit b8f3ab3, the last before releases, in the same way: thin clones,
+keys of their own, a stored copy and what was made from it, two partitions, a replica of one under
+another cipher; and five events that wait, one of another project's, one past its deadline.
+
+The files of each:
 
 - ``store.jsonl``: one key a line. What is not UTF-8 is base64.
 - ``assignments.jsonl``: what a subscriber heard, in order, byte for byte.
@@ -71,6 +77,8 @@ def _write(client: Client, key: str, kind: str, value: Any) -> None:
     match kind:
         case "hash":
             untyped.hset(key, mapping={field: _raw(part) for field, part in value.items()})
+        case "string":
+            untyped.set(key, _raw(value))
         case "set":
             untyped.sadd(key, *map(_raw, value))
         case "zset":

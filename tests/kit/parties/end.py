@@ -25,6 +25,10 @@ class End(Outside):
         """Return somebody honest with a connection of their own, who has not begun yet."""
         return Steady(self._line, self.heard, project, every_s)
 
+    def new_line(self) -> Line:
+        """Return one more connection, for somebody's own thread."""
+        return self._line()
+
     def bind(self) -> None:
         """Bind our queues again, where their exchange had gone."""
         self._bind()

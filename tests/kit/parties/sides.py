@@ -54,8 +54,12 @@ class Side(Generic[L]):
     def start(self) -> None:
         self._thread.start()
 
-    def close(self) -> None:
+    def leave(self) -> None:
+        """Let it end, without waiting for that: something else has failed."""
         self._over.set()
+
+    def close(self) -> None:
+        self.leave()
         self._thread.join(JOIN_S)
         assert not self._thread.is_alive(), f"{self._thread.name} does not end"
         assert self.failure is None, f"{self._thread.name}: {self.failure!r}"

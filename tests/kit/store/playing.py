@@ -8,7 +8,6 @@ from kmworker.domain.look_up import items_to_look_up
 from kmworker.domain.plan import Committed, Fresh
 from kmworker.domain.planner import plan_batch
 from tests.kit.builders import SHIPPED, arrived
-from tests.kit.store.builders import CUSTODY
 from tests.kit.store.stand import Stand
 
 __all__ = ["DAYS_30_S", "play"]
@@ -20,7 +19,9 @@ def play(stand: Stand, *events: Happening) -> list[Committed]:
     """Decide and write these; what nobody holds any more is due in thirty days."""
     known = stand.look_up(*items_to_look_up(events))
     now = stand.clock.now()
-    fresh = Fresh(rfc3339(now), lambda: str(uuid4()), CUSTODY.kek_id, rfc3339(now + DAYS_30_S))
+    fresh = Fresh(
+        rfc3339(now), lambda: str(uuid4()), stand.custody.kek_id, rfc3339(now + DAYS_30_S)
+    )
     plan = plan_batch(
         [arrived(event, tag) for tag, event in enumerate(events, 1)], known, SHIPPED, fresh
     )
