@@ -14,7 +14,7 @@ from tests.kit.store.filling import LIVES, Brief
 HELD, SHARED, LEFT, BACK = "volume:held", "snapshot:shared", "volume:left", "volume:back"
 HALTED, LEAKED, LEAKED_COPY = "volume:halted", "volume:leaked", "volume:leaked-copy"
 ENDED, ENDED_COPY, PARTLY = "volume:ended", "volume:ended-copy", "volume:partly"
-PLAIN, UNKNOWN, ANEW, STILL = "volume:plain", "volume:unknown", "volume:anew", "snapshot:still"
+PLAIN, UNKNOWN, ANEW, BUD = "volume:plain", "volume:unknown", "volume:anew", "snapshot:bud"
 MADE_UP = "00000000-0000-4000-8000-000000000000"
 
 
@@ -164,6 +164,11 @@ def lost(ref: str, *others: Found) -> Damage:
     )
 
 
+def lost_bud(it: Scene) -> None:
+    """Of what is no root, only what derives from it tells."""
+    it.lose(open_(it, "items"), BUD)
+
+
 def unused_by(ref: str) -> Found:
     """Return what shows that nobody holds a key-id, where somebody did."""
     return all_of(
@@ -172,7 +177,16 @@ def unused_by(ref: str) -> Found:
 
 
 LIFE_LOSSES: dict[str, Damage] = {
-    "lost source of the same scope": lost(HELD, unused_by(HELD)),
+    "lost source of the same scope": (
+        lost_bud,
+        all_of(
+            here("item-missing", "items", BUD),
+            here("lineage-wrong", "lineage", lambda it: it.member(BUD, LIVES)),
+            here("holders-wrong", "holders", key_id(BUD)),
+            here("stats-wrong", "stats", "reuse"),
+        ),
+    ),
+    "lost root": lost(HELD, unused_by(HELD)),
     "lost source of another scope": lost(ANEW, unused_by(ANEW)),
     "lost tombstone of a root": lost(ENDED),
 }

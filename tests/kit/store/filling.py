@@ -122,10 +122,12 @@ def live(stand: Stand) -> None:
     left, back, halted = of_life("left"), of_life("back"), of_life("halted")
     leaked, copy = of_life("leaked"), of_life("leaked-copy")
     plain, unknown, again = of_life("plain"), of_life("unknown"), of_life("again")
+    stem, bud = of_life("stem"), of_life("bud", "snapshot")
     play(
         stand, event_of(held), event_of(shared, held), event_of(left), event_of(back),
         event_of(halted), event_of(leaked), event_of(copy, leaked, requested=Disposition.CLONE),
         event_of(plain, encryption=UNENCRYPTED), release_of(unknown), release_of(again),
+        event_of(stem), event_of(bud, stem), event_of(of_life("twig"), bud),
     )  # fmt: skip
     change_key(stand, halted, Step.SUSPEND)
     play(
