@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
+from redis.exceptions import RedisError
+
 from kmworker.domain.keys import By, Cause
 from kmworker.domain.lifecycle import Step, step
 from kmworker.domain.model import Held as AsHeld
@@ -23,7 +25,7 @@ from kmworker.domain.model import (
 from kmworker.domain.retention import Buried, Change, Count, KeySeen, Moment, StillHeld
 from kmworker.errors import PermanentError
 from kmworker.store import leases
-from kmworker.store.connection import store_errors
+from kmworker.store.connection import store_errors, translate
 from kmworker.store.inspection import Views, pages
 from kmworker.store.key_states import AnyChange, HoldersChange, ItemChange, KeyStates
 from kmworker.store.records import RecordCodec, item_at
@@ -105,9 +107,7 @@ class RedisRetention:
             with store_errors():
                 found = pipeline.execute(raise_on_error=False)
             for number, project in enumerate(page):
-                counts = found[2 * number : 2 * number + 2]
-                # Of a key that someone has put another type into, `verify` tells.
-                if any(isinstance(it, int) and it for it in counts):
+                if any(_count(it) for it in found[2 * number : 2 * number + 2]):
                     yield project
 
     def due(self, project: str, now_s: float, limit: int) -> list[str]:
@@ -319,3 +319,16 @@ class RedisRetention:
         names = self._views.names.all_of(project, *FORGET_KEYS)
         (forgotten,) = self._scripts.run([("forget", names, argv)])
         return int(forgotten)
+
+
+def _count(reply: Any) -> int:  # noqa: ANN401  # a command's reply, or its error
+    """Return a count; of a key that someone has put another type into, `verify` tells.
+
+    Raises:
+        StoreUnavailable: it may not be asked for: that would look as if nothing were due.
+    """
+    if isinstance(reply, RedisError):
+        if "WRONGTYPE" in str(reply):
+            return 0
+        raise translate(reply)
+    return int(reply)

@@ -183,6 +183,21 @@ def test_an_account_that_may_not_is_told_which_may(
     assert key(at_work, "v") == before
 
 
+def test_other_accounts_may_neither_destroy_nor_reconcile(site: Site) -> None:
+    site = replace(site, deadline_s=1, settings=SOON)
+    with working(site):
+        tell(site, volume("v"), volume("kept"))
+        tell(site, gone("v"))
+    until(lambda: _is_past(site, "v"), "it is due")
+    for other in ("dashboard", "worker", "key-operator"):
+        told = site.with_accounts(store=other).run("janitor", "--once", exit_code=2)
+        assert "needs the store's account janitor" in told.stderr, other
+    assert key(site, "v")["state"] == "deactivated"
+    dashboard = site.with_accounts(store="dashboard")
+    told = dashboard.run("reconcile", "--inventory", "-", stdin="p1 volume:kept\n", exit_code=2)
+    assert "needs the store's account key-operator" in told.stderr
+
+
 @pytest.mark.parametrize("is_meant", [True, False], ids=["the key-id", "another"])
 def test_destroy_now_has_the_key_id_typed_again(at_work: Site, is_meant: bool) -> None:
     tell(at_work, volume("v"), gone("v"))
