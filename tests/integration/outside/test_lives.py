@@ -38,3 +38,14 @@ def test_random_lives_leave_exactly_the_contract(new_site: NewSite, seed: int) -
         check_said_again(player)
         check_inventory(player)
         check_verified(player)
+
+
+@pytest.mark.parametrize("seed", seeds(61), ids=seed_name)
+def test_two_workers_that_race_leave_the_same(new_site: NewSite, seed: int) -> None:
+    site = new_site(deadline_s=2 * DEADLINE_S, **SETTINGS)
+    with reproducible(seed), playing(site, seed, workers=2) as player:
+        player.play(40, 0)
+        player.play(40, 3, kill=True)
+        player.play(30, 3)
+        Safe(player).look()
+        check_verified(player)

@@ -20,7 +20,7 @@ from tests.kit.outside.lives.world import Command, World
 from tests.kit.outside.reader import Reader
 from tests.kit.outside.wire import dressed, said
 from tests.kit.outside.words import Item, Message
-from tests.kit.outside.worker import Site, Worker, started
+from tests.kit.outside.worker import Site, Worker, started, stop_together
 from tests.kit.polling import none_of, until, until_none
 
 AT_ONCE: Final = 2
@@ -36,7 +36,7 @@ class Player:
     site: Site
     ear: Ear
     ledger: Ledger
-    worker: Worker
+    workers: list[Worker]
     rng: Random
     drawer: Drawer
     world: World
@@ -57,7 +57,7 @@ class Player:
                     self._replace_worker()
                 self.ear.client.publish(message)
         none_of(_obedience_problems(outlook, obeyed))
-        self._mark()
+        self._settle()
         self.check(outlook)
         return outlook
 
@@ -127,8 +127,25 @@ class Player:
         return {it: pool.submit(self.run, it) for it in outlook.actions if isinstance(it, Command)}
 
     def _replace_worker(self) -> None:
-        self.worker.kill()
-        self.worker = Worker(self.site)
+        self.workers.pop(0).kill()
+        self.workers.append(Worker(self.site))
+
+    def _settle(self) -> None:
+        """Wait until all that was told has been taken up, and nothing may come again."""
+        if len(self.workers) == 1:
+            self._mark()
+            return
+        # One may be ahead of the other: what they have in hand is done when they have stopped.
+        pump, count = self.ear.client.pump, len(self.workers)
+        is_over = False
+        while not is_over:
+            until(self._is_taken, "all is taken", between=pump)
+            stop_together(self.workers)
+            is_over = self._is_taken()
+            self.workers[:] = [started(self.site) for _ in range(count)]
+
+    def _is_taken(self) -> bool:
+        return self.ear.client.ready("events.work") == 0
 
     def _mark(self) -> None:
         """Wait until the worker has come to what is said now."""
@@ -170,18 +187,19 @@ def _obedience_problems(outlook: Outlook, obeyed: dict[Command, "Future[Any]"]) 
 
 
 @contextmanager
-def playing(site: Site, seed: int) -> Iterator[Player]:
-    """Provide a player with a worker, who listens before anything is said."""
+def playing(site: Site, seed: int, workers: int = 1) -> Iterator[Player]:
+    """Provide a player with workers, who listens before anything is said."""
     rng = Random(seed)
     with hearing(site) as ear:
-        player = Player(
-            site, ear, Ledger(ear), started(site), rng, Drawer(rng), World(), site.reader
-        )
+        working = [started(site) for _ in range(workers)]
+        player = Player(site, ear, Ledger(ear), working, rng, Drawer(rng), World(), site.reader)
         try:
             yield player
-            player.worker.stop()
+            stop_together(player.workers)
         except BaseException as error:
-            error.add_note(player.worker.tail())
+            for worker in player.workers:
+                error.add_note(worker.tail())
             raise
         finally:
-            player.worker.kill()
+            for worker in player.workers:
+                worker.kill()
