@@ -248,6 +248,9 @@ def test_compromise_names_what_it_hits_in_all_projects(at_work: Site) -> None:
     assert [key(at_work, it)["state"] for it in ("v", "c", "other")] == [
         "compromised", "compromised", "active",
     ]  # fmt: skip
+    # What shares the data as it is has the same DEK, and is born so.
+    tell(at_work, volume("late", P, source={"kind": "volume", "id": "v"}, copy="shared"))
+    assert (key(at_work, "late")["state"], key(at_work, "late")["version"]) == ("compromised", 1)
 
 
 def test_reconcile_names_what_differs(at_work: Site) -> None:
