@@ -16,7 +16,7 @@ from kmworker.cli.frame.program import examples, group
 from kmworker.cli.frame.store import views_of
 from kmworker.cli.terminal.output import line, note, one_json, plural, progress
 from kmworker.domain.model import Kind
-from kmworker.errors import SetupError
+from kmworker.errors import NotFound, SetupError
 from kmworker.store.connection import store_errors
 from kmworker.store.inspection import Views
 from kmworker.store.item_records import RELEASED
@@ -49,7 +49,7 @@ Inventory = defaultdict[str, set[str]]
         "kmworker reconcile --inventory p1.txt --project p1 --json",
     )
 )
-def reconcile(
+def reconcile(  # noqa: PLR0913  # its options
     context: typer.Context,
     *,
     inventory: Annotated[
@@ -59,6 +59,9 @@ def reconcile(
     project: Annotated[
         str | None, typer.Option("--project", metavar="P", help="Only this project is in it.")
     ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Also projects that it does not name: they are empty.")
+    ] = False,
     taken_at: Annotated[
         str | None,
         typer.Option("--taken-at", metavar="TIME", help="When it was taken; the file's, else now."),
@@ -70,15 +73,21 @@ def reconcile(
     """Compare what is held with an inventory of what the storage has.
 
     An inventory has a project and an item ref a line (`p1 volume:1111`), of all items but
-    partitions; `-` is standard input. Items that were assigned after it was taken are left out.
-    Ends with exit code 1 where the two differ. A project in which nothing is there that was
-    released counts as reconciled: see retention.require_reconcile_days.
+    partitions; `-` is standard input. Items that were assigned after it was taken are left out,
+    and so are projects that it does not name. Ends with exit code 1 where the two differ. A
+    project in which nothing is there that was released counts as reconciled: see
+    retention.require_reconcile_days.
     """
     since_s = moment_option("--taken-at", taken_at)
     views = views_of(settings_of(context))
     taken_s = _taken_s(views, inventory, since_s)
     there = _read(inventory, project)
-    projects = sorted({*there, *views.projects()}) if project is None else [project]
+    projects = [project] if project is not None else sorted(there)
+    others = sorted({*views.projects()} - {*projects}) if project is None else []
+    if everything:
+        projects, others = [*projects, *others], []
+    if not projects:
+        raise NotFound(f"{inventory} names no item", "an empty storage: say --project or --all")
     found: Counter[str] = Counter()
     with progress("comparing", count_in(views, projects, "items")) as advance:
         for name in projects:
@@ -90,6 +99,8 @@ def reconcile(
             if not here[THERE_AND_RELEASED]:
                 _mark(views, name, taken_s)
     _end(found, len(projects), as_json=as_json)
+    if others:
+        note(f"not compared: {plural(len(others), 'project')} that it does not name")
     if found:
         raise typer.Exit(Ending.FAILED)
 

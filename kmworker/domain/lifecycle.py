@@ -61,7 +61,7 @@ _ON: Final = (ACTIVE, KeyEvent.RESTORED)
 _HALT: Final = (SUSPENDED, KeyEvent.SUSPENDED)
 _END: Final = (DESTROYED, KeyEvent.DESTROYED)
 _GONE: Final = "it is destroyed, and nothing can bring it back"
-_IN_USE: Final = "it is active: only what nobody holds is destroyed"
+_IN_USE: Final = "it is active: suspend it first, if nobody is to have it any more"
 
 TABLE: Final[Mapping[Step, tuple[Cell, Cell, Cell, Cell]]] = {
     #             active          deactivated  suspended                       destroyed

@@ -48,18 +48,19 @@ def refuse_volatile(client: redis.Redis, names: Names) -> None:
 
 def _settings(client: redis.Redis) -> Mapping[str, str]:
     untyped: Any = client
+    refusal = None
     with store_errors():
         try:
             found: Mapping[str, str] = untyped.config_get(*WANTED)
         except ResponseError as error:
             if not is_refused(error):
                 raise
-            found = {}
+            found, refusal = {}, error
     if not found.keys() >= WANTED.keys():
         raise SetupError(
             "cannot see whether the store is durable: CONFIG GET is not permitted",
-            hint=f"grant the worker's user +config|get{VOUCH}",
-        )
+            hint=f"grant its user +config|get{VOUCH}",
+        ) from refusal
     return found
 
 
@@ -93,8 +94,8 @@ def _unreadable(client: redis.Redis, names: Names) -> Iterator[str]:
                     "cannot see whether the store can read its append-only file:"
                     " ACL DRYRUN is not permitted",
                     hint="take users default and worker from config/redis/users.acl,"
-                    f" or grant the worker's user +acl|dryrun{VOUCH}",
-                )
+                    f" or grant its user +acl|dryrun{VOUCH}",
+                ) from reply
             if isinstance(reply, Exception):
                 raise reply
     if any(reply != b"OK" for reply in replies):

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
+from redis.exceptions import RedisError
+
 from kmworker.domain.keys import By, Cause
 from kmworker.domain.lifecycle import Step, step
 from kmworker.domain.model import Held as AsHeld
@@ -25,7 +27,7 @@ from kmworker.domain.model import (
 from kmworker.domain.retention import Buried, Change, Count, KeySeen, Moment, StillHeld
 from kmworker.errors import PermanentError
 from kmworker.store import leases
-from kmworker.store.connection import store_errors
+from kmworker.store.connection import store_errors, translate
 from kmworker.store.inspection import Views, pages
 from kmworker.store.key_states import AnyChange, HoldersChange, ItemChange, KeyStates
 from kmworker.store.records import RecordCodec, item_at
@@ -111,9 +113,7 @@ class RedisRetention:
             with store_errors():
                 found = pipeline.execute(raise_on_error=False)
             for number, project in enumerate(page):
-                counts = found[2 * number : 2 * number + 2]
-                # Of a key that someone has put another type into, `verify` tells.
-                if any(isinstance(it, int) and it for it in counts):
+                if any(_count(it) for it in found[2 * number : 2 * number + 2]):
                     yield project
 
     def due(self, project: str, now_s: float, limit: int) -> list[str]:
@@ -244,7 +244,9 @@ class RedisRetention:
             HoldersChange(seen.key.key_id, seen.holders_counter, held.holders)
         ]
         if held.after is not None:
-            changes.append(Change(seen, held.after))
+            # Not if somebody has let go of it meanwhile: the counter is another then.
+            right = replace(seen, holders_counter=b"%d" % held.holders)
+            changes.append(Change(right, held.after, compares_holders=True))
         return all(self.keys.change(project, changes))
 
     def end_partition(
@@ -341,3 +343,16 @@ def _first(body: bytes, name: bytes) -> str:
     """Return the first value of this name in a record's body, '' if there is none."""
     _head, found, tail = body.partition(name)
     return tail[: tail.index(b'"')].decode() if found else ""
+
+
+def _count(reply: Any) -> int:  # noqa: ANN401  # a command's reply, or its error
+    """Return a count; of a key that someone has put another type into, `verify` tells.
+
+    Raises:
+        StoreUnavailable: it may not be asked for: that would look as if nothing were due.
+    """
+    if isinstance(reply, RedisError):
+        if "WRONGTYPE" in str(reply):
+            return 0
+        raise translate(reply)
+    return int(reply)

@@ -26,7 +26,7 @@ SCOPE_ID: Final = re.compile(rb'"scope_id":"([^"]+)"')
 
 
 @dataclass(slots=True)
-class _Slice:
+class _ScopeSlice:
     """What one pass has counted, of the scopes that are in its slice."""
 
     is_in: Callable[[bytes], bool]
@@ -78,7 +78,7 @@ class CloneStage:
         doubtful = 0
         for number, is_in in enumerate(slices(length)):
             # First how many clones there have been, then the counters, then what they count.
-            part = _Slice(is_in, *self._numbers(project), doubtful=doubtful)
+            part = _ScopeSlice(is_in, *self._numbers(project), doubtful=doubtful)
             for page in self._reader.all(project, "clones"):
                 part.before.update((name, n) for name, n in page if is_in(name))
             for page in self._reader.all(project, "keys"):
@@ -92,7 +92,7 @@ class CloneStage:
         self,
         project: str,
         page: Iterable[tuple[bytes, Any]],
-        part: _Slice,
+        part: _ScopeSlice,
         *,
         counts_all_flaws: bool,
     ) -> None:
@@ -109,7 +109,7 @@ class CloneStage:
                 is_living = key.value.state is not KeyState.DESTROYED
                 part.living[key.value.scope_id.encode()] += is_living
 
-    def _counted(self, project: str, part: _Slice, names: Sequence[bytes]) -> list[Clones]:
+    def _counted(self, project: str, part: _ScopeSlice, names: Sequence[bytes]) -> list[Clones]:
         after = self._reader.fetch(project, {"clones": map(text, names)})["clones"]
         length, clones = self._numbers(project)
         is_known = part.clones is not None and clones is not None

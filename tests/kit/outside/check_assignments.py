@@ -30,10 +30,10 @@ Data = dict[str, Any]
 def validators() -> tuple[Validator, ...]:
     """Our own reading of the contract, and the product's own schema."""
     paths = (HERE / "schemas" / "key-assigned.v1.json", GENERATED)
-    return tuple(_validator(json.loads(path.read_text())) for path in paths)
+    return tuple(validator_of(json.loads(path.read_text())) for path in paths)
 
 
-def _validator(schema: dict[str, Any]) -> Validator:
+def validator_of(schema: dict[str, Any]) -> Validator:
     of_its_draft = validator_for(schema)
     of_its_draft.check_schema(schema)
     return of_its_draft(schema, format_checker=FormatChecker())

@@ -22,6 +22,7 @@ from tests.kit.servers.accounts import ADMIN
 
 PUMP_S: Final = 0.05
 ASSIGNED: Final = "key-assigned.#"
+CHANGES: Final = "*.#"
 EVERYTHING: Final = "#"
 EVENT_TYPES: Final = frozenset(
     {"volume-created", "snapshot-taken", "replica-added"}
@@ -73,12 +74,23 @@ class Client(Outside):
     def subscribe(self, routing_key: str = ASSIGNED) -> None:
         """Bind queues of our own to what the worker announces and refuses."""
         self.hear_assignments(self.heard.take_assignment, routing_key)
-        self._bind("operator", "", f"{self.namespace}.dead", EVERYTHING, self.heard.take_letter)
+        self.hear_letters(self.heard.take_letter)
+
+    def hear_letters(self, take: Take) -> None:
+        """Bind one more queue of whoever reads dead letters."""
+        self._bind("operator", "", f"{self.namespace}.dead", EVERYTHING, take)
 
     def hear_assignments(self, take: Take, routing_key: str = ASSIGNED) -> None:
         """Bind one more queue of a subscriber's."""
+        self._subscribe("assignments", routing_key, take)
+
+    def hear_keys(self, take: Take, routing_key: str = CHANGES) -> None:
+        """The same for what becomes of key-ids."""
+        self._subscribe("keys", routing_key, take)
+
+    def _subscribe(self, exchange: str, routing_key: str, take: Take) -> None:
         queue = f"{self.namespace}.sub.outside-{uuid4().hex}"
-        self._bind("subscriber", queue, f"{self.namespace}.assignments", routing_key, take)
+        self._bind("subscriber", queue, f"{self.namespace}.{exchange}", routing_key, take)
 
     def _bind(self, role: str, queue: str, exchange: str, routing_key: str, take: Take) -> None:
         channel = self.connection(role).channel()

@@ -109,8 +109,11 @@ def is_as_it_is(event: Event) -> bool:
     return event.item.kind == "snapshot" or event.copy == "shared"
 
 
-def judge(event: Event, source: Expected | None) -> Expected | str:
-    """Decide one event, its source's fate known: the table of the contract."""
+def judge(event: Event, source: Expected | None, *, is_doubted: bool = False) -> Expected | str:
+    """Decide one event, its source's fate known: the table of the contract.
+
+    `is_doubted`: the source's key is suspended or compromised.
+    """
     own = None
     if isinstance(event.encryption, Ask):
         if event.encryption.cipher not in LISTED:
@@ -121,10 +124,12 @@ def judge(event: Event, source: Expected | None) -> Expected | str:
     if event.source is None:
         return _none(event, None) if event.encryption is None else _create(event, own or DEFAULT)
     kind = _as_it_is if is_as_it_is(event) else _rewritten
-    return kind(event, own, source)
+    return kind(event, own, source, is_doubted=is_doubted)
 
 
-def _as_it_is(event: Event, own: Encryption | None, source: Expected | None) -> Expected | str:
+def _as_it_is(
+    event: Event, own: Encryption | None, source: Expected | None, *, is_doubted: bool
+) -> Expected | str:
     theirs = None if source is None else source.encryption
     if source is None or theirs is None:
         if own is not None:
@@ -136,10 +141,15 @@ def _as_it_is(event: Event, own: Encryption | None, source: Expected | None) -> 
         return "policy-denied"
     # Its bytes are what they are: a request for a key of its own has no object.
     requested = event.requested if event.requested in {"clone", "reuse"} else None
-    return replace(_derive(event, source, requested or _rule(event)), guard=_doubt(theirs))
+    return replace(
+        _derive(event, source, requested or _rule(event)),
+        guard=_doubt(theirs, is_doubted=is_doubted),
+    )
 
 
-def _rewritten(event: Event, own: Encryption | None, source: Expected | None) -> Expected | str:
+def _rewritten(
+    event: Event, own: Encryption | None, source: Expected | None, *, is_doubted: bool
+) -> Expected | str:
     theirs = None if source is None else source.encryption
     if event.encryption is None:
         return _none(event, None) if theirs is None else "policy-denied"
@@ -149,7 +159,7 @@ def _rewritten(event: Event, own: Encryption | None, source: Expected | None) ->
     if theirs is None:
         guard = "cross-project" if is_abroad else "source-unencrypted"
         return replace(_create(event, own or DEFAULT, "encrypt"), guard=guard)
-    stands = _doubt(theirs)
+    stands = _doubt(theirs, is_doubted=is_doubted)
     if own not in {None, theirs}:
         stands = "encryption-differs"
     if is_abroad:
@@ -159,9 +169,11 @@ def _rewritten(event: Event, own: Encryption | None, source: Expected | None) ->
     return _derive(event, source, event.requested or _rule(event))
 
 
-def _doubt(theirs: Encryption) -> str | None:
+def _doubt(theirs: Encryption, *, is_doubted: bool) -> str | None:
     """The guard that stands against sharing a key with such data."""
-    return "iv-repeats" if theirs.cipher in POSITIONAL_STREAM else None
+    if theirs.cipher in POSITIONAL_STREAM:
+        return "iv-repeats"
+    return "source-not-active" if is_doubted else None
 
 
 def contradicts(event: Event, fate: Expected) -> bool:

@@ -8,7 +8,7 @@ import json
 from random import Random
 from typing import Any, Final
 
-from tests.kit.outside.words import CANARY, Ask, Event, Item, Message
+from tests.kit.outside.words import CANARY, Ask, Event, Item, Message, Release
 
 ITEM_ID_FIELDS: Final = {
     "volume": "volume_id",
@@ -29,13 +29,14 @@ TIMES: Final = (
 )
 
 
-def payload(event: Event) -> dict[str, Any]:
+def payload(event: Event | Release) -> dict[str, Any]:
+    told = data(event) if isinstance(event, Event) else _named(event.item)
     return {
         "specversion": "1.0",
         "id": event.event_id,
         "source": event.producer,
         "type": event.type,
-        "data": data(event),
+        "data": told,
     }
 
 
@@ -48,13 +49,19 @@ def data(event: Event) -> dict[str, Any]:
         "copy": event.copy,
         "disposition": event.requested,
     }
+    if event.source is not None and event.source.generation:
+        optional["source_generation"] = event.source.generation
     return {
-        "project_id": event.item.project,
-        ITEM_ID_FIELDS[event.item.kind]: event.item.id,
+        **_named(event.item),
         **_source(event),
         **_encryption(event),
         **{name: value for name, value in optional.items() if value is not None},
     }
+
+
+def _named(item: Item) -> dict[str, Any]:
+    named = {"project_id": item.project, ITEM_ID_FIELDS[item.kind]: item.id}
+    return {**named, "generation": item.generation} if item.generation else named
 
 
 def said(event_type: str, event_id: str, project: str, **data: Any) -> Message:
@@ -66,11 +73,11 @@ def said(event_type: str, event_id: str, project: str, **data: Any) -> Message:
     return Message(json.dumps(event).encode(), event_type)
 
 
-def plain(event: Event) -> Message:
+def plain(event: Event | Release) -> Message:
     return Message(json.dumps(payload(event)).encode(), event.type)
 
 
-def dressed(event: Event, rng: Random) -> Message:
+def dressed(event: Event | Release, rng: Random) -> Message:
     return Message(
         _bytes(_decorated(payload(event), rng), rng),
         event.type,

@@ -1,6 +1,6 @@
 """The contract's nouns, as a client needs them: frozen values, nothing else."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Final
 
@@ -8,6 +8,11 @@ TYPES: Final = {
     "volume": "volume-created",
     "snapshot": "snapshot-taken",
     "replica": "replica-added",
+}
+ENDS: Final = {
+    "volume": "volume-deleted",
+    "snapshot": "snapshot-deleted",
+    "replica": "replica-removed",
 }
 DISPOSITIONS: Final = ("create", "clone", "reuse", "none")
 REASONS: Final = (
@@ -43,6 +48,13 @@ class Item:
     project: str
     kind: str
     id: str
+    generation: int = 0
+    """Which life of the name is meant."""
+
+    @property
+    def name(self) -> "Item":
+        """The same, whichever life."""
+        return replace(self, generation=0) if self.generation else self
 
     @property
     def ref(self) -> str:
@@ -93,6 +105,23 @@ class Event:
     @property
     def type(self) -> str:
         return TYPES[self.item.kind]
+
+    @property
+    def cause(self) -> tuple[str, str, str]:
+        return (self.event_id, self.producer, self.type)
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """That a life of an item is over, before it has a shape on the wire."""
+
+    item: Item
+    event_id: str
+    producer: str
+
+    @property
+    def type(self) -> str:
+        return ENDS[self.item.kind]
 
     @property
     def cause(self) -> tuple[str, str, str]:
