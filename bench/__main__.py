@@ -18,6 +18,7 @@ from bench import checking, latency, soak, starting, store_size, throughput
 from bench.before import contestant_of
 from bench.contestants import CONTESTANTS, ECHO, LIMIT, PEERS, WORKER, Contestant
 from bench.document import write_bounds, write_document
+from bench.events import comings_and_goings
 from bench.goals import goals
 from bench.plot import write_plot
 from bench.report import report_lines
@@ -130,6 +131,10 @@ def _alone(servers: Servers, results: Results) -> None:
         results.starts_s.append(starting.measure(servers, WORKER))
     _say(f"starts: {', '.join(f'{seconds:.2f} s' for seconds in results.starts_s)}")
     for _ in range(plan.rounds):
+        worker = _shared(WORKER, plan)
+        turn = throughput.measure(servers, worker, plan.seconds, load=comings_and_goings)
+        results.mixed.append(turn)
+        _say(f"a third released: {turn.events_per_s:,.0f} events/s, {turn.cpu_us:,.0f} µs CPU")
         for number in (1, 2):
             turn = throughput.measure(servers, _shared(WORKER, plan), plan.seconds, number)
             results.processes.setdefault(number, []).append(turn)

@@ -56,6 +56,20 @@ def around(number: int, existing: int, projects: int, there: str, run: str) -> I
             yield _clone(project, item_id(run, "clone", index), snapshot)
 
 
+def comings_and_goings(number: int, projects: int, run: str) -> Iterator[LoadEvent]:
+    """Give volumes, what derives from each, and the ends of that: a third each.
+
+    Half of what derives is a snapshot, whose end leaves the key-id to its volume; half is a clone,
+    with whose end its key-id is deactivated.
+
+    Args:
+        number: of events.
+        projects: over how many tenants they are spread.
+        run: part of every id, so that no two runs have an item in common.
+    """
+    return islice(_come_and_go(projects, run), number)
+
+
 def deletions(number: int, there: str) -> Iterator[LoadEvent]:
     """Give the ends of the first clones that `collections` has given to one project.
 
@@ -118,6 +132,27 @@ def _endless(projects: int, run: str, block: int) -> Iterator[LoadEvent]:
             yield _snapshot(project, item_id(run, "snapshot", at), item_id(run, "volume", at))
         for project, at in members:
             yield _clone(project, item_id(run, "clone", at), item_id(run, "snapshot", at))
+
+
+def _come_and_go(projects: int, run: str) -> Iterator[LoadEvent]:
+    for first in count(0, BLOCK):
+        members = [(project_id(at % projects), at) for at in range(first, first + BLOCK)]
+        for project, at in members:
+            yield _event("volume-created", project, volume_id=item_id(run, "volume", at))
+        for project, at in members:
+            volume = item_id(run, "volume", at)
+            if at % 2:
+                source = {"kind": "volume", "id": volume}
+                clone = item_id(run, "clone", at)
+                yield _event("volume-created", project, volume_id=clone, source=source)
+            else:
+                yield _snapshot(project, item_id(run, "snapshot", at), volume)
+        for project, at in members:
+            if at % 2:
+                yield _event("volume-deleted", project, volume_id=item_id(run, "clone", at))
+            else:
+                snapshot = item_id(run, "snapshot", at)
+                yield _event("snapshot-deleted", project, snapshot_id=snapshot)
 
 
 def _snapshot(project: str, snapshot: str, volume: str) -> LoadEvent:

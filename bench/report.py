@@ -86,6 +86,23 @@ def _limit_row(results: Results, parts: tuple[str, ...]) -> list[str]:
     ]
 
 
+def releases(results: Results) -> list[str]:
+    """The worker where things only come, and where they go, too."""
+    rows = [
+        [
+            title,
+            f"{_rate(turns):,.0f}",
+            f"{median(turn.cpu_us for turn in turns):,.0f}",
+            f"{median(turn.cpu_with_store_us for turn in turns):,.0f}",
+        ]
+        for title, turns in (
+            ("a third each create, reuse, clone", results.throughput[WORKER.name]),
+            ("a third create, a third derive, a third release", results.mixed),
+        )
+    ]
+    return table(["of the events", "events/s", "CPU µs per event", "with Redis"], rows)
+
+
 def stores(results: Results) -> list[str]:
     """What an event costs in larger stores."""
     rows = [
@@ -169,6 +186,7 @@ SECTIONS: dict[str, Callable[[Results], list[str]]] = {
     "Latency": latency,
     "Offered load": offered,
     "One process and two": processes,
+    "Where things go, too": releases,
     "Larger stores": stores,
     "Memory in Redis": memory,
     "Memory of the worker": soak,

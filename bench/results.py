@@ -79,6 +79,8 @@ class Results:
     offered: dict[str, list[Latency]] = field(default_factory=dict)
     processes: dict[int, list[Throughput]] = field(default_factory=dict)
     """By number of worker processes."""
+    mixed: list[Throughput] = field(default_factory=list)
+    """The worker's turns where a third of the events end something."""
     stores: dict[str, list[StoreCost]] = field(default_factory=dict)
     """By title, the smallest first, a turn for each round; as are the next."""
     volumes: dict[str, list[StoreCost]] = field(default_factory=dict)

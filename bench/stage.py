@@ -100,7 +100,8 @@ class Stage:
         self._subscriber.open()
         channel = self._subscriber.connection.channel()
         channel.queue_declare(self.heard, durable=True, auto_delete=False, arguments=arguments)
-        channel.queue_bind(self.heard, self.topology.assignments, "key-assigned.#")
+        for announced in ("key-assigned.#", "key-released.#"):
+            channel.queue_bind(self.heard, self.topology.assignments, announced)
         self._subscriber.close()
 
     def publish(self, events: Iterable[LoadEvent]) -> None:
@@ -128,7 +129,7 @@ class Stage:
         self._subscribe(QUORUM | {"x-max-length": MAX_HEARD})
 
     def assigned(self) -> int:
-        """Return how many assignments the broker holds."""
+        """Return how many assignments the broker holds; what is released counts as one, too."""
         declared = self._channel.queue_declare(self.heard, passive=True)
         return int(declared.message_count)
 

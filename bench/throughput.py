@@ -1,15 +1,17 @@
 """How many events a second, and what each costs, with more events waiting than can be handled."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from statistics import median
 
 from bench.contestants import Contestant
-from bench.events import collections
+from bench.events import LoadEvent, collections
 from bench.servers import Servers
 from bench.stage import Moment, Running, Stage, on_stage, running
+
+Load = Callable[[int, int, str], Iterable[LoadEvent]]
 
 PROJECTS = 10
 """Tenants whose events these are."""
@@ -40,7 +42,11 @@ def busy(turns: Sequence[Throughput], part: str) -> float:
 
 
 def measure(
-    servers: Servers, contestant: Contestant, seconds: float, number: int = 1
+    servers: Servers,
+    contestant: Contestant,
+    seconds: float,
+    number: int = 1,
+    load: Load = collections,
 ) -> Throughput:
     """Give a contestant its turn, in an empty store.
 
@@ -49,9 +55,10 @@ def measure(
         contestant: what to run.
         seconds: between the two looks.
         number: of processes, for contestants that scale by process.
+        load: gives so many events, over so many projects; the last is part of their ids.
     """
     with on_stage(servers, contestant) as stage:
-        events = collections(number * contestant.backlog, PROJECTS, stage.namespace)
+        events = load(number * contestant.backlog, PROJECTS, stage.namespace)
         stage.publish(events)
         with warm(stage, number) as run:
             first = run.moment()

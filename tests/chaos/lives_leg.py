@@ -105,7 +105,7 @@ class LivesLeg(Leg):
     def _unfinished(self) -> list[str]:
         none_of(self.ground.ended())
         book = self._book()
-        # At no time, not only in the end.
+        # Nothing mends this.
         none_of(book.losses())
         return [
             *book.undone(),

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from bench.contestants import LIMIT, WORKER
-from bench.events import BLOCK, LoadEvent, collections
+from bench.events import BLOCK, LoadEvent, collections, comings_and_goings
 from bench.goals import Goal
 from bench.memory import Memory
 from bench.processes import MachineTime
@@ -30,6 +30,16 @@ def test_a_third_each_of_the_events_create_reuse_and_clone() -> None:
         *["volume-created"] * 3,
     ]
     assert all("source" in document["data"] for _type, document in events[6:])  # type: ignore[operator]
+
+
+def test_a_third_of_what_comes_and_goes_is_released_and_was_made_before() -> None:
+    events = list(comings_and_goings(2 * 3 * BLOCK, 10, "run"))
+    ended = [event for event in events if event[0].endswith("-deleted")]
+    assert len(ended) == 2 * BLOCK
+    made = {_item(event): at for at, event in enumerate(events) if event not in ended}
+    distances = [at - made[_item(event)] for at, event in enumerate(events) if event in ended[:50]]
+    assert min(distances) > MAX_AT_HAND
+    assert {event[0] for event in ended} == {"snapshot-deleted", "volume-deleted"}
 
 
 def test_a_source_is_farther_ahead_than_anybody_prefetches() -> None:
