@@ -21,6 +21,10 @@ __all__ = ["Census"]
 
 SIZES: Final = ("items", "keys", "scopes", "waiting")
 DISPOSITIONS: Final = tuple(it.value for it in Disposition)
+# Where else is what of a project's replies: behind its sizes.
+STATS: Final = len(SIZES)
+OUTBOX: Final = STATS + 1
+REPLIES: Final = OUTBOX + 1
 # At least, from the end of one count to the beginning of the next.
 EVERY_S: Final = 5.0
 # The share of time that counting may take up.
@@ -34,7 +38,7 @@ OVER: Final = object()
 
 
 class Census:
-    """Adds up all projects into ``km:totals``, and finds those that the index lacks."""
+    """Adds up all projects into ``km:totals``, and finds those that the indexes lack."""
 
     def __init__(
         self, client: Client, names: Names, holder: str, monotonic: Callable[[], float]
@@ -87,9 +91,11 @@ class Census:
             cursor, found = reply
             names = [name.decode(errors="replace") for name in found]
             counts = yield from self._asked([it for name in names for it in self._counting(name)])
-            counted = zip(names, _by(counts, 5), strict=True)
-            waiting = [name for name, ours in counted if _add(totals, ours)]
+            counted = dict(zip(names, _by(counts, REPLIES), strict=True))
+            waiting = [name for name, ours in counted.items() if _add(totals, ours)]
             yield from self._see_that_they_are_due(waiting)
+            unsaid = [name for name, ours in counted.items() if _number(ours[OUTBOX])]
+            yield from self._see_that_they_are_told(unsaid, now)
             if int(cursor) == 0:
                 break
             self._client.pexpire(self._lease, _ms(LEASE_S))
@@ -111,6 +117,19 @@ class Census:
         for name in SIZES:
             yield "HLEN", self._names.of(project, name)
         yield "HMGET", self._names.of(project, "stats"), *DISPOSITIONS
+        yield "HLEN", self._names.of(project, "outbox")
+
+    def _see_that_they_are_told(
+        self, projects: Sequence[str], now: float
+    ) -> Generator[None, None, None]:
+        """Enter projects with something in their outbox into that index.
+
+        It is in another slot than what they keep there: who is ended in between leaves a change
+        that nobody would ever announce.
+        """
+        index = self._names.top("outboxes")
+        if projects:
+            yield from self._asked([("ZADD", index, "LT", f"{now:.3f}", it) for it in projects])
 
     def _see_that_they_are_due(self, projects: Sequence[str]) -> Generator[None, None, None]:
         """Enter projects where events wait into the index, if someone has taken them out."""
@@ -132,8 +151,8 @@ def _add(totals: dict[str, int | float], counted: Sequence[Any]) -> bool:
     """Add a project's numbers; return whether events wait there."""
     for name, number in zip(SIZES, counted, strict=False):
         totals[name] += _number(number)
-    if isinstance(counted[-1], list):
-        for disposition, text in zip(DISPOSITIONS, counted[-1], strict=True):
+    if isinstance(counted[STATS], list):
+        for disposition, text in zip(DISPOSITIONS, counted[STATS], strict=True):
             totals[disposition] += _number(text)
     return _number(counted[SIZES.index("waiting")]) > 0
 
