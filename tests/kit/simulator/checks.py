@@ -133,6 +133,8 @@ def _is_justified(site: Installation, sent: Sent, reason: str, at: float) -> boo
 
 def _is_conflict(site: Installation, sent: Sent) -> bool:
     """Return whether an event's life is assigned otherwise, or is over and was another event's."""
+    if site.ledger.was_forgotten(sent.item):
+        return True
     data = site.ledger.data_of(sent.item, sent.generation)
     is_cause = data is not None and data["cause"]["id"] == sent.event_id
     is_other = data is not None and not agrees(sent, data)
@@ -142,8 +144,8 @@ def _is_conflict(site: Installation, sent: Sent) -> bool:
 def _is_unusable(site: Installation, sent: Sent) -> bool:
     """Return whether an event's source has passed the life that is meant, or has lost its key."""
     source, generation = sent.derived_from, sent.source_generation
-    if source is None:
-        return False
+    if source is None or site.ledger.was_forgotten(source):
+        return source is not None
     data = site.ledger.data_of(source, generation)
     is_destroyed = data is not None and site.ledger.chronicle.is_destroyed(
         source.project, data["key_id"]

@@ -55,7 +55,9 @@ class Chronicle:
         versions: what each change of each key-id was stored as.
         kept: changes that are in an outbox.
         is_miscounted: whether someone has made a counter say something else.
-        forgotten: items of which the store knows nothing any more.
+        forgotten: items of which the store has once forgotten all: what comes of such a name
+            afterwards is news to it, and may be told otherwise than before.
+        on_forgotten: called with each of these, its project and ref.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class Chronicle:
         self.versions: dict[Version, bytes] = {}
         self.kept: set[Version] = set()
         self.forgotten: set[tuple[str, str]] = set()
+        self.on_forgotten: Callable[[str, str], None] = lambda _project, _ref: None
         self.is_miscounted = False
         self._keyspace = keyspace
         self._names = names
@@ -91,7 +94,10 @@ class Chronicle:
     def forgive(self) -> None:
         """Take what is there as it is."""
         for project in self._projects():
-            self._take(project, self._past[project], self._rows(project))
+            past, now = self._past[project], self._rows(project)
+            # What somebody has taken away was not forgotten.
+            past.rows["items"] = {it: past.rows["items"].get(it, b"") for it in now["items"]}
+            self._take(project, past, now)
 
     def is_destroyed(self, project: str, key_id: str) -> bool:
         """Return whether a key-id was destroyed, or is forgotten since."""
@@ -125,7 +131,6 @@ class Chronicle:
 
     def _note_item(self, project: str, ref: str, record: Record) -> None:
         item = project, ref
-        self.forgotten.discard(item)
         lives = lives_of(record)
         if lives.assigned is not None:
             self.data[project, ref, lives.assigned] = record["data"]
@@ -141,6 +146,7 @@ class Chronicle:
         self.forgotten.add(item)
         self.over.pop(item, None)
         self.newest.pop(item, None)
+        self.on_forgotten(project, ref)
 
     def _wrong(
         self, project: str, before: Mapping[str, Raw], now: Mapping[str, Raw]

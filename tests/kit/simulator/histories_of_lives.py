@@ -108,6 +108,11 @@ LIVES: Final[Mapping[str, History]] = {
         is_tidied=True,
         ends=({"create": 2, "reuse": 2, "source-unusable": 1},),
     ),
+    "a release, and the next life on its heels": History(
+        ((volume("v"), snapshot("s", "v")), (release(V), AGAIN)),
+        is_tidied=True,
+        ends=({"create": 2, "reuse": 1},),
+    ),
     "early ends, and their forgetting": History(
         ((release(V), release(W)), (volume("w"),), ()),
         before={2: A_MONTH},

@@ -62,6 +62,7 @@ class Ledger:
         self.broken: dict[tuple[Invariant, str], None] = {}
         self.comes_again: set[bytes] = set()
         self.chronicle = Chronicle(keyspace, names, self.violated)
+        self.chronicle.on_forgotten = self._on_forgotten
         self.changes: dict[Version, bytes] = {}
         """What was announced of key-ids."""
         self._causes: dict[tuple[str, Item], Sent] = {}
@@ -120,8 +121,8 @@ class Ledger:
         """Return whether a life of an item's name was released."""
         return self.chronicle.over.get((item.project, item.ref), -1) >= generation
 
-    def is_forgotten(self, item: Item) -> bool:
-        """Return whether the store has known an item, and knows nothing of it any more."""
+    def was_forgotten(self, item: Item) -> bool:
+        """Return whether the store has known of an item, and has once forgotten all of it."""
         return (item.project, item.ref) in self.chronicle.forgotten
 
     def has_ended(self, item: Item, generation: int, key_id: str | None) -> bool:
@@ -142,8 +143,9 @@ class Ledger:
         if self.is_passed(item, generation):
             return True
         if sent.is_release:
-            key_ids = {None, data["key_id"] if data else None}
-            return any(self.has_ended(item, generation, key_id) for key_id in key_ids)
+            # A tombstone may take a later life's number, and tells of the key-id that there was.
+            ends = self._releases[item].items()
+            return any(it in self.confirmed and number >= generation for it, number in ends)
         return data is not None and agrees(sent, data) and self._is_heard(sent, data)
 
     def _is_heard(self, sent: Sent, data: dict[str, Any]) -> bool:
@@ -162,7 +164,7 @@ class Ledger:
         """Return whether the store has come to what an event says, or had passed by it."""
         if not sent.is_event:
             return False
-        if self.is_passed(sent.item, sent.generation) or self.is_forgotten(sent.item):
+        if self.is_passed(sent.item, sent.generation) or self.was_forgotten(sent.item):
             return True
         if sent.is_release:
             return self.is_over(sent.item, sent.generation)
@@ -207,6 +209,13 @@ class Ledger:
 
     # --- inside -------------------------------------------------------------------
 
+    def _on_forgotten(self, project: str, ref: str) -> None:
+        """Let whatever comes of that name from now on be compared with nothing before."""
+        for life in [it for it in self.announced if it[:2] == (project, ref)]:
+            del self.announced[life]
+            self._seen.pop(life, None)
+        self._releases.pop(item_in((project, ref, 0)), None)
+
     def _on_effect(self, effect: Effect) -> None:
         names = self._broker.topology
         match effect.kind:
@@ -235,7 +244,7 @@ class Ledger:
         message = json.loads(body)
         data = message["data"]
         item = item_of(data["project_id"], data["item"])
-        if self._bodies.setdefault(message["id"], body) != body and not self.is_forgotten(item):
+        if self._bodies.setdefault(message["id"], body) != body and not self.was_forgotten(item):
             self.violated(Invariant.SAME_BYTES, item.ref)
         if message["type"] == "key-released":
             self._ending(item, data, body)
@@ -248,8 +257,9 @@ class Ledger:
         if first != body:
             self.violated(Invariant.SAME_BYTES, item.ref)
         if not self._is_present(life):
-            # It was when it was written, and is told late.
-            if self.chronicle.data.get(life) != data:
+            # It was when it was written, and is told late; or a later life came in that commit.
+            stored = self.chronicle.data.get(life)
+            if stored != data and not (stored is None and self.is_passed(item, life[2])):
                 self.violated(Invariant.STORED_FIRST, f"{item.ref} is announced and not stored")
             return
         rows = self._rows(item, data)
@@ -262,6 +272,13 @@ class Ledger:
 
     def _ending(self, item: Item, data: dict[str, Any], body: bytes) -> None:
         generation = self.chronicle.ends.get((item.project, item.ref, data["key_id"], data["at"]))
+        cause = self._causes.get((data["cause"]["id"], item))
+        if generation is None and cause is not None and cause.is_release:
+            # In the commit that wrote it, more has become of the item: what is left tells of it.
+            is_there = self.is_over(item, cause.generation) or self.is_passed(
+                item, cause.generation
+            )
+            generation = cause.generation if is_there else None
         if generation is None:
             self.violated(Invariant.STORED_FIRST, f"the end of {item.ref} is not stored")
             return
@@ -281,7 +298,7 @@ class Ledger:
         """Return whether an item is assigned, and this is the life that it has."""
         record = self.record(item_in(life))
         if record is None:
-            return not self.is_forgotten(item_in(life))
+            return not self.was_forgotten(item_in(life))
         return bool(record["state"] == "active" and record.get("generation", 0) == life[2])
 
     def _life(self, item: Item, generation: int) -> Life:

@@ -8,6 +8,7 @@ from tests.kit.checker.states import DESTROYED, MANUAL, held_by, own_state, part
 from tests.kit.simulator.chronicle import Life
 from tests.kit.simulator.installation import Installation
 from tests.kit.simulator.invariants import Invariant
+from tests.kit.simulator.said import item_in
 
 # From a change to when it is known to all; a janitor looks once an hour.
 LATE_S = 7_200.0
@@ -18,6 +19,7 @@ Finding = tuple[Invariant, str]
 def life_findings(site: Installation, contents: Contents) -> Iterator[Finding]:
     """Everything that is wrong with lives and key-ids of one project."""
     yield from _generations(site, contents.project)
+    yield from _passed(site, contents.project)
     yield from _told(site, contents)
     yield from _compromised(contents)
     if not site.altered:
@@ -37,6 +39,18 @@ def _generations(site: Installation, project: str) -> Iterator[Finding]:
             meant = _source_of(site, life, data)
             if meant is not None and meant["scope_id"] != data["scope_id"]:
                 yield Invariant.GENERATIONS, f"{life} is not of the life that it derives from"
+
+
+def _passed(site: Installation, project: str) -> Iterator[Finding]:
+    """Look whether the end was heard of each life that a later one has followed."""
+    ledger = site.ledger
+    for life, data in ledger.chronicle.data.items():
+        item, generation = item_in(life), life[2]
+        if life[0] != project or not ledger.is_passed(item, generation):
+            continue
+        is_told = ledger.has_ended(item, generation, data["key_id"])
+        if not is_told and not ledger.was_forgotten(item):
+            yield Invariant.ANNOUNCED, f"the end of life {generation} of {item.ref}"
 
 
 def _source_of(site: Installation, life: Life, data: Record) -> Record | None:
