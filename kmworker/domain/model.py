@@ -140,7 +140,7 @@ class Assignment:
     source_generation: int = 0
     """Which life of the source's name it was derived from."""
     former: KeyReleased | None = None
-    """The life that this one ended; None where another event had."""
+    """The end of the life before this one, if there was one."""
 
 
 @value

@@ -100,6 +100,7 @@ def new_assignment(
         assigned_at=now,
         generation=event.generation,
         source_generation=event.source_generation,
-        # Told with it: no other event will tell of this end again.
-        former=None if before is None or before.tombstone.cause != event.cause else before.told,
+        # Told with it, whoever ended it: what comes of that event again finds this life in the
+        # place of its tombstone, and tells nothing.
+        former=None if before is None or before.generation == event.generation else before.told,
     )

@@ -75,7 +75,16 @@ def _tombstone_in(fields: Mapping[str, Any]) -> Tombstone:
 
 def _former_in(assignment: Assignment, fields: Mapping[str, Any]) -> KeyReleased | None:
     former = fields.get("former")
-    return former and KeyReleased(item=assignment.item, cause=assignment.cause, **former)
+    if former is None:
+        return None
+    by = former.get("by")
+    return KeyReleased(
+        item=assignment.item,
+        key_id=former["key_id"],
+        generation=former["generation"],
+        cause=assignment.cause if by is None else Cause(**by),
+        at=former["at"],
+    )
 
 
 def tail_of(assignment: Assignment) -> bytes:
@@ -92,7 +101,8 @@ def _life(assignment: Assignment) -> dict[str, Any]:
         fields["source_generation"] = assignment.source_generation
     if former is not None:
         told = {"key_id": former.key_id, "generation": former.generation, "at": former.at}
-        fields["former"] = told
+        is_ours = former.cause == assignment.cause
+        fields["former"] = told if is_ours else {**told, "by": former.cause._asdict()}
     return fields
 
 

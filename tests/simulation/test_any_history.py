@@ -20,7 +20,8 @@ from tests.kit.simulator.events import Sent, garbage, partition_replica, replica
 from tests.kit.simulator.explore import quietly
 from tests.kit.simulator.installation import Installation, Limits
 from tests.kit.simulator.manner import AwkwardManner
-from tests.kit.simulator.play import Place, rest
+from tests.kit.simulator.place import Place
+from tests.kit.simulator.play import rest
 from tests.kit.simulator.steps import Fault
 from tests.kit.unmeasured import unmeasured
 

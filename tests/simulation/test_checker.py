@@ -20,7 +20,7 @@ from tests.kit.outside.history import Sent as Told
 from tests.kit.outside.history import history
 from tests.kit.outside.reader import Reader
 from tests.kit.outside.words import CANARY, Ask, Event, Item
-from tests.kit.simulator.events import Sent
+from tests.kit.simulator.events import Sent, release, volume
 from tests.kit.simulator.explore import quietly
 from tests.kit.simulator.installation import Installation
 
@@ -264,15 +264,71 @@ WRONG: Final[dict[str, tuple[Spoil, str]]] = {
 }  # fmt: skip
 
 
+# Of which there is something where lives have ended only; an outbox is empty at rest.
+OF_ENDS: Final = {"unsaid", "due", "tombstones"}
+
+
+def _after_some_ends() -> Installation:
+    site = Installation(reports=False)
+    v = ProductItem("p1", Kind.VOLUME, "v")
+    early = ProductItem("p1", Kind.VOLUME, "early")
+    with quietly():
+        site.handle(volume("v"), volume("w", v), volume("x"), release(early))
+        site.handle(release(v), release(ProductItem("p1", Kind.VOLUME, "w")))
+        site.handle(volume("v", event_id="again", generation=1))
+    return site
+
+
+def _first_key(redis: Any, state: str) -> tuple[bytes, bytes]:
+    records = redis.hgetall("km:{p1}:keys")
+    return next((name, it) for name, it in records.items() if f'"state":"{state}"'.encode() in it)
+
+
+def _destroy_by_hand(redis: Any) -> None:
+    name, record = _first_key(redis, "active")
+    redis.hset("km:{p1}:keys", name, record.replace(b'"active"', b'"destroyed"'))
+
+
+WRONG_ENDS: Final[dict[str, tuple[Callable[[Any], object], str]]] = {
+    "a key is not due": (lambda it: it.delete("km:{p1}:keys:due"), "keys:due lacks"),
+    "a tombstone is in no index": (lambda it: it.delete("km:{p1}:tombstones"), "tombstones lacks"),
+    "clones are not counted": (lambda it: it.delete("km:{p1}:clones"), "clones {}"),
+    "early ones are not counted": (lambda it: it.hdel("km:{p1}:stats", "early"), "early None"),
+    "a released item counts as a holder": (
+        lambda it: it.hincrby("km:{p1}:holders", _first_key(it, "deactivated")[0], 1), "holders {",
+    ),
+    "a DEK outlives its key-ids": (_destroy_by_hand, "do not end together"),
+    "a scope has lost its items": (lambda it: it.hset("km:{p1}:stats", "create_forgotten", 0),
+        "scopes: ["),
+}  # fmt: skip
+
+
 def test_a_store_that_a_worker_has_filled_is_sound_and_has_something_of_everything() -> None:
     filled = Filled()
     assert list(filled.problems()) == []
     contents = read_contents(filled.redis, "km")
     assert set(contents) == {"p", "q"}
-    assert all(getattr(contents["p"], name) for name in contents["p"].__slots__)
+    assert all(getattr(contents["p"], name) for name in set(contents["p"].__slots__) - OF_ENDS)
     assert {it.disposition for it in filled.history.outlook.assigned.values()} == {
         "create", "clone", "reuse", "none",
     }  # fmt: skip
+
+
+def test_a_store_in_which_lives_have_ended_is_sound() -> None:
+    site = _after_some_ends()
+    contents = read_contents(site.redis, "km")
+    assert list(problems(contents)) == []
+    assert contents["p1"].due
+    assert contents["p1"].tombstones
+
+
+@pytest.mark.parametrize(("spoil", "told"), WRONG_ENDS.values(), ids=WRONG_ENDS)
+def test_whatever_is_wrong_with_what_has_ended_is_found(
+    spoil: Callable[[Any], object], told: str
+) -> None:
+    site = _after_some_ends()
+    spoil(site.redis)
+    assert any(told in problem for problem in problems(read_contents(site.redis, "km")))
 
 
 @pytest.mark.parametrize(("spoil", "told"), WRONG.values(), ids=WRONG)

@@ -7,7 +7,7 @@ from typing import Final
 
 import pytest
 
-from tests.kit.simulator import mutants, mutants_of_manners, mutants_of_memory
+from tests.kit.simulator import mutants, mutants_of_lives, mutants_of_manners, mutants_of_memory
 from tests.kit.simulator.baton import Preempting
 from tests.kit.simulator.explore import Case, others, quietly, singles
 from tests.kit.simulator.invariants import Invariant, Violation
@@ -22,6 +22,9 @@ FULL: Final = "a full waiting room"
 NO_ROOM: Final = "no room for dead letters"
 PRODUCERS: Final = "producers that may not say everything"
 UNREADABLE: Final = "two projects, and what nobody can read"
+LAST: Final = "the last release, and the end of its key"
+CLONED: Final = "a clone as its source's key falls due"
+LATE_NEWS: Final = "a life that nobody ended, and late news of it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +151,30 @@ MUTANTS: Final = (
         Invariant.EXPECTED),
     _mutant(mutants_of_manners.forget_the_user_of_what_waits, plain, PRODUCERS,
         Invariant.JUSTIFIED),
+    _mutant(mutants_of_lives.destroy_without_looking_who_has_joined, raced,
+        "a suspended key that is destroyed as an item joins it", Invariant.HELD),
+    _mutant(mutants_of_lives.destroy_without_looking_what_was_cloned, raced, CLONED,
+        Invariant.HELD),
+    _mutant(mutants_of_lives.destroy_the_dek_with_any_of_its_key_ids, plain, CLONED,
+        Invariant.HELD),
+    _mutant(mutants_of_lives.count_no_page_of_items, plain, "a counter of holders that lies",
+        Invariant.HELD),
+    _mutant(mutants_of_lives.deactivate_without_looking_at_other_holders, plain,
+        LATE_NEWS, Invariant.HELD),
+    _mutant(mutants_of_lives.deactivate_nothing, plain, LAST, Invariant.ENDED),
+    _mutant(mutants_of_lives.find_nothing_due, plain, LAST, Invariant.ENDED),
+    _mutant(mutants_of_lives.derive_from_whatever_life_there_is, plain, LATE_NEWS,
+        Invariant.GENERATIONS),
+    _mutant(mutants_of_lives.keep_no_change_for_whoever_tells, plain, LAST, Invariant.TOLD),
+    _mutant(mutants_of_lives.keep_no_end_for_whoever_tells, plain, LAST, Invariant.TOLD),
+    _mutant(mutants_of_lives.take_changes_for_told_that_were_refused, refused, LAST,
+        Invariant.TOLD),
+    _mutant(mutants_of_lives.leave_in_the_outbox_what_was_told, plain, LAST, Invariant.AT_REST),
+    _mutant(mutants_of_lives.find_no_outbox_that_the_index_lacks, struck, LAST, Invariant.TOLD,
+        Invariant.AT_REST),
+    _mutant(mutants_of_lives.forget_the_root_before_its_scope, plain, LAST, Invariant.IMMUTABLE),
+    _mutant(mutants_of_lives.mark_only_the_scope_as_compromised, plain,
+        "a key that is compromised as it is copied", Invariant.SCOPES),
 )  # fmt: skip
 
 

@@ -5,9 +5,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
-HASHES: Final = ("items", "keys", "scopes", "holders", "stats", "waiting", "waiting:shares")
+HASHES: Final = (
+    "items", "keys", "scopes", "holders", "stats", "waiting", "waiting:shares", "clones", "outbox",
+)  # fmt: skip
 SECRET_HASHES: Final = ("deks", "parked")
-SORTED_SETS: Final = ("lineage", "waiting:deadlines", "waiting:sources")
+SORTED_SETS: Final = ("lineage", "waiting:deadlines", "waiting:sources", "keys:due", "tombstones")
 
 Record = dict[str, Any]
 Table = dict[str, Record]
@@ -35,6 +37,11 @@ class Contents:
     """Of the parked records, in bytes."""
     deadlines: frozenset[str]
     sources: frozenset[str]
+    clones: dict[str, int]
+    unsaid: frozenset[str]
+    """What is in the outbox: a key-id and the number of its change."""
+    due: frozenset[str]
+    tombstones: frozenset[str]
 
 
 def read_contents(
@@ -61,8 +68,8 @@ def read_contents(
 
 
 def _contents(project: str, replies: list[Any]) -> Contents:
-    items, keys, scopes, holders, stats, waiting, shares, *others = replies
-    deks, parked, lineage, deadlines, sources = others
+    items, keys, scopes, holders, stats, waiting, shares, clones, outbox, *others = replies
+    deks, parked, lineage, deadlines, sources, due, tombstones = others
     return Contents(
         project=project,
         items=_records(items),
@@ -79,6 +86,10 @@ def _contents(project: str, replies: list[Any]) -> Contents:
         sizes={name.decode(): len(record) for name, record in parked.items()},
         deadlines=_names(deadlines),
         sources=_names(sources),
+        clones=_numbers(clones),
+        unsaid=frozenset(name.decode() for name in outbox),
+        due=_names(due),
+        tombstones=_names(tombstones),
     )
 
 

@@ -1,22 +1,25 @@
 """What must be true of an installation when all is done."""
 
+import json
 from collections.abc import Iterator
 from typing import Any, Final
 
 from kmworker.domain.model import Encryption, Item, Kind, ScopeRecord
 from kmworker.errors import PermanentError
 from tests.kit.checker.contents import Contents, read_contents
-from tests.kit.checker.rules import descent_problems, index_problems, key_problems
+from tests.kit.checker.counts import index_problems
+from tests.kit.checker.rules import descent_problems, key_problems
+from tests.kit.checker.states import Lives, lives_of
 from tests.kit.simulator.events import Sent
 from tests.kit.simulator.installation import Installation
 from tests.kit.simulator.invariants import Invariant
-from tests.kit.simulator.ledger import entry_of
+from tests.kit.simulator.life_checks import life_findings
+from tests.kit.simulator.said import agrees, entry_of
 
 # Of a bound, from which on a crowd is listed.
 NEAR: Final = 0.8
 
 Finding = tuple[Invariant, str]
-Record = dict[str, Any]
 
 
 def check_at_rest(site: Installation) -> None:
@@ -62,6 +65,7 @@ def _findings(site: Installation, found: dict[str, Contents]) -> Iterator[Findin
     yield from _listed_crowds(site, found)
     for contents in found.values():
         yield from _kept(site, contents)
+        yield from life_findings(site, contents)
         yield from ((Invariant.SCOPES, it) for it in descent_problems(contents, found))
         if not site.altered:
             yield from ((Invariant.SCOPES, it) for it in key_problems(contents, found))
@@ -79,44 +83,74 @@ def _event(
     room = None if source is None else found.get(source.project)
     entry = entry_of(sent).decode()
     waits = room is not None and entry in room.parked
-    if waits and source is not None and room is not None and source.ref in room.items:
+    if waits and source is not None and room is not None and _has_come(room, sent):
         yield Invariant.AT_REST, f"{name} waits, and {source.ref} is there"
-    mine = found.get(item.project)
-    record = None if mine is None or not sent.is_event else mine.items.get(item.ref)
-    if not (reasons or waits or _is_mine(site, sent, record) or item in site.altered):
+    is_altered = item in site.altered
+    if not (reasons or waits or is_altered or site.ledger.is_accounted(sent)):
         yield Invariant.ACCOUNTED, name
     for reason in reasons:
-        if not _is_justified(site, sent, reason, record, accepted_at):
+        if not _is_justified(site, sent, reason, accepted_at):
             yield Invariant.JUSTIFIED, f"{name} is refused as {reason}"
     # Another copy is another event, as a replayed dead letter is.
     is_over = sent.body not in site.ledger.comes_again
-    is_cause = record is not None and record["data"]["cause"]["id"] == sent.event_id
+    data = site.ledger.data_of(item, sent.generation)
+    is_cause = data is not None and sent.is_event and data["cause"]["id"] == sent.event_id
     if "source-missing" in reasons and is_over and is_cause:
         yield Invariant.JUSTIFIED, f"{name} is refused and assigned"
 
 
-def _is_mine(site: Installation, sent: Sent, record: Record | None) -> bool:
-    return record is not None and site.ledger.agrees(sent, record)
+def _has_come(found: Contents, sent: Sent) -> bool:
+    """Return whether the life of its source that an event means is there, or over."""
+    assert sent.derived_from is not None
+    record = found.items.get(sent.derived_from.ref)
+    if record is None:
+        return False
+    lives = lives_of(record)
+    return lives.newest > sent.source_generation or lives.assigned == sent.source_generation
 
 
-def _is_justified(
-    site: Installation, sent: Sent, reason: str, record: Record | None, at: float
-) -> bool:
+def _is_justified(site: Installation, sent: Sent, reason: str, at: float) -> bool:
     match reason:
         case "malformed":
             return not sent.is_event
         case "conflict":
-            return record is not None and not _is_mine(site, sent, record)
+            return _is_conflict(site, sent)
         case "source-missing":
             waited = site.ledger.refused_at[sent.body] - at
             return sent.derived_from is not None and waited >= site.limits.waiting_deadline_s
+        case "source-unusable":
+            return _is_unusable(site, sent)
         case "no-room":
             return _had_no_room(site, sent)
-        case "integrity" | "internal":
-            altered = {sent.item, sent.derived_from} & site.altered
-            return bool(altered) if reason == "integrity" else sent.item.ref in site.poison
         case _:
-            return reason == "not-allowed" and sent.is_beyond_user
+            justified = {
+                "integrity": bool({sent.item, sent.derived_from} & site.altered),
+                "internal": sent.item.ref in site.poison,
+                "not-allowed": sent.is_beyond_user,
+            }
+            return justified.get(reason, False)
+
+
+def _is_conflict(site: Installation, sent: Sent) -> bool:
+    """Return whether an event's life is assigned otherwise, or is over and was another event's."""
+    if site.ledger.was_forgotten(sent.item):
+        return True
+    data = site.ledger.data_of(sent.item, sent.generation)
+    is_cause = data is not None and data["cause"]["id"] == sent.event_id
+    is_other = data is not None and not agrees(sent, data)
+    return is_other or (site.ledger.is_over(sent.item, sent.generation) and not is_cause)
+
+
+def _is_unusable(site: Installation, sent: Sent) -> bool:
+    """Return whether an event's source has passed the life that is meant, or has lost its key."""
+    source, generation = sent.derived_from, sent.source_generation
+    if source is None or site.ledger.was_forgotten(source):
+        return source is not None
+    data = site.ledger.data_of(source, generation)
+    is_destroyed = data is not None and site.ledger.chronicle.is_destroyed(
+        source.project, data["key_id"]
+    )
+    return is_destroyed or site.ledger.is_passed(source, generation)
 
 
 def _had_no_room(site: Installation, sent: Sent) -> bool:
@@ -147,11 +181,10 @@ def _listed_crowds(site: Installation, found: dict[str, Contents]) -> Iterator[F
 
 def _kept(site: Installation, contents: Contents) -> Iterator[Finding]:
     """Look whether every assignment was announced, and every DEK is there and unwraps."""
-    for ref in contents.items:
-        item = _item(contents, ref)
-        told = site.ledger.announced.get(item)
-        if told not in site.ledger.confirmed and not (told is None and item in site.altered):
-            yield Invariant.ANNOUNCED, ref
+    for ref, record in contents.items.items():
+        item, lives = _item(contents, ref), lives_of(record)
+        if item not in site.altered:
+            yield from ((Invariant.ANNOUNCED, ref) for _ in _untold(site, item, lives))
     for scope_id, scope in contents.scopes.items():
         is_altered = scope["root"] in {item.ref for item in site.altered}
         if scope["root"] not in contents.items and not is_altered:
@@ -159,8 +192,20 @@ def _kept(site: Installation, contents: Contents) -> Iterator[Finding]:
         if is_altered and not _is_told(site, contents, scope_id):
             # What someone wrote there is none of ours, as long as nobody is told to use it.
             continue
-        if not _unwraps(site, contents, scope_id):
+        if "destroyed_at" not in scope and not _unwraps(site, contents, scope_id):
             yield Invariant.STORED_FIRST, f"the DEK of scope {scope_id} does not unwrap"
+
+
+def _untold(site: Installation, item: Item, lives: Lives) -> Iterator[Any]:
+    """Give what the record of an item says that nobody has heard: its life, and ends of lives."""
+    ledger = site.ledger
+    if not lives.is_over:
+        body = ledger.announced.get((item.project, item.ref, lives.newest))
+        if body not in ledger.confirmed:
+            yield body
+    for key_id, generation, _at in lives.ends:
+        if not ledger.has_ended(item, generation, key_id):
+            yield key_id
 
 
 def _item(contents: Contents, ref: str) -> Item:
@@ -171,8 +216,9 @@ def _item(contents: Contents, ref: str) -> Item:
 def _is_told(site: Installation, contents: Contents, scope_id: str) -> bool:
     """Return whether anyone was told to use this scope's DEK."""
     return any(
-        record["data"]["scope_id"] == scope_id and _item(contents, ref) in site.ledger.announced
-        for ref, record in contents.items.items()
+        json.loads(body)["data"]["scope_id"] == scope_id
+        for (project, _ref, _generation), body in site.ledger.announced.items()
+        if project == contents.project
     )
 
 
@@ -181,6 +227,7 @@ def _unwraps(site: Installation, contents: Contents, scope_id: str) -> bool:
     blob = contents.deks.get(scope_id)
     record = ScopeRecord(
         scope_id=scope_id,
+        generation=scope.get("generation", 0),
         root=scope["root"],
         dek_id=scope["dek_id"],
         encryption=Encryption(scope["cipher"], scope["key_bits"]),

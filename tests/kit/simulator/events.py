@@ -22,8 +22,12 @@ class Sent:
     """Whether this program can read it."""
     user: str | None = None
     """Who publishes it, if the broker is to vouch for that."""
-    is_mortal: bool = False
-    """Whether it says that a life of the item's name is over, or not the first."""
+    is_release: bool = False
+    """Whether it says that a life of the item's name is over."""
+    generation: int = 0
+    """Which life of the item's name it is about."""
+    source_generation: int = 0
+    """Which life of the source's name it means."""
     is_beyond_user: bool = False
     """Whether this user may not say it, where the policy lists producers."""
 
@@ -74,9 +78,12 @@ def replica(
     return _sent(item, "replica-added", event_id, fields, source)
 
 
-def partition_replica(name: str, partition: str, *, project: str = PROJECT) -> Sent:
+def partition_replica(
+    name: str, partition: str, *, project: str = PROJECT, event_id: str = "", **data: Any
+) -> Sent:
     """A replica of a Swift partition was added; the first one founds the partition."""
-    return replica(name, Item(project, Kind.PARTITION, partition), project=project)
+    source = Item(project, Kind.PARTITION, partition)
+    return replica(name, source, project=project, event_id=event_id, **data)
 
 
 def release(item: Item, generation: int = 0, *, event_id: str = "") -> Sent:
@@ -88,7 +95,7 @@ def release(item: Item, generation: int = 0, *, event_id: str = "") -> Sent:
         fields["generation"] = generation
     name = event_id or f"end-{kind}-{item.id}-{generation}"
     message = said(event_type, name, item.project, **fields)
-    return Sent(item, message.body, message.routing_key, is_mortal=True)
+    return Sent(item, message.body, message.routing_key, is_release=True, generation=generation)
 
 
 def garbage(text: str = "no event at all") -> Sent:
@@ -107,5 +114,11 @@ def _sent(
 ) -> Sent:
     event_id = event_id or f"event-{item.kind.value}-{item.id}"
     message = said(event_type, event_id, item.project, **data)
-    is_mortal = bool(data.get("generation"))
-    return Sent(item, message.body, message.routing_key, source, is_mortal=is_mortal)
+    return Sent(
+        item,
+        message.body,
+        message.routing_key,
+        source,
+        generation=data.get("generation", 0),
+        source_generation=data.get("source_generation", 0),
+    )

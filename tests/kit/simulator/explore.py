@@ -21,7 +21,8 @@ import structlog
 
 from tests.kit.simulator.baton import Drawn, Preempting, Schedule
 from tests.kit.simulator.histories import HISTORIES
-from tests.kit.simulator.play import Faults, Place, play, race
+from tests.kit.simulator.place import Faults
+from tests.kit.simulator.play import Played, Strikes, play, race
 from tests.kit.simulator.steps import Fault, Step
 
 IN_FULL: Final = "create"
@@ -29,6 +30,10 @@ LIKE_THE_OTHERS: Final = 3
 TO_THE_END: Final = 10_000
 CUTS: Final = (Fault.CUT_BEFORE, Fault.CUT_AFTER)
 OTHERS: Final = {
+    "beside.destroy": (Fault.STORE_RESTART, Fault.STORE_REFUSES, Fault.STORE_DEMOTED),
+    "beside.change": (Fault.STORE_RESTART, Fault.STORE_REFUSES, Fault.STORE_DEMOTED),
+    "beside.forget": (Fault.STORE_RESTART, Fault.STORE_REFUSES, Fault.STORE_DEMOTED),
+    "beside.hscan": (Fault.STORE_REFUSES, Fault.STORE_DEMOTED),
     "publisher.publish": (
         Fault.NACK, Fault.SILENCE, Fault.STALL, Fault.ALARM, Fault.BROKER_RESTART
     ),
@@ -51,11 +56,14 @@ OTHERS: Final = {
 class Case:
     """One run, in full: its text is enough to play it again.
 
-    The text is the history, then the faults as ``life:step what``, the schedule and the seed.
+    The text is the history, then the faults as ``life:step what``, or ``go/life:step what`` of who
+    does something beside the workers, the schedule and the seed.
     """
 
     history: str
     faults: tuple[Faults, ...] = ()
+    beside: tuple[tuple[int, tuple[Faults, ...]], ...] = ()
+    """Of who does something beside the workers, by the number of the go."""
     schedule: Schedule | None = None
     seed: int | None = None
 
@@ -75,35 +83,42 @@ class Case:
                 case ["drawn", seed]:
                     case = replace(case, schedule=Drawn(int(seed)))
                 case [at, *what]:
-                    life, number = at.split(":")
+                    where, number = at.split(":")
+                    go, _slash, life = where.rpartition("/")
                     fault = _at(int(life), int(number), Fault(" ".join(what)))
-                    case = replace(case, faults=_joined(case.faults, fault))
+                    case = case.struck(fault, int(go) if go else None)
                 case _:
                     raise ValueError("there is nothing between two semicolons")
         return case
 
     def __str__(self) -> str:
-        struck = [
-            f"{life}:{number} {fault.value}"
-            for life, faults in enumerate(self.faults)
-            for number, fault in faults.items()
-        ]
+        struck = [*_texts("", self.faults)]
+        for go, faults in self.beside:
+            struck += _texts(f"{go}/", faults)
         schedule = [] if self.schedule is None else [str(self.schedule)]
         seed = [] if self.seed is None else [f"seed {self.seed}"]
         return "; ".join([self.history, *struck, *schedule, *seed])
+
+    def struck(self, faults: tuple[Faults, ...], go: int | None = None) -> "Case":
+        """Return it with more faults: of the worker, or of who does something beside a go."""
+        if go is None:
+            return replace(self, faults=_joined(self.faults, faults))
+        beside = dict(self.beside)
+        beside[go] = _joined(beside.get(go, ()), faults)
+        return replace(self, beside=tuple(sorted(beside.items())))
 
     @property
     def command(self) -> str:
         """What plays it again."""
         return f'make simulate CASE="{self}"'
 
-    def run(self) -> Place:
+    def run(self) -> Played:
         """Play it; raises `Violation` if a promise is broken."""
-        history = HISTORIES[self.history]
+        history, strikes = HISTORIES[self.history], Strikes(self.faults, dict(self.beside))
         try:
             if self.schedule is None:
-                return play(history, self.faults, seed=self.seed)
-            return race(history, self.schedule, self.faults, seed=self.seed)[0]
+                return play(history, strikes, seed=self.seed)
+            return race(history, self.schedule, strikes, seed=self.seed)
         except BaseException as error:
             error.add_note(f"again: {self.command}")
             raise
@@ -116,13 +131,19 @@ def every_single(history: str, part: int = 0, parts: int = 1) -> Iterator[Case]:
 
 def singles(history: str, *, everything: bool = False) -> Iterator[Case]:
     """Give every step of a history, struck by every crash and by every cut."""
-    lives = Case(history).run().steps
+    played = Case(history).run()
+    lives = played.work[0].steps
     for life, steps in enumerate(lives):
         if LIKE_THE_OTHERS <= life < len(lives) - 1 and not everything:
             continue
         for number in _struck(steps, everything=everything or history == IN_FULL):
             for fault in chain(_crashes(steps, number), CUTS):
                 yield Case(history, _at(life, number, fault))
+    for go, errand in played.beside.items():
+        for life, steps in enumerate(errand.steps):
+            for number in range(len(steps)):
+                for fault in chain(_crashes(steps, number), CUTS):
+                    yield Case(history).struck(_at(life, number, fault), go)
 
 
 def others(history: str, part: int = 0, parts: int = 1) -> Iterator[Case]:
@@ -131,17 +152,25 @@ def others(history: str, part: int = 0, parts: int = 1) -> Iterator[Case]:
 
 
 def _others(history: str) -> Iterator[Case]:
-    for life, steps in enumerate(Case(history).run().steps):
+    played = Case(history).run()
+    for life, steps in enumerate(played.work[0].steps):
         for number, step in enumerate(steps):
             for fault in OTHERS.get(step.name, ()):
                 yield Case(history, _at(life, number, fault))
+    for go, errand in played.beside.items():
+        for number, step in enumerate(errand.steps[0]):
+            for fault in OTHERS.get(step.name, ()):
+                yield Case(history).struck(_at(0, number, fault), go)
 
 
 def pairs(history: str, part: int = 0, parts: int = 1) -> Iterator[Case]:
     """Give every crash and cut, and after each of them every other."""
     for first in islice(singles(history), part, None, parts):
+        if not first.faults:
+            yield from _pairs_beside(first)
+            continue
         (number, fault), life = next(iter(first.faults[-1].items())), len(first.faults) - 1
-        after = Case(history, first.faults).run().steps
+        after = Case(history, first.faults).run().work[0].steps
         # After a crash the next process is struck, after a cut the same one.
         life += fault.ends_the_process
         for second in _struck(after[life]) if life < len(after) else ():
@@ -149,6 +178,19 @@ def pairs(history: str, part: int = 0, parts: int = 1) -> Iterator[Case]:
                 continue
             for other in chain(_crashes(after[life], second), CUTS):
                 yield Case(history, _with(first.faults, life, second, other))
+
+
+def _pairs_beside(first: Case) -> Iterator[Case]:
+    """Give the same of who does something beside the workers: he is struck twice."""
+    ((go, faults),) = first.beside
+    (number, fault), life = next(iter(faults[-1].items())), len(faults) - 1
+    after = first.run().beside[go].steps
+    life += fault.ends_the_process
+    for second in range(len(after[life])) if life < len(after) else ():
+        if not fault.ends_the_process and second <= number:
+            continue
+        for other in chain(_crashes(after[life], second), CUTS):
+            yield first.struck(_at(life, second, other), go)
 
 
 def races(history: str, part: int = 0, parts: int = 1) -> Iterator[Case]:
@@ -172,6 +214,10 @@ def stops(history: str) -> Iterator[Case]:
     """Give every step at which one of two workers stands still until the other has done all."""
     for first in range(_width(history)):
         yield Case(history, schedule=Preempting(first, TO_THE_END))
+    if HISTORIES[history].beside:
+        # A worker stands still until all is done that is done beside it.
+        for second in range(1, _width(history)):
+            yield Case(history, schedule=Preempting(0, second))
 
 
 def sample(history: str, seed: int, number: int) -> Iterator[Case]:
@@ -181,12 +227,13 @@ def sample(history: str, seed: int, number: int) -> Iterator[Case]:
     other = list(others(history))
     for _ in range(number):
         manner = draw.randrange(1_000_000)
-        yield Case(history, draw.choice(other).faults, seed=manner)
+        yield replace(draw.choice(other), seed=manner)
         first = draw.choice(single)
         second = draw.choice(draw.choice((single, other)))
-        yield Case(history, _joined(first.faults, second.faults), seed=manner)
+        yield replace(_both(first, second), seed=manner)
         yield Case(history, schedule=Drawn(draw.randrange(1_000_000)), seed=manner)
-        yield Case(history, first.faults[:1], Drawn(draw.randrange(1_000_000)), manner)
+        drawn = Drawn(draw.randrange(1_000_000))
+        yield replace(first, faults=first.faults[:1], schedule=drawn, seed=manner)
 
 
 @contextmanager
@@ -202,7 +249,9 @@ def quietly() -> Iterator[None]:
 def _width(history: str) -> int:
     """Return how many steps a worker takes for all of it, if it goes to its end alone."""
     alone = race(HISTORIES[history], Preempting(TO_THE_END, 0))
-    return max(len(place.steps[0]) - place.opened for place in alone)
+    if alone.beside:
+        return max(len(errand.steps[0]) for errand in alone.beside.values())
+    return max(len(place.steps[0]) - place.opened for place in alone.work)
 
 
 def _struck(steps: Sequence[Step], *, everything: bool = False) -> Iterator[int]:
@@ -220,6 +269,19 @@ def _crashes(steps: Sequence[Step], number: int) -> Iterator[Fault]:
     if steps[number].torn:
         yield Fault.CRASH_TORN
     yield Fault.CRASH_AFTER
+
+
+def _texts(where: str, faults: Sequence[Faults]) -> Iterator[str]:
+    for life, struck in enumerate(faults):
+        for number, fault in struck.items():
+            yield f"{where}{life}:{number} {fault.value}"
+
+
+def _both(one: Case, other: Case) -> Case:
+    joined = one.struck(other.faults)
+    for go, faults in other.beside:
+        joined = joined.struck(faults, go)
+    return joined
 
 
 def _at(life: int, number: int, fault: Fault) -> tuple[Faults, ...]:

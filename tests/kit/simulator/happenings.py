@@ -59,6 +59,19 @@ def receives_record(sent: Sent) -> Happening:
     return happen
 
 
+def miscounts(item: Item, by: int) -> Happening:
+    """The counter of those who hold an item's key-id comes to say something else."""
+
+    def happen(site: Installation, _posts: Sequence[Post]) -> None:
+        record = site.record(item)
+        assert record is not None
+        site.redis.hincrby(site.names.of(item.project, "holders"), record["data"]["key_id"], by)
+        site.ledger.chronicle.is_miscounted = True
+        site.ledger.on_outsider()
+
+    return happen
+
+
 def loses_project(project: str) -> Happening:
     """All keys of a project are gone, its number of commits with them; then workers restart.
 

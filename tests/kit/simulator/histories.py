@@ -4,67 +4,26 @@ Each is short, because it is played once for every step in it, and has one thing
 go wrong. Whatever strikes, its items end with the assignments and letters listed here.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 
 from kmworker.domain.model import Item, Kind
-from kmworker.domain.policy import Policy
 from kmworker.domain.policy_file import load_policy
 from kmworker.wire.events.definition import CREATING_TYPES, EVENT_TYPES
 from tests.kit.simulator.events import Sent, garbage, partition_replica, replica, snapshot, volume
 from tests.kit.simulator.happenings import (
-    Happening,
     hands_over,
     loses_project,
     loses_records,
     passes,
     receives_record,
 )
-from tests.kit.simulator.installation import SHIPPED_POLICY, Limits
+from tests.kit.simulator.histories_of_lives import LIVES
+from tests.kit.simulator.history import FULL, NARROW, ROOMY, History
+from tests.kit.simulator.installation import SHIPPED_POLICY
 from tests.kit.simulator.steps import Crash
 from tests.kit.simulator.wire import Publish
-
-# Two tries in company, and then an innocent event has as many alone as there are faults.
-LIMITS: Final = Limits(batch_max=4, max_attempts=3, waiting_deadline_s=600.0)
-FULL: Final = Limits(
-    batch_max=4, max_attempts=3, waiting_deadline_s=600.0, waiting_max=2, foreign_max=1
-)
-# A batch has fewer than `CAUTIOUS`, and what is prefetched has more.
-ROOMY: Final = Limits(batch_max=12, max_attempts=3, waiting_deadline_s=600.0)
-NARROW: Final = Limits(batch_max=2, max_attempts=3, waiting_deadline_s=600.0)
-
-
-def _abhors_nothing(_frame: Publish) -> bool:
-    return False
-
-
-@dataclass(frozen=True, slots=True)
-class History:
-    """What happens to an installation, apart from faults."""
-
-    goes: tuple[tuple[Sent, ...], ...]
-    """Each is published when the one before has come to rest."""
-    ends: tuple[Mapping[str, int], ...]
-    """What it may come to: items by disposition, and refused events by reason.
-
-    None, if the store comes to be one that no worker may use."""
-    limits: Limits = LIMITS
-    poison: Mapping[str, BaseException] = field(default_factory=dict)
-    before: Mapping[int, tuple[Happening, ...]] = field(default_factory=dict)
-    """What else happens, before the go of this number."""
-    policy: Policy | None = None
-    """None: the shipped one."""
-    clocks_ahead_s: tuple[float, ...] = (0.0,)
-    """Of the machines that processes run on, one after the other."""
-    abhors: Callable[[Publish], bool] = _abhors_nothing
-    """Over which message the broker ends the connection."""
-    tests_strike_each: int = 1
-    """Tests strike every so manieth step: most of its steps are those of another history."""
-    delivery_limit: int | None = None
-    """What came back more often than that, the broker throws away."""
-    is_dead_full: bool = False
-    """There is no room for dead letters before the last event has been answered."""
 
 
 def _volume(name: str) -> Item:
@@ -268,4 +227,5 @@ HISTORIES: Final[Mapping[str, History]] = {
         limits=NARROW,
         ends=({"create": 2, "malformed": 1},),
     ),
+    **LIVES,
 }

@@ -7,12 +7,9 @@ connections. The store is `RedisStore` over fakeredis, with its real scripts.
 import json
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, Final, cast
 from uuid import UUID
-
-import pytest
 
 from kmworker.bootstrap.assembly import assemble, assemble_store
 from kmworker.bootstrap.worker import prefetch_for
@@ -27,9 +24,7 @@ from kmworker.settings import Settings
 from kmworker.store.names import Names
 from kmworker.store.redis_store import RedisStore
 from kmworker.store.reports import RedisReports
-from kmworker.worker.loop import Worker
-from kmworker.worker.stages import Milestone, Stages
-from kmworker.worker.tally import Tally
+from kmworker.worker.stages import Milestone
 from tests.kit.builders import SHIPPED, SHIPPED_POLICY
 from tests.kit.simulator.broker import Broker
 from tests.kit.simulator.bus import SimulatedBus
@@ -41,7 +36,8 @@ from tests.kit.simulator.limits import Limits
 from tests.kit.simulator.lua import simulated_server
 from tests.kit.simulator.manner import Manner
 from tests.kit.simulator.poison import Poisoned
-from tests.kit.simulator.steps import Crash, Fault
+from tests.kit.simulator.process import Process
+from tests.kit.simulator.steps import Fault
 from tests.kit.simulator.store import NoReports, SimulatedClient, SteppedReports, load_scripts
 from tests.kit.simulator.troubles import Troubled, Troubles
 from tests.kit.simulator.wire import Message
@@ -51,64 +47,10 @@ from tests.kit.store.fake_client import FakeClient
 __all__ = ["SHIPPED_POLICY", "SIMULATED", "Installation", "Limits", "Process"]
 
 EVERY_ASSIGNMENT: Final = "subscriber"
+EVERY_CHANGE: Final = "key subscriber"
+# Steps, each a page of projects or what is done about it.
+ENOUGH_TO_COUNT: Final = 12
 SIMULATED: Final = "00000000-0000-4000-8000-00000000517a"
-
-
-@dataclass(slots=True)
-class Process:
-    """A worker process: gone with everything in it when it dies."""
-
-    worker: Worker
-    bus: RabbitBus
-    stages: Stages
-    tally: Tally
-    troubles: Troubles
-    host: Host
-    steps: list[Milestone] = field(default_factory=list)
-
-    @property
-    def is_at_work(self) -> bool:
-        """Return whether any events are under way."""
-        return bool(self.worker._pipeline)
-
-    @property
-    def holds_back(self) -> bool:
-        """Return whether dead letters wait for room, or events for their next try."""
-        held_back = self.worker._pipeline._held_back
-        return bool(held_back._dead_letters or held_back._paused)
-
-    @property
-    def paused(self) -> int:
-        """Return how many events pause between two tries."""
-        return len(self.worker._pipeline._held_back._paused)
-
-    def turn(self, times: int = 1) -> None:
-        """Go once around the worker's loop."""
-        for _ in range(times):
-            self.worker._turn_or_pause()
-
-    def run(self) -> None:
-        """Run until it would wait for new events, then let it stop in good order."""
-        wait = self.host.when_idle
-
-        def when_idle(seconds: float) -> None:
-            if self.paused:
-                wait(seconds)
-            else:
-                self.worker.stop()
-
-        self.host.when_idle = when_idle
-        self.worker.run()
-
-    def run_into_crash(self) -> None:
-        """Run until the crash that lies ahead, which must be there, and die of it."""
-        with pytest.raises(Crash):
-            self.run()
-        self.die()
-
-    def die(self) -> None:
-        """End without a word: what a killed process leaves behind is its connections' end."""
-        self.host.cut()
 
 
 class Installation:
@@ -130,9 +72,12 @@ class Installation:
         self.installation = installation
         self.clocks_ahead_s: Sequence[float] = (0.0,)
         """Of the machines that processes run on, one after the other."""
+        self.clocks_beside_ahead_s: Sequence[float] = (0.0, 5400.0, -5400.0)
+        """The same of those on which something is done beside the workers."""
         self.clock = SettableClock()
         self.broker = Broker(self.clock, requeue_at_front=requeue_at_front, manner=manner)
         self.broker.bind(EVERY_ASSIGNMENT, self.broker.topology.assignments, "#")
+        self.broker.bind(EVERY_CHANGE, self.broker.topology.keys, "#")
         self.server = simulated_server()
         self.redis: Any = FakeClient(server=self.server)
         load_scripts(self.server)
@@ -140,6 +85,8 @@ class Installation:
         self.ledger = Ledger(self.broker, Keyspace(self.server), self.names)
         self.altered: set[Item] = set()
         """Items whose records someone has deleted, or put there."""
+        self.is_tidied = False
+        """A janitor has done all that was due."""
         self.must_be_refused = False
         """The store has lost what no worker may overlook."""
         self.poison: dict[str, BaseException] = {}
@@ -156,6 +103,8 @@ class Installation:
         # Those of another installation are others.
         self._ids = count(1 if installation == SIMULATED else 1_000)
         self._workers = count(1)
+        self.hands = count(0)
+        """Numbers of processes beside the workers."""
 
     # --- processes ----------------------------------------------------------------
 
@@ -182,7 +131,7 @@ class Installation:
 
         host = Host(self.broker, troubles, faults)
         host.forget_scripts = self.forget_scripts
-        settings = self._settings()
+        settings = self.settings
         real = SimulatedBus(
             host, settings.broker, prefetch=prefetch_for(self.limits.batch_max), name=worker_id
         )
@@ -223,7 +172,7 @@ class Installation:
     ) -> RedisStore:
         """Open the store as a process does."""
         store = assemble_store(
-            self._settings(),
+            self.settings,
             client or self.redis,
             custody or self.custody,
             clock or self.clock,
@@ -233,7 +182,9 @@ class Installation:
         store._writes.worth_halving = 2
         return store
 
-    def _settings(self) -> Settings:
+    @property
+    def settings(self) -> Settings:
+        """Return what every process is configured with."""
         return self.limits.settings(self.first_source)
 
     def come_to_rest(self, *processes: Process) -> None:
@@ -251,16 +202,24 @@ class Installation:
             left_ms = self.redis.pttl(key) - int(seconds * 1000)
             self.redis.pexpire(key, max(left_ms, 0))
 
+    def count_projects(self) -> None:
+        """Let all projects be counted, as some worker does now and then."""
+        reports = RedisReports(self.redis, self.names, "counting", self.clock.monotonic)
+        for _ in range(ENOUGH_TO_COUNT):
+            reports.count_if_due(self.clock.now())
+
     def lose_record(self, item: Item) -> None:
         """Delete an item's record, as someone with access might."""
         self.redis.hdel(self.names.of(item.project, "items"), item.ref)
         self.altered.add(item)
+        self.ledger.on_outsider()
 
     def lose_project(self, project: str) -> None:
         """Delete all that is stored of a project; its name stays in the list of them."""
         for key in self.redis.keys("*"):
             if f"{{{project}}}".encode() in key:
                 self.redis.delete(key)
+        self.ledger.chronicle.forgive()
         self.must_be_refused = True
 
     def forget_scripts(self) -> None:

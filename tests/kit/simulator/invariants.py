@@ -22,6 +22,10 @@ class Invariant(Enum):
     PROTOCOL = "nothing is done on a channel that the broker would close it for"
     EXPECTED = "a history comes to the same assignments and refusals, whatever strikes in it"
     GOES_ON = "what finds no room keeps nothing but itself waiting"
+    HELD = "what an item holds is never destroyed, and no DEK is missing that a key-id names"
+    ENDED = "what nobody holds is destroyed when its time has passed"
+    GENERATIONS = "two lives of a name share a DEK only where one derives from the other"
+    TOLD = "whatever becomes of a key-id is announced, each change, with the same bytes"
     AT_REST = "once everything has been tried, nothing is left to do"
 
 

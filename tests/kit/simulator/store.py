@@ -15,6 +15,7 @@ from kmworker.errors import StoreUnavailable
 from kmworker.ports import Answered, Pending, Report, Reports
 from kmworker.store.pipe import Command, Pipe, Replies
 from kmworker.store.scripts import WRITING, Scripts
+from tests.kit.simulator.clock import SettableClock
 from tests.kit.simulator.steps import Fault, Steps
 from tests.kit.store.fake_client import FakeClient
 
@@ -36,9 +37,26 @@ class SimulatedClient(FakeClient):
     """
 
     def __init__(
-        self, server: fakeredis.FakeServer, steps: Steps, on_effect: Callable[[str], None]
+        self,
+        server: fakeredis.FakeServer,
+        steps: Steps,
+        on_effect: Callable[[str], None],
+        *,
+        role: str = "store",
+        clock: SettableClock | None = None,
     ) -> None:
+        """Connect.
+
+        Args:
+            server: the store.
+            steps: of the process.
+            on_effect: called with the name of each command when it has had its effect.
+            role: what steps are called after.
+            clock: the server's; None: nobody asks it for the time.
+        """
         super().__init__(server=server)
+        self._role = role
+        self._clock = clock
         self._steps = steps
         self._on_effect = on_effect
         self._names = _script_names()
@@ -63,11 +81,13 @@ class SimulatedClient(FakeClient):
         """Run a command."""
         name = self._name_of(args)
         try:
-            with self._steps.step(f"store.{name}", _cut):
+            with self._steps.step(f"{self._role}.{name}", _cut):
                 try:
                     self._refuse_if_struck(name)
                     if self._is_demoted and args == ("HELLO",):
                         return [b"mode", b"standalone", b"role", b"replica"]
+                    if args == ("TIME",) and self._clock is not None:
+                        return divmod(int(self._clock.now() * 1_000_000), 1_000_000)
                     return super().execute_command(*args, **options)
                 finally:
                     self._on_effect(name)

@@ -170,7 +170,10 @@ class Keyspace:
     def pairs(self, key: str) -> set[tuple[bytes, bytes]]:
         """Return what HGETALL replies."""
         item = self._db.get(key.encode())
-        return set() if item is None else {(name, item.value.get(name)) for name in item.value}
+        if item is None or isinstance(item.value, bytes):
+            # Someone has put text there.
+            return set()
+        return {(name, item.value.get(name)) for name in item.value}
 
     def members(self, key: str) -> set[bytes]:
         """Return what SMEMBERS replies."""

@@ -15,7 +15,7 @@ from kmworker.worker.stages import AwaitingLookup
 from tests.kit.simulator.checks import assert_all_assigned, assert_settled
 from tests.kit.simulator.events import snapshot, volume
 from tests.kit.simulator.installation import Installation, Limits
-from tests.kit.simulator.ledger import entry_of
+from tests.kit.simulator.said import entry_of
 from tests.kit.simulator.troubles import Crash, Lost
 
 V = Item("p1", Kind.VOLUME, "v")
