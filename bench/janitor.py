@@ -165,7 +165,7 @@ def _beside(servers: Servers, rounds: int, seconds: float) -> Iterator[str]:
             for number in range(2 * rounds):
                 # First one, then the other, so that neither always comes behind the other.
                 has_janitor = number % 4 in {1, 2}
-                with _counting(servers) if has_janitor else _alone():
+                with _counting(servers, stage) if has_janitor else _alone():
                     spans[has_janitor].append(_span(run, stage, seconds))
     rates = {it: [rate_over([span]) for span in spans[it]] for it in spans}
     rows = [
@@ -194,6 +194,7 @@ def _span(run: Running, stage: Stage, seconds: float) -> tuple[Moment, Moment]:
     first = run.moment()
     time.sleep(seconds)
     last = run.moment()
+    stage.tick()
     if stage.assigned() >= stage.published:
         raise RuntimeError("all had been handled: the backlog is too small")
     return first, last
@@ -205,7 +206,7 @@ def _alone() -> Iterator[None]:
 
 
 @contextmanager
-def _counting(servers: Servers) -> Iterator[None]:
+def _counting(servers: Servers, stage: Stage) -> Iterator[None]:
     """Keep a janitor busy counting: whenever it is through, a few key-ids are due again.
 
     They are held, so that it destroys nothing and finds a counter that is right.
@@ -239,6 +240,7 @@ def _counting(servers: Servers) -> Iterator[None]:
             if janitor.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"the janitor does not count:\n{log.read_text()[-4000:]}")
             time.sleep(LOOK_S)
+            stage.tick()
         yield
         if janitor.poll() is not None:
             raise RuntimeError(f"the janitor has ended:\n{log.read_text()[-4000:]}")

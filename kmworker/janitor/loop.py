@@ -28,6 +28,12 @@ RETRY_S: Final = 5.0
 STOP_POLL_S: Final = 0.2
 # After which another may take it that this one has ended.
 LEASE_S: Final = 60.0
+# A lease that is given back ends by itself, at once.
+GIVEN_BACK_S: Final = 0.001
+
+
+class Stopped(Exception):
+    """It is to end: what was counted so far is of no use."""
 
 
 class JanitorLoop:
@@ -118,9 +124,14 @@ class JanitorLoop:
         for project in self._retention.projects_due(now_s, gone_before_s):
             if self._is_stopping:
                 break
-            if self._retention.lease(project, self._id, LEASE_S) or not waits:
+            if not self._retention.lease(project, self._id, LEASE_S) and waits:
+                continue
+            try:
                 found.add(self._go_over(project))
-                self._retention.keep_lease(project, self._settings.every_s)
+            except Stopped:
+                self._retention.keep_lease(project, GIVEN_BACK_S)
+                break
+            self._retention.keep_lease(project, self._settings.every_s)
         self._tell(found)
         return found
 
@@ -145,8 +156,14 @@ class JanitorLoop:
             return one.done
 
     def _between_pages(self, project: str) -> None:
-        """Let workers go first, and keep the lease."""
+        """Let workers go first, and keep the lease.
+
+        Raises:
+            Stopped: it is to end.
+        """
         self._on_step()
+        if self._is_stopping:
+            raise Stopped
         self._retention.keep_lease(project, LEASE_S)
         if self._settings.pause_ms:
             self._clock.sleep(self._settings.pause_ms / 1000)
