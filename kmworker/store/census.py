@@ -143,9 +143,9 @@ class Census:
         found = yield from self._asked([("ZRANGEBYSCORE", key, *FIRST) for key in keys])
         index = self._names.top("due")
         entered = [
-            ("ZADD", index, "LT", reply[1], project)
+            ("ZADD", index, "LT", _earliest(reply), project)
             for project, reply in zip(projects, found, strict=True)
-            if isinstance(reply, list) and reply
+            if _earliest(reply) != math.inf
         ]
         yield from self._asked(entered)
 
@@ -165,7 +165,16 @@ def _counted(replies: Sequence[Any]) -> ProjectCount:
     numbers = {name: _number(it) for name, it in zip((*SIZES, *PENDING), sizes, strict=True)}
     texts = dispositions if isinstance(dispositions, list) else [None] * len(DISPOSITIONS)
     numbers |= {name: _number(text) for name, text in zip(DISPOSITIONS, texts, strict=True)}
-    return ProjectCount(numbers, float(first[1]) if isinstance(first, list) and first else math.inf)
+    return ProjectCount(numbers, _earliest(first))
+
+
+def _earliest(reply: object) -> float:
+    """Return the score in the reply to `FIRST`; infinity where there is none."""
+    if not isinstance(reply, list) or not reply:
+        return math.inf
+    # RESP3 gives pairs.
+    pair = reply[0] if isinstance(reply[0], list) else reply
+    return float(pair[1])
 
 
 def _with(name: str, found: Mapping[str, ProjectCount]) -> list[str]:

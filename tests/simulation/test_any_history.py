@@ -1,6 +1,7 @@
 """Nothing is lost in any history: Hypothesis writes them, and makes the bad ones short."""
 
 import random
+from collections.abc import Callable
 from typing import Final
 
 import hypothesis
@@ -14,18 +15,36 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from kmworker.domain.lifecycle import Step as KeyStep
 from kmworker.domain.model import Item, Kind
 from tests.kit.simulator.checks import check_at_rest
-from tests.kit.simulator.events import Sent, garbage, partition_replica, replica, snapshot, volume
+from tests.kit.simulator.errands import (
+    Doing,
+    Errand,
+    compromises,
+    destroys_now,
+    looks,
+    steps_on,
+)
+from tests.kit.simulator.events import (
+    Sent,
+    garbage,
+    partition_replica,
+    release,
+    replica,
+    snapshot,
+    volume,
+)
 from tests.kit.simulator.explore import quietly
 from tests.kit.simulator.installation import Installation, Limits
 from tests.kit.simulator.manner import AwkwardManner
 from tests.kit.simulator.place import Place
-from tests.kit.simulator.play import rest
+from tests.kit.simulator.play import DAYS_31_S, end_of_time, rest
 from tests.kit.simulator.steps import Fault
 from tests.kit.unmeasured import unmeasured
 
 V, W, S = Item("p1", Kind.VOLUME, "v"), Item("p1", Kind.VOLUME, "w"), Item("p1", Kind.SNAPSHOT, "s")
+COPY: Final = Item("p1", Kind.REPLICA, "copy")
 EVENTS: Final[tuple[Sent, ...]] = (
     volume("v"),
     volume("w"),
@@ -43,6 +62,22 @@ EVENTS: Final[tuple[Sent, ...]] = (
     volume("plain", encryption=None),
     snapshot("of-plain", "plain"),
     garbage(),
+)
+ENDS: Final[tuple[Sent, ...]] = (
+    *(release(it) for it in (V, W, S, COPY, Item("p1", Kind.REPLICA, "4711@a"))),
+    volume("v", event_id="second life", generation=1),
+    snapshot("t", "v", source_generation=1),
+    volume("w", V, event_id="second w", generation=2, source_generation=1),
+    release(V, 1),
+    release(W, 2),
+)
+COMMANDS: Final[tuple[Callable[[Item], Doing], ...]] = (
+    lambda item: steps_on(item, KeyStep.SUSPEND),
+    lambda item: steps_on(item, KeyStep.RESUME),
+    lambda item: steps_on(item, KeyStep.ORDER),
+    lambda item: steps_on(item, KeyStep.RESTORE, keep_s=DAYS_31_S / 2),
+    compromises,
+    destroys_now,
 )
 # However often a process ends, no event here is to blame for it.
 LIMITS: Final = Limits(batch_max=3, max_attempts=100, waiting_deadline_s=600.0)
@@ -63,6 +98,11 @@ class AnyHistory(RuleBasedStateMachine):
         """A producer publishes."""
         self.site.publish(event)
         self.published.append(event)
+
+    @rule(event=st.sampled_from(ENDS))
+    def publish_an_end(self, event: Sent) -> None:
+        """A producer says that something is gone, or lives again."""
+        self.publish(event)
 
     @precondition(lambda self: bool(self.published))
     @rule(which=st.integers(0, 1_000))
@@ -94,6 +134,18 @@ class AnyHistory(RuleBasedStateMachine):
         self.site.let_pass(seconds)
 
     @rule()
+    def tidy(self) -> None:
+        """A janitor looks what is due; months pass at the end alone."""
+        Errand(self.site, looks).turn_until_quiet()
+
+    @rule(item=st.sampled_from((V, W, S)), command=st.sampled_from(COMMANDS))
+    def command(self, item: Item, command: Callable[[Item], Doing]) -> None:
+        """An operator has something done to a key, if there is one."""
+        record = self.site.record(item)
+        if record is not None and record["data"] is not None and record["data"]["key_id"]:
+            Errand(self.site, command(item)).turn_until_quiet()
+
+    @rule()
     def restart_broker(self) -> None:
         """The broker ends all connections, and loses what it has not read."""
         self.site.broker.restart()
@@ -111,6 +163,8 @@ class AnyHistory(RuleBasedStateMachine):
     def teardown(self) -> None:
         """Let everything come to rest, and check every promise."""
         rest(self.site, *self.places)
+        check_at_rest(self.site)
+        end_of_time(self.site, *self.places)
         check_at_rest(self.site)
 
 

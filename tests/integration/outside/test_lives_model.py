@@ -194,4 +194,4 @@ def test_rounds_have_everything_in_them() -> None:
             world = found.world
     assert whats == {"suspend", "resume", "restore", "compromise", "destroy", "now"}
     assert types == set(states.TYPES)
-    assert {"conflict", "source-unusable"} <= reasons
+    assert {"conflict", "policy-denied"} <= reasons

@@ -69,6 +69,10 @@ class Ledger:
         """Events by their id and their item."""
         self._releases: defaultdict[Item, dict[bytes, int]] = defaultdict(dict)
         """What was announced of the ends of an item's lives, and of which one."""
+        self._answered: set[bytes] = set()
+        """Events whose item was forgotten after they were answered."""
+        self._old_releases: defaultdict[Item, dict[bytes, int]] = defaultdict(dict)
+        """As `_releases`, of what was forgotten: its confirm may still be on its way."""
         self._bodies: dict[str, bytes] = {}
         """What was announced, by its id."""
         self._undone: Counter[bytes] = Counter()
@@ -134,7 +138,7 @@ class Ledger:
 
     def is_answered(self, sent: Sent) -> bool:
         """Return whether the broker has confirmed what became of an event."""
-        if sent.body in self._confirmed_letters:
+        if sent.body in self._confirmed_letters or sent.body in self._answered:
             return True
         if not sent.is_event:
             return False
@@ -144,8 +148,8 @@ class Ledger:
             return True
         if sent.is_release:
             # A tombstone may take a later life's number, and tells of the key-id that there was.
-            ends = self._releases[item].items()
-            return any(it in self.confirmed and number >= generation for it, number in ends)
+            ends = self._old_releases[item] | self._releases[item]
+            return any(it in self.confirmed and ends[it] >= generation for it in ends)
         return data is not None and agrees(sent, data) and self._is_heard(sent, data)
 
     def _is_heard(self, sent: Sent, data: dict[str, Any]) -> bool:
@@ -211,10 +215,17 @@ class Ledger:
 
     def _on_forgotten(self, project: str, ref: str) -> None:
         """Let whatever comes of that name from now on be compared with nothing before."""
+        named = (it for it, _at in self.accepted.values() if it.is_event)
+        self._answered.update(
+            it.body
+            for it in named
+            if (it.item.project, it.item.ref) == (project, ref) and self.is_answered(it)
+        )
         for life in [it for it in self.announced if it[:2] == (project, ref)]:
             del self.announced[life]
             self._seen.pop(life, None)
-        self._releases.pop(item_in((project, ref, 0)), None)
+        item = item_in((project, ref, 0))
+        self._old_releases[item] |= self._releases.pop(item, {})
 
     def _on_effect(self, effect: Effect) -> None:
         names = self._broker.topology

@@ -95,7 +95,7 @@ def leave_in_the_outbox_what_was_told(patch: pytest.MonkeyPatch) -> None:
 
 
 def find_no_outbox_that_the_index_lacks(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Census, "_see_that_they_are_told", lambda _self, _projects, _now: iter(()))
+    patch.setattr(Census, "_see_that_they_are_announced", lambda _self, _projects, _now: iter(()))
 
 
 def forget_the_root_before_its_scope(patch: pytest.MonkeyPatch) -> None:

@@ -46,7 +46,7 @@ class Record:
     released_by: frozenset[Cause] = frozenset()
     was_early: bool | str = False
     former: Item | str | None = None
-    """The life that this one has ended."""
+    """The life before this one; `ANY` where that was never heard of."""
     born: int = 0
     ended: int = 0
     """In which round."""
@@ -209,13 +209,17 @@ class World:
     def _assign(self, cause: Cause, fate: Expected, own: Record | None) -> None:
         life, name = fate.item, fate.item.name
         fate = replace(fate, causes=frozenset())
-        former = None
+        former: Item | str | None = None
         if own is not None and own.gone is None:
             assert own.fate is not None
             former = own.fate.item
-            self._say_released(name, own.fate, former.generation)
+            self._say_released(name, own.fate, own.fate.item.generation)
             self._let_go(own.fate, cause)
             self.stats[name.project, "released"] += 1
+        elif own is not None and own.gone != life.generation:
+            # Its end is told once more with the life that follows.
+            is_known = own.fate is not None and own.fate.item.generation == own.gone
+            former = own.fate.item if own.fate is not None and is_known else ANY
         if own is not None:
             forgotten = "early" if own.fate is None else f"{own.fate.disposition}_forgotten"
             self.stats[name.project, forgotten] += -1 if own.fate is None else 1
