@@ -138,13 +138,14 @@ def fate(seen: KeySeen, count: Count, moment: Moment) -> Fate:
         _at, last = count.last_end.get(key.scope_id, ("", ""))
         # It goes with the last of them.
         return Forget() if last == key.key_id and not count.named[key.scope_id] else Leave()
-    holders = count.holders[key.key_id]
+    # As the counter has it: a partition stands for its replicas, be there one or not.
+    holders = count.holders[key.key_id] + (key.key_id in count.partitions)
     if holders:
         return StillHeld(holders, _stepped(seen, Step.JOIN, moment))
     if _has_come(key.active_until, moment):
         lapsed = _stepped(seen, Step.LAPSE, moment)
         return Leave() if lapsed is None else Lapse(lapsed)
-    if not _has_come(key.destroy_at, moment) or key.key_id in count.partitions:
+    if not _has_come(key.destroy_at, moment):
         return Leave()
     after = _stepped(seen, Step.EXPIRE, moment)
     return Leave() if after is None else _end(seen, after, count)

@@ -467,6 +467,19 @@ def test_a_partitions_key_stays_while_its_replicas_come_and_go(stand: Stand) -> 
     assert key_of(stand, replica_at("obj-3").item).key_id == key_id
 
 
+def test_a_partition_holds_its_key_whatever_the_counter_says(stand: Stand) -> None:
+    play(stand, replica_at("obj-1"))
+    key_id = key_of(stand, PARTITION).key_id
+    stand.raw.hset(stand.key("p1", "holders"), key_id, 1)
+    play(stand, release_of(replica_at("obj-1").item))
+    assert key_of(stand, PARTITION).state is KeyState.DEACTIVATED
+    after_30_days(stand)
+    assert tidy(stand) == PassResult(put_right=1)
+    assert key_of(stand, PARTITION).state is KeyState.ACTIVE
+    assert stand.value(stand.key("p1", "holders")) == {key_id.encode(): b"1"}
+    assert due(stand) == {}
+
+
 def test_a_partition_that_a_person_has_ended_is_founded_anew(stand: Stand) -> None:
     play(stand, replica_at("obj-1"))
     play(stand, release_of(replica_at("obj-1").item))
