@@ -293,8 +293,8 @@ class Retention(Protocol):
     def due(self, project: str, now_s: float, limit: int) -> list[str]:
         """Return key-ids about which something is to be done, the longest due first."""
 
-    def not_due(self, project: str, key_ids: Iterable[str]) -> None:
-        """Take key-ids out of the index: nothing is to be done about them."""
+    def not_due(self, project: str, key_ids: Iterable[str], now_s: float) -> None:
+        """Take key-ids out of the index that are due still: nothing is to be done about them."""
 
     def seen(self, project: str, key_ids: Sequence[str]) -> dict[str, KeySeen]:
         """Return those of these key-ids that are there, as they are now."""

@@ -91,7 +91,7 @@ class ProjectPass:
         # Before it is counted: what changes from here on is noticed.
         scopes = {it.key.scope_id for it in seen.values()}
         if lost := [key_id for key_id in due if key_id not in seen]:
-            self._retention.not_due(self._project, lost)
+            self._retention.not_due(self._project, lost, self._now_s)
         if seen:
             count = self._retention.count(self._project, seen, scopes, self._on_page)
             self._do_all(seen, count)
@@ -115,7 +115,7 @@ class ProjectPass:
             if not self._do(it, count):
                 left.append(key_id)
         if left:
-            self._retention.not_due(self._project, left)
+            self._retention.not_due(self._project, left, self._now_s)
 
     def _do(self, seen: KeySeen, count: Count) -> bool:
         """Do what is to be done about a key-id; return whether it stays in the index."""

@@ -123,11 +123,17 @@ class RedisRetention:
             found = self._views.client.zrangebyscore(key, "-inf", now_s, start=0, num=limit)
         return [name.decode(errors="replace") for name in found]
 
-    def not_due(self, project: str, key_ids: Iterable[str]) -> None:
-        """Take key-ids out of the index: nothing is to be done about them."""
+    def not_due(self, project: str, key_ids: Iterable[str], now_s: float) -> None:
+        """Take key-ids out of the index: nothing is to be done about them.
+
+        Not if one has been let go of while it was counted: its time is another then.
+        """
+        key = self._views.names.of(project, "keys:due")
         with store_errors():
             for page in pages(key_ids):
-                self._views.client.zrem(self._views.names.of(project, "keys:due"), *page)
+                due = self._views.client.zrangebyscore(key, "-inf", now_s)
+                if still := {name.decode(errors="replace") for name in due} & {*page}:
+                    self._views.client.zrem(key, *still)
 
     def count(
         self,

@@ -401,6 +401,25 @@ def test_what_was_restored_and_joined_stays(stand: Stand) -> None:
     assert due(stand) == {}
 
 
+def test_what_is_let_go_of_while_it_is_counted_stays_due(stand: Stand) -> None:
+    play(stand, event_of(V))
+    play(stand, release_of(V))
+    assert command(stand, V, Step.RESTORE)
+    play(stand, event_of(S, V))
+    after_30_days(stand)
+
+    class Overtaken(RedisRetention):
+        def count(self, *args: Any) -> Any:
+            found = super().count(*args)
+            play(stand, release_of(S))
+            return found
+
+    tidy(stand, Overtaken(stand.views("janitor"), RecordCodec(CUSTODY)))
+    key = key_of(stand, S)
+    assert key.state is KeyState.DEACTIVATED
+    assert due(stand) == {key.key_id: pytest.approx(stand.clock.now() + DAYS_30_S)}
+
+
 def test_without_an_inventory_nothing_is_destroyed_where_one_is_demanded(stand: Stand) -> None:
     play(stand, event_of(V))
     play(stand, release_of(V))
