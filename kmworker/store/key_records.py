@@ -27,6 +27,9 @@ def key_fields(key: KeyRecord) -> dict[str, Any]:
         "created_at": key.created_at,
         "version": key.version,
     }
+    if key.changed is None and not key.is_compromised:
+        # As nearly all are: nothing has become of it.
+        return fields
     if shown is KeyState.COMPROMISED:
         fields["own_state"] = key.state._value_
     elif key.is_compromised:

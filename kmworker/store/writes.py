@@ -115,7 +115,7 @@ class Writes:
         parking = {write.source.project for write in writes if isinstance(write, ParkWrite)}
         marking = self._due.marking(sorted(parking), self._waiting.deadline_s)
         changing = {write.item.project for write in writes if _may_change_key(write)}
-        telling = self._outbox.marking(sorted(changing), self._waiting.sweep_s)
+        telling = self._outbox.marking(sorted(changing), self._waiting.sweep_s) if changing else []
         history = self._history
         then = [*history.looking(), *telling, *marking]
         answers = self._scripts.start(calls, then, once=history.adding(), ahead=ahead)
@@ -295,13 +295,11 @@ def _needs_life_keys(write: AssignWrite | ReleaseWrite) -> bool:
 
 
 def _may_change_key(write: Write) -> bool:
-    match write:
-        case AssignWrite():
-            return write.changed is not None
-        case ReleaseWrite():
-            return write.deactivated is not None
-        case ParkWrite():
-            return False
+    if isinstance(write, AssignWrite):
+        # Asked of every event.
+        key = write.key
+        return key is not None and key.changed is not None
+    return isinstance(write, ReleaseWrite) and write.deactivated is not None
 
 
 def _project_of(write: Write) -> str:
