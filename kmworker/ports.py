@@ -299,9 +299,6 @@ class Retention(Protocol):
     def seen(self, project: str, key_ids: Sequence[str]) -> dict[str, KeySeen]:
         """Return those of these key-ids that are there, as they are now."""
 
-    def scope_of(self, project: str, scope_id: str) -> tuple[ScopeRecord, bytes] | None:
-        """Return a scope and its record."""
-
     def count(
         self,
         project: str,

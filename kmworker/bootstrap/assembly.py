@@ -1,4 +1,4 @@
-"""How the parts of a worker belong together: for the program, the simulator and every test."""
+"""How the parts of a worker, and of a janitor, belong together: for programs and all tests."""
 
 import random
 from collections.abc import Callable
@@ -7,13 +7,17 @@ from kmworker.clock import Clock, StoreClock, rfc3339
 from kmworker.crypto import KeyringCustody
 from kmworker.domain.plan import Fresh
 from kmworker.domain.policy import Policy
-from kmworker.janitor.loop import destroy_at
+from kmworker.janitor.dates import destroy_at
+from kmworker.janitor.loop import JanitorLoop
 from kmworker.ports import Bus, Keep, Reports, Store
 from kmworker.settings import Settings
 from kmworker.store.admission import Admission
 from kmworker.store.client import Client, Gate
+from kmworker.store.inspection import Views
 from kmworker.store.names import Names
+from kmworker.store.records import RecordCodec
 from kmworker.store.redis_store import RedisStore
+from kmworker.store.retention import RedisRetention
 from kmworker.wire.ids import random_id
 from kmworker.wire.topology import Topology
 from kmworker.worker.loop import OUTBOX_S, Worker
@@ -25,7 +29,7 @@ from kmworker.worker.sweeper import Sweeper
 from kmworker.worker.tally import Tally
 from kmworker.worker.timekeeping import Timekeeper
 
-__all__ = ["assemble", "assemble_anchor", "assemble_store"]
+__all__ = ["assemble", "assemble_anchor", "assemble_janitor", "assemble_store"]
 
 
 def assemble(  # noqa: PLR0913  # what differs between the program and a simulation
@@ -117,10 +121,67 @@ def assemble_store(  # noqa: PLR0913  # what differs between the program and tes
         gate: opened for admission alone, so that no other connection is ever made.
         new_id: draws the id of an installation whose first worker this is.
     """
+    admission = _assemble_admission(
+        settings, client, custody, clock, worker_id=worker_id, gate=gate, new_id=new_id
+    )
     names = Names(settings.store.prefix)
-    admission = Admission(
+    return RedisStore(
+        client, custody, names=names, admission=admission, clock=clock, waiting=settings.waiting
+    )
+
+
+def assemble_janitor(  # noqa: PLR0913  # what differs between the program and a simulation
+    settings: Settings,
+    views: Views,
+    custody: KeyringCustody,
+    clock: StoreClock,
+    *,
+    janitor_id: str,
+    new_id: Callable[[], str] = random_id,
+) -> JanitorLoop:
+    """Put a janitor together; nothing is sent yet.
+
+    Args:
+        settings: as loaded.
+        views: of the store.
+        custody: the keyring's.
+        clock: by which the janitor goes.
+        janitor_id: whose leases these are.
+        new_id: as `assemble_store` has it.
+    """
+    admission = _assemble_admission(
+        settings, views.client, custody, clock, worker_id=janitor_id, new_id=new_id
+    )
+
+    def admit() -> bool:
+        # Only workers make a store theirs.
+        return views.has_projects() and bool(admission.admit())
+
+    return JanitorLoop(
+        RedisRetention(views, RecordCodec(custody, admission.is_registered)),
+        admit,
+        clock,
+        views.clock_s,
+        janitor_id=janitor_id,
+        keeping=settings.retention,
+        settings=settings.janitor,
+        deadline_s=settings.waiting.deadline_s,
+    )
+
+
+def _assemble_admission(  # noqa: PLR0913  # as above
+    settings: Settings,
+    client: Client,
+    custody: KeyringCustody,
+    clock: Clock,
+    *,
+    worker_id: str,
+    gate: Gate | None = None,
+    new_id: Callable[[], str],
+) -> Admission:
+    return Admission(
         client,
-        names,
+        Names(settings.store.prefix),
         source=settings.broker.source,
         allow_volatile=settings.store.allow_volatile,
         is_vouched=settings.store.durability == "vouched",
@@ -129,9 +190,6 @@ def assemble_store(  # noqa: PLR0913  # what differs between the program and tes
         gate=gate or Gate(),
         new_id=new_id,
         clock=clock,
-    )
-    return RedisStore(
-        client, custody, names=names, admission=admission, clock=clock, waiting=settings.waiting
     )
 
 

@@ -4,18 +4,15 @@ import signal
 from dataclasses import asdict
 from typing import Annotated
 
-import structlog
 import typer
 
 from kmworker.bootstrap.janitor import build_janitor
 from kmworker.cli.frame.configured import settings_of
-from kmworker.cli.frame.endings import Ending
+from kmworker.cli.frame.endings import run_process
 from kmworker.cli.frame.program import examples, group
 from kmworker.cli.terminal.logs import configure_logs
 from kmworker.cli.terminal.output import line, print_json
 from kmworker.crypto.hardening import harden_process
-from kmworker.errors import SetupError
-from kmworker.janitor.loop import JanitorLoop
 from kmworker.janitor.project import PassResult
 
 __all__ = ["app"]
@@ -43,8 +40,8 @@ def janitor(
     """Destroy keys that nobody holds when their time has passed.
 
     A process that runs until SIGTERM, beside the workers; several may run. It forgets what is long
-    gone, too. Before anything is
-    destroyed, all items of its project are counted. What it has done is announced by workers.
+    gone, too. Before anything is destroyed, all items of its project are counted. What it has done
+    is announced by workers.
     """
     settings = settings_of(context)
     configure_logs(settings.log.level, settings.log.format)
@@ -55,17 +52,7 @@ def janitor(
     if once:
         _print(built.look(waits=False), as_json=as_json)
     else:
-        _run(built)
-
-
-def _run(built: JanitorLoop) -> None:
-    try:
-        built.run()
-    except SetupError as error:
-        # Whoever collects the log gets it in the log's own format.
-        log = structlog.get_logger()
-        log.error("refused to work", detail=str(error), hint=error.hint)  # noqa: TRY400
-        raise typer.Exit(Ending.WRONG) from None
+        run_process(built.run)
 
 
 def _print(done: PassResult, *, as_json: bool) -> None:

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Final
 
 import typer
 
-from kmworker.cli.frame.endings import Ending
+from kmworker.cli.frame.endings import run_process
 from kmworker.cli.frame.program import examples, group, importing
 from kmworker.cli.terminal.surroundings import on_hangup
-from kmworker.errors import SetupError
 
 if TYPE_CHECKING:
     from kmworker.settings import Settings
@@ -93,7 +92,7 @@ def worker(context: typer.Context) -> None:
     gc.freeze()
     # Nor is a worker's garbage in cycles: to look for those once in a few batches is enough.
     gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS, 10, 10)
-    _run(built)
+    run_process(built.run)
 
 
 def _warn_of_plain_text(settings: "Settings") -> None:
@@ -104,15 +103,3 @@ def _warn_of_plain_text(settings: "Settings") -> None:
     for setting, url in plain_text(settings):
         hint = "write amqps:// or rediss://, unless something else encrypts all the way"
         structlog.get_logger().warning("plain text", setting=setting, url=url, hint=hint)
-
-
-def _run(built: "Worker") -> None:
-    import structlog  # noqa: PLC0415  # see above
-
-    try:
-        built.run()
-    except SetupError as error:
-        # Whoever collects the log gets it in the log's own format.
-        log = structlog.get_logger()
-        log.error("refused to work", detail=str(error), hint=error.hint)  # noqa: TRY400
-        raise typer.Exit(Ending.WRONG) from None

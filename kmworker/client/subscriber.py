@@ -155,10 +155,12 @@ class Subscriber:
             match told:
                 case Assignment():
                     act(told)
-                case Release():
-                    _ = released and released(told)
-                case KeyChange():
-                    _ = changed and changed(told)
+                case Release() if released is not None:
+                    released(told)
+                case KeyChange() if changed is not None:
+                    changed(told)
+                case Release() | KeyChange():
+                    pass
             self._acted_on.add(told.id)
         self._answer(delivery, acted=True)
 

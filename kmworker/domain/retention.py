@@ -2,6 +2,7 @@
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
+from typing import Final
 
 from kmworker.domain.keys import JANITOR, By, KeyState
 from kmworker.domain.lifecycle import NoStep, Step, destroyed, step
@@ -9,6 +10,7 @@ from kmworker.domain.model import Item, KeyRecord, ScopeRecord
 from kmworker.domain.values import value
 
 __all__ = [
+    "ABSENT",
     "Buried",
     "Change",
     "Count",
@@ -24,6 +26,10 @@ __all__ = [
 ]  # fmt: skip
 
 
+ABSENT: Final = b"-"
+"""In place of a counter, where there is none."""
+
+
 @value
 class KeySeen:
     """A key-id with its scope, as they are stored."""
@@ -33,7 +39,7 @@ class KeySeen:
     key_record: bytes
     scope_record: bytes
     holders_counter: bytes
-    """As it stands there; `-` for none."""
+    """As it stands there; `ABSENT` for none."""
     clones_counter: bytes
     """The same of how many key-ids its scope has beside one."""
 

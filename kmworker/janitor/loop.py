@@ -10,18 +10,17 @@ from typing import Final
 import structlog
 
 from kmworker.clock import StoreClock, rfc3339
-from kmworker.domain.keys import MANUAL
 from kmworker.domain.retention import Moment
 from kmworker.errors import PermanentError, TransientError, told
+from kmworker.janitor.dates import DAY_S, destroy_at
 from kmworker.janitor.project import PassResult, ProjectPass
 from kmworker.ports import Retention
 from kmworker.settings import JanitorSettings, RetentionSettings
 
-__all__ = ["DAY_S", "JanitorLoop", "destroy_at"]
+__all__ = ["JanitorLoop"]
 
 log = structlog.get_logger()
 
-DAY_S: Final = 86_400
 # From one look at what is due to the next, and from a loss of the store to the next try.
 LOOK_S: Final = 60.0
 RETRY_S: Final = 5.0
@@ -190,12 +189,3 @@ class JanitorLoop:
         done = {name: number for name in found.__slots__ if (number := getattr(found, name))}
         if done:
             log.info("gone over", **done)
-
-
-def destroy_at(now_s: float, keeping: RetentionSettings, deadline_s: float) -> str:
-    """Return when what is let go of now is destroyed: RFC 3339, UTC, or `MANUAL`.
-
-    Not before `deadline_s` have passed: what waits for its source may still join it.
-    """
-    days = keeping.destroy_after_days
-    return MANUAL if days == "manual" else rfc3339(now_s + max(days * DAY_S, deadline_s))

@@ -7,6 +7,7 @@ import structlog
 
 from kmworker.domain.model import KeyRecord
 from kmworker.domain.retention import (
+    ABSENT,
     Buried,
     Count,
     Destroy,
@@ -27,7 +28,6 @@ log = structlog.get_logger()
 # Of one project, in one pass.
 MAX_DUE = 10_000
 MAX_GONE = 500
-ABSENT = b"-"
 
 
 @dataclass(slots=True)

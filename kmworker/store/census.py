@@ -143,9 +143,9 @@ class Census:
         found = yield from self._asked([("ZRANGEBYSCORE", key, *FIRST) for key in keys])
         index = self._names.top("due")
         entered = [
-            ("ZADD", index, "LT", _earliest(reply), project)
-            for project, reply in zip(projects, found, strict=True)
-            if _earliest(reply) != math.inf
+            ("ZADD", index, "LT", earliest, project)
+            for project, earliest in zip(projects, map(_earliest, found), strict=True)
+            if earliest != math.inf
         ]
         yield from self._asked(entered)
 

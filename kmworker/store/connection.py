@@ -1,7 +1,7 @@
 """The connection to the store, and what its errors mean."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -14,7 +14,7 @@ from kmworker.settings import StoreSettings
 from kmworker.store.client import Client, Gate, connect_to, greet_server, server_in
 from kmworker.store.server import greeting_in, is_nameless, is_refused
 
-__all__ = ["Client", "connect", "is_no_number", "store_errors", "translate"]
+__all__ = ["Client", "connect", "is_no_number", "store_errors", "translate", "wrong_type_in"]
 
 # A server quotes what it was sent; the names of commands alone are told.
 QUOTED: Final = re.compile(r"with args beginning with.*|'(?![a-z_|-]{1,32}')[^']*'", re.DOTALL)
@@ -77,6 +77,20 @@ def _answer(connection: Any, *command: str) -> Any:  # noqa: ANN401  # the libra
         if not is_refused(error):
             raise
         return None
+
+
+def wrong_type_in(replies: Iterable[Any]) -> RedisError | None:
+    """Return the error of what was written to a key that someone has put another type into.
+
+    Raises:
+        StoreUnavailable: it was not written for another reason.
+    """
+    for reply in replies:
+        if isinstance(reply, RedisError):
+            if "WRONGTYPE" not in str(reply):
+                raise translate(reply)
+            return reply
+    return None
 
 
 def translate(error: RedisError, *, of_project: bool = False) -> Exception:

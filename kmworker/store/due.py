@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 from kmworker.clock import Clock
 from kmworker.domain.waiting import Due
 from kmworker.store.client import Client
-from kmworker.store.connection import store_errors, translate
+from kmworker.store.connection import store_errors, wrong_type_in
 from kmworker.store.names import Names
 from kmworker.store.pipe import Command
 from kmworker.store.scripts import Scripts
@@ -54,13 +54,9 @@ class DueIndex:
         Raises:
             StoreUnavailable: what was to be found may not be.
         """
-        for reply in replies:
-            if isinstance(reply, RedisError):
-                if "WRONGTYPE" not in str(reply):
-                    raise translate(reply)
-                # Someone wrote there. Counting all projects finds what it lacks.
-                log.error("the index of due projects cannot be written", error=str(reply))
-                return
+        if (error := wrong_type_in(replies)) is not None:
+            # Someone wrote there. Counting all projects finds what it lacks.
+            log.error("the index of due projects cannot be written", error=str(error))
 
     def mark(self, projects: Iterable[str]) -> None:
         """Let projects be found at once."""

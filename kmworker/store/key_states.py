@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from kmworker.domain.model import Item, Released, ScopeRecord
-from kmworker.domain.retention import Change, KeySeen
+from kmworker.domain.retention import ABSENT, Change, KeySeen
 from kmworker.domain.values import value
 from kmworker.errors import PermanentError, Reason
 from kmworker.store.connection import store_errors
@@ -19,7 +19,6 @@ from kmworker.store.records import RecordCodec, item_at, refuse_other_dek
 from kmworker.store.scripts import Scripts
 
 __all__ = [
-    "ABSENT",
     "AnyChange",
     "HoldersChange",
     "ItemChange",
@@ -31,7 +30,6 @@ __all__ = [
 CHANGE_KEYS: Final = (
     "keys", "scopes", "outbox", "keys:due", "holders", "commits", "items", "stats",
 )  # fmt: skip
-ABSENT: Final = b"-"
 
 
 @value
@@ -148,7 +146,7 @@ class KeyStates:
             argv: list[Any] = []
             for change in page:
                 argv += self._arguments(project, change)
-            ((done, _commits),) = self._scripts.run([("change", keys, argv)])
+            (done,) = self._scripts.run([("change", keys, argv)])
             made += [bool(it) for it in done]
         if any(made):
             self.tell(project)

@@ -16,7 +16,7 @@ from kmworker.clock import Clock
 from kmworker.domain.model import KeyChanged
 from kmworker.errors import PermanentError
 from kmworker.store.client import Client
-from kmworker.store.connection import store_errors, translate
+from kmworker.store.connection import store_errors, wrong_type_in
 from kmworker.store.names import Names
 from kmworker.store.pipe import Command
 from kmworker.store.records import RecordCodec
@@ -73,12 +73,8 @@ class Outbox:
         Raises:
             StoreUnavailable: what was to be found may not be.
         """
-        for reply in replies:
-            if isinstance(reply, RedisError):
-                if "WRONGTYPE" not in str(reply):
-                    raise translate(reply)
-                log.error("the index of outboxes cannot be written", error=str(reply))
-                return
+        if (error := wrong_type_in(replies)) is not None:
+            log.error("the index of outboxes cannot be written", error=str(error))
 
     def unsaid(self) -> list[KeyChanged]:
         """Return some of what is to be announced, and may have been; of a few projects."""

@@ -81,10 +81,6 @@ class RedisRetention:
         """Return those of these key-ids that are there, as they are now."""
         return self.keys.read(project, key_ids)
 
-    def scope_of(self, project: str, scope_id: str) -> tuple[ScopeRecord, bytes] | None:
-        """Return a scope and its record."""
-        return self.keys.scope_of(project, scope_id)
-
     def reconciled_at(self, project: str) -> float | None:
         """Return when the project was last compared with an inventory, Unix seconds."""
         said = self._views.field(RECONCILED, project)
@@ -130,10 +126,10 @@ class RedisRetention:
         """
         key = self._views.names.of(project, "keys:due")
         with store_errors():
-            for page in pages(key_ids):
-                due = self._views.client.zrangebyscore(key, "-inf", now_s)
-                if still := {name.decode(errors="replace") for name in due} & {*page}:
-                    self._views.client.zrem(key, *still)
+            due = self._views.client.zrangebyscore(key, "-inf", now_s)
+            still = {name.decode(errors="replace") for name in due}.intersection(key_ids)
+            for page in pages(still):
+                self._views.client.zrem(key, *page)
 
     def count(
         self,

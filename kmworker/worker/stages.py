@@ -196,8 +196,10 @@ class Stages:
         It is taken out of ``sent.done``.
         """
         done, announced = sent.done, len(sent.done.announce)
+        confirms = sent.confirms.result()
         # No event waits for these: what is not confirmed stays in the outbox.
-        confirms, of_changes = _parted(sent.confirms.result(), announced + len(done.dead))
+        last = announced + len(done.dead)
+        confirms, of_changes = confirms[:last], confirms[last:]
         unrouted = confirms[:announced].count(Confirm.UNROUTED)
         if Confirm.UNROUTED in confirms[announced:]:
             # Someone deleted the queue or its binding. Connecting anew declares them again.
@@ -256,7 +258,3 @@ class Stages:
         now = self._clock.monotonic()
         for delivery in done.deliveries:
             self._tally.took(now - delivery.received_at)
-
-
-def _parted(confirms: Sequence[Confirm], at: int) -> tuple[Sequence[Confirm], Sequence[Confirm]]:
-    return confirms[:at], confirms[at:]

@@ -5,7 +5,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from enum import IntEnum
 from pathlib import Path
@@ -25,7 +25,7 @@ from kmworker.errors import (
     UnknownKek,
 )
 
-__all__ = ["Ending", "UsageError", "endings", "misused"]
+__all__ = ["Ending", "UsageError", "endings", "misused", "run_process"]
 
 # Both of typer's foundations, click and its own copy of it, have this between them.
 UsageError: Final[Any] = typer.BadParameter.__base__
@@ -51,6 +51,19 @@ class Ending(IntEnum):
     """As every program ends that Ctrl-C stops."""
     UNHEARD = 141
     """As every program ends whose reader has left (128 + SIGPIPE)."""
+
+
+def run_process(run: Callable[[], None]) -> None:
+    """Run what supervisors start and stop; that it may not work is said in its log."""
+    import structlog  # noqa: PLC0415  # most commands do without
+
+    try:
+        run()
+    except SetupError as error:
+        # Whoever collects the log gets it in the log's own format.
+        log = structlog.get_logger()
+        log.error("refused to work", detail=str(error), hint=error.hint)  # noqa: TRY400
+        raise typer.Exit(Ending.WRONG) from None
 
 
 def misused(what: str) -> NoReturn:

@@ -1,13 +1,10 @@
 """Whether what the janitor has to do is done, for a person to read."""
 
-from typing import Final
-
 from kmworker.cli.terminal.output import ago, lasting
+from kmworker.janitor.dates import DAY_S
 from kmworker.store.views.janitor import DueKeys, JanitorSeen
 
 __all__ = ["due_in_words", "overdue"]
-
-DAY_S: Final = 86_400.0
 
 
 def due_in_words(due: DueKeys, now: float) -> str:

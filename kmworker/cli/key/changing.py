@@ -27,7 +27,7 @@ from kmworker.domain.lifecycle import NoStep, Step, step
 from kmworker.domain.model import KeyRecord
 from kmworker.domain.retention import Change, KeySeen, Moment
 from kmworker.errors import NotFound, StoreUnavailable
-from kmworker.janitor.loop import destroy_at
+from kmworker.janitor.dates import destroy_at
 from kmworker.settings import Settings
 from kmworker.store.inspection import Views
 from kmworker.store.key_states import KeyStates, holders_of
@@ -39,7 +39,6 @@ __all__ = [
 ]  # fmt: skip
 
 ROUNDS: Final = 10
-DAY_S: Final = 86_400
 SUSPEND_EXAMPLES = examples(
     "kmworker key suspend volume:1111 --project p1 --reason 'host seized'",
     "kmworker key suspend 5f0e1c9a-0000-4000-8000-000000000000 \\",

@@ -30,7 +30,7 @@ from kmworker.domain.lifecycle import NoStep, Step
 from kmworker.domain.model import KeyRecord
 from kmworker.domain.retention import ordered
 from kmworker.errors import StoreUnavailable
-from kmworker.janitor.loop import DAY_S
+from kmworker.janitor.dates import DAY_S
 from kmworker.store.retention import RedisRetention
 
 __all__ = ["EXAMPLES", "destroy"]

@@ -13,7 +13,7 @@
 --       the counter of the key-id's holders, '-' before for none
 --   'I' ref before after '' ''
 --       the item's record, which becomes a tombstone
--- Returns {for each change 1 if it was made, else 0; the project's number of commits}
+-- Returns for each change 1 if it was made, else 0
 --
 -- What is made becomes one commit, and what becomes of key-ids goes to the outbox with it.
 
@@ -79,5 +79,5 @@ for at = 1, #ARGV, 6 do
   out[#out + 1] = change[ARGV[at]](unpack(ARGV, at + 1, at + 5))
   made = made + out[#out]
 end
-local commits = made > 0 and redis.call('INCR', KEYS[6]) or 0
-return {out, commits}
+if made > 0 then redis.call('INCR', KEYS[6]) end
+return out

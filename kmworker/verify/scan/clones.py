@@ -13,14 +13,12 @@ from kmworker.store.reading import PAGE_SIZE, StoreReader, text
 from kmworker.verify.rules.clones import Clones, clones_finding, is_unsettled
 from kmworker.verify.rules.findings import Finding
 from kmworker.verify.rules.opened import Sound
-from kmworker.verify.scan.counters import slices
+from kmworker.verify.scan.counters import ROUNDS, slices
 from kmworker.verify.scan.opening import Opening
 from kmworker.verify.scan.stages import CheckedPage
 
 __all__ = ["CloneStage"]
 
-# How often a wrong counter is counted again that moved while it was counted.
-ROUNDS: Final = 3
 # Inside a JSON string a quote is escaped, so this can only be the field.
 SCOPE_ID: Final = re.compile(rb'"scope_id":"([^"]+)"')
 

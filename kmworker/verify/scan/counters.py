@@ -32,7 +32,7 @@ from kmworker.verify.rules.opened import Sound
 from kmworker.verify.scan.opening import Opening
 from kmworker.verify.scan.stages import CheckedPage
 
-__all__ = ["CounterStage", "passes_over", "slices"]
+__all__ = ["ROUNDS", "CounterStage", "passes_over", "slices"]
 
 SLICE_ITEMS: Final = 250_000
 # How often a wrong counter is counted again that moved while it was counted.

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from io import StringIO
 from typing import Any, Final
 
-from kmworker.bootstrap.assembly import assemble_store
+from kmworker.bootstrap.assembly import assemble_janitor
 from kmworker.cli.key.changing import KeyRoom, made
 from kmworker.cli.key.compromising import _compromise
 from kmworker.cli.key.destroying import _at_once
@@ -24,7 +24,6 @@ from kmworker.janitor.loop import LEASE_S, JanitorLoop
 from kmworker.store.inspection import Views
 from kmworker.store.key_states import KeyStates
 from kmworker.store.records import RecordCodec
-from kmworker.store.retention import RedisRetention
 from tests.kit.simulator.clock import Ahead
 from tests.kit.simulator.installation import Installation
 from tests.kit.simulator.invariants import Invariant
@@ -157,20 +156,10 @@ def looks(hand: Hand) -> None:
 def janitor_of(hand: Hand) -> JanitorLoop:
     """Put a janitor together, as its program does."""
     site, settings = hand.site, hand.site.settings
-    store = assemble_store(
-        settings, hand.client, site.custody, hand.clock, worker_id=hand.name,
+    return assemble_janitor(
+        settings, hand.views, site.custody, hand.clock, janitor_id=hand.name,
         new_id=lambda: site.installation,
     )  # fmt: skip
-    return JanitorLoop(
-        RedisRetention(hand.views, RecordCodec(site.custody)),
-        lambda: hand.views.has_projects() and bool(store.admit()),
-        hand.clock,
-        hand.views.clock_s,
-        janitor_id=hand.name,
-        keeping=settings.retention,
-        settings=settings.janitor,
-        deadline_s=settings.waiting.deadline_s,
-    )
 
 
 def steps_on(item: Item, what: KeyStep, **times: float) -> Doing:
