@@ -2,7 +2,7 @@
 
 import pytest
 
-from kmworker.clock import StoreClock
+from kmworker.clock import StoreClock, rfc3339, unix_s
 from tests.kit.simulator.clock import Ahead, SettableClock
 
 
@@ -30,3 +30,7 @@ def test_an_answer_that_took_long_is_believed_only_if_there_is_no_better() -> No
     clock.agree(inner.now)
     clock.agree(slow)
     assert clock.now() == inner.now()
+
+
+def test_times_are_read_as_they_are_written() -> None:
+    assert unix_s(rfc3339(1_795_449_600.125)) == 1_795_449_600.125

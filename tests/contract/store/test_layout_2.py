@@ -1,6 +1,5 @@
 """A store that the last commit before releases filled: not one record of it changes."""
 
-import hashlib
 import json
 from collections import Counter
 from contextlib import suppress
@@ -14,22 +13,20 @@ from kmworker.clock import rfc3339
 from kmworker.crypto import Keyring, KeyringCustody
 from kmworker.domain.keys import Operator
 from kmworker.domain.lifecycle import Step, step
-from kmworker.domain.model import Held, Item, KeyRecord, KeyState, Kind, held_in
+from kmworker.domain.model import Item, KeyRecord, KeyState, Kind, held_in
 from kmworker.domain.retention import Change, Moment
 from kmworker.errors import SetupError, StoreUnavailable
 from kmworker.janitor.project import PassResult, ProjectPass
 from kmworker.store.key_states import KeyStates, holders_of
-from kmworker.store.records import RecordCodec, item_at
+from kmworker.store.records import RecordCodec
 from kmworker.store.retention import RedisRetention
-from kmworker.wire.assignments import announce
 from tests.kit import old_stores
 from tests.kit.builders import event_of, release_of
-from tests.kit.old_stores.stand import MIGRATOR, Old, run
+from tests.kit.old_stores.stand import MIGRATOR, PROJECTS, Old, run
 from tests.kit.store.filling import brief, found_in
 from tests.kit.store.playing import DAYS_30_S, play
 from tests.kit.store.stand import Stand
 
-PROJECTS = ("acme", "globex", "initech", "swift-eu1", "umbrella")
 DB = Item("acme", Kind.VOLUME, "db")
 SHARES_ITS_KEY_ID = [
     Item("acme", Kind.SNAPSHOT, "mon"), Item("acme", Kind.SNAPSHOT, "tue"),
@@ -87,26 +84,12 @@ def test_no_record_changes(old: Old) -> None:
 
 def test_what_was_announced_is_announced_again_with_the_same_bytes(old: Old) -> None:
     old.carry_over()
-    store = old.store()
-    source = store.admit()
-    announced = old_stores.announced(2)
-    assert len(announced) == 30
-    for body in announced:
-        said = json.loads(body)
-        item = item_at(said["data"]["project_id"], said["subject"].partition("/")[2].encode())
-        held = store.look_up([item]).result()[item]
-        assert isinstance(held, Held)
-        assert announce(held, source, "").body == body
+    assert old.assert_announced_again(2) == 30
 
 
 def test_each_dek_is_what_it_was(old: Old) -> None:
     old.carry_over()
-    codec = RecordCodec(old.custody)
-    for (project, scope_id), digest in old_stores.dek_digests(2).items():
-        scopes = old.value(old.key(project, "scopes"))
-        scope = codec.read_scope(project, scope_id, scopes[scope_id.encode()])
-        blob = old.value(old.secret(project, "deks"))[scope_id.encode()]
-        assert hashlib.sha256(old.custody.unwrap(project, scope, blob)).hexdigest() == digest
+    old.assert_deks_kept(2)
 
 
 def test_it_has_no_finding_then(old: Old) -> None:

@@ -1,7 +1,5 @@
 """Stores of former layouts, as they were written, become stores of this one, and lose nothing."""
 
-import hashlib
-import json
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -11,19 +9,17 @@ import pytest
 from fakeredis import FakeRedis
 
 from kmworker.crypto import FormerCustody, Keyring, KeyringCustody
-from kmworker.domain.model import Held, Item, Kind, Place
+from kmworker.domain.model import Item, Kind, Place
 from kmworker.errors import SetupError, StoreUnavailable
-from kmworker.store.records import RecordCodec, item_at
 from kmworker.store.scripts import Scripts
-from kmworker.wire.assignments import announce, decode_data, encode_data
+from kmworker.wire.assignments import decode_data, encode_data
 from tests.kit import old_stores
-from tests.kit.old_stores.stand import MIGRATOR, Old
+from tests.kit.old_stores.stand import MIGRATOR, PROJECTS, Old
 from tests.kit.store.builders import INSTALLATION, KEYRING
 from tests.kit.store.filling import brief, found_in
 from tests.kit.store.stand import Stand
 
 RECORDS = ("items", "keys", "scopes")
-PROJECTS = ("acme", "globex", "initech", "swift-eu1", "umbrella")
 
 
 @pytest.fixture
@@ -45,24 +41,12 @@ def test_a_worker_refuses_the_first_layout_and_names_the_command(old: Old) -> No
 
 def test_what_the_first_layout_announced_is_announced_again_with_the_same_bytes(old: Old) -> None:
     assert old.carry_over() == []
-    store = old.store()
-    source = store.admit()
-    for body in old_stores.announced(1):
-        said = json.loads(body)
-        item = item_at(said["data"]["project_id"], said["subject"].partition("/")[2].encode())
-        held = store.look_up([item]).result()[item]
-        assert isinstance(held, Held)
-        assert announce(held, source, "").body == body
+    old.assert_announced_again(1)
 
 
 def test_each_dek_of_the_first_layout_is_what_it_was(old: Old) -> None:
     old.carry_over()
-    codec = RecordCodec(old.custody)
-    for (project, scope_id), digest in old_stores.dek_digests(1).items():
-        scopes = old.value(old.key(project, "scopes"))
-        scope = codec.read_scope(project, scope_id, scopes[scope_id.encode()])
-        blob = old.value(old.secret(project, "deks"))[scope_id.encode()]
-        assert hashlib.sha256(old.custody.unwrap(project, scope, blob)).hexdigest() == digest
+    old.assert_deks_kept(1)
 
 
 def test_a_store_that_was_carried_over_has_no_finding(old: Old) -> None:
