@@ -74,7 +74,7 @@ def decide(  # noqa: PLR0911  # one for each answer, in the order of precedence
     if not isinstance(life, Held):
         return life
     # Nothing can be read from this source any more, by whatever key.
-    if life.key_state is KeyState.DESTROYED:
+    if life.key is not None and life.key.state is KeyState.DESTROYED:
         if isinstance(source, Released) and source.item.kind is Kind.PARTITION:
             # A person has ended it with its key: this replica founds it anew.
             return Wait()

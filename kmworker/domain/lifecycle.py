@@ -116,8 +116,9 @@ def step(  # noqa: PLR0913  # what a step may depend on
     if holders and what in _ONLY_WITHOUT_HOLDERS:
         return None if what in {Step.LAPSE, Step.EXPIRE} else NoStep(_held_by(holders))
     cell = TABLE[what][_COLUMNS.index(key.state)]
-    if key.state is ACTIVE and state_of(key, scope) is COMPROMISED:
-        cell = _OF_COMPROMISED.get(what, cell)
+    otherwise = _OF_COMPROMISED.get(what) if key.state is ACTIVE else None
+    if otherwise is not None and state_of(key, scope) is COMPROMISED:
+        cell = otherwise
     if cell is None or isinstance(cell, str):
         return None if cell is None else NoStep(cell)
     to, event = cell

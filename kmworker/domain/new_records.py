@@ -51,7 +51,9 @@ def _joined(event: Event, decision: Join, fresh: Fresh) -> KeyRecord | None:
     if shared is None:
         return None
     if decision.disposition is Disposition.REUSE:
-        return joined(shared, scope, event.cause, fresh.now)
+        # What is active stays so, as nearly all are.
+        is_active = shared.state is KeyState.ACTIVE
+        return None if is_active else joined(shared, scope, event.cause, fresh.now)
     clone = _key(fresh, shared.scope_id, shared.dek_id, cloned_from=shared.key_id)
     is_compromised = state_of(clone, scope) is KeyState.COMPROMISED
     return replace(clone, is_compromised=True) if is_compromised else clone
@@ -77,14 +79,16 @@ def new_assignment(
         now: RFC 3339, UTC.
         before: the tombstone that it takes the place of.
     """
-    if key is None and isinstance(decision, Join):
-        key = decision.source.key
     disposition, encryption = Disposition.NONE, None
+    data_action, reencrypt_from = DataAction.NONE, None
     if isinstance(decision, Join):
+        key, scope = key or decision.source.key, decision.source.scope
         disposition = decision.disposition
-        encryption = None if decision.source.scope is None else decision.source.scope.encryption
-    elif isinstance(decision, Create):
-        disposition, encryption = Disposition.CREATE, decision.encryption
+        encryption = None if scope is None else scope.encryption
+    else:
+        data_action, reencrypt_from = decision.data_action, decision.reencrypt_from
+        if isinstance(decision, Create):
+            disposition, encryption = Disposition.CREATE, decision.encryption
     return Assignment(
         item=event.item,
         disposition=disposition,
@@ -93,8 +97,8 @@ def new_assignment(
         source=event.derived_from,
         node=event.node,
         encryption=encryption,
-        data_action=DataAction.NONE if isinstance(decision, Join) else decision.data_action,
-        reencrypt_from=None if isinstance(decision, Join) else decision.reencrypt_from,
+        data_action=data_action,
+        reencrypt_from=reencrypt_from,
         rule=decision.rule,
         cause=event.cause,
         assigned_at=now,

@@ -111,7 +111,8 @@ class _Planning:
         event = arrival.event
         if event.item in self._overlay and self._repeats_in_batch(arrival):
             return
-        decision = self._answer(arrival, self._own(event.item))
+        own = self._own(event.item)
+        decision = self._answer(arrival, own)
         if isinstance(decision, Wait) and _is_partition(event.derived_from):
             decision = self._found_partition(arrival)
         match decision:
@@ -128,7 +129,7 @@ class _Planning:
             case Bury(before):
                 self._release(arrival, before)
             case Create() | Join() | NoKey():
-                self._assign(arrival, decision)
+                self._assign(arrival, decision, own)
 
     def _answer(self, arrival: Arrival, own: State) -> Decision:
         event, properties = arrival.event, arrival.original.properties
@@ -246,27 +247,30 @@ class _Planning:
             self._plan.founded[event.item] = partition
         return decision
 
-    def _assign(self, arrival: Arrival, decision: Create | Join | NoKey) -> None:
+    def _assign(self, arrival: Arrival, decision: Create | Join | NoKey, own: State) -> None:
         if arrival.entry is not None and arrival.entry.expired:
             # Its dead letter may be on its way: an answer now would be a second one.
             self._conclude(arrival, _source_missing(arrival.entry.source))
             return
         event = arrival.event
         assert isinstance(event, Event)  # noqa: S101  # nothing else is assigned
-        own = self._own(event.item)
+        if own is None:
+            self._conclude(arrival, self._write(event, decision))
+            return
         if isinstance(own, Held):
             # The life before this one was never said to be over.
             ended = self._bury(self._tombstone(event, own.generation, own), own)
             begun = self._write(event, decision, ended.released)
             self._conclude(arrival, Lives((ended, begun)))
-        elif isinstance(own, Released) and own.generation == event.generation:
-            begun = self._write(event, decision, own)
+            return
+        assert isinstance(own, Released)  # noqa: S101  # what is broken is refused
+        begun = self._write(event, decision, own)
+        if own.generation == event.generation:
             tombstone = replace(own.tombstone, was_early=True)
             ended = self._bury(Released(own.item, tombstone, begun.stored()), begun.stored())
             self._conclude(arrival, Lives((begun, ended)))
         else:
-            before = own if isinstance(own, Released) else None
-            self._conclude(arrival, self._write(event, decision, before))
+            self._conclude(arrival, begun)
 
     def _release(self, arrival: Arrival, before: Held | Released | None) -> None:
         event = arrival.event

@@ -148,8 +148,8 @@ class _Resolution:
             self._give_up(refused)
 
     def run(self) -> tuple[Done, Left]:  # noqa: C901  # one case for each outcome
-        for write in self._plan.writes:
-            self._note(write, self._answers[id(write)])
+        for write, answer in zip(self._plan.writes, self._answers.values(), strict=True):
+            self._note(write, answer)
         for arrival, outcome in self._plan.outcomes:
             match outcome:
                 case AssignWrite():
@@ -227,6 +227,9 @@ class _Resolution:
     def _is_told_by_look_up(self, arrival: Arrival, answer: Committed) -> bool:
         """Return whether what was there before is to be looked up: it may be no repeat of that."""
         event, there = arrival.event, answer.assignment
+        if answer.status is WriteStatus.WRITTEN:
+            # As it was planned for each event that shares it.
+            return False
         if answer.status is WriteStatus.EXISTS and event.item in self._plan.presumed:
             # The key and the scope that it stands on were not verified, nor a partition read.
             return True

@@ -18,11 +18,10 @@ COMPROMISED: Final = KeyState.COMPROMISED.value
 
 def key_fields(key: KeyRecord) -> dict[str, Any]:
     """Return what stands in a key-id's record; its `state` is what readers of it alone are told."""
-    shown = key.shown
     fields: dict[str, Any] = {
         "scope_id": key.scope_id,
         "dek_id": key.dek_id,
-        "state": shown._value_,
+        "state": key.state._value_,
         "cloned_from": key.cloned_from,
         "created_at": key.created_at,
         "version": key.version,
@@ -30,8 +29,8 @@ def key_fields(key: KeyRecord) -> dict[str, Any]:
     if key.changed is None and not key.is_compromised:
         # As nearly all are: nothing has become of it.
         return fields
-    if shown is KeyState.COMPROMISED:
-        fields["own_state"] = key.state._value_
+    if key.shown is KeyState.COMPROMISED:
+        fields |= {"state": COMPROMISED, "own_state": key.state._value_}
     elif key.is_compromised:
         fields["compromised"] = True
     if key.destroy_at is not None:

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from kmworker.domain.model import Held, Item, Released
 from kmworker.domain.values import value
 
-__all__ = ["Recent", "RecentRecords", "Sealed"]
+__all__ = ["UNSEALED", "Recent", "RecentRecords", "Sealed"]
 
 # With what is read from them, some 4 KiB each.
 MAX_RECORDS: Final = 5_000
@@ -27,6 +27,9 @@ class Sealed(NamedTuple):
     scope: bytes = b""
 
 
+UNSEALED: Final = Sealed()
+
+
 @value
 class Recent:
     """What is known of an item, and the records that say so."""
@@ -37,11 +40,11 @@ class Recent:
     def says(self, known: Held | Released) -> bool:
         """Return whether these records say this; of what is gone, what it was may be asked for."""
         kept = self.known
-        if isinstance(kept, Released) and isinstance(known, Held):
+        if isinstance(kept, Held):
+            return isinstance(known, Held) and _same(kept, known)
+        if isinstance(known, Held):
             return kept.held is not None and _same(kept.held, known)
-        if isinstance(kept, Released) and isinstance(known, Released):
-            return kept.tombstone == known.tombstone and _both(kept.held, known.held)
-        return isinstance(kept, Held) and isinstance(known, Held) and _same(kept, known)
+        return kept.tombstone == known.tombstone and _both(kept.held, known.held)
 
 
 class RecentRecords:
@@ -79,7 +82,7 @@ class RecentRecords:
     def sealed(self, known: Held | Released) -> Sealed:
         """Return the records that say this of an item; none, if it has changed."""
         recent = self._records.get(known.item)
-        return recent.sealed if recent is not None and recent.says(known) else Sealed()
+        return recent.sealed if recent is not None and recent.says(known) else UNSEALED
 
     def clear(self) -> None:
         """Let everything be looked up the next time."""

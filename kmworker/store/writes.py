@@ -8,7 +8,7 @@ from typing import Any, Final
 from redis.exceptions import RedisError
 
 from kmworker.clock import Clock, rfc3339
-from kmworker.domain.model import Held, Item, Released
+from kmworker.domain.model import Held, Item
 from kmworker.domain.plan import (
     AssignWrite,
     Committed,
@@ -27,7 +27,7 @@ from kmworker.store.encoding import encode_assignment, encode_release
 from kmworker.store.names import Names
 from kmworker.store.outbox import Outbox
 from kmworker.store.pipe import Then
-from kmworker.store.recent import Recent, RecentRecords, Sealed
+from kmworker.store.recent import UNSEALED, Recent, RecentRecords
 from kmworker.store.records import RecordCodec
 from kmworker.store.rollback import History, Made
 from kmworker.store.scripts import Ahead, Answers, Call, Scripts
@@ -147,15 +147,12 @@ class Writes:
         return "commit", self._names.all_of(project, *names), argv
 
     def _encoded(self, write: AssignWrite | ReleaseWrite) -> tuple[list[Any], Recent]:
-        before = self._sealed(write.before)
+        sealed = self._recent.sealed
+        before = UNSEALED if write.before is None else sealed(write.before)
         if isinstance(write, ReleaseWrite):
             return encode_release(self._codec, write, before)
-        source = self._sealed(write.source)
+        source = UNSEALED if write.source is None else sealed(write.source)
         return encode_assignment(self._codec, self._custody, write, source, before)
-
-    def _sealed(self, known: Held | Released | None) -> Sealed:
-        """Return what must be there for a write that rests on this."""
-        return Sealed() if known is None else self._recent.sealed(known)
 
     def _committed_all(  # noqa: PLR0913, PLR0917  # what was sent, and what came of it
         self,
