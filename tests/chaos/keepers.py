@@ -1,4 +1,4 @@
-"""Those who look after keys beside the workers: two janitors, who come to grief, and a person."""
+"""Those who look after keys beside the workers: two janitors, who come to grief, and two people."""
 
 import json
 import signal
@@ -17,6 +17,8 @@ JANITORS: Final = 2
 MISHAP_S: Final = (2.0, 8.0)
 STILL_S: Final = 2.0
 KILLED_SHARE: Final = 0.5
+# It has found its store after about a second.
+KILLED_AFTER_S: Final = (0.6, 2.0)
 THINKING_S: Final = (0.2, 1.0)
 # What the store's absence may do to a command: done, refused, or nobody knows.
 ENDINGS: Final = (0, 1, 3)
@@ -131,6 +133,84 @@ class Operator(Side[Nothing]):
         if ended.returncode == 0 and verb != "compromise":
             document = json.loads(ended.stdout)
             self.done[key_id, document["version"]] = document["event"]
+
+
+class KekTurner(Side[Nothing]):
+    """A person who turns one KEK over after the other, and whose rewraps are killed now and then.
+
+    Attributes:
+        turned: how many KEKs nothing is under any more.
+        killed: how many rewraps were.
+    """
+
+    def __init__(self, site: Site, draw: Random) -> None:
+        super().__init__(Nothing, "KEK turner")
+        self._site = site
+        self._draw = draw
+        self.turned = 0
+        self.killed = 0
+        self._is_begun = False
+
+    def finish(self) -> list[str]:
+        """Turn one over to its end; return what keeps it, in words."""
+        return [] if self._turn_over(may_kill=False) else ["no KEK is turned over"]
+
+    def _turn(self, line: Nothing) -> None:
+        del line
+        self._over.wait(self._draw.uniform(*THINKING_S))
+        self._turn_over(may_kill=True)
+
+    def _turn_over(self, *, may_kill: bool) -> bool:
+        """Go on with the one under way, or begin with another; return whether it is over."""
+        states = self._states()
+        if states is None:
+            return False
+        known = [kek_id for kek_id, state in states.items() if state == "known"]
+        if not known:
+            self._done("keyring", "add")
+            return False
+        # The newest of those that are not active is to be; what was active before is to go.
+        if self._is_begun:
+            return self._go_on(known[0], may_kill=may_kill)
+        self._is_begun = self._done("keyring", "activate", known[0])
+        return False
+
+    def _go_on(self, old: str, *, may_kill: bool) -> bool:
+        if may_kill and self._draw.random() < KILLED_SHARE:
+            self._kill_a_rewrap()
+            return False
+        if not self._done("rewrap") or not self._done("keyring", "retire", old):
+            return False
+        self._is_begun = False
+        self.turned += 1
+        return True
+
+    def _states(self) -> dict[str, str] | None:
+        ended = self._site.run("keyring", "status", "--json", exit_code=None)
+        assert ended.returncode in ENDINGS, f"keyring status: {ended.stdout}{ended.stderr}"
+        if ended.returncode:
+            return None
+        return {it["kek_id"]: it["state"] for it in json.loads(ended.stdout)["keks"]}
+
+    def _done(self, *command: str) -> bool:
+        """Run a command; return whether it did what it was asked for."""
+        why = () if command == ("rewrap",) else ("--reason", "chaos")
+        ended = self._site.run(*command, *why, exit_code=None)
+        said = f"{command}: {ended.returncode}\n{ended.stdout}\n{ended.stderr}"
+        assert ended.returncode in ENDINGS, said
+        assert "not authentic" not in ended.stderr, said
+        return ended.returncode == 0
+
+    def _kill_a_rewrap(self) -> None:
+        process = subprocess.Popen(
+            [*program(), "rewrap", "--throttle", "200"],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            env=self._site.environment("rewrap"), cwd=self._site.folder,
+        )  # fmt: skip
+        self._over.wait(self._draw.uniform(*KILLED_AFTER_S))
+        process.kill()
+        process.wait(STOP_S)
+        self.killed += 1
 
 
 def _tail(log: Path) -> str:

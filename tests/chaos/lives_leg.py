@@ -1,4 +1,4 @@
-"""A leg in which things also go: deletions, janitors and a person beside the faults.
+"""A leg in which things also go: deletions, janitors and people beside the faults.
 
 Its deadline is small and keys are destroyed as soon as that has passed, so that they really are.
 Its history is blank volumes: nothing in it waits for anything.
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Final
 
-from tests.chaos.keepers import Janitors, Operator
+from tests.chaos.keepers import Janitors, KekTurner, Operator
 from tests.chaos.key_ends import KeyAmqpEnd, KeyStreamsEnd
 from tests.chaos.leg import PATIENCE_S, Leg
 from tests.chaos.lives import Lives
@@ -45,15 +45,17 @@ class LivesLeg(Leg):
     _lives: Lives = field(init=False)
     _janitors: Janitors = field(init=False)
     _operator: Operator = field(init=False)
+    _turner: KekTurner = field(init=False)
 
     def run(self, *, keys: bool) -> None:
         """Have them begin, and do as any leg does."""
         ground, end = self.ground, self._end
-        draws = [Random(self.draw.random()) for _ in range(3)]
+        draws = [Random(self.draw.random()) for _ in range(4)]
         self._lives = Lives(end.new_line, end.heard, draws[0])
         self._operator = Operator(ground.site, end.heard, draws[1])
         self._janitors = Janitors(ground.site, draws[2])
-        sides = (self._lives, self._operator, self._janitors)
+        self._turner = KekTurner(ground.site, draws[3])
+        sides = (self._lives, self._operator, self._janitors, self._turner)
         try:
             for side in sides:
                 side.start()
@@ -77,6 +79,8 @@ class LivesLeg(Leg):
     def _check(self, scene: Scene, *, keys: bool) -> None:
         self._lives.rest()
         self._operator.close()
+        self._turner.close()
+        self._await(self._turner.finish)
         self._await(self._lives.unsettled)
         none_of(self._lives.problems())
         self._await(self._unfinished)
@@ -157,8 +161,8 @@ class LivesLeg(Leg):
     def _note(self) -> None:
         types = self._end.heard.types()
         told = ", ".join(f"{number} {name}" for name, number in sorted(types.items()))
-        self.say(
-            f"  {len(self._lives.lives)} lives; {told}; {self._janitors.killed} janitors killed"
-        )
+        killed = f"{self._janitors.killed} janitors and {self._turner.killed} rewraps killed"
+        turned = f"{self._turner.turned} KEKs turned over"
+        self.say(f"  {len(self._lives.lives)} lives; {told}; {turned}; {killed}")
         self.account.keys.update(types)
         self.account.lives += len(self._lives.lives)
