@@ -183,6 +183,14 @@ class Store(Protocol):
                 another layout, or it counts fewer commits than this worker remembers.
         """
 
+    def follow_keyring(self) -> None:
+        """Take up what has become of KEKs, and of the keyring file; to be called now and then.
+
+        Raises:
+            UnknownKek: the keyring lacks the active KEK.
+            SetupError: what the store says of KEKs is not as it was sealed.
+        """
+
     def layout_is_newer(self) -> bool:
         """Return whether a later release has changed the layout of what was admitted."""
 
@@ -359,6 +367,8 @@ class Custody(Protocol):
 
     kek_id: str
     """The active KEK's fingerprint."""
+    term: int
+    """Which of the store's active KEKs, one after the other, that is."""
 
     def mint(self, project: str, scope: ScopeRecord) -> bytes:
         """Draw a DEK for the scope and return it wrapped under the active KEK.

@@ -86,7 +86,9 @@ def assemble(  # noqa: PLR0913  # what differs between the program and a simulat
         outbox=OutboxAnnouncer(
             store, bus, worker_id=worker_id, exchange=topology.keys, every_s=OUTBOX_S
         ),
-        reporter=Reporter(reports, bus, tally, clock, worker_id),
+        reporter=Reporter(
+            reports, bus, tally, clock, worker_id=worker_id, kek_ids=lambda: custody.kek_ids
+        ),
         tally=tally,
         clock=clock,
         settings=settings.worker,
@@ -158,11 +160,12 @@ def assemble_janitor(  # noqa: PLR0913  # what differs between the program and a
         return views.has_projects() and bool(admission.admit())
 
     return JanitorLoop(
-        RedisRetention(views, RecordCodec(custody, admission.is_registered)),
+        RedisRetention(views, RecordCodec(custody, admission.may_open)),
         admit,
         clock,
         views.clock_s,
         janitor_id=janitor_id,
+        kek_ids=lambda: custody.kek_ids,
         keeping=settings.retention,
         settings=settings.janitor,
         deadline_s=settings.waiting.deadline_s,

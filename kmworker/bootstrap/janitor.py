@@ -6,7 +6,7 @@ import secrets
 
 from kmworker.bootstrap.assembly import assemble_janitor
 from kmworker.clock import StoreClock, SystemClock
-from kmworker.crypto import Keyring, KeyringCustody
+from kmworker.crypto import followed
 from kmworker.janitor.loop import JanitorLoop
 from kmworker.settings import Settings
 from kmworker.store.connection import connect
@@ -25,7 +25,7 @@ def build_janitor(settings: Settings) -> JanitorLoop:
     return assemble_janitor(
         settings,
         Views(connect(settings.store), Names(settings.store.prefix)),
-        KeyringCustody(Keyring.load(settings.keyring.path)),
+        followed(settings.keyring.path),
         StoreClock(SystemClock()),
         janitor_id=f"{platform.node()}-{os.getpid()}-{secrets.token_hex(3)}",
     )

@@ -12,7 +12,7 @@ from pathlib import Path
 from kmworker.bootstrap.assembly import assemble, assemble_anchor, assemble_store
 from kmworker.bootstrap.brokers import open_bus, open_keep
 from kmworker.clock import Clock, StoreClock, SystemClock
-from kmworker.crypto import Keyring, KeyringCustody
+from kmworker.crypto import KeyringCustody, followed
 from kmworker.domain.policy import Policy
 from kmworker.domain.policy_file import load_policy
 from kmworker.errors import SetupError
@@ -96,7 +96,7 @@ def open_store(
         SetupError: no store is configured, or the keyring cannot be used.
     """
     client = connect(settings.store, gate)
-    custody = KeyringCustody(Keyring.load(settings.keyring.path))
+    custody = followed(settings.keyring.path)
     store = assemble_store(
         settings, client, custody, clock or SystemClock(), worker_id=worker_id, gate=gate
     )

@@ -39,7 +39,8 @@ class KMWorker(Program):
         "health": "Return whether a worker on this host makes progress or is idle.",
         "accept": "Go on with a store that was rolled back.",
         "migrate": "Carry a store over to this release's layout.",
-        "keyring": "Make and look at the keyring of KEKs.",
+        "keyring": "Make KEKs, look at them, and turn them over.",
+        "rewrap": "Have all records and DEKs under the active KEK, beside workers.",
         "schemas": "Print or write the JSON Schemas and the AsyncAPI document.",
     }
 

@@ -24,7 +24,8 @@ from kmworker.errors import SetupError, StoreUnavailable
 from kmworker.settings import Settings
 from kmworker.store.inspection import Views
 from kmworker.store.layout import NUMBER
-from kmworker.store.migration import Flaw, Migration
+from kmworker.store.migration import Migration
+from kmworker.store.reading import Flaw
 from kmworker.store.views.status import read_workers
 from kmworker.wire.ids import random_id
 

@@ -5,8 +5,8 @@ it come, for each project, the key that wraps DEKs (`wrapping`) and the key that
 records (`record_mac`). `KeyringCustody` is what the rest of the program sees of them.
 """
 
-from kmworker.crypto.custody import KeyringCustody
+from kmworker.crypto.custody import KeyringCustody, followed
 from kmworker.crypto.former import FormerCustody
-from kmworker.crypto.keyring import Keyring
+from kmworker.crypto.keyring import Keyring, KeyringFile
 
-__all__ = ["FormerCustody", "Keyring", "KeyringCustody"]
+__all__ = ["FormerCustody", "Keyring", "KeyringCustody", "KeyringFile", "followed"]

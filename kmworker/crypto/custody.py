@@ -5,14 +5,17 @@ other failure is one and the same error, so that someone who tries blobs or reco
 us learns nothing from the answers.
 """
 
+from collections.abc import Callable, Collection
+from pathlib import Path
+
 from kmworker.crypto.kek import Secret
-from kmworker.crypto.keyring import Keyring
+from kmworker.crypto.keyring import Keyring, KeyringFile
 from kmworker.crypto.record_mac import Sealer
 from kmworker.crypto.wrapping import Wrapper
 from kmworker.domain.model import Place, ScopeRecord
 from kmworker.errors import PermanentError, Reason, UnknownKek
 
-__all__ = ["KeyringCustody"]
+__all__ = ["KeyringCustody", "followed"]
 
 CHECK_LABEL = "kmworker/check/v1"
 
@@ -21,18 +24,40 @@ class KeyringCustody(Secret):
     """`kmworker.ports.Custody` over a `Keyring`.
 
     Which installation it works for is known when its store has been looked at: before `enter`
-    it wraps and seals nothing.
+    it wraps and seals nothing. Which of its KEKs may do what, the store says, too: before `use`
+    the newest is the active one, and all of them open.
 
     Attributes:
-        kek_id: the active KEK's fingerprint.
+        kek_id: the active KEK's fingerprint; the keyring may lack it, and then nothing is written.
+        term: since which it is, as the store counts; 0 before `use`.
     """
 
-    def __init__(self, keyring: Keyring, installation: str | None = None) -> None:
-        self.kek_id = keyring.active
+    def __init__(
+        self,
+        keyring: Keyring,
+        installation: str | None = None,
+        changed: Callable[[], Keyring | None] = lambda: None,
+    ) -> None:
+        """Open a keyring.
+
+        Args:
+            keyring: as it is now.
+            installation: to work for; None: it is entered later.
+            changed: returns it anew if it has changed since it was asked the last time.
+        """
+        self.kek_id = keyring.newest
+        self.term = 0
         self._keyring = keyring
+        self._changed = changed
+        self._opening = frozenset(keyring.keks)
         self._installation: str | None = None
         if installation is not None:
             self.enter(installation)
+
+    @property
+    def kek_ids(self) -> frozenset[str]:
+        """Return the fingerprints of all KEKs in the keyring, whatever they may do."""
+        return frozenset(self._keyring.keks)
 
     def enter(self, installation: str) -> None:
         """Wrap and seal for this installation from now on.
@@ -43,8 +68,46 @@ class KeyringCustody(Secret):
         if installation == self._installation:
             return
         self._installation = installation
-        self._wrapper = Wrapper(self._keyring, installation)
-        self._sealer = Sealer(self._keyring, installation)
+        self._open()
+
+    def use(self, active: str, opening: Collection[str], term: int) -> None:
+        """Write under this KEK, and open under these and no others, from now on.
+
+        Args:
+            active: the KEK that is written under.
+            opening: those that are opened with.
+            term: which of the store's active KEKs, one after the other, this is.
+
+        Raises:
+            UnknownKek: the keyring lacks the active one. It opens, and writes nothing.
+        """
+        if (active, frozenset(opening)) != (self.kek_id, self._opening):
+            self.kek_id, self._opening = active, frozenset(opening)
+            self._open()
+        self.term = term
+        if active not in self._keyring.keks:
+            raise UnknownKek(f"the active KEK {active} is not in the keyring file yet", active)
+
+    def take_up(self) -> bool:
+        """Take the keyring anew if it has changed; return whether it has.
+
+        Raises:
+            SetupError: it cannot be used as it is now; this goes on with what it was.
+        """
+        changed = self._changed()
+        if changed is None:
+            return False
+        # What was there opens what it has opened: until the store says otherwise, or a restart.
+        self._keyring = Keyring(changed.newest, {**self._keyring.keks, **changed.keks})
+        self._open()
+        return True
+
+    def _open(self) -> None:
+        if self._installation is None:
+            return
+        keks = {it: kek for it, kek in self._keyring.keks.items() if it in self._opening}
+        self._wrapper = Wrapper(keks, self._installation)
+        self._sealer = Sealer(keks, self.kek_id, self._installation)
 
     def __repr__(self) -> str:
         return f"KeyringCustody(kek_id={self.kek_id!r})"
@@ -71,15 +134,25 @@ class KeyringCustody(Secret):
             PermanentError: with `Reason.INTEGRITY`, whatever else is wrong; always the
                 same for the same scope.
         """
-        if scope.kek_id not in self._keyring.keks:
-            raise UnknownKek(
-                f"scope {scope.scope_id!r} is under KEK {scope.kek_id!r}, not in the keyring"
-            )
+        if scope.kek_id not in self._opening or scope.kek_id not in self._keyring.keks:
+            said = f"scope {scope.scope_id!r} is under KEK {scope.kek_id!r}, not in the keyring"
+            raise UnknownKek(said, scope.kek_id)
         dek = self._wrapper.unwrap(project, scope, blob)
         if dek is None:
             detail = f"the wrapped DEK of scope {scope.scope_id!r} does not unwrap"
             raise PermanentError(Reason.INTEGRITY, detail)
         return dek
+
+    def rewrap(self, project: str, before: ScopeRecord, after: ScopeRecord, blob: bytes) -> bytes:
+        """Return the DEK of a wrapped one, wrapped under another KEK; raises as `unwrap` does."""
+        if before.kek_id not in self._opening or before.kek_id not in self._keyring.keks:
+            said = f"scope {before.scope_id!r} is under KEK {before.kek_id!r}, not in the keyring"
+            raise UnknownKek(said, before.kek_id)
+        wrapped = self._wrapper.rewrap(self._wrapper, project, before, blob, after)
+        if wrapped is None:
+            detail = f"the wrapped DEK of scope {before.scope_id!r} does not unwrap"
+            raise PermanentError(Reason.INTEGRITY, detail)
+        return wrapped
 
     def check_dek(self, project: str, scope: ScopeRecord, blob: bytes) -> None:
         """See that the scope's DEK unwraps to its length; raises as `unwrap` does."""
@@ -110,3 +183,13 @@ class KeyringCustody(Secret):
         """
         keks = self._keyring.keks.items()
         return {kek_id: kek.derive(CHECK_LABEL, *words).hex() for kek_id, kek in keks}
+
+
+def followed(path: Path) -> KeyringCustody:
+    """Open a keyring's file, whose changes can be taken up.
+
+    Raises:
+        SetupError: it cannot be used.
+    """
+    file = KeyringFile(path)
+    return KeyringCustody(file.load(), changed=file.changed)

@@ -20,9 +20,9 @@ class FormerCustody(Secret):
     def __init__(self, keyring: Keyring, installation: str) -> None:
         """Carry over to an installation; one that is drawn for nothing does for a rehearsal."""
         self._kek_ids = frozenset(keyring.keks)
-        self._sealer = Sealer(keyring, None)
-        self._former = Wrapper(keyring, None)
-        self._wrapper = Wrapper(keyring, installation)
+        self._sealer = Sealer(keyring.keks, keyring.newest, None)
+        self._former = Wrapper(keyring.keks, None)
+        self._wrapper = Wrapper(keyring.keks, installation)
 
     def check_seal(self, place: Place, record: bytes) -> bytes:
         """Return a sealed record's body; see `kmworker.ports.Custody.check_seal`."""

@@ -10,15 +10,17 @@ locals of every frame that an exception passes through.
 
 import contextlib
 import errno
+import fcntl
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from kmworker.crypto.following import StrangersLinkError, open_for_reading
 from kmworker.errors import SetupError
 
-__all__ = ["Purpose", "create", "read"]
+__all__ = ["Purpose", "changing", "create", "read", "replace"]
 
 MAX_FILE_BYTES = 65_536
 """Some 400 KEKs. A device or log file named by mistake is not read to its end."""
@@ -70,6 +72,53 @@ def create(path: Path, content: bytes) -> str | None:
             path.unlink()
         return str(error.strerror)
     return None
+
+
+def replace(path: Path, content: bytes) -> str | None:
+    """Write a file anew, whole or not at all, on disk with its name when this returns.
+
+    It belongs to whom it did, with the same rights. To be called inside `changing`.
+
+    Returns:
+        None, or what went wrong: then it is as it was.
+    """
+    # Renamed over a link, the file would lie beside the one that everybody reads.
+    if path.is_symlink() or not path.is_file():
+        return "not a file by its own name"
+    written = path.with_name(f".{path.name}.new")
+    # Left over by somebody who was killed: whoever changes the file holds the lock.
+    written.unlink(missing_ok=True)
+    problem = create(written, content)
+    if problem is not None:
+        return problem
+    try:
+        before = path.stat()
+        os.chown(written, before.st_uid, before.st_gid)
+        written.chmod(stat.S_IMODE(before.st_mode))
+        written.replace(path)
+        _sync_directory(path.parent)
+    except OSError as error:
+        written.unlink(missing_ok=True)
+        return str(error.strerror)
+    return None
+
+
+@contextlib.contextmanager
+def changing(path: Path) -> Iterator[None]:
+    """Let nobody else change a file meanwhile: of two changes, the second would undo the first.
+
+    Raises:
+        SetupError: its directory cannot be opened.
+    """
+    try:
+        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise _error(path, str(error.strerror), "check keyring.path") from None
+    try:
+        fcntl.flock(directory, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(directory)
 
 
 def read(path: Path, purpose: Purpose = KEYRING) -> bytes:

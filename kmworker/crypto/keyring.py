@@ -1,6 +1,7 @@
-"""The KEKs of an installation: one active, the others for what they wrapped before.
+"""The KEKs of an installation, as they lie in a file: bytes alone.
 
-A `Keyring` exists only whole and checked. Each KEK must have the fingerprint it is filed
+What may be done with each is said by the store (`kmworker.domain.keks`), for all processes at
+once. A `Keyring` exists only whole and checked. Each KEK must have the fingerprint it is filed
 under: a damaged key that was taken for good would wrap DEKs that no backup of the file
 can ever unwrap.
 """
@@ -18,9 +19,11 @@ from kmworker.crypto import keyfile
 from kmworker.crypto.kek import KEK_BYTES, Kek, Secret
 from kmworker.errors import SetupError
 
-__all__ = ["Keyring"]
+__all__ = ["Keyring", "KeyringFile"]
 
-VERSION = 1
+VERSION = 2
+NAMING_ACTIVE = 1
+"""The version of files that said which KEK is active; they are read still."""
 _RESTORE = "restore it from a backup, or use the release that wrote it"
 
 
@@ -28,20 +31,20 @@ _RESTORE = "restore it from a backup, or use the release that wrote it"
 class Keyring(Secret):
     """KEKs by kek_id.
 
-    The file is JSON, mode 0600: ``{"version": 1, "active": "<kek_id>", "keks":
-    {"<kek_id>": {"key": "<base64 of 32 bytes>", "created_at": "<RFC 3339>"}}}``.
+    The file is JSON, mode 0600: ``{"version": 2, "keks": {"<kek_id>": {"key": "<base64 of 32
+    bytes>", "created_at": "<RFC 3339>"}}}``.
 
     Attributes:
-        active: the kek_id of the KEK that wraps new DEKs and seals new records.
+        newest: the kek_id of the one that was made last: the first store's active one.
         keks: all KEKs; read-only.
     """
 
-    active: str
+    newest: str
     keks: Mapping[str, Kek] = field(repr=False)
 
     def __post_init__(self) -> None:
-        if self.active not in self.keks:
-            raise ValueError("the active KEK is not in the keyring")
+        if self.newest not in self.keks:
+            raise ValueError("the newest KEK is not in the keyring")
         object.__setattr__(self, "keks", MappingProxyType(dict(self.keks)))
 
     @classmethod
@@ -54,11 +57,29 @@ class Keyring(Secret):
         Raises:
             SetupError: something is at ``path`` already, or the file cannot be written.
         """
-        kek = Kek.generate(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}")
-        problem = keyfile.create(path, _serialised(kek))
+        kek = _drawn()
+        problem = keyfile.create(path, _serialised({kek.kek_id: kek}))
         if problem is not None:
             raise SetupError(f"keyring {path}: {problem}", _hint_for(problem))
         return cls.load(path)
+
+    @classmethod
+    def grow(cls, path: Path) -> "Keyring":
+        """Draw one more KEK and write it to the file, with those that are there.
+
+        The file has all of them or is as it was, whatever happens meanwhile; they are on disk when
+        this returns.
+
+        Raises:
+            SetupError: as `load` does; or it cannot be written, or is not there by its own name.
+        """
+        with keyfile.changing(path):
+            kek = _drawn()
+            problem = keyfile.replace(path, _serialised({**cls.load(path).keks, kek.kek_id: kek}))
+            if problem is not None:
+                hint = "check that its directory can be written to; what a platform hands over"
+                raise SetupError(f"keyring {path}: {problem}", f"{hint} is changed there")
+            return cls.load(path)
 
     @classmethod
     def load(cls, path: Path) -> "Keyring":
@@ -75,6 +96,33 @@ class Keyring(Secret):
         return parsed
 
 
+class KeyringFile:
+    """A keyring's file, followed while a process runs."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._seen: tuple[int, ...] = ()
+
+    def load(self) -> Keyring:
+        """Read and check the file; raises as `Keyring.load` does."""
+        # Before it is read: what is written meanwhile is read the next time.
+        seen = self._now()
+        loaded = Keyring.load(self._path)
+        self._seen = seen
+        return loaded
+
+    def changed(self) -> Keyring | None:
+        """Return the keyring if the file is another than was read last; raises as `load` does."""
+        return None if self._now() == self._seen else self.load()
+
+    def _now(self) -> tuple[int, ...]:
+        try:
+            found = self._path.stat()
+        except OSError:
+            return ()
+        return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
 class _FlawError(Exception):
     """What is wrong with the content, in fixed words; never leaves this module."""
 
@@ -85,10 +133,16 @@ def _hint_for(problem: str) -> str:
     return "check that the directory exists and can be written to"
 
 
-def _serialised(kek: Kek) -> bytes:
-    entry = {"key": base64.b64encode(kek.export()).decode(), "created_at": kek.created_at}
-    document = {"version": VERSION, "active": kek.kek_id, "keks": {kek.kek_id: entry}}
-    return json.dumps(document, indent=2).encode() + b"\n"
+def _drawn() -> Kek:
+    return Kek.generate(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}")
+
+
+def _serialised(keks: Mapping[str, Kek]) -> bytes:
+    entries = {
+        kek_id: {"key": base64.b64encode(kek.export()).decode(), "created_at": kek.created_at}
+        for kek_id, kek in keks.items()
+    }
+    return json.dumps({"version": VERSION, "keks": entries}, indent=2).encode() + b"\n"
 
 
 def _parsed(content: bytes) -> Keyring | str:
@@ -118,13 +172,20 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _keyring(document: object) -> Keyring:
     # The version first: a later format may have other fields altogether.
     version = document.get("version") if isinstance(document, dict) else None
-    if type(version) is not int or version != VERSION:
+    if type(version) is not int or version not in {NAMING_ACTIVE, VERSION}:
         raise _FlawError("not a keyring of a version that this release knows")
-    active, entries = _fields(document, active=str, keks=dict, version=int)[:2]
+    names: dict[str, type] = {"keks": dict, "version": int}
+    if version == NAMING_ACTIVE:
+        names["active"] = str
+    entries, _version, *active = _fields(document, **names)
     keks = {kek_id: _kek(kek_id, entry) for kek_id, entry in entries.items()}
-    if active not in keks:
+    if not keks:
+        raise _FlawError("there is no KEK in it")
+    # Of those made in one second, the one that was added last.
+    newest = active[0] if active else max(reversed(keks), key=lambda it: _made_at(keks[it]))
+    if newest not in keks:
         raise _FlawError("the active KEK is not among its KEKs")
-    return Keyring(active, keks)
+    return Keyring(newest, keks)
 
 
 def _kek(kek_id: str, entry: object) -> Kek:
@@ -155,6 +216,10 @@ def _decoded(encoded: str) -> bytes | None:
     except ValueError:
         return None
     return key if len(key) == KEK_BYTES else None
+
+
+def _made_at(kek: Kek) -> datetime:
+    return datetime.fromisoformat(kek.created_at)
 
 
 def _is_timestamp(text: str) -> bool:

@@ -11,14 +11,14 @@ per project and copied (RFC 2104, section 4), by the library whose copies cost l
 import hmac
 import re
 from binascii import hexlify
+from collections.abc import Mapping
 from functools import lru_cache, partial
 
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.hmac import HMAC
 
 from kmworker.crypto.encoding import length_of, length_prefixed, text_bytes
-from kmworker.crypto.kek import KEK_ID_LENGTH, Secret
-from kmworker.crypto.keyring import Keyring
+from kmworker.crypto.kek import KEK_ID_LENGTH, Kek, Secret
 from kmworker.domain.model import Place
 from kmworker.errors import PermanentError, Reason, UnknownKek
 
@@ -51,12 +51,18 @@ class Sealer(Secret):
 
     __slots__ = ("_active", "_kek_ids", "_opening", "_state")
 
-    def __init__(self, keyring: Keyring, installation: str | None) -> None:
-        """Seal for an installation; None: as layout 1 did, which knew of none."""
-        self._active = keyring.active.encode()
-        self._kek_ids = frozenset(kek_id.encode() for kek_id in keyring.keks)
+    def __init__(self, keks: Mapping[str, Kek], active: str, installation: str | None) -> None:
+        """Seal for an installation.
+
+        Args:
+            keks: those that may be opened with.
+            active: the one that is sealed under, which may be missing: then nothing is sealed.
+            installation: None: as layout 1 did, which knew of none.
+        """
+        self._active = active.encode()
+        self._kek_ids = frozenset(kek_id.encode() for kek_id in keks)
         self._opening = _OPENING_OF_LAYOUT_1 if installation is None else _OPENING
-        self._state = lru_cache(MAX_PROJECTS)(partial(_project_state, keyring, installation))
+        self._state = lru_cache(MAX_PROJECTS)(partial(_project_state, keks, installation))
 
     def seal(self, place: Place, body: bytes) -> bytes:
         """Return ``body`` and its seal.
@@ -94,13 +100,15 @@ class Sealer(Secret):
         )
 
 
-def _project_state(keyring: Keyring, installation: str | None, kek_id: bytes, project: str) -> HMAC:
+def _project_state(
+    keks: Mapping[str, Kek], installation: str | None, kek_id: bytes, project: str
+) -> HMAC:
     """Return the keyed MAC that has taken in the project, to be copied and finished.
 
     The installation is in the key, not in each message: of two stores under one KEK neither
     takes the other's records, and no record costs more for it.
     """
-    kek = keyring.keks[kek_id.decode()]
+    kek = keks[kek_id.decode()]
     if installation is None:
         key = kek.derive(LABEL_OF_LAYOUT_1, project)
     else:

@@ -6,15 +6,14 @@ put back an older one of the same scope, but cannot make a volume use another's 
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from kmworker.crypto.encoding import length_prefixed
-from kmworker.crypto.kek import Secret
-from kmworker.crypto.keyring import Keyring
+from kmworker.crypto.kek import Kek, Secret
 from kmworker.domain.model import ScopeRecord
 
 __all__ = ["MAX_KEY_BITS", "Wrapper"]
@@ -45,10 +44,10 @@ class Wrapper(Secret):
 
     __slots__ = ("_project", "_version")
 
-    def __init__(self, keyring: Keyring, installation: str | None) -> None:
-        """Wrap for an installation; None: as layout 1 did, which knew of none."""
+    def __init__(self, keks: Mapping[str, Kek], installation: str | None) -> None:
+        """Wrap under these for an installation; None: as layout 1 did, which knew of none."""
         self._version = VERSION_OF_LAYOUT_1 if installation is None else VERSION
-        self._project = lru_cache(MAX_PROJECTS)(partial(_of_project, keyring, installation))
+        self._project = lru_cache(MAX_PROJECTS)(partial(_of_project, keks, installation))
 
     def mint(self, project: str, scope: ScopeRecord) -> bytes:
         """Draw a DEK for the scope and return it wrapped under ``scope.kek_id``.
@@ -67,11 +66,26 @@ class Wrapper(Secret):
             return None
 
     def rewrap(
-        self, former: "Wrapper", project: str, scope: ScopeRecord, blob: bytes
+        self,
+        former: "Wrapper",
+        project: str,
+        scope: ScopeRecord,
+        blob: bytes,
+        after: ScopeRecord | None = None,
     ) -> bytes | None:
-        """Return the DEK in ``former``'s blob as `mint` wraps it; None if it does not unwrap."""
+        """Return the DEK in ``former``'s blob as `mint` wraps it; None if it does not unwrap.
+
+        Args:
+            former: what opens it.
+            project: whose.
+            scope: as it is.
+            blob: the wrapped DEK.
+            after: the scope as it is to be, under another KEK; None: as it is.
+        """
         try:
-            return self._wrapped(project, scope, lambda: former.opened(project, scope, blob))
+            return self._wrapped(
+                project, after or scope, lambda: former.opened(project, scope, blob)
+            )
         except InvalidTag:
             return None
 
@@ -125,10 +139,10 @@ def _dek_bytes(scope: ScopeRecord) -> int:
 
 
 def _of_project(
-    keyring: Keyring, installation: str | None, kek_id: str, project: str
+    keks: Mapping[str, Kek], installation: str | None, kek_id: str, project: str
 ) -> tuple[AESGCM, bytes]:
     """Return the project's cipher and the `_opening` of its associated data."""
-    kek = keyring.keks[kek_id]
+    kek = keks[kek_id]
     if installation is None:
         key = kek.derive(LABEL_OF_LAYOUT_1, project)
     else:

@@ -4,7 +4,7 @@ Several may run: each project is one's at a time, by lease, and at most once an 
 ends one, at whichever step, the next pass goes on from what is stored.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 import structlog
@@ -50,6 +50,7 @@ class JanitorLoop:
         time_s: Callable[[], float],
         *,
         janitor_id: str,
+        kek_ids: Callable[[], Iterable[str]],
         keeping: RetentionSettings,
         settings: JanitorSettings,
         deadline_s: float,
@@ -63,6 +64,7 @@ class JanitorLoop:
             clock: by which it goes.
             time_s: asks the store what time it is, Unix seconds; the clock is set by it.
             janitor_id: of the leases' holder.
+            kek_ids: the KEKs in its keyring.
             keeping: for how long what is kept.
             settings: how it works.
             deadline_s: for how long an event may wait for its source.
@@ -74,6 +76,7 @@ class JanitorLoop:
         self._clock = clock
         self._time_s = time_s
         self._id = janitor_id
+        self._kek_ids = kek_ids
         self._keeping = keeping
         self._settings = settings
         self._deadline_s = deadline_s
@@ -185,7 +188,8 @@ class JanitorLoop:
     def _tell(self, found: PassResult) -> None:
         self.total.add(found)
         fields = {name: getattr(self.total, name) for name in self.total.__slots__}
-        self._retention.report({"seen_at": self._clock.now(), "id": self._id, **fields})
+        about = {"id": self._id, "kek_ids": " ".join(sorted(self._kek_ids()))}
+        self._retention.report({"seen_at": self._clock.now(), **about, **fields})
         done = {name: number for name in found.__slots__ if (number := getattr(found, name))}
         if done:
             log.info("gone over", **done)

@@ -11,11 +11,22 @@ import redis
 import structlog
 
 from kmworker.clock import Clock, rfc3339
-from kmworker.errors import NotFound, SetupError
+from kmworker.domain.keks import KekStates
+from kmworker.domain.values import value
+from kmworker.errors import NotFound, SetupError, StoreUnavailable, UnknownKek
 from kmworker.store.client import Gate
 from kmworker.store.connection import store_errors
 from kmworker.store.durability import refuse_volatile
 from kmworker.store.inspection import Views, text_of
+from kmworker.store.kek_states import (
+    STATES,
+    KekCustody,
+    check_values_in,
+    keyring_fields,
+    refuse_missing,
+    refuse_other_keyring,
+    states_in,
+)
 from kmworker.store.layout import (
     MINIMUM,
     NUMBER,
@@ -26,7 +37,6 @@ from kmworker.store.layout import (
     check_values,
     fields_of,
     former,
-    keyring_fields,
     layout_in,
     other_keyring,
     refuse_layout,
@@ -37,13 +47,21 @@ from kmworker.store.scripts import Scripts
 from kmworker.store.server import greeting_of, refuse_replica
 
 __all__ = [
-    "Admission", "check_values_in", "enter", "installed", "is_of_layout_1", "missing", "recognised",
-    "refuse_other_keyring", "source_in",
+    "Admission", "Recognised", "enter", "installed", "is_of_layout_1", "missing", "recognised",
+    "source_in",
 ]  # fmt: skip
 
 log = structlog.get_logger()
 
-CHECK = "check:"
+
+@value
+class Recognised:
+    """A store that is in use, as it says it is."""
+
+    layout: Layout
+    source: str
+    """CloudEvents' `source` of its announcements."""
+    keks: KekStates
 
 
 class Admission:
@@ -51,6 +69,7 @@ class Admission:
 
     Attributes:
         history: what this worker remembers of the store's commits.
+        keks: what may be done with each KEK, once it is admitted.
         is_newer: whether the store's layout is newer than this release's, which may use it.
     """
 
@@ -62,7 +81,7 @@ class Admission:
         source: str,
         allow_volatile: bool,
         is_vouched: bool,
-        custody: LayoutCustody,
+        custody: KekCustody,
         worker_id: str,
         gate: Gate,
         new_id: Callable[[], str],
@@ -77,7 +96,13 @@ class Admission:
         self._new_id = new_id
         self._clock = clock
         self.history = History(client, names, worker_id=worker_id, is_tolerant=allow_volatile)
+        self.keks: KekStates | None = None
         self.is_newer = False
+        self._installation = ""
+        self._states = ""
+        """As `km:keyring` had them when they were looked at last."""
+        self._said: set[str] = set()
+        """Of the keyring, so that each thing is said once."""
         self._gate = gate
 
     def admit(self) -> str:
@@ -89,6 +114,7 @@ class Admission:
         Raises:
             SetupError: the store may not be used.
             StoreUnavailable: it is not there, or is a replica.
+            UnknownKek: the keyring lacks the active KEK; its file is read again the next time.
         """
         with self._gate.opened():
             # The name may lead elsewhere by now; a connection stays with whom it was made to.
@@ -105,14 +131,81 @@ class Admission:
                 self.history.check()
                 return source
 
-    def is_registered(self, kek_id: str) -> bool:
-        """Return whether a worker with this KEK was ever admitted.
+    def may_open(self, kek_id: str) -> bool:
+        """Return whether anything may be under this KEK, by what the store says now.
 
         Raises:
             StoreUnavailable: the store does not say.
+            SetupError: what it says is not as it was sealed.
         """
+        return kek_id in self._keks_now().opening
+
+    def follow(self) -> None:
+        """Take up what has become of KEKs, and of the keyring file; to be called now and then.
+
+        Raises:
+            StoreUnavailable: the store does not say.
+            SetupError: what it says is not as it was sealed, or is older than what it has said.
+            UnknownKek: the keyring lacks the active KEK.
+        """
+        self._use(self._keks_now())
+
+    def follow_if_changed(self, states: bytes | None) -> None:
+        """Do as `follow` does if this, out of `km:keyring`, is not what was taken up last."""
+        if self.keks is not None and states is not None and states.decode() != self._states:
+            self.follow()
+
+    def pass_fence(self, fence: int) -> None:
+        """Take up what has become of KEKs, where a project is fenced against ours.
+
+        Raises:
+            StoreUnavailable: `km:keyring` is older than the fence; and as `follow` does.
+        """
+        self.follow()
+        if self._custody.term < fence:
+            key = self._names.top("keyring")
+            raise StoreUnavailable(
+                f"a project is fenced with term {fence}, and {key} says {self._custody.term}:"
+                " somebody has put an older one back: restore that hash from a backup"
+            )
+
+    def _keks_now(self) -> KekStates:
+        key = self._names.top("keyring")
         with store_errors():
-            return bool(self._client.hexists(self._names.top("keyring"), CHECK + kek_id))
+            keyring = text_of(self._client.hgetall(key))
+        self._states = keyring.get(STATES, "")
+        return states_in(keyring, self._installation, self._custody, key)
+
+    def _use(self, keks: KekStates) -> None:
+        before = self.keks
+        if before is not None and keks.version < before.version:
+            key = self._names.top("keyring")
+            raise SetupError(
+                f"{key} says less of KEKs than it did: version {keks.version}, not"
+                f" {before.version}",
+                hint="find out who wrote to the store; if it was restored, start the worker again",
+            )
+        self.keks = keks
+        try:
+            self._custody.take_up()
+        except SetupError as problem:
+            self._say_once("keyring file not taken up", detail=str(problem), hint=problem.hint)
+        self._custody.use(keks.active, keks.opening, keks.term)
+        if before is not None and before.term != keks.term:
+            log.info("KEK active", kek_id=keks.active, term=keks.term)
+        ours = self._custody.kek_ids
+        for kek_id in sorted(keks.opening - ours):
+            hint = "put it into the keyring file: this process must have it before it is active"
+            self._say_once("KEK missing", kek_id=kek_id, hint=hint)
+        for kek_id in sorted(ours - keks.keks.keys()):
+            hint = "have the store know it: kmworker keyring add"
+            self._say_once("KEK not known to the store", kek_id=kek_id, hint=hint)
+
+    def _say_once(self, what: str, **fields: str) -> None:
+        said = repr((what, fields))
+        if said not in self._said:
+            self._said.add(said)
+            log.warning(what, **fields)
 
     def _look_at_durability(self) -> None:
         if self._allow_volatile:
@@ -150,44 +243,42 @@ class Admission:
             )
         ours = Layout(NUMBER, MINIMUM, self._new_id(), rfc3339(self._clock.now()))
         fields = fields_of(ours, self._custody)
-        more = keyring_fields(self._source, ours.installation, self._custody)
+        more = keyring_fields(self._source, ours.installation, self._custody, ours.changed_at)
         argv = ["", "", len(fields), *fields, *more]
         Scripts(self._client).run([("layout", [layout, keyring], argv)])
 
     def _verified(self, layout: Mapping[str, str], keyring: Mapping[str, str]) -> str:
-        ours, source = recognised(layout, keyring, self._custody, self._names)
-        values = check_values(self._custody, ours.installation, source)
-        theirs = check_values_in(keyring)
-        for kek_id in values.keys() - theirs.keys():
-            self._client.hsetnx(self._names.top("keyring"), CHECK + kek_id, values[kek_id])
-        if values.keys() != theirs.keys():
-            self._client.hset(self._names.top("keyring"), "kek_ids", " ".join(sorted(values)))
-            # Whoever registered at the same moment with another keyring shows now.
-            return self._verified(*self._read())
-        self._custody.enter(ours.installation)
-        self.is_newer = ours.is_newer
-        return source
+        found = recognised(layout, keyring, self._custody, self._names)
+        self._installation = found.layout.installation
+        self._states = keyring[STATES]
+        self._custody.enter(self._installation)
+        self.is_newer = found.layout.is_newer
+        self._use(found.keks)
+        return found.source
 
 
-def enter(custody: LayoutCustody, views: Views) -> None:
+def enter(custody: KekCustody, views: Views) -> Recognised:
     """Have a command's custody work for the installation whose store this is.
 
     Raises:
         NotFound: no worker has used the store yet.
         SetupError: its records are not of our keyring, or of another layout.
+        UnknownKek: the keyring lacks the active KEK.
     """
     layout, keyring = views.fields("layout"), views.keyring()
     if not layout and not keyring:
         hint = "check store.url and store.prefix"
         raise NotFound("no worker has used this store yet", hint)
-    ours, _source = recognised(layout, keyring, custody, views.names)
-    custody.enter(ours.installation)
+    found = recognised(layout, keyring, custody, views.names)
+    custody.enter(found.layout.installation)
+    custody.use(found.keks.active, found.keks.opening, found.keks.term)
+    return found
 
 
 def recognised(
-    layout: Mapping[str, str], keyring: Mapping[str, str], custody: LayoutCustody, names: Names
-) -> tuple[Layout, str]:
-    """Return the layout of a store that is in use, and the source of its announcements.
+    layout: Mapping[str, str], keyring: Mapping[str, str], custody: KekCustody, names: Names
+) -> Recognised:
+    """Return what a store says of itself that is in use.
 
     Args:
         layout: its `km:layout`.
@@ -197,10 +288,13 @@ def recognised(
 
     Raises:
         SetupError: its records are not of our keyring, or of another layout.
+        UnknownKek: we lack a KEK that its layout is under.
     """
     ours = installed(layout, keyring, custody, names)
     refuse_layout(ours)
-    return ours, source_in(keyring, ours.installation, custody, names)
+    source = source_in(keyring, ours.installation, custody, names)
+    keks = states_in(keyring, ours.installation, custody, names.top("keyring"))
+    return Recognised(ours, source, keks)
 
 
 def installed(
@@ -211,15 +305,24 @@ def installed(
     Raises:
         LayoutAltered: it is gone, or not as it was sealed.
         SetupError: the store is not of our keyring, or of layout 1.
+        UnknownKek: we lack the KEK that it is under.
     """
     if layout:
-        return layout_in(layout, custody, names.top("layout"))
-    if is_of_layout_1(keyring, custody):
+        key = names.top("layout")
+        try:
+            return layout_in(layout, custody, key)
+        except UnknownKek as unknown:
+            ours = check_values(custody, layout["installation"], keyring.get("source", ""))
+            if any(ours.get(it) == value for it, value in check_values_in(keyring).items()):
+                # It is our store, and what we lack is on its way.
+                raise
+            raise other_keyring(unknown.kek_id, key) from None
+    if is_of_layout_1(keyring, custody, names):
         raise former(1)
     raise missing(names.top("layout"))
 
 
-def is_of_layout_1(keyring: Mapping[str, str], custody: LayoutCustody) -> bool:
+def is_of_layout_1(keyring: Mapping[str, str], custody: LayoutCustody, names: Names) -> bool:
     """Return whether `km:keyring` is as layout 1 had it, which had no `km:layout`.
 
     Its check values knew of no installation.
@@ -228,7 +331,7 @@ def is_of_layout_1(keyring: Mapping[str, str], custody: LayoutCustody) -> bool:
         SetupError: the store's records are under a KEK that our keyring lacks.
     """
     ours, theirs = custody.check_values(keyring.get("source", "")), check_values_in(keyring)
-    refuse_other_keyring({k: v for k, v in theirs.items() if k not in ours}, ours, "")
+    refuse_missing(theirs, ours, names.top("keyring"))
     return bool(theirs) and all(ours[kek_id] == value for kek_id, value in theirs.items())
 
 
@@ -255,31 +358,3 @@ def source_in(
     if not theirs:
         raise SetupError(f"{key} has been altered: no check value tells whose it is", RESTORE)
     return source
-
-
-def check_values_in(found: Mapping[str, str]) -> dict[str, str]:
-    """Return, per kek_id, the check value that a store's keyring hash holds."""
-    return {
-        name.removeprefix(CHECK): value for name, value in found.items() if name.startswith(CHECK)
-    }
-
-
-def refuse_other_keyring(theirs: Mapping[str, str], ours: Mapping[str, str], key: str) -> None:
-    """Compare the check values in a store with those of our keyring.
-
-    Args:
-        theirs: as in the store.
-        ours: as our keyring makes them.
-        key: where the store's are, for messages.
-
-    Raises:
-        SetupError: the store's records are under a KEK that we lack, or someone wrote there.
-    """
-    for kek_id, value in theirs.items():
-        if kek_id not in ours:
-            raise other_keyring(kek_id, key)
-        if value != ours[kek_id]:
-            raise SetupError(
-                f"{key} has been altered: its source does not fit its check value for KEK {kek_id}",
-                RESTORE,
-            )

@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 CHANGE_KEYS: Final = (
-    "keys", "scopes", "outbox", "keys:due", "holders", "commits", "items", "stats",
+    "keys", "scopes", "outbox", "keys:due", "holders", "commits", "items", "stats", "fence",
 )  # fmt: skip
 
 
@@ -143,7 +143,7 @@ class KeyStates:
         made: list[bool] = []
         keys = self._views.names.all_of(project, *CHANGE_KEYS)
         for page in pages(changes):
-            argv: list[Any] = []
+            argv: list[Any] = [self._codec.term]
             for change in page:
                 argv += self._arguments(project, change)
             (done,) = self._scripts.run([("change", keys, argv)])

@@ -13,11 +13,11 @@ from itertools import chain
 from typing import Final, Protocol
 
 from kmworker import __version__
-from kmworker.errors import SetupError
+from kmworker.errors import SetupError, UnknownKek
 
 __all__ = [
     "MINIMUM", "NUMBER", "RESTORE", "Layout", "LayoutAltered", "LayoutCustody", "check_values",
-    "fields_of", "former", "keyring_fields", "layout_in", "other_keyring", "refuse_layout",
+    "fields_of", "former", "layout_in", "other_keyring", "refuse_layout",
 ]  # fmt: skip
 
 NUMBER: Final = 3
@@ -87,13 +87,6 @@ def fields_of(layout: Layout, custody: LayoutCustody) -> list[str]:
     return [*chain(*fields.items()), SEAL, _seals(fields, custody)[custody.kek_id]]
 
 
-def keyring_fields(source: str, installation: str, custody: LayoutCustody) -> list[str]:
-    """Return the fields and values of `km:keyring` for a store of this layout."""
-    ours = check_values(custody, installation, source)
-    checks = chain.from_iterable((f"check:{kek_id}", value) for kek_id, value in ours.items())
-    return ["source", source, "kek_ids", " ".join(sorted(ours)), *checks]
-
-
 def check_values(custody: LayoutCustody, installation: str, source: str) -> dict[str, str]:
     """Return what `km:keyring` must hold, per kek_id; they bind the source, too."""
     return custody.check_values("keyring", installation, source)
@@ -109,11 +102,11 @@ def layout_in(fields: Mapping[str, str], custody: LayoutCustody, key: str) -> La
 
     Raises:
         LayoutAltered: someone wrote there.
-        SetupError: it is under a KEK that we lack.
+        UnknownKek: it is under a KEK that we lack.
     """
     seal, ours = WELL_FORMED.fullmatch(fields.get(SEAL, "")), _seals(fields, custody)
     if seal is not None and seal[1] not in ours:
-        raise other_keyring(seal[1], key)
+        raise UnknownKek(f"{key} is under KEK {seal[1]}, not in the keyring", seal[1])
     if seal is None or not hmac.compare_digest(seal[0], ours[seal[1]]):
         raise LayoutAltered(f"{key} has been altered: its seal is wrong", RESTORE)
     # Whoever sealed it wrote numbers: no check of their form is needed.

@@ -21,22 +21,27 @@ from typing import Any, Final, NamedTuple, Protocol
 from kmworker import __version__
 from kmworker.domain.model import Place
 from kmworker.errors import NotFound, PermanentError, SetupError, UnknownKek
-from kmworker.store.admission import is_of_layout_1, missing, source_in
+from kmworker.store.admission import installed, is_of_layout_1, missing, source_in
 from kmworker.store.carrying import Carrier, Former, Present
 from kmworker.store.counting import count_clones, number_commits
 from kmworker.store.inspection import Views, pages
+from kmworker.store.kek_states import (
+    STATES,
+    KekCustody,
+    check_values_in,
+    keyring_fields,
+    refuse_missing,
+)
 from kmworker.store.layout import (
     MINIMUM,
     NUMBER,
     Layout,
-    LayoutCustody,
+    check_values,
     fields_of,
-    keyring_fields,
-    layout_in,
     refuse_layout,
 )
 from kmworker.store.projects import listed_projects, projects_with_keys
-from kmworker.store.reading import Named, StoreReader, text
+from kmworker.store.reading import Flaw, Named, StoreReader, text
 from kmworker.store.scripts import Scripts
 
 __all__ = ["FORMER", "CarriedPage", "Flaw", "Migration", "MigrationCustody"]
@@ -49,15 +54,8 @@ FORMER: Final = 1
 SCOPE_ID: Final = re.compile(rb'"scope_id":"([A-Za-z0-9-]{1,64})"')
 
 
-class MigrationCustody(LayoutCustody, Present, Protocol):
+class MigrationCustody(KekCustody, Present, Protocol):
     """What a migration needs of the custody."""
-
-
-class Flaw(NamedTuple):
-    """A record that cannot be carried over."""
-
-    place: Place
-    says: str
 
 
 class CarriedPage(NamedTuple):
@@ -124,6 +122,7 @@ class Migration:
         self._is_rehearsal = is_rehearsal
         self._seal = ""
         self._source = ""
+        self._has_states = False
         self._layout: Layout
         self._carrier: Carrier
         self._projects: list[str] = []
@@ -208,13 +207,19 @@ class Migration:
             sizes = self._reader.sizes(self._projects)
             number_commits(self._views, dict(zip(self._projects, sizes, strict=True)))
         now = replace(self._layout, number=NUMBER, minimum=MINIMUM, changed_at=self._now())
-        self._write(replace(now, release=__version__), [])
+        keyring = [] if self._has_states else self._keyring_fields()
+        self._write(replace(now, release=__version__), keyring)
 
     def _take_up(self, layout: Mapping[str, str], keyring: Mapping[str, str]) -> None:
         """Go on with what another run has begun, or see that it is done."""
         names = self._views.names
-        self._layout = layout_in(layout, self._custody, names.top("layout"))
-        self._source = source_in(keyring, self._layout.installation, self._custody, names)
+        self._layout = installed(layout, keyring, self._custody, names)
+        installation = self._layout.installation
+        self._source = source_in(keyring, installation, self._custody, names)
+        if self._layout.number < NUMBER:
+            ours = check_values(self._custody, installation, self._source)
+            refuse_missing(check_values_in(keyring), ours, names.top("keyring"))
+        self._has_states = STATES in keyring
         self._seal = layout["seal"]
         if self._layout.number >= NUMBER:
             refuse_layout(self._layout)
@@ -225,13 +230,18 @@ class Migration:
     def _found(self, keyring: Mapping[str, str]) -> None:
         """Give a store of layout 1 an installation's id, and both hashes that are bound to it."""
         names = self._views.names
-        if not is_of_layout_1(keyring, self._custody):
+        if not is_of_layout_1(keyring, self._custody, names):
             raise missing(names.top("layout") if keyring else names.top("keyring"))
-        source = self._source = keyring["source"]
+        self._source = keyring["source"]
         self._layout = Layout(FORMER, MINIMUM, self._new_id(), self._now())
         if not self._is_rehearsal:
-            fields = keyring_fields(source, self._layout.installation, self._custody)
-            self._write(self._layout, fields)
+            self._write(self._layout, self._keyring_fields())
+
+    def _keyring_fields(self) -> list[str]:
+        """Return what `km:keyring` is to say: former layouts knew no states of KEKs."""
+        installation = self._layout.installation
+        self._has_states = True
+        return keyring_fields(self._source, installation, self._custody, self._now())
 
     def _write(self, layout: Layout, keyring: Sequence[str]) -> None:
         names = self._views.names

@@ -25,11 +25,12 @@ def projects_with_keys(reader: StoreReader) -> set[str] | None:
     keys = "|".join(re.escape(key) for key in TYPES)
     of_a_project = re.compile(rf"{prefix}(?:secret)?:\{{(.+)\}}:(?:{keys})")
     projects: set[str] = set()
-    try:
-        for name in reader.client.scan_iter(f"{reader.names.prefix}*:{{*}}:*", count=PAGE_SIZE):
-            match = of_a_project.fullmatch(text(name))
-            if match is not None:
-                projects.add(match[1])
-    except NoPermissionError:
-        return None
+    with store_errors():
+        try:
+            for name in reader.client.scan_iter(f"{reader.names.prefix}*:{{*}}:*", count=PAGE_SIZE):
+                match = of_a_project.fullmatch(text(name))
+                if match is not None:
+                    projects.add(match[1])
+        except NoPermissionError:
+            return None
     return projects

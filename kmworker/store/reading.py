@@ -1,15 +1,16 @@
 """Reading a store in pages, and reading several of a project's keys at one moment."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import redis
 
+from kmworker.domain.model import Place
 from kmworker.store.connection import store_errors
 from kmworker.store.inspection import pages
 from kmworker.store.names import Names
 
-__all__ = ["PAGE_SIZE", "SORTED_SETS", "TYPES", "Fetched", "Named", "StoreReader", "text"]
+__all__ = ["PAGE_SIZE", "SORTED_SETS", "TYPES", "Fetched", "Flaw", "Named", "StoreReader", "text"]
 
 # Enough to make round trips rare, too few to hold up the workers.
 PAGE_SIZE: Final = 500
@@ -28,6 +29,13 @@ Named = tuple[bytes, Any]
 """A field with its value, or a member with its score."""
 Fetched = dict[str, dict[str, Any]]
 """By key and name: a field's value, or a member's score; None where there is none."""
+
+
+class Flaw(NamedTuple):
+    """A record that stays as it is, because it is not authentic or cannot be read."""
+
+    place: Place
+    says: str
 
 
 def text(name: bytes) -> str:

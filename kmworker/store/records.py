@@ -45,17 +45,21 @@ MAX_LIFE_DIGITS: Final = 16
 class RecordCodec:
     """Encodes, seals, checks and decodes the records of the Redis contract."""
 
-    def __init__(
-        self, custody: Custody, is_registered: Callable[[str], bool] | None = None
-    ) -> None:
+    def __init__(self, custody: Custody, may_open: Callable[[str], bool] | None = None) -> None:
         """Take what the records rest on.
 
         Args:
             custody: whose seals they bear.
-            is_registered: whether the store's keyring has this KEK; None: nobody asks.
+            may_open: whether anything may be under this KEK, by what the store says; None: nobody
+                asks.
         """
         self._custody = custody
-        self._is_registered = is_registered
+        self._may_open = may_open
+
+    @property
+    def term(self) -> int:
+        """Return the term of the KEK that these are sealed under."""
+        return self._custody.term
 
     def item(self, assignment: Assignment) -> tuple[bytes, bytes]:
         """Return the item's sealed record and the announcement's data inside it."""
@@ -201,16 +205,16 @@ class RecordCodec:
     def _forgery(self, unknown: UnknownKek) -> str:
         """Return what is to be said of a record under a KEK that nobody has.
 
-        A worker registers its KEKs before it writes anything, and is admitted only if it has all
-        that are registered: what is under another was not written by one. Were it waited for like
-        an old keyring, one forged record would stop all workers for everybody.
+        A worker writes under the active KEK alone, and a KEK is retired when nothing is under it:
+        what is under any other was not written by one. Were it waited for like an old keyring,
+        one forged record would stop all workers for everybody.
 
         Raises:
-            UnknownKek: the store's keyring has it: ours is old.
+            UnknownKek: the store says that it may be: ours is old.
         """
-        if self._is_registered is None or self._is_registered(unknown.kek_id):
+        if self._may_open is None or self._may_open(unknown.kek_id):
             raise unknown
-        return f"{unknown}, nor in the store's: it is forged"
+        return f"{unknown}, and by the store nothing is under it: it is forged"
 
     def _seal(self, place: Place, body: dict[str, Any]) -> bytes:
         return self._custody.seal(place, to_json(body)[:-1])

@@ -53,7 +53,7 @@ class RedisStore:
         waiting: WaitingSettings,
     ) -> None:
         self._client = client
-        self._codec = RecordCodec(custody, admission.is_registered)
+        self._codec = RecordCodec(custody, admission.may_open)
         self._names = names
         self._admission = admission
         self._history = admission.history
@@ -74,6 +74,8 @@ class RedisStore:
             due=self._due,
             crowds=self._crowds,
             outbox=self._outbox,
+            on_fence=admission.pass_fence,
+            on_states=admission.follow_if_changed,
             clock=clock,
             waiting=waiting,
         )
@@ -82,6 +84,10 @@ class RedisStore:
         """Check that this store may be used; see `Admission.admit`."""
         self._recent.clear()
         return self._admission.admit()
+
+    def follow_keyring(self) -> None:
+        """Take up what has become of KEKs, and of the keyring file; see `Admission.follow`."""
+        self._admission.follow()
 
     def layout_is_newer(self) -> bool:
         """Return whether a later release has changed the layout of what was admitted."""

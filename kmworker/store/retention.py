@@ -36,7 +36,7 @@ from kmworker.store.scripts import Scripts
 __all__ = ["RECONCILED", "RedisRetention"]
 
 DESTROY_KEYS: Final = (
-    "keys", "scopes", "deks", "outbox", "keys:due", "holders", "clones", "commits",
+    "keys", "scopes", "deks", "outbox", "keys:due", "holders", "clones", "commits", "fence",
 )  # fmt: skip
 FORGET_KEYS: Final = (
     "items", "keys", "scopes", "deks", "lineage", "stats", "keys:due", "tombstones",
@@ -233,6 +233,7 @@ class RedisRetention:
             seen.clones_counter,
             self._codec.scope(project, without) if is_last else b"",
             f"{forget_at_s:.3f}",
+            self._codec.term,
         ]
         names = self._views.names.all_of(project, *DESTROY_KEYS)
         (done,) = self._scripts.run([("destroy", names, argv)])

@@ -38,7 +38,7 @@ OF_PROJECT: Final[Sequence[OnKeys]] = (
     (("ZRANGEBYSCORE", "0", "1"), ("keys:due", "waiting:deadlines")),
     (("ZCARD",), ("keys:due",)),
     (("TYPE",), (*OPEN, "clones", *KEPT, *SECRET)),
-    (("MGET",), ("commits",)),
+    (("MGET",), ("commits", "fence")),
     (("INCR",), ("commits",)),
 )
 AT_THE_TOP: Final[Sequence[OnKeys]] = (

@@ -45,7 +45,7 @@ def try_rights(client: Client, names: Names) -> None:
     keys, scripts = names.all_of(NOBODY, *COMMIT_KEYS), Scripts(client)
     for command, script in scripts.both_ways("commit"):
         try:
-            _send(client, command, script, len(keys), *keys, 1)
+            _send(client, command, script, len(keys), *keys, 1, 1)
         except NoScriptError:
             # It would be sent as a text then, which is tried next.
             continue

@@ -2,7 +2,7 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from redis.exceptions import RedisError
@@ -24,6 +24,7 @@ from kmworker.store.connection import Client, store_errors
 from kmworker.store.crowds import Crowds
 from kmworker.store.due import DueIndex
 from kmworker.store.encoding import encode_assignment, encode_release
+from kmworker.store.kek_states import STATES
 from kmworker.store.names import Names
 from kmworker.store.outbox import Outbox
 from kmworker.store.pipe import Then
@@ -37,6 +38,7 @@ __all__ = ["Writes"]
 COMMIT_KEYS: Final = (
     "items", "keys", "scopes", "deks", "lineage", "holders", "stats",
     "waiting", "waiting:deadlines", "waiting:sources", "parked", "waiting:shares", "commits",
+    "fence",
 )  # fmt: skip
 # Where a write clones or releases, or changes a key-id.
 LIFE_KEYS: Final = ("outbox", "keys:due", "clones", "tombstones")
@@ -74,6 +76,8 @@ class Writes:
         due: DueIndex,
         crowds: Crowds,
         outbox: Outbox,
+        on_fence: Callable[[int], None],
+        on_states: Callable[[bytes | None], None],
         clock: Clock,
         waiting: WaitingSettings,
     ) -> None:
@@ -87,6 +91,8 @@ class Writes:
         self._due = due
         self._crowds = crowds
         self._outbox = outbox
+        self._on_fence = on_fence
+        self._on_states = on_states
         self._clock = clock
         self._waiting = waiting
         self.worth_halving = WORTH_HALVING
@@ -98,7 +104,8 @@ class Writes:
             shares[_project_of(write)].append(index)
         if not shares:
             return Answered([])
-        self._register(shares)
+        if self._register(shares):
+            return Answered([Committed(WriteStatus.STALE)] * len(writes))
         before = self._history.newest(shares)
         made: dict[int, Recent] = {}
         calls: list[Call] = []
@@ -130,7 +137,7 @@ class Writes:
         self, project: str, writes: Sequence[Write], indexes: Sequence[int], made: dict[int, Recent]
     ) -> Call:
         """Return the call that writes a project's share, and add to ``made`` what each writes."""
-        argv: list[Any] = [self._waiting.max_bytes]
+        argv: list[Any] = [self._waiting.max_bytes, self._custody.term]
         names: Sequence[str] = COMMIT_KEYS
         for index in indexes:
             write = writes[index]
@@ -171,21 +178,37 @@ class Writes:
         self._outbox.marked(answers.then[LOOKING:marked_from])
         self._due.marked(answers.then[marked_from:])
         results: list[Committed] = [Committed(WriteStatus.STALE)] * len(writes)
-        for project, (outcomes, _number, _has_written) in replies.items():
+        fence = 0
+        for project, (outcomes, _number, _has_written, fenced) in replies.items():
+            fence = max(fence, fenced)
             for index, answer in zip(shares[project], outcomes, strict=True):
                 results[index] = self._committed(writes[index], answer, made.get(index))
         self._crowds.note(_crowds(writes, shares, replies))
+        if fence:
+            # Before they are planned again.
+            self._on_fence(fence)
         return results
 
-    def _register(self, projects: Iterable[str]) -> None:
-        """Write the names of projects that this worker has not seen before."""
+    def _register(self, projects: Iterable[str]) -> bool:
+        """Write the names of projects that this worker has not seen before.
+
+        Return whether another KEK is active: then all is to be planned again. Whoever rewraps
+        fences the projects that are listed: what is listed later is begun under the active KEK.
+        """
         new = self._history.unlisted(projects)
-        if new:
-            # A round trip of its own, once a project: were it refused in one pipeline with
-            # the records (full, not permitted, wrong type), those would be written without it.
-            with store_errors():
-                self._client.sadd(self._names.top("projects"), *new)
-            self._history.listed(new)
+        if not new:
+            return False
+        # A round trip of its own, once a project: were it refused in one pipeline with
+        # the records (full, not permitted, wrong type), those would be written without it.
+        with store_errors():
+            pipeline = self._client.pipeline(transaction=False)
+            pipeline.sadd(self._names.top("projects"), *new)
+            pipeline.hget(self._names.top("keyring"), STATES)
+            _added, states = pipeline.execute()
+        self._history.listed(new)
+        term = self._custody.term
+        self._on_states(states)
+        return self._custody.term != term
 
     def _park_arguments(self, write: ParkWrite) -> list[Any]:
         since = self._clock.now()

@@ -29,7 +29,7 @@ from kmworker.worker.sweeper import Sweeper
 from kmworker.worker.tally import RUNNING, WAITING, Tally
 from kmworker.worker.timekeeping import TIMEKEEPING_S, Timekeeper
 
-__all__ = ["OUTBOX_S", "Worker"]
+__all__ = ["KEYRING_S", "OUTBOX_S", "Worker"]
 
 log = structlog.get_logger()
 
@@ -37,6 +37,7 @@ IDLE_WAIT_S: Final = 1.0
 TICK_S: Final = 1.0
 ANCHOR_S: Final = 1.0
 OUTBOX_S: Final = 1.0
+KEYRING_S: Final = 2.0
 STOP_POLL_S: Final = 0.01
 FULL_POLL_S: Final = 0.05
 # Full jitter between nothing and this, so that workers do not come back in step.
@@ -90,6 +91,7 @@ class Worker:
                 Chore(self._anchor_commits, ANCHOR_S),
                 Chore(self._announce_left, OUTBOX_S),
                 Chore(timekeeper.check, TIMEKEEPING_S),
+                Chore(self._follow_keyring, KEYRING_S),
             ],
         )
         self._try_again = False
@@ -132,6 +134,10 @@ class Worker:
     def _announce_left(self) -> None:
         if self._stop_by is None:
             self._outbox.announce(self._stages.exchanges.producer)
+
+    def _follow_keyring(self) -> None:
+        if self._admitted:
+            self._store.follow_keyring()
 
     def _leave(self) -> None:
         """Anchor the last commits: whoever starts next remembers nothing of them.

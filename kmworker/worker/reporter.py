@@ -3,7 +3,7 @@
 import os
 import platform
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
 
@@ -36,14 +36,22 @@ class Reporter:
         chores: what is to be told, and how often.
     """
 
-    def __init__(
-        self, reports: Reports, bus: Bus, tally: Tally, clock: Clock, worker_id: str
+    def __init__(  # noqa: PLR0913  # its parts; one place builds it
+        self,
+        reports: Reports,
+        bus: Bus,
+        tally: Tally,
+        clock: Clock,
+        *,
+        worker_id: str,
+        kek_ids: Callable[[], Iterable[str]],
     ) -> None:
         self._reports = reports
         self._bus = bus
         self._tally = tally
         self._clock = clock
         self._worker_id = worker_id
+        self._kek_ids = kek_ids
         self._started_at = clock.now()
         self._incarnation = incarnation(os.getpid())
         self.chores = (
@@ -137,5 +145,7 @@ class Reporter:
             "last_error": self._tally.last_error,
             "clock_ahead_s": self._tally.clock_ahead_s,
             "trouble": self._tally.trouble,
+            # None becomes active that a live worker lacks.
+            "kek_ids": " ".join(sorted(self._kek_ids())),
             **self._tally.totals,
         }

@@ -94,7 +94,7 @@ def test_closed_streams_get_nothing_and_hold_nothing_up(
     keyring = tmp_path / "keyring.json"
     done = run("keyring", "init", "--path", str(keyring), cwd=tmp_path, closed=closed)
     assert done.returncode == 0
-    assert json.loads(keyring.read_text())["version"] == 1
+    assert json.loads(keyring.read_text())["version"] == 2
     assert run("worker", cwd=tmp_path, closed=closed).returncode == 2
 
 

@@ -86,7 +86,7 @@ def _keyring(settings: Settings) -> str:
     path = settings.keyring.path
     keyring = keyring_at(path)
     mode = stat.S_IMODE(path.stat().st_mode)
-    return f"{path}, mode {mode:04o}, {plural(len(keyring.keks), 'KEK')}, active {keyring.active}"
+    return f"{path}, mode {mode:04o}, {plural(len(keyring.keks), 'KEK')}"
 
 
 def _policy(settings: Settings) -> Iterator[Check]:

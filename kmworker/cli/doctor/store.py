@@ -215,8 +215,8 @@ def _records(settings: Settings, views: Views) -> str:
             hint = "restore both hashes from a backup of the store"
             raise SetupError(f"the store has records, but {names} are missing", hint)
         return "none yet: the first worker enters its keyring"
-    ours, _source = recognised(layout, keyring, custody_of(settings.keyring), views.names)
-    return f"of this keyring, layout {ours.number}"
+    found = recognised(layout, keyring, custody_of(settings.keyring), views.names)
+    return f"of this keyring, layout {found.layout.number}, active KEK {found.keks.active}"
 
 
 def _clock(views: Views) -> Check:

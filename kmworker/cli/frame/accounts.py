@@ -59,7 +59,11 @@ NEEDED: Final[Mapping[str, Accounts]] = {
     "health": Accounts("worker"),
     "migrate": Accounts("migrator"),
     "keyring init": Accounts(),
-    "keyring status": Accounts(),
+    "keyring add": Accounts("key-operator"),
+    "keyring activate": Accounts("key-operator"),
+    "keyring status": Accounts("dashboard"),
+    "keyring retire": Accounts("key-operator"),
+    "rewrap": Accounts("rewrapper"),
     "schemas": Accounts(),
 }
 

@@ -6,20 +6,14 @@ from typing import Annotated, Any, Final
 import typer
 
 from kmworker.cli.arguments.moments import age_option
+from kmworker.cli.arguments.operators import OperatorOption, ReasonOption, operator_of
 from kmworker.cli.arguments.options import JsonOption
 from kmworker.cli.frame.configured import settings_of
 from kmworker.cli.frame.endings import Ending
 from kmworker.cli.frame.keys import custody_in
 from kmworker.cli.frame.program import examples
 from kmworker.cli.frame.store import views_of
-from kmworker.cli.key.options import (
-    KeyArgument,
-    OperatorOption,
-    ProjectOption,
-    ReasonOption,
-    key_id_of,
-    operator_of,
-)
+from kmworker.cli.key.options import KeyArgument, ProjectOption, key_id_of
 from kmworker.cli.terminal.output import complain, line, print_json
 from kmworker.clock import rfc3339
 from kmworker.domain.keys import Operator

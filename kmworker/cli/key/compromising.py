@@ -5,19 +5,12 @@ from typing import Any, Final, NamedTuple
 
 import typer
 
+from kmworker.cli.arguments.operators import OperatorOption, ReasonOption, YesOption, operator_of
 from kmworker.cli.arguments.options import DryRunOption, JsonOption
 from kmworker.cli.frame.endings import Ending
 from kmworker.cli.frame.program import examples
 from kmworker.cli.key.changing import KeyRoom, key_room
-from kmworker.cli.key.options import (
-    KeyArgument,
-    OperatorOption,
-    ProjectOption,
-    ReasonOption,
-    YesOption,
-    key_id_of,
-    operator_of,
-)
+from kmworker.cli.key.options import KeyArgument, ProjectOption, key_id_of
 from kmworker.cli.terminal.output import (
     complain,
     confirmed,

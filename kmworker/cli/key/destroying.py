@@ -5,18 +5,12 @@ from typing import Annotated, Any, Final
 import typer
 
 from kmworker.cli.arguments.moments import age_option
+from kmworker.cli.arguments.operators import OperatorOption, ReasonOption, operator_of
 from kmworker.cli.arguments.options import JsonOption
 from kmworker.cli.frame.endings import Ending, misused
 from kmworker.cli.frame.program import examples
 from kmworker.cli.key.changing import KeyRoom, key_room, made, sentence, shown
-from kmworker.cli.key.options import (
-    KeyArgument,
-    OperatorOption,
-    ProjectOption,
-    ReasonOption,
-    key_id_of,
-    operator_of,
-)
+from kmworker.cli.key.options import KeyArgument, ProjectOption, key_id_of
 from kmworker.cli.terminal.output import (
     complain,
     line,

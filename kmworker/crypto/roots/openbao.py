@@ -9,6 +9,7 @@ import base64
 import binascii
 import json
 from collections.abc import Callable
+from http import HTTPStatus
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -22,11 +23,23 @@ __all__ = ["OpenBaoRoot", "opened"]
 
 CA: Final = "ca"
 ROLE_ID: Final = "role-id"
-SECRET_ID: Final = "secret-id-file"
+SECRET_ID: Final = "secret-id-file"  # noqa: S105  # the option, not the secret
 APPROLE: Final = "approle"
 """Where the AppRole method is enabled, if elsewhere than at auth/approle."""
 
-TOKEN_HEADER: Final = "X-Vault-Token"
+TOKEN_HEADER: Final = "X-Vault-Token"  # noqa: S105  # the header, not the token
+
+
+# The server's words for what a person must mend, and ours.
+SAID: Final = (
+    ("encryption key not found", "there is no such key", HINT),
+    ("no handler for route", "there is no transit engine at this path", HINT),
+    (
+        "too old",
+        "the key's version that wrapped a KEK is not allowed any more",
+        "lower the key's min_decryption_version, then: kmworker keyring move",
+    ),
+)
 
 
 class Login(NamedTuple):
@@ -77,12 +90,12 @@ class OpenBaoRoot(Secret):
             self._log_in()
         answer = self._https.post(path, body, self._headers)
         # Revoked, ended, or not allowed: the answer is the same. A new token tells.
-        if answer.status == 403 and not fresh:
+        if answer.status == HTTPStatus.FORBIDDEN and not fresh:
             self._log_in()
             answer = self._https.post(path, body, self._headers)
-        if answer.status == 200:
+        if answer.status == HTTPStatus.OK:
             return answer
-        if answer.status == 403:
+        if answer.status == HTTPStatus.FORBIDDEN:
             # The next call begins with a login.
             self._token = None
         raise self._refusal(answer, verb)
@@ -96,7 +109,7 @@ class OpenBaoRoot(Secret):
         if answer.status in {400, 401, 403}:
             hint = f"check {ROLE_ID} and the file of {SECRET_ID}; a secret-id may have ended"
             raise self._error("the AppRole login is refused", hint)
-        if answer.status != 200:
+        if answer.status != HTTPStatus.OK:
             raise self._refusal(answer, "login")
         self._token = answer.text("auth", "client_token")
         # A header that http.client cannot write would be quoted in its error.
@@ -119,18 +132,15 @@ class OpenBaoRoot(Secret):
         if answer.says("sealed"):
             return RootAway(f"root {self.url}: it is sealed")
         # 3xx: a standby that sends us on; which one leads may change any time.
-        if answer.status not in range(400, 500) or answer.status == 429:
+        is_ours_to_mend = answer.status in range(400, 500)
+        if not is_ours_to_mend or answer.status == HTTPStatus.TOO_MANY_REQUESTS:
             return RootAway(f"root {self.url}: it answers {answer.status}")
-        if answer.status == 403:
+        if answer.status == HTTPStatus.FORBIDDEN:
             return self._error("permission denied", f"let the role's policy update {verb}/KEY")
-        if answer.says("encryption key not found"):
-            return self._error("there is no such key", HINT)
-        if answer.status == 404:
-            return self._error("there is no transit engine at this path", HINT)
-        if answer.says("too old"):
-            hint = "lower the key's min_decryption_version, then: kmworker keyring move"
-            return self._error("the key's version that wrapped a KEK is not allowed any more", hint)
-        if verb == "decrypt":
+        for words, problem, hint in SAID:
+            if answer.says(words):
+                return self._error(problem, hint)
+        if verb == "decrypt" and answer.status == HTTPStatus.BAD_REQUEST:
             return no_unwrap(self.url)
         return self._error(f"it answers {answer.status} to {verb}")
 

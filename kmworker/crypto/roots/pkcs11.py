@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 from urllib.parse import unquote, unquote_to_bytes
 
 import pkcs11
-from pkcs11 import Attribute, KeyType, Mechanism, ObjectClass, Session, TokenFlag
+from pkcs11 import Attribute, KeyType, ObjectClass, Session, TokenFlag
 from pkcs11.exceptions import NoSuchToken, PinIncorrect, PKCS11Error
 
 from kmworker.crypto.kek import Kek, Secret

@@ -71,7 +71,7 @@ def _seal_key_wrap(session: Session, key: Any, kek: Kek, context: bytes) -> byte
 
 
 def _open_key_wrap(
-    session: Session,
+    _session: Session,
     key: Any,  # noqa: ANN401
     blob: bytes,
     context: bytes,
@@ -108,7 +108,7 @@ SUITES: Final = (
 
 
 def suite_of(blob: bytes) -> Suite | None:
-    """Return how a blob was made, or None where its first byte or its length says that it was not."""
+    """Return how a blob was made; None where its first byte or its length is no blob's."""
     for suite in SUITES:
         if blob[:1] == bytes([suite.version]) and len(blob) == 1 + suite.size_bytes:
             return suite

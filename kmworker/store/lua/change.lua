@@ -1,9 +1,9 @@
 -- Change records of key-ids, and of their scope, at somebody's word or because time has passed.
 -- Each is made only if what it rests on is still so.
 --
--- KEYS  1 keys  2 scopes  3 outbox  4 keys:due  5 holders  6 commits  7 items  8 stats
+-- KEYS  1 keys  2 scopes  3 outbox  4 keys:due  5 holders  6 commits  7 items  8 stats  9 fence
 --       all of one project
--- ARGV  for each change six values:
+-- ARGV  1 the term of the KEK that these are written under, then for each change six values:
 --   'K' key_id before after at holders
 --       the key-id's record; at is when something is to be done about it, Unix seconds, '' never;
 --       holders is what its counter must say ('-' for no counter), '' whatever it says
@@ -13,14 +13,15 @@
 --       the counter of the key-id's holders, '-' before for none
 --   'I' ref before after '' ''
 --       the item's record, which becomes a tombstone
--- Returns for each change 1 if it was made, else 0
+-- Returns for each change 1 if it was made, else 0; a project that is fenced against that term is
+-- not changed at all
 --
 -- What is made becomes one commit, and what becomes of key-ids goes to the outbox with it.
 
 -- Not everybody may write everything.
 local writing, indexing, is_there = {}, {}, {}
 local touched, counting = {K = {1, 3}, S = {2}, H = {5}, I = {7}}, {}
-for at = 1, #ARGV, 6 do
+for at = 2, #ARGV, 6 do
   local kind = ARGV[at]
   if not is_there[kind] then
     is_there[kind] = true
@@ -31,7 +32,7 @@ for at = 1, #ARGV, 6 do
 end
 
 local refused = refusal(
-  {'hash', 'hash', 'hash', 'zset', 'hash', 'string', 'hash', 'hash'},
+  {'hash', 'hash', 'hash', 'zset', 'hash', 'string', 'hash', 'hash', 'string'},
   {HSET = writing, HGET = {1, 2, 5, 7}, ZADD = indexing, ZREM = indexing, HINCRBY = counting,
    INCR = {6}})
 if refused then return refused end
@@ -74,9 +75,12 @@ local function release(ref, before, after)
 end
 
 local change = {K = change_key, S = change_scope, H = change_holders, I = release}
+local fence = term_in(redis.call('MGET', KEYS[9])[1])
+if not fence then return redis.error_reply('WRONGTYPE ' .. KEYS[9] .. ' holds no term') end
+local is_fenced = fence > tonumber(ARGV[1])
 local out, made = {}, 0
-for at = 1, #ARGV, 6 do
-  out[#out + 1] = change[ARGV[at]](unpack(ARGV, at + 1, at + 5))
+for at = 2, #ARGV, 6 do
+  out[#out + 1] = is_fenced and 0 or change[ARGV[at]](unpack(ARGV, at + 1, at + 5))
   made = made + out[#out]
 end
 if made > 0 then redis.call('INCR', KEYS[6]) end

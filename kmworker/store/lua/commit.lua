@@ -3,9 +3,10 @@
 --
 -- KEYS  1 items  2 keys  3 scopes  4 deks  5 lineage  6 holders  7 stats
 --       8 waiting  9 waiting:deadlines  10 waiting:sources  11 parked  12 waiting:shares
---       13 commits; and where a write clones or releases, or changes a key-id:
---       14 outbox  15 keys:due  16 clones  17 tombstones
--- ARGV  1 most bytes of one project's events that may wait here, then for each write one of
+--       13 commits  14 fence; and where a write clones or releases, or changes a key-id:
+--       15 outbox  16 keys:due  17 clones  18 tombstones
+-- ARGV  1 most bytes of one project's events that may wait here
+--       2 the term of the KEK that these are written under, then for each write one of
 --   'A' ref record disposition scope_id key_id key_record scope_record dek source item key scope
 --       before
 --       assign; key_record, scope_record and dek are '' where nothing new is made; a key_record of
@@ -20,8 +21,9 @@
 --   'P' entry source parked waiting deadline project most
 --       park, if this life of the source has not come, and fewer than `most` of the project's
 --       events wait here: a flood takes up no place but its own project's
--- Returns {outcomes, the project's number of commits, 1 if this is one}; for each write the
--- outcome is {code, record, waits}:
+-- Returns {outcomes, the project's number of commits, 1 if this is one, 0 or the term that the
+-- project is fenced with: then nothing is written, and all is stale}; for each write the outcome is
+-- {code, record, waits}:
 --   0 written   1 was there before, with its record   2 stale: look up and plan again
 --   3 its scope is there without it
 --   4 parked, with what its project has here as record, if that is near its bound
@@ -45,7 +47,7 @@ local PAGE_SIZE = 2000
 -- Where each write begins, and whether one of them parks, or takes a tombstone's place.
 local places, parks, replaces = {}, false, false
 do
-  local at = 2
+  local at = 3
   while at <= #ARGV do
     places[#places + 1] = at
     parks = parks or ARGV[at] == 'P'
@@ -56,15 +58,15 @@ end
 
 local types = {
   'hash', 'hash', 'hash', 'hash', 'zset', 'hash', 'hash', 'hash', 'zset', 'zset', 'hash', 'hash',
-  'string', 'hash', 'zset', 'hash', 'zset'}
+  'string', 'string', 'hash', 'zset', 'hash', 'zset'}
 local written, added, removed = {1, 2, 3, 4, 6}, {5}, replaces and {5} or {}
 local incremented = {6, 7}
 if parks then written, added = {1, 2, 3, 4, 6, 8, 11, 12}, {5, 9, 10} end
-if #KEYS > 13 then
-  written[#written + 1] = 14
-  added[#added + 1], added[#added + 2] = 15, 17
-  removed[#removed + 1] = 15
-  incremented[3] = 16
+if #KEYS > 14 then
+  written[#written + 1] = 15
+  added[#added + 1], added[#added + 2] = 16, 18
+  removed[#removed + 1] = 16
+  incremented[3] = 17
 end
 local refused = refusal(
   {unpack(types, 1, #KEYS)},
@@ -73,17 +75,25 @@ local refused = refusal(
    ZRANGEBYLEX = {10}, HGET = {1}})
 if refused then return refused end
 
-local commits = redis.call('MGET', KEYS[13])[1] or '0'
+local numbers = redis.call('MGET', KEYS[13], KEYS[14])
+local commits, fence = numbers[1] or '0', term_in(numbers[2])
 -- Redis counts to 2^63, and not on from a number that begins with a zero.
 if commits ~= '0' and not string.find(commits, '^[1-9]%d*$') or #commits > 15 then
   return redis.error_reply('WRONGTYPE ' .. KEYS[13] .. ' holds no number of commits')
+end
+if not fence then return redis.error_reply('WRONGTYPE ' .. KEYS[14] .. ' holds no term') end
+-- A writer that slept meanwhile: what it would write under an older KEK nobody would rewrap.
+if fence > tonumber(ARGV[2]) then
+  local stale = {}
+  for i = 1, #places do stale[i] = {STALE, false, 0} end
+  return {stale, tonumber(commits), 0, fence}
 end
 
 -- A hash as the decisions see it: what was read (false: absent) or will be written.
 local function view(key) return {key = key, seen = {}, new = {}} end
 local items, keys, scopes, deks = view(KEYS[1]), view(KEYS[2]), view(KEYS[3]), view(KEYS[4])
 local waiting, parked, shares = view(KEYS[8]), view(KEYS[11]), view(KEYS[12])
-local holders, outbox = view(KEYS[6]), view(KEYS[14])
+local holders, outbox = view(KEYS[6]), view(KEYS[15])
 
 local function read(hash, fields)
   for from = 1, #fields, PAGE_SIZE do
@@ -334,9 +344,9 @@ local function write_all()
   end
   for key_id, at in pairs(due) do
     if at then
-      redis.call('ZADD', KEYS[15], at, key_id)
+      redis.call('ZADD', KEYS[16], at, key_id)
     else
-      redis.call('ZREM', KEYS[15], key_id)
+      redis.call('ZREM', KEYS[16], key_id)
     end
   end
   local joined, parted = {}, {}
@@ -351,12 +361,12 @@ local function write_all()
   write('ZADD', KEYS[5], joined)
   write('ZADD', KEYS[10], sources)
   write('ZADD', KEYS[9], deadlines)
-  write('ZADD', KEYS[17], tombstones)
+  write('ZADD', KEYS[18], tombstones)
   for key_id, number in pairs(held) do
     if not born[key_id] then redis.pcall('HINCRBY', KEYS[6], key_id, number) end
   end
   for field, number in pairs(counted) do redis.pcall('HINCRBY', KEYS[7], field, number) end
-  for scope_id, number in pairs(clones) do redis.pcall('HINCRBY', KEYS[16], scope_id, number) end
+  for scope_id, number in pairs(clones) do redis.pcall('HINCRBY', KEYS[17], scope_id, number) end
 end
 
 read_all()
@@ -364,4 +374,4 @@ local out = {}
 local act = {A = assign, R = release, P = park}
 for i, at in ipairs(places) do out[i] = act[ARGV[at]](at + 1) end
 write_all()
-return {out, tonumber(commits), is_commit() and 1 or 0}
+return {out, tonumber(commits), is_commit() and 1 or 0, 0}

@@ -1,18 +1,23 @@
 -- Destroy a key-id, and its scope's wrapped DEK with the last of them. Once, and only if all is
 -- as it was when the count began that says that nobody holds it.
 --
--- KEYS  1 keys  2 scopes  3 deks  4 outbox  5 keys:due  6 holders  7 clones  8 commits
+-- KEYS  1 keys  2 scopes  3 deks  4 outbox  5 keys:due  6 holders  7 clones  8 commits  9 fence
 -- ARGV  1 key_id  2 its record  3 its record afterwards  4 what its counter of holders says
 --       5 scope_id  6 the scope's record  7 what the scope's counter of clones says
 --       8 the scope's record without its DEK, if no other key-id names that, else ''
 --       9 when the key-id's record may go, Unix seconds
+--       10 the term of the KEK that these are written under
 --       of 4 and 7, '-' is no counter
--- Returns 1 if it is done, 0 if something has changed meanwhile
+-- Returns 1 if it is done, 0 if something has changed meanwhile, or a project is fenced
 
 local refused = refusal(
-  {'hash', 'hash', 'hash', 'hash', 'zset', 'hash', 'hash', 'string'},
+  {'hash', 'hash', 'hash', 'hash', 'zset', 'hash', 'hash', 'string', 'string'},
   {HSET = {1, 2, 4}, HGET = {1, 2, 6, 7}, HDEL = {3, 6, 7}, ZADD = {5}, HINCRBY = {7}, INCR = {8}})
 if refused then return refused end
+
+local fence = term_in(redis.call('MGET', KEYS[9])[1])
+if not fence then return redis.error_reply('WRONGTYPE ' .. KEYS[9] .. ' holds no term') end
+if fence > tonumber(ARGV[10]) then return 0 end
 
 local key_id, scope_id, is_last = ARGV[1], ARGV[5], ARGV[8] ~= ''
 if redis.call('HGET', KEYS[1], key_id) ~= ARGV[2]

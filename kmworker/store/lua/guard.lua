@@ -5,6 +5,7 @@
 -- Some releases of Redis 8 ask whether the arguments are enough, too: any will do.
 local SAMPLES = {
   HDEL = {'f'}, HEXISTS = {'f'}, HGET = {'f'}, HINCRBY = {'f', '1'}, HSET = {'f', 'v'},
+  SET = {'v'},
   ZADD = {'0', 'm'}, ZRANGEBYLEX = {'-', '+'}, ZREM = {'m'}, ZSCORE = {'m'},
 }
 
@@ -25,6 +26,13 @@ local function has_come(record, generation)
   if newest ~= generation then return newest > generation end
   -- Released before it was heard of: its creation may be on its way.
   return not (is_blank(record) or string.find(record, '"assigned_generation":', 1, true))
+end
+
+-- The oldest term of which a KEK may still be written under in a project, by its fence; nil if
+-- somebody has spoilt that.
+local function term_in(fence)
+  if not fence then return 0 end
+  return string.find(fence, '^[1-9]%d*$') and #fence <= 15 and tonumber(fence) or nil
 end
 
 -- Returns the error to answer with, or nil.

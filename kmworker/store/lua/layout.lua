@@ -7,12 +7,14 @@
 --       3 how many fields and values of the layout follow; those of the keyring after them
 -- Returns 1, or 0 if somebody was faster
 
-local refused = refusal({'hash', 'hash'}, {HSET = {1, 2}, HGET = {1, 2}})
+local last = 3 + tonumber(ARGV[3])
+-- Not everybody may write both.
+local writing = #ARGV > last and {1, 2} or {1}
+local refused = refusal({'hash', 'hash'}, {HSET = writing, HGET = {1, 2}})
 if refused then return refused end
 
 if (redis.call('HGET', KEYS[1], 'seal') or '') ~= ARGV[1] then return 0 end
 if (redis.call('HGET', KEYS[2], 'source') or '') ~= ARGV[2] then return 0 end
-local last = 3 + tonumber(ARGV[3])
 redis.call('HSET', KEYS[1], unpack(ARGV, 4, last))
 if #ARGV > last then redis.call('HSET', KEYS[2], unpack(ARGV, last + 1)) end
 return 1

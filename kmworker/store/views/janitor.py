@@ -24,6 +24,8 @@ class JanitorSeen:
     put_right: int
     forgotten: int
     stopped: int
+    kek_ids: tuple[str, ...] = ()
+    """The KEKs in its keyring."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +40,12 @@ class DueKeys:
 
 def read_janitor(views: Views) -> JanitorSeen | None:
     """Return what the janitor has reported; None if none ever was there."""
-    fields = _fields(views, "janitor", "id", "seen_at", *DONE)
+    fields = _fields(views, "janitor", "id", "seen_at", "kek_ids", *DONE)
     if "id" not in fields:
         return None
     done = {name: int(number_of(fields, name)) for name in DONE}
-    return JanitorSeen(fields["id"], number_of(fields, "seen_at"), **done)
+    kek_ids = tuple(fields.get("kek_ids", "").split())
+    return JanitorSeen(fields["id"], number_of(fields, "seen_at"), **done, kek_ids=kek_ids)
 
 
 def read_due(views: Views) -> DueKeys:

@@ -56,6 +56,8 @@ class WorkerSeen:
     last_error: str
     trouble: str = ""
     """What others keep it from doing just now, while all else goes on."""
+    kek_ids: tuple[str, ...] = ()
+    """The KEKs in its keyring."""
     clock_ahead_s: float = 0.0
     """How far its host's clock is ahead of the store's."""
     incarnation: str = ""
@@ -228,6 +230,7 @@ def _worker(worker_id: str, seen_at: float, fields: dict[str, str], now: float) 
         busy_since=number_of(fields, "busy_since"),
         last_error=fields.get("last_error", ""),
         trouble=fields.get("trouble", ""),
+        kek_ids=tuple(fields.get("kek_ids", "").split()),
         clock_ahead_s=number_of(fields, "clock_ahead_s") or 0.0,  # not -0.0
         incarnation=fields.get("incarnation", ""),
     )

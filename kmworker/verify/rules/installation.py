@@ -10,9 +10,8 @@ from kmworker.verify.rules.findings import Finding, ListingRepair, Problem
 from kmworker.wire.fields import PROJECT_ID
 
 __all__ = [
-    "commits_findings", "is_project", "keyring_findings", "layout_finding", "name_finding",
-    "totals_findings",
-    "type_finding", "unlisted_finding",
+    "commits_findings", "is_project", "keks_finding", "keyring_findings", "layout_finding",
+    "name_finding", "totals_findings", "type_finding", "unlisted_finding",
 ]  # fmt: skip
 
 PROJECT: Final = re.compile(PROJECT_ID)
@@ -76,6 +75,12 @@ def keyring_findings(
     if found.get("kek_ids", "").split() != sorted(theirs):
         says = "they are not those that there are check values for"
         yield Finding(Problem.KEYRING_WRONG, Place("", "keyring", "kek_ids"), says)
+
+
+def keks_finding() -> Finding:
+    """Return what is to be said of states of KEKs that nobody with the active one has written."""
+    says = "it is not as it was sealed: what may be done with each KEK is not known"
+    return Finding(Problem.KEYRING_WRONG, Place("", "keyring", "states"), says)
 
 
 def commits_findings(number: int | None, total: int, incident: bytes | None) -> Iterator[Finding]:

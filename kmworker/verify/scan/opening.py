@@ -9,8 +9,8 @@ from kmworker.domain.model import ItemRecord, KeyRecord, Place, ScopeRecord
 from kmworker.errors import PermanentError, UnknownKek
 from kmworker.store.encoding import due_score
 from kmworker.store.item_records import item_in
+from kmworker.store.kek_states import KekCustody
 from kmworker.store.key_records import key_in, scope_in
-from kmworker.store.layout import LayoutCustody
 from kmworker.store.records import original_in
 from kmworker.verify.rules.findings import Problem
 from kmworker.verify.rules.opened import Flawed, Opened, Sound
@@ -22,7 +22,7 @@ __all__ = ["Opening", "ScanCustody"]
 T = TypeVar("T")
 
 
-class ScanCustody(LayoutCustody, Protocol):
+class ScanCustody(KekCustody, Protocol):
     """What a custody must do for an audit: it shows no DEK, only whether there is one."""
 
     def check_seal(self, place: Place, record: bytes) -> bytes:

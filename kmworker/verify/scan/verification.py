@@ -1,6 +1,7 @@
 """One check of a whole store, from its first project to its last."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 import redis
@@ -8,12 +9,19 @@ from redis.exceptions import NoPermissionError, ResponseError
 
 from kmworker.clock import Clock
 from kmworker.domain.model import Place
-from kmworker.errors import NotFound
-from kmworker.store.admission import check_values_in, installed, refuse_other_keyring
+from kmworker.errors import NotFound, UnknownKek
+from kmworker.store.admission import installed
 from kmworker.store.commits import read_commits
 from kmworker.store.connection import store_errors
 from kmworker.store.inspection import text_of
-from kmworker.store.layout import Layout, LayoutAltered, check_values, refuse_layout
+from kmworker.store.kek_states import check_values_in, states_in
+from kmworker.store.layout import (
+    Layout,
+    LayoutAltered,
+    check_values,
+    other_keyring,
+    refuse_layout,
+)
 from kmworker.store.made_anew import MADE_ANEW
 from kmworker.store.names import Names
 from kmworker.store.projects import listed_projects, projects_with_keys
@@ -22,6 +30,7 @@ from kmworker.verify.rules.findings import Finding, Problem
 from kmworker.verify.rules.installation import (
     commits_findings,
     is_project,
+    keks_finding,
     keyring_findings,
     layout_finding,
     name_finding,
@@ -217,10 +226,24 @@ class Audit:
             installation = "" if self._layout is None else self._layout.installation
             theirs, source = check_values_in(keyring), keyring.get("source", "")
             ours = check_values(self._custody, installation, source)
-            foreign = {kek_id: value for kek_id, value in theirs.items() if kek_id not in ours}
-            refuse_other_keyring(foreign, ours, names.top("keyring"))
+            if theirs and not theirs.keys() & ours.keys():
+                raise other_keyring(next(iter(theirs)), names.top("keyring"))
             in_use = bool(self._listed or layout)
             self._top += keyring_findings(keyring, theirs, ours, in_use=in_use)
+            if keyring:
+                self._use(keyring, installation)
+
+    def _use(self, keyring: Mapping[str, str], installation: str) -> None:
+        """Open under those KEKs that anything may be under."""
+        key = self._reader.names.top("keyring")
+        try:
+            keks = states_in(keyring, installation, self._custody, key)
+        except LayoutAltered:
+            self._top.append(keks_finding())
+            return
+        # What is written is not looked at with it: one that is missing shows where it is missed.
+        with suppress(UnknownKek):
+            self._custody.use(keks.active, keks.opening, keks.term)
 
     def _enter(self, layout: Mapping[str, str], keyring: Mapping[str, str]) -> None:
         """Take the store's installation for the one that its records are to be of."""

@@ -30,7 +30,7 @@ def tidy(stand: Stand) -> PassResult:
     now = stand.clock.now()
     views = stand.views("janitor")
     # As `build_janitor` has it: who asks the store's keyring.
-    codec = RecordCodec(CUSTODY, lambda kek_id: f"check:{kek_id}" in views.keyring())
+    codec = RecordCodec(CUSTODY, lambda kek_id: kek_id in views.keyring()["kek_ids"])
     return ProjectPass(
         RedisRetention(views, codec), "p1", Moment(rfc3339(now), rfc3339(now + DAYS_30_S)),
         now_s=now, tombstone_s=DAYS_30_S, may_destroy=True, on_page=lambda _size: None,

@@ -34,6 +34,7 @@ def janitor(stand: Stand, name: str, **more: Any) -> JanitorLoop:
         StoreClock(stand.clock),
         stand.clock.now,
         janitor_id=name,
+        kek_ids=lambda: [CUSTODY.kek_id],
         keeping=RetentionSettings(),
         settings=JanitorSettings(),
         deadline_s=60.0,

@@ -75,7 +75,7 @@ def test_no_record_changes(old: Old) -> None:
     assert old.carry_over() == []
     after = old.contents()
     changed = {name for name in after if after[name] != before.get(name)}
-    assert changed == {old.top("layout"), old.key("acme", "clones")}
+    assert changed == {old.top("layout"), old.top("keyring"), old.key("acme", "clones")}
     assert before.keys() <= after.keys()
     layout = old.value(old.top("layout"))
     assert (layout[b"number"], layout[b"minimum"]) == (b"3", b"3")

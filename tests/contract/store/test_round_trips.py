@@ -167,7 +167,8 @@ def test_projects_are_listed_before_their_first_record_once_by_each_worker(
     tap.trips.clear()
     tapped.commit([draft.none(volume("v2", project)) for project in ("p0", "p1", "p2")]).result()
     first, *others = tap.trips
-    assert first == [("SADD", stand.top("projects"), "p1", "p2")]
+    asked = ("HGET", stand.top("keyring"), "states")
+    assert first == [("SADD", stand.top("projects"), "p1", "p2"), asked]
     tapped.commit([draft.park(volume("v3", "p1"), snapshot("s1", "p1"))]).result()
     assert [command for trip in others for command in names(trip) if command == "SADD"] == []
 
@@ -177,7 +178,7 @@ def test_a_project_is_on_the_list_when_its_first_record_is_written(
 ) -> None:
     listed = []
     tap.before_trip = lambda commands: (
-        None if names(commands) == ["SADD"] else listed.append(stand.value(stand.top("projects")))
+        None if "SADD" in names(commands) else listed.append(stand.value(stand.top("projects")))
     )
     tapped.commit([draft.none(volume("v1", "p1"))]).result()
     tapped.commit([draft.park(volume("v1", "p2"), snapshot("s1", "p2"))]).result()

@@ -213,6 +213,7 @@ def test_odd_index_entries_do_not_stop_a_sweep(stand: Stand, member: str, limit:
 
 
 def test_a_due_event_under_a_kek_that_nobody_has_is_forged_and_stops_no_sweep(stand: Stand) -> None:
+    stand.first.admit()
     stand.store(custody=OTHER_CUSTODY).commit([draft.park(volume("v1"), S1, "e1")]).result()
     stand.park("e2")
     stand.clock.sleep(DEADLINE_S)
@@ -225,12 +226,14 @@ def test_a_due_event_under_a_kek_that_nobody_has_is_forged_and_stops_no_sweep(st
 def test_a_due_event_under_a_kek_that_another_worker_has_is_no_problem_of_the_event(
     stand: Stand,
 ) -> None:
-    stand.park("e1")
+    newcomer = stand.store(custody=OTHER_CUSTODY)
+    newcomer.admit()
     stand.register(stand.custody)
+    stand.park("e1")
     stand.clock.sleep(DEADLINE_S)
     for _ in range(3):
         with pytest.raises(UnknownKek):
-            stand.store(custody=OTHER_CUSTODY).sweep("p1", 9, "")
+            newcomer.sweep("p1", 9, "")
     assert attempts_on_disk(stand) == {"e1": 0}
     assert due(stand.first.sweep("p1", 9, "")) == [lost("e1")]
 

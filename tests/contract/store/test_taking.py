@@ -211,10 +211,11 @@ def test_an_odd_index_entry_is_a_problem_and_can_be_removed(stand: Stand, member
 def test_an_event_under_a_kek_that_another_worker_has_is_no_problem_of_the_event(
     stand: Stand,
 ) -> None:
+    newcomer = stand.store(custody=OTHER_CUSTODY)
+    newcomer.admit()
+    stand.register(stand.custody)
     stand.park("e1", "e2")
     stand.park("e3", source=volume("a"))
-    newcomer = stand.store(custody=OTHER_CUSTODY)
-    stand.register(stand.custody)
     for _ in range(3):
         with pytest.raises(UnknownKek):
             newcomer.take([S1, volume("a")], 9)
@@ -224,6 +225,7 @@ def test_an_event_under_a_kek_that_another_worker_has_is_no_problem_of_the_event
 
 
 def test_an_event_under_a_kek_that_nobody_has_is_forged_and_can_be_removed(stand: Stand) -> None:
+    stand.first.admit()
     stand.store(custody=OTHER_CUSTODY).commit([draft.park(volume("v1"), S1, "e1")]).result()
     stand.park("e2")
     forged, sound = stand.take()

@@ -17,6 +17,7 @@ from kmworker.verify.scan.position import Position
 from tests.contract.verify.between import READS, before_each
 from tests.contract.verify.damages import Scene
 from tests.kit.store.backends import ServerBackend
+from tests.kit.store.builders import OTHER_CUSTODY
 from tests.kit.store.filling import (
     audit_of,
     brief,
@@ -272,7 +273,8 @@ def test_records_without_layout_keyring_and_list_are_noticed(scene: Scene) -> No
 
 
 def test_a_store_of_another_keyring_is_refused(scene: Scene) -> None:
-    scene.raw.hset(scene.stand.top("keyring"), f"check:{'0' * 16}", "00")
+    scene.stand.clear()
+    scene.stand.store(custody=OTHER_CUSTODY).admit()
     with pytest.raises(SetupError, match="which this keyring lacks"):
         audit_of(scene.stand).begin()
 

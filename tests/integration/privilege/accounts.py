@@ -22,7 +22,8 @@ __all__ = [
 
 VHOST: Final = NAMESPACE
 STORE_USERS: Final = (
-    "worker", "dashboard", "operator", "key-operator", "janitor", "repairer", "migrator",
+    "worker", "dashboard", "operator", "key-operator", "janitor", "repairer", "rewrapper",
+    "migrator",
 )  # fmt: skip
 BROKER_USERS: Final = ("producer", "worker", "subscriber", "operator")
 

@@ -91,6 +91,7 @@ def test_a_script_gets_nobody_further(store: Store, user: str, call: str) -> Non
                 "zscan",
                 "eval",
                 "evalsha",
+                "hdel",
                 "hset",
                 "incr",
                 "zadd",

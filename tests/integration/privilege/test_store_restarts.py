@@ -59,7 +59,7 @@ def fill(store: Store, keyring: Keyring, name: str) -> None:
     """Write what a worker writes, by its own code and under its own account."""
     with ExitStack() as stack:
         stand = Stand(ServerBackend(store.server), "km", KeyringCustody(keyring), stack)
-        worker, draft = stand.store(allow_volatile=False), Drafts(keyring.active)
+        worker, draft = stand.store(allow_volatile=False), Drafts(keyring.newest)
         worker.admit()
         for project in PROJECTS:
             writes: list[Any] = [

@@ -106,7 +106,7 @@ class _Worker:
         stand = Stand(backend, "km", KeyringCustody(keyring), stack)
         gate = Gate()
         self._made = 0
-        self._draft = Drafts(keyring.active)
+        self._draft = Drafts(keyring.newest)
         client = stand.client_behind(gate)
         pool: Any = client.connection_pool
         make: Callable[[], Any] = pool.make_connection

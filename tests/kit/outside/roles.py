@@ -37,7 +37,10 @@ COMMANDS: Final = {
     "key show": DASHBOARD,
     "key list": DASHBOARD,
     "key destroy --now": Roles("janitor", None),
+    "keyring": Roles("key-operator", None),
+    "keyring status": DASHBOARD,
     "reconcile": Roles("key-operator", None),
+    "rewrap": Roles("rewrapper", None),
     "verify": Roles("key-operator", None),
     "verify --repair": Roles("repairer", None),
     "migrate": Roles("migrator", None),
@@ -46,7 +49,7 @@ COMMANDS: Final = {
     # A producer may say only what is of a known type; an operator says anything again.
     "publish --no-check": Roles(None, "operator"),
     # By whoever wants to; no server is asked.
-    "keyring": NOBODY,
+    "keyring init": NOBODY,
     "schemas": NOBODY,
     "up": NOBODY,
     "demo": NOBODY,

@@ -28,7 +28,9 @@ def go_by_ones_own_clock(patch: pytest.MonkeyPatch) -> None:
 
 def seal_for_any_installation(patch: pytest.MonkeyPatch) -> None:
     real = Sealer.__init__
-    patch.setattr(Sealer, "__init__", lambda self, keyring, _theirs: real(self, keyring, SIMULATED))
+    patch.setattr(
+        Sealer, "__init__", lambda self, keks, active, _theirs: real(self, keks, active, SIMULATED)
+    )
     # It was made by the real code before.
     made = happenings._assigned_elsewhere
     patch.setattr(happenings, made.__name__, made.__wrapped__)

@@ -26,8 +26,8 @@ from tests.kit.builders import NOW, XTS, partition, replica, snapshot, volume
 
 __all__ = [
     "AT", "AT_S", "BOTH_KEYRINGS", "CAUSE", "CUSTODY", "INSTALLATION", "KEYRING", "NEWER_CUSTODY",
-    "OTHER_CUSTODY", "OTHER_KEYRING", "XTS", "Drafts", "draft", "held", "partition", "replica",
-    "snapshot", "volume",
+    "OTHER_CUSTODY", "OTHER_KEYRING", "XTS", "Drafts", "draft", "held", "opened_anew",
+    "partition", "replica", "snapshot", "volume",
 ]  # fmt: skip
 
 AT = NOW
@@ -43,11 +43,16 @@ def _keyring(letter: bytes) -> Keyring:
 
 
 KEYRING, OTHER_KEYRING = _keyring(b"k"), _keyring(b"o")
-BOTH_KEYRINGS = Keyring(OTHER_KEYRING.active, {**KEYRING.keks, **OTHER_KEYRING.keks})
+BOTH_KEYRINGS = Keyring(OTHER_KEYRING.newest, {**KEYRING.keks, **OTHER_KEYRING.keks})
 CUSTODY = KeyringCustody(KEYRING, INSTALLATION)
 OTHER_CUSTODY = KeyringCustody(OTHER_KEYRING, INSTALLATION)
 NEWER_CUSTODY = KeyringCustody(BOTH_KEYRINGS, INSTALLATION)
 """After a rotation: another KEK is active, the first is still there."""
+
+
+def opened_anew(custody: KeyringCustody) -> KeyringCustody:
+    """The same keyring, for the same installation, that no store has said anything to."""
+    return KeyringCustody(custody._keyring, custody._installation)
 
 
 def held(write: AssignWrite, source: Held | None = None, *, has_waiting: bool = False) -> Held:

@@ -8,18 +8,28 @@ from typing import Any
 
 from kmworker.bootstrap.assembly import assemble_store
 from kmworker.crypto import KeyringCustody
+from kmworker.domain.keks import KekStates, KekStep
+from kmworker.domain.keys import Operator
 from kmworker.domain.model import Held, Item, Place, State
 from kmworker.domain.plan import AssignWrite, Committed, Write
 from kmworker.domain.waiting import Taken
 from kmworker.settings import BrokerSettings, Settings, StoreSettings, WaitingSettings
 from kmworker.store.client import Client, Gate
 from kmworker.store.inspection import Views
+from kmworker.store.kek_register import KekRegister
 from kmworker.store.names import Names
 from kmworker.store.redis_store import RedisStore
 from kmworker.store.reports import RedisReports
 from tests.kit.simulator.clock import SettableClock
 from tests.kit.store.backends import ADMIN, WORKER, Backend, ServerBackend, closing_pool
-from tests.kit.store.builders import INSTALLATION, draft, snapshot, volume
+from tests.kit.store.builders import (
+    BOTH_KEYRINGS,
+    INSTALLATION,
+    draft,
+    opened_anew,
+    snapshot,
+    volume,
+)
 from tests.kit.store.wiretap import Wiretap
 
 DEADLINE_S = 3600.0
@@ -106,7 +116,7 @@ class Stand:
         return assemble_store(
             settings,
             client or self.client(),
-            custody or self.custody,
+            opened_anew(custody or self.custody),
             self.clock,
             worker_id=worker_id,
             gate=gate,
@@ -211,8 +221,15 @@ class Stand:
         self.raw.set(name, "text")
 
     def register(self, custody: KeyringCustody) -> None:
-        """Have a KEK in the store's keyring, as when a worker with it was admitted."""
-        self.raw.hset(self.top("keyring"), f"check:{custody.kek_id}", "of another worker")
+        """Have the store know a KEK, as `kmworker keyring add` does."""
+        self.step_kek(custody.kek_id, KekStep.ADD)
+
+    def step_kek(self, kek_id: str, what: KekStep) -> None:
+        """Let something become of a KEK of ours, at a key operator's word."""
+        views = Views(self.client(ADMIN), Names(self.prefix))
+        both = KeyringCustody(BOTH_KEYRINGS, INSTALLATION)
+        after = KekRegister(views, both).step(kek_id, what, Operator("test", "a test"))
+        assert isinstance(after, KekStates), after
 
     # --- records as whoever holds the keyring can write them ---------------------------
 

@@ -6,12 +6,19 @@ import pytest
 
 from kmworker.crypto import Keyring, KeyringCustody
 from kmworker.crypto.kek import Kek
+from kmworker.domain.keks import KekStates, KekStep
+from kmworker.domain.keys import Operator
 from kmworker.errors import SetupError, StoreUnavailable
+from kmworker.store.inspection import Views
+from kmworker.store.kek_register import KekRegister
+from kmworker.worker.loop import KEYRING_S
 from kmworker.worker.stages import Milestone
 from tests.kit.simulator.checks import assert_all_assigned, assert_settled
 from tests.kit.simulator.events import snapshot, volume
-from tests.kit.simulator.installation import Installation, Limits, Process
+from tests.kit.simulator.installation import SIMULATED, Installation, Limits, Process
 from tests.kit.simulator.troubles import Lost
+
+BY = Operator("test", "a test")
 
 
 def stop_at(process: Process, step: Milestone) -> None:
@@ -178,38 +185,33 @@ def test_announcements_carry_the_source_that_the_store_remembers(site: Installat
     assert b'"source":"/first"' in body
 
 
-def test_a_record_under_a_kek_that_came_later_ends_the_worker_and_is_never_dead_lettered() -> None:
+def test_a_worker_that_lacks_the_active_kek_waits_and_goes_on_when_its_file_has_it() -> None:
     site = Installation()
-    ours = site.custody
-    newer = Kek(b"n" * 32, "2026-11-23T16:00:00Z")
-    both = Keyring(
-        newer.kek_id, {newer.kek_id: newer, ours.kek_id: ours._keyring.keks[ours.kek_id]}
-    )
-    site.store().admit()
-    site.custody = KeyringCustody(both)
     site.handle(volume("v"), snapshot("waits", "late"))
-    # As if it had come while one with the old keyring was there.
-    keyring, check = site.names.top("keyring"), f"check:{newer.kek_id}"
-    value = site.redis.hget(keyring, check)
-    site.redis.hdel(keyring, check)
-    site.custody = ours
+    ours, newer = site.custody._keyring, Kek(b"n" * 32, "2026-11-23T16:00:00Z")
+    both = Keyring(ours.newest, {**ours.keks, newer.kek_id: newer})
+    files: list[Keyring] = []
+    site.custody = KeyringCustody(ours, SIMULATED, changed=lambda: files.pop() if files else None)
     process = site.process()
     process.turn()
-    site.redis.hset(keyring, check, value)
+    register = KekRegister(Views(site.redis, site.names), KeyringCustody(both, SIMULATED))
+    for what in (KekStep.ADD, KekStep.ACTIVATE):
+        assert isinstance(register.step(newer.kek_id, what, BY), KekStates)
+    site.let_pass(KEYRING_S)
+    process.turn(9)
+    assert process.tally.last_error.startswith(f"UnknownKek: the active KEK {newer.kek_id}")
     site.publish(snapshot("s", "v"), volume("late"))
-    with pytest.raises(SetupError, match=newer.kek_id):
-        process.turn(20)
-    assert process.tally.last_error.startswith("UnknownKek")
+    process.turn(20)
+    assert "volume:late" not in site.announced()
     assert not site.letters
-    assert set(site.announced()) <= {"volume:v", "volume:late"}
-    process.die()
-    site.custody = KeyringCustody(both)
-    site.process().run()
+    files.append(both)
+    process.run()
     site.let_pass(site.limits.sweep_s)
     site.process().run()
     assert_all_assigned(
         site, volume("v"), snapshot("s", "v"), volume("late"), snapshot("waits", "late")
     )
+    assert newer.kek_id.encode() in site.redis.hget(site.names.of("p1", "items"), "volume:late")
 
 
 def test_a_record_under_a_kek_that_nobody_has_stops_no_other_event(site: Installation) -> None:

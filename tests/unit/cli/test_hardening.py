@@ -33,6 +33,7 @@ LOADING: dict[str, tuple[str, ...] | None] = {
     "accept": ("accept", "incident"),
     "migrate": ("migrate", "--yes"),
     "keyring": ("keyring", "status"),
+    "rewrap": ("rewrap",),
     "schemas": None,
 }
 

@@ -11,7 +11,8 @@ def test_init_makes_a_file_and_prints_the_fingerprint(folder: Path) -> None:
     code, out, err = said(run("keyring", "init"))
     path = folder / "keyring.json"
     document = json.loads(path.read_bytes())
-    assert (code, out) == (0, document["active"] + "\n")
+    (kek_id,) = document["keks"]
+    assert (code, out) == (0, kek_id + "\n")
     assert err == f"kmworker: made {path}: back it up, apart from the store\n"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
@@ -30,7 +31,11 @@ def test_status_shows_fingerprints_and_no_keys(folder: Path) -> None:
     assert (code, err) == (0, "")
     first, head, row = out.splitlines()
     assert first == f"{folder / 'keyring.json'} (mode 0600)"
-    assert head.split() == ["kek-id", "created", "at"]
-    assert row.split() == [active, keks[active]["created_at"], "active"]
+    assert head.split() == ["kek-id", "created", "at", "state", "since", "by"]
+    assert row.split() == [
+        active,
+        keks[active]["created_at"],
+        *["not", "known", "to", "a", "store"],
+    ]
     shown = out + run("keyring", "status", "--json").stdout
     assert keks[active]["key"] not in shown

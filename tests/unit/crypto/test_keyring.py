@@ -52,12 +52,12 @@ def refusal_of(path: Path) -> SetupError:
 def test_a_generated_keyring_loads_again(path: Path) -> None:
     generated = Keyring.generate(path)
     loaded = Keyring.load(path)
-    assert generated.active == loaded.active
+    assert generated.newest == loaded.newest
     assert KeyringCustody(generated).check_values("x") == KeyringCustody(loaded).check_values("x")
 
 
 def test_two_generated_keyrings_differ(tmp_path: Path) -> None:
-    assert Keyring.generate(tmp_path / "a").active != Keyring.generate(tmp_path / "b").active
+    assert Keyring.generate(tmp_path / "a").newest != Keyring.generate(tmp_path / "b").newest
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o777], ids=oct)
@@ -73,11 +73,11 @@ def test_the_file_is_for_its_owner_alone_whatever_the_umask(path: Path, umask: i
 def test_the_file_has_the_documented_form(path: Path) -> None:
     keyring = Keyring.generate(path)
     document = json.loads(path.read_bytes())
-    entry = document["keks"][keyring.active]
-    assert document == {"version": 1, "active": keyring.active, "keks": {keyring.active: entry}}
+    entry = document["keks"][keyring.newest]
+    assert document == {"version": 2, "keks": {keyring.newest: entry}}
     assert entry.keys() == {"key", "created_at"}
     assert len(base64.b64decode(entry["key"], validate=True)) == 32
-    assert keyring.keks[keyring.active].created_at == entry["created_at"]
+    assert keyring.keks[keyring.newest].created_at == entry["created_at"]
 
 
 def test_file_and_directory_are_synced_before_generate_returns(
@@ -140,7 +140,7 @@ def test_a_missing_keyring_is_refused_with_the_command_that_makes_one(path: Path
 @pytest.mark.parametrize("mode", [0o400, 0o600, 0o700], ids=oct)
 def test_a_keyring_for_its_owner_alone_is_accepted(path: Path, mode: int) -> None:
     write(path, document_of(FIRST_KEY), mode)
-    assert Keyring.load(path).active == FIRST.kek_id
+    assert Keyring.load(path).newest == FIRST.kek_id
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_a_link_of_our_own_to_a_good_keyring_is_followed(path: Path) -> None:
     target = path.with_name("real.json")
     write(target, document_of(FIRST_KEY))
     path.symlink_to(target)
-    assert Keyring.load(path).active == FIRST.kek_id
+    assert Keyring.load(path).newest == FIRST.kek_id
 
 
 @pytest.mark.parametrize(
@@ -205,13 +205,13 @@ def test_our_own_and_roots_keyrings_are_accepted(
 ) -> None:
     write(path, document_of(FIRST_KEY))
     with_owner(monkeypatch, owner, user)
-    assert Keyring.load(path).active == FIRST.kek_id
+    assert Keyring.load(path).newest == FIRST.kek_id
 
 
 def test_several_keks_load_with_the_active_one_named(path: Path) -> None:
     write(path, document_of(SECOND_KEY, FIRST_KEY))
     keyring = Keyring.load(path)
-    assert keyring.active == SECOND.kek_id
+    assert keyring.newest == SECOND.kek_id
     assert keyring.keks.keys() == {FIRST.kek_id, SECOND.kek_id}
 
 
@@ -236,14 +236,15 @@ def with_entry(**changes: object) -> dict[str, Any]:
         pytest.param([GOOD], "version", id="list"),
         pytest.param("null", "version", id="null"),
         pytest.param({}, "version", id="no-fields"),
-        pytest.param({**GOOD, "version": 2}, "version", id="version-2"),
+        pytest.param({**GOOD, "version": 3}, "version", id="version-3"),
+        pytest.param({**GOOD, "version": 2}, "fields", id="active-in-version-2"),
         pytest.param({**GOOD, "version": "1"}, "version", id="version-as-text"),
         pytest.param({**GOOD, "version": True}, "version", id="version-true"),
         pytest.param({**GOOD, "comment": "x"}, "fields", id="unknown-field"),
         pytest.param({"version": 1, "active": FIRST.kek_id}, "fields", id="no-keks"),
         pytest.param({**GOOD, "keks": [ENTRY]}, "wrong type", id="keks-as-list"),
         pytest.param({**GOOD, "active": None}, "wrong type", id="active-null"),
-        pytest.param({**GOOD, "keks": {}}, "active KEK", id="empty-keks"),
+        pytest.param({**GOOD, "keks": {}}, "no KEK", id="empty-keks"),
         pytest.param({**GOOD, "active": SECOND.kek_id}, "active KEK", id="active-not-there"),
         pytest.param({**GOOD, "keks": {SECOND.kek_id: ENTRY}}, "fingerprint", id="wrong-kek-id"),
         pytest.param(
@@ -280,13 +281,13 @@ def test_every_flipped_bit_of_a_key_is_noticed(path: Path) -> None:
 def test_a_keyring_cannot_be_changed() -> None:
     keyring = keyring_of(FIRST_KEY)
     with pytest.raises(AttributeError):
-        keyring.active = SECOND.kek_id  # type: ignore[misc]
+        keyring.newest = SECOND.kek_id  # type: ignore[misc]
     with pytest.raises(TypeError):
         keyring.keks[SECOND.kek_id] = Kek(SECOND_KEY, CREATED_AT)  # type: ignore[index]
 
 
-def test_a_keyring_without_its_active_kek_cannot_be_made() -> None:
-    with pytest.raises(ValueError, match="active"):
+def test_a_keyring_without_its_newest_kek_cannot_be_made() -> None:
+    with pytest.raises(ValueError, match="newest"):
         Keyring(SECOND.kek_id, keyring_of(FIRST_KEY).keks)
 
 

@@ -42,8 +42,8 @@ HOLDERS = [
         KEK,
         KEYRING,
         VAULT,
-        Wrapper(KEYRING, INSTALLATION),
-        Sealer(KEYRING, INSTALLATION),
+        Wrapper(KEYRING.keks, INSTALLATION),
+        Sealer(KEYRING.keks, KEK.kek_id, INSTALLATION),
         FormerCustody(KEYRING, INSTALLATION),
     )
 ]
@@ -79,7 +79,7 @@ def test_what_holds_a_secret_does_not_show_it(holder: object) -> None:
 
 def test_what_a_custody_prints_is_its_kek_id() -> None:
     assert repr(VAULT) == f"KeyringCustody(kek_id='{KEK.kek_id}')"
-    assert repr(KEYRING) == f"Keyring(active='{KEK.kek_id}')"
+    assert repr(KEYRING) == f"Keyring(newest='{KEK.kek_id}')"
     assert repr(KEK) == f"Kek(kek_id='{KEK.kek_id}')"
 
 

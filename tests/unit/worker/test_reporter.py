@@ -27,7 +27,9 @@ class Desk:
         self.tally = Tally(self.clock)
         self.written: list[Report] = []
         self.fails: dict[str, Exception] = {}
-        self.reporter = Reporter(self, cast("Bus", self), self.tally, self.clock, "w1")
+        self.reporter = Reporter(
+            self, cast("Bus", self), self.tally, self.clock, worker_id="w1", kek_ids=lambda: "ba"
+        )
         self._chores = Chores(self.clock, self.reporter.chores)
 
     def report(self) -> None:

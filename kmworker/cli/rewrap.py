@@ -1,0 +1,164 @@
+"""``kmworker rewrap``: everything goes under the active KEK, while everything runs."""
+
+import os
+import platform
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from time import monotonic, sleep
+from typing import Annotated
+
+import typer
+
+from kmworker.cli.frame.configured import settings_of
+from kmworker.cli.frame.endings import Ending
+from kmworker.cli.frame.keys import custody_in
+from kmworker.cli.frame.program import examples, group
+from kmworker.cli.frame.store import views_of
+from kmworker.cli.terminal.output import complain, line, note, one_json, plural, progress
+from kmworker.errors import StoreUnavailable
+from kmworker.store.reading import Flaw
+from kmworker.store.records import RecordCodec
+from kmworker.store.rewrapping import RewrappedPage, Rewrapping
+
+__all__ = ["app"]
+
+app = group()
+
+WAIT_S = 1.0
+
+
+@dataclass(slots=True)
+class RewrapSummary:
+    """What a run has come to so far, as it is told."""
+
+    as_json: bool
+    is_rehearsal: bool
+    kek_id: str
+    looked_at: int = 0
+    rewrapped: int = 0
+    flawed: int = 0
+
+    def add(self, page: RewrappedPage) -> None:
+        """Count a page, and print what stays as it is."""
+        self.looked_at += page.looked_at
+        self.rewrapped += page.rewrapped
+        for flaw in page.flaws:
+            self._tell(flaw)
+
+    def _tell(self, flaw: Flaw) -> None:
+        self.flawed += 1
+        project, key, field = flaw.place
+        if self.as_json:
+            document = {"project": project, "key": key, "field": field, "says": flaw.says}
+            line(one_json(document))
+        else:
+            line(f"left as it is  {project} {key} {field}: {flaw.says}")
+
+    def end(self) -> None:
+        """Print what it came to."""
+        if self.as_json:
+            summary = {
+                "kek_id": self.kek_id,
+                "looked_at": self.looked_at,
+                "rewrapped": self.rewrapped,
+                "flawed": self.flawed,
+                "dry_run": self.is_rehearsal,
+            }
+            line(one_json(summary))
+            return
+        did = "would rewrap" if self.is_rehearsal else "rewrapped"
+        of = plural(self.looked_at, "record")
+        line(f"{did} {self.rewrapped:,} of {of} under KEK {self.kek_id}")
+        if self.flawed:
+            complain(
+                f"{plural(self.flawed, 'record')} not authentic, and left under another KEK",
+                "kmworker verify says more of each; restore it from a backup, and run this again",
+            )
+
+
+@app.command(
+    epilog=examples(
+        "kmworker rewrap --dry-run", "kmworker rewrap --throttle 5000", "kmworker rewrap"
+    )
+)
+def rewrap(
+    context: typer.Context,
+    *,
+    throttle: Annotated[
+        int, typer.Option("--throttle", metavar="N", min=0, help="At most N records a second.")
+    ] = 0,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Look at every record, and write nothing.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print what is left as it is, and a summary, as JSON.")
+    ] = False,
+) -> None:
+    """Have all records and DEKs under the active KEK, beside workers.
+
+    No DEK changes, no key-id, and nothing that was announced. It can be stopped at any moment, and
+    goes on when it is run again; several may run at once. What is not authentic is printed and left
+    as it is. Of a KEK that may be known to others, run kmworker verify before.
+    """
+    settings = settings_of(context)
+    views = views_of(settings)
+    custody = custody_in(settings, views)
+    run = Rewrapping(views, custody, RecordCodec(custody), is_rehearsal=dry_run)
+    summary = RewrapSummary(as_json, dry_run, custody.kek_id)
+    pace = _Pace(throttle)
+    holder = f"{platform.node()}-{os.getpid()}-{secrets.token_hex(3)}"
+    with _resumable():
+        projects = run.projects()
+        with progress("rewrapping", run.size(projects)) as advance:
+            for page in _pages(run, projects, holder):
+                summary.add(page)
+                advance(page.looked_at)
+                pace.wait(page.looked_at)
+        run.finish()
+    summary.end()
+    if summary.flawed:
+        raise typer.Exit(Ending.FAILED)
+
+
+def _pages(run: Rewrapping, projects: list[str], holder: str) -> Iterator[RewrappedPage]:
+    """Go over all projects; what another run has just now is looked at when it has ended."""
+    left = projects
+    while left:
+        taken_by_others = []
+        for project in left:
+            if run.take(project, holder):
+                yield from run.rewrap(project)
+            else:
+                taken_by_others.append(project)
+        if len(taken_by_others) == len(left):
+            sleep(WAIT_S)
+        left = taken_by_others
+
+
+class _Pace:
+    """Keeps to so many records a second."""
+
+    def __init__(self, records_per_s: int) -> None:
+        self._records_per_s = records_per_s
+        self._began = monotonic()
+        self._done = 0
+
+    def wait(self, records: int) -> None:
+        """Wait until as much time has passed as all records so far may take."""
+        if not self._records_per_s:
+            return
+        self._done += records
+        ahead_s = self._done / self._records_per_s - (monotonic() - self._began)
+        if ahead_s > 0:
+            sleep(ahead_s)
+
+
+@contextmanager
+def _resumable() -> Iterator[None]:
+    try:
+        yield
+    except (KeyboardInterrupt, StoreUnavailable):
+        note("stopped: run it again to go on")
+        raise
