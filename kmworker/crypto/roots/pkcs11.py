@@ -57,6 +57,7 @@ class Pkcs11Root(Secret):
 
         def wrapped(session: Session, key: Any) -> bytes:  # noqa: ANN401  # made by the library
             suite = self._suite(session)
+            self._check_allowed(key, suite)
             return bytes([suite.version]) + suite.seal(session, key, kek, context)
 
         return self._in_session(wrapped)
@@ -68,6 +69,7 @@ class Pkcs11Root(Secret):
             raise no_unwrap(self.url)
 
         def unwrapped(session: Session, key: Any) -> bytes | None:  # noqa: ANN401  # as above
+            self._check_allowed(key, suite)
             try:
                 return suite.open(session, key, blob[1:], context)
             except PKCS11Error:
@@ -89,6 +91,12 @@ class Pkcs11Root(Secret):
             if suite.mechanism in known:
                 return suite
         raise self._error("the token has none of the mechanisms that wrap with a context")
+
+    def _check_allowed(self, key: Any, suite: Suite) -> None:  # noqa: ANN401  # as above
+        # The library gives a key those methods that its attributes allow.
+        if not all(hasattr(key, verb) for verb in suite.verbs):
+            verbs = " and ".join(verb.removesuffix("_key") for verb in suite.verbs)
+            raise self._error(f"the key may not {verbs}", "make one that may (docs/roots.md)")
 
     def _in_session(self, act: Callable[[Session, Any], T]) -> T:
         try:
@@ -143,9 +151,7 @@ class Pkcs11Root(Secret):
         return now
 
     def _key(self, session: Session) -> Any:  # noqa: ANN401  # made by the library
-        key = session.get_key(
-            object_class=ObjectClass.SECRET_KEY, label=self._place.object, id=self._place.id
-        )
+        key = self._only_key(session)
         if (key.key_type, key[Attribute.VALUE_LEN]) != (KeyType.AES, KEY_BYTES):
             raise self._error("the key is not AES with 256 bits")
         # Whoever has the PIN could take such a key along and unwrap at home.
@@ -153,6 +159,20 @@ class Pkcs11Root(Secret):
             hint = "make one with CKA_SENSITIVE and without CKA_EXTRACTABLE (docs/roots.md)"
             raise self._error("the key can be taken out of the token", hint)
         return key
+
+    def _only_key(self, session: Session) -> Any:  # noqa: ANN401  # made by the library
+        wanted: dict[Attribute, Any] = {Attribute.CLASS: ObjectClass.SECRET_KEY}
+        if self._place.object is not None:
+            wanted[Attribute.LABEL] = self._place.object
+        if self._place.id is not None:
+            wanted[Attribute.ID] = self._place.id
+        # To its end: the library's own look-up leaves the search open when it finds two.
+        keys = list(session.get_objects(wanted))
+        if not keys:
+            raise self._error("the token has no such key", "see docs/roots.md for how to make one")
+        if len(keys) > 1:
+            raise self._error("the token has several such keys", "name one by id=")
+        return keys[0]
 
     def _error(self, problem: str, hint: str = HINT) -> SetupError:
         return SetupError(f"root {self.url}: {problem}", hint)

@@ -27,6 +27,8 @@ class Suite(NamedTuple):
     mechanism: Mechanism
     size_bytes: int
     """Of a blob without its first byte."""
+    verbs: tuple[str, str]
+    """What the key must be allowed to do."""
     seal: Callable[[Session, Any, Kek, bytes], bytes]
     open: Callable[[Session, Any, bytes, bytes], bytes | None]
 
@@ -95,13 +97,21 @@ def _of_context(value: bytes, context: bytes) -> bytes | None:
 
 
 SUITES: Final = (
-    Suite(1, Mechanism.AES_GCM, NONCE_BYTES + KEK_BYTES + TAG_BITS // 8, _seal_gcm, _open_gcm),
     Suite(
-        2,
-        Mechanism.AES_KEY_WRAP,
-        8 + DIGEST_BYTES + KEK_BYTES,
-        _seal_key_wrap,
-        _open_key_wrap,
+        version=1,
+        mechanism=Mechanism.AES_GCM,
+        size_bytes=NONCE_BYTES + KEK_BYTES + TAG_BITS // 8,
+        verbs=("encrypt", "decrypt"),
+        seal=_seal_gcm,
+        open=_open_gcm,
+    ),
+    Suite(
+        version=2,
+        mechanism=Mechanism.AES_KEY_WRAP,
+        size_bytes=8 + DIGEST_BYTES + KEK_BYTES,
+        verbs=("wrap_key", "unwrap_key"),
+        seal=_seal_key_wrap,
+        open=_open_key_wrap,
     ),
 )
 """The first that a token has is used; a blob says by which it was made."""

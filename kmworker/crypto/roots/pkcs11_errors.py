@@ -32,8 +32,6 @@ WRONG: Final[dict[type[said.PKCS11Error], tuple[str, str]]] = {
     said.PinLenRange: ("the PIN is too short or too long", "write the right one to its file"),
     said.PinInvalid: ("the PIN has characters that are not allowed", "write the right one"),
     said.UserPinNotInitialized: ("the token has no PIN yet", "have the security officer set one"),
-    said.NoSuchKey: ("the token has no such key", "see docs/roots.md for how to make one"),
-    said.MultipleObjectsReturned: ("the token has several such keys", "name one by id="),
     said.MultipleTokensReturned: ("there are several such tokens", "name one by serial="),
     said.MechanismInvalid: ("the key or token does not take the mechanism", HINT),
 }
@@ -45,8 +43,8 @@ def as_ours(url: str, error: said.PKCS11Error) -> KMWorkerError:
         return RootAway(f"root {url}: there is no such token now")
     if isinstance(error, AWAY):
         return RootAway(f"root {url}: the token does not work ({type(error).__name__})")
-    if type(error) is said.PKCS11Error:
-        # So the library says that it cannot load a module, quoting the system's loader.
+    # The library has no name of its own for this one.
+    if "exception while loading" in str(error):
         return SetupError(f"root {url}: the PKCS#11 module cannot be loaded", "check module-path")
     problem, hint = WRONG.get(type(error), (f"the token refuses ({type(error).__name__})", HINT))
     return SetupError(f"root {url}: {problem}", hint)

@@ -1,0 +1,115 @@
+"""One contract of roots, run over a passphrase, a token by both of its ways, and a server.
+
+Each kind says how to make one, and another of the same kind that must not open the first one's.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from pkcs11 import Mechanism
+
+from kmworker.crypto.kek import Kek
+from kmworker.crypto.roots import Root, open_root, pkcs11
+from tests.kit.servers import MissingServerError, locate
+from tests.kit.servers.openbao import OpenBao
+from tests.kit.servers.softhsm import SoftToken, SoftTokens
+
+KEK = Kek(bytes(range(32)), "2026-11-23T16:00:00Z")
+KINDS = ["passphrase", "pkcs11-gcm", "pkcs11-key-wrap", "openbao"]
+
+
+class Kind(NamedTuple):
+    """One kind of root."""
+
+    root: Root
+    another: Root
+    secrets: tuple[bytes, ...]
+    """What neither URL nor message may show, beside key material."""
+
+
+def root_at(url: str) -> Root:
+    """Open a root that is one."""
+    root = open_root(url)
+    assert root is not None
+    return root
+
+
+@pytest.fixture(scope="session")
+def tokens(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SoftTokens]:
+    try:
+        made = SoftTokens(tmp_path_factory.mktemp("softhsm"))
+    except MissingServerError as error:
+        pytest.exit(str(error), returncode=1)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def token(tokens: SoftTokens) -> SoftToken:
+    """A token of the test's own."""
+    return tokens.token()
+
+
+@pytest.fixture(scope="session")
+def shared_openbao(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenBao]:
+    try:
+        locate.openbao_server()
+    except MissingServerError as error:
+        pytest.exit(str(error), returncode=1)
+    with closing(OpenBao(tmp_path_factory.mktemp("openbao"))) as server:
+        server.start()
+        yield server
+
+
+@pytest.fixture
+def openbao(shared_openbao: OpenBao) -> Iterator[OpenBao]:
+    """OpenBao, which a test may seal, stop or change the secret-id of."""
+    secret_id = shared_openbao.secret_id_path.read_text()
+    yield shared_openbao
+    if not shared_openbao.running:
+        shared_openbao.start()
+    shared_openbao.unseal()
+    shared_openbao.write_secret_id(secret_id)
+
+
+@pytest.fixture
+def passphrase(tmp_path: Path) -> Callable[[str], str]:
+    """Write a passphrase; returns the URL."""
+
+    def written(words: str) -> str:
+        path = tmp_path / f"passphrase-{len(list(tmp_path.iterdir()))}"
+        path.write_text(f"{words}\n")
+        path.chmod(0o600)
+        return f"file:?passphrase-file={path}"
+
+    return written
+
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Kind:
+    match request.param:
+        case "passphrase":
+            written = request.getfixturevalue("passphrase")
+            words = ("five words drawn by dice", "five others drawn by dice")
+            secrets = tuple(word.encode() for word in words)
+            return Kind(*(root_at(written(it)) for it in words), secrets)
+        case "openbao":
+            server: OpenBao = request.getfixturevalue("openbao")
+            server.ask("POST", "transit/keys/another")
+            policy = 'path "transit/+/another" { capabilities = ["update"] }'
+            server.ask("PUT", "sys/policies/acl/another", {"policy": policy})
+            role = {"token_policies": "kmworker,another", "token_ttl": "10m"}
+            server.ask("POST", "auth/approle/role/kmworker", role)
+            roots = (root_at(server.url_of(key)) for key in ("kek", "another"))
+            return Kind(*roots, (server.secret_id_path.read_bytes(),))
+        case _:
+            token: SoftToken = request.getfixturevalue("token")
+            token.make_key("another")
+            if request.param == "pkcs11-key-wrap":
+                suites = [it for it in pkcs11.SUITES if it.mechanism == Mechanism.AES_KEY_WRAP]
+                monkeypatch.setattr(pkcs11, "SUITES", suites)
+            roots = (root_at(token.url(key)) for key in ("kek", "another"))
+            return Kind(*roots, (token.pin_path.read_bytes(),))
