@@ -7,7 +7,6 @@ that is installed beside us cannot take `openbao:` over.
 
 from collections.abc import Callable
 from importlib import import_module
-from importlib.metadata import entry_points
 from typing import Final, NamedTuple
 
 from kmworker.crypto.roots.root import Root
@@ -52,6 +51,8 @@ def _opener(scheme: str) -> Opener:
     shipped = SHIPPED.get(scheme)
     if shipped is not None:
         return _ours(scheme, shipped)
+    from importlib.metadata import entry_points  # noqa: PLC0415  # slow, and few need it
+
     for entry in entry_points(group=GROUP, name=scheme):
         opener: Opener = entry.load()
         return opener

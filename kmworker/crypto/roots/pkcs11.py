@@ -30,7 +30,7 @@ KEY_BYTES: Final = 32
 T = TypeVar("T")
 
 
-class Place(NamedTuple):
+class KeyPlace(NamedTuple):
     """Which key it is, by what RFC 7512 calls its parts."""
 
     token: str | None
@@ -42,7 +42,7 @@ class Place(NamedTuple):
 class Pkcs11Root(Secret):
     """Wraps by a key of the token's that is sensitive and not extractable, or refuses to."""
 
-    def __init__(self, url: str, place: Place, module: Path, pin_path: Path) -> None:
+    def __init__(self, url: str, place: KeyPlace, module: Path, pin_path: Path) -> None:
         """Use a key by PKCS#11; nothing is loaded and nobody logs in before it is needed."""
         self.url = url
         self._place = place
@@ -201,7 +201,7 @@ def opened(url: RootUrl) -> Pkcs11Root:
         raise SetupError("keyring.root: pkcs11: is about a key of type=secret-key", HINT)
     if not parts.keys() & {"token", "serial"} or not parts.keys() & {"object", "id"}:
         raise SetupError("keyring.root: pkcs11: must name the token and the object", HINT)
-    place = Place(
+    place = KeyPlace(
         _decoded(parts.get("token")),
         parts["serial"].encode() if "serial" in parts else None,
         _decoded(parts.get("object")),

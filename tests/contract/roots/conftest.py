@@ -13,6 +13,7 @@ from pkcs11 import Mechanism
 
 from kmworker.crypto.kek import Kek
 from kmworker.crypto.roots import Root, open_root, pkcs11
+from kmworker.crypto.roots.pkcs11_blobs import SUITES
 from tests.kit.servers import MissingServerError, locate
 from tests.kit.servers.openbao import OpenBao
 from tests.kit.servers.softhsm import SoftToken, SoftTokens
@@ -95,7 +96,7 @@ def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Kin
             written = request.getfixturevalue("passphrase")
             words = ("five words drawn by dice", "five others drawn by dice")
             secrets = tuple(word.encode() for word in words)
-            return Kind(*(root_at(written(it)) for it in words), secrets)
+            return Kind(root_at(written(words[0])), root_at(written(words[1])), secrets)
         case "openbao":
             server: OpenBao = request.getfixturevalue("openbao")
             server.ask("POST", "transit/keys/another")
@@ -103,13 +104,13 @@ def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Kin
             server.ask("PUT", "sys/policies/acl/another", {"policy": policy})
             role = {"token_policies": "kmworker,another", "token_ttl": "10m"}
             server.ask("POST", "auth/approle/role/kmworker", role)
-            roots = (root_at(server.url_of(key)) for key in ("kek", "another"))
-            return Kind(*roots, (server.secret_id_path.read_bytes(),))
+            first, second = (root_at(server.url_of(key)) for key in ("kek", "another"))
+            return Kind(first, second, (server.secret_id_path.read_bytes(),))
         case _:
             token: SoftToken = request.getfixturevalue("token")
             token.make_key("another")
             if request.param == "pkcs11-key-wrap":
-                suites = [it for it in pkcs11.SUITES if it.mechanism == Mechanism.AES_KEY_WRAP]
+                suites = [it for it in SUITES if it.mechanism == Mechanism.AES_KEY_WRAP]
                 monkeypatch.setattr(pkcs11, "SUITES", suites)
-            roots = (root_at(token.url(key)) for key in ("kek", "another"))
-            return Kind(*roots, (token.pin_path.read_bytes(),))
+            first, second = (root_at(token.url(key)) for key in ("kek", "another"))
+            return Kind(first, second, (token.pin_path.read_bytes(),))

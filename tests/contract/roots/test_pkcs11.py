@@ -7,6 +7,7 @@ import pytest
 from pkcs11 import Attribute
 
 from kmworker.crypto.roots import context_of, pkcs11
+from kmworker.crypto.roots.root import read_secret
 from kmworker.errors import RootAway, SetupError
 from tests.contract.roots.conftest import KEK, root_at
 from tests.kit.secrecy import assert_shows_no_secret, shown_by
@@ -67,10 +68,12 @@ def test_a_wrong_pin_is_tried_once(token: SoftToken, monkeypatch: pytest.MonkeyP
     root = root_at(token.url())
     right = token.pin_path.read_text()
     tried = []
-    original = pkcs11.read_secret
-    monkeypatch.setattr(
-        pkcs11, "read_secret", lambda *given: tried.append(given) or original(*given)
-    )
+
+    def counted(path: Path, *words: str) -> bytes:
+        tried.append(path)
+        return read_secret(path, *words)
+
+    monkeypatch.setattr(pkcs11, "read_secret", counted)
     token.pin_path.write_text(WRONG_PIN)
     with pytest.raises(SetupError, match="the PIN is wrong; it was tried once"):
         root.wrap(KEK, CONTEXT)

@@ -48,7 +48,8 @@ class OpenBao(Server):
         path, data = self.folder / "server.hcl", self.folder / "data"
         data.mkdir(exist_ok=True)
         path.write_text(
-            f'storage "raft" {{\n  path = "{data}"\n  node_id = "one"\n  performance_multiplier = 1\n}}\n'
+            f'storage "raft" {{\n  path = "{data}"\n  node_id = "one"\n'
+            "  performance_multiplier = 1\n}\n"
             f'listener "tcp" {{\n  address = "127.0.0.1:{self.port}"\n'
             f'  cluster_address = "127.0.0.1:{self._cluster_port}"\n'
             f'  tls_cert_file = "{self._certificate.path}"\n'
