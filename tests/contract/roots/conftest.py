@@ -4,7 +4,6 @@ Each kind says how to make one, and another of the same kind that must not open 
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +13,7 @@ from pkcs11 import Mechanism
 from kmworker.crypto.kek import Kek
 from kmworker.crypto.roots import Root, open_root, pkcs11
 from kmworker.crypto.roots.pkcs11_blobs import SUITES
-from tests.kit.servers import MissingServerError, locate
+from tests.kit.servers import MissingServerError
 from tests.kit.servers.openbao import OpenBao
 from tests.kit.servers.softhsm import SoftToken, SoftTokens
 
@@ -52,28 +51,6 @@ def tokens(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SoftTokens]:
 def token(tokens: SoftTokens) -> SoftToken:
     """A token of the test's own."""
     return tokens.token()
-
-
-@pytest.fixture(scope="session")
-def shared_openbao(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenBao]:
-    try:
-        locate.openbao_server()
-    except MissingServerError as error:
-        pytest.exit(str(error), returncode=1)
-    with closing(OpenBao(tmp_path_factory.mktemp("openbao"))) as server:
-        server.start()
-        yield server
-
-
-@pytest.fixture
-def openbao(shared_openbao: OpenBao) -> Iterator[OpenBao]:
-    """OpenBao, which a test may seal, stop or change the secret-id of."""
-    secret_id = shared_openbao.secret_id_path.read_text()
-    yield shared_openbao
-    if not shared_openbao.running:
-        shared_openbao.start()
-    shared_openbao.unseal()
-    shared_openbao.write_secret_id(secret_id)
 
 
 @pytest.fixture

@@ -36,6 +36,8 @@ class OpenBao(Server):
     def __init__(self, folder: Path) -> None:
         """Prepare it; `start` starts it."""
         super().__init__(folder, port=free_port())
+        # So that a machine without it is told before anything is made.
+        self._program = locate.openbao_server()
         self._cluster_port = free_port()
         authority = Authority(folder / "ca")
         self.ca = authority.path
@@ -57,7 +59,7 @@ class OpenBao(Server):
             f'api_addr = "https://127.0.0.1:{self.port}"\n'
             f'cluster_addr = "https://127.0.0.1:{self._cluster_port}"\n'
         )
-        return [str(locate.openbao_server()), "server", f"-config={path}"]
+        return [str(self._program), "server", f"-config={path}"]
 
     def answers(self) -> bool:
         """Whether it speaks, sealed or not."""
