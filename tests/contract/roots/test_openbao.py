@@ -105,7 +105,7 @@ def test_a_key_that_is_not_there_is_not_made(openbao: OpenBao) -> None:
     openbao.ask("PUT", "sys/policies/acl/any", {"policy": ANY_KEY})
     openbao.ask("POST", role, {"token_policies": "any", "token_ttl": "10m"})
     try:
-        with pytest.raises(SetupError, match=r"no such key|permission denied|answers 400"):
+        with pytest.raises(SetupError, match="permission denied"):
             root_at(openbao.url_of("misspelt")).wrap(KEK, CONTEXT)
         assert "misspelt" not in openbao.ask("LIST", "transit/keys")["data"]["keys"]
     finally:

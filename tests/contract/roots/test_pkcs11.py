@@ -1,12 +1,15 @@
 """Tokens: keys that stay in them, PINs that are tried once, and tokens that come and go."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from pkcs11 import Attribute
+from pkcs11 import Attribute, TokenFlag
+from pkcs11.exceptions import GeneralError
 
 from kmworker.crypto.roots import context_of, pkcs11
+from kmworker.crypto.roots.pkcs11_blobs import SUITES
 from kmworker.crypto.roots.root import read_secret
 from kmworker.errors import RootAway, SetupError
 from tests.contract.roots.conftest import KEK, root_at
@@ -125,6 +128,39 @@ def test_a_token_that_is_away_while_one_wraps_shows_nothing(token: SoftToken) ->
         assert_shows_no_secret(text, {"KEK": KEK.export()})
 
 
+def test_a_token_that_breaks_while_it_unwraps_has_not_found_a_damaged_blob(
+    token: SoftToken, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> bytes:
+        raise GeneralError
+
+    root = root_at(token.url())
+    blob = root.wrap(KEK, CONTEXT)
+    suite = SUITES[0]._replace(open=broken, seal=broken)
+    monkeypatch.setattr(pkcs11, "suite_of", lambda _: suite)
+    with pytest.raises(RootAway, match="the token does not work"):
+        root.unwrap(blob, CONTEXT)
+
+
+@pytest.mark.parametrize("flag", [TokenFlag.USER_PIN_FINAL_TRY, TokenFlag.USER_PIN_LOCKED])
+def test_no_pin_is_tried_that_could_be_the_last(
+    token: SoftToken, monkeypatch: pytest.MonkeyPatch, flag: TokenFlag
+) -> None:
+    root = root_at(token.url())
+    assert isinstance(root, pkcs11.Pkcs11Root)
+    # SoftHSM2 never locks a token.
+    tried: list[str] = []
+
+    def refused(user_pin: str) -> None:
+        tried.append(user_pin)
+
+    stand_in = SimpleNamespace(flags=flag, open=refused)
+    monkeypatch.setattr(root, "_token", lambda: stand_in)
+    with pytest.raises(SetupError, match="PIN"):
+        root.wrap(KEK, CONTEXT)
+    assert not tried
+
+
 def test_a_token_that_was_never_there_is_away(token: SoftToken) -> None:
     url = token.url().replace(token.label, "nobody")
     with pytest.raises(RootAway, match="there is no such token now"):
@@ -132,10 +168,10 @@ def test_a_token_that_was_never_there_is_away(token: SoftToken) -> None:
 
 
 def test_a_token_that_came_later_is_found(tokens: SoftTokens) -> None:
-    first = tokens.token()
-    root_at(first.url()).wrap(KEK, CONTEXT)
-    second = tokens.token()
-    assert root_at(second.url()).wrap(KEK, CONTEXT)
+    root_at(tokens.token().url()).wrap(KEK, CONTEXT)
+    later = tokens.empty_token()
+    with pytest.raises(SetupError, match="the token has no such key"):
+        root_at(later.url()).wrap(KEK, CONTEXT)
 
 
 def test_a_module_that_is_none_is_a_matter_for_a_person(token: SoftToken, tmp_path: Path) -> None:

@@ -94,6 +94,12 @@ class SoftTokens:
 
     def token(self) -> SoftToken:
         """Make a token with a key `kek` in it."""
+        token = self.empty_token()
+        token.make_key("kek")
+        return token
+
+    def empty_token(self) -> SoftToken:
+        """Make a token as another process does: this one's module has not seen it yet."""
         label, pin = f"token-{secrets.token_hex(4)}", secrets.token_hex(4)
         pin_path = self.folder / f"{label}.pin"
         pin_path.write_text(pin)
@@ -106,9 +112,7 @@ class SoftTokens:
             capture_output=True,
         )
         (made,) = set(self._tokens.iterdir()) - before
-        token = SoftToken(label, made, pin_path, self.module)
-        token.make_key("kek")
-        return token
+        return SoftToken(label, made, pin_path, self.module)
 
     def close(self) -> None:
         """Let go of the module and throw the tokens away."""
