@@ -7,9 +7,15 @@ from typing import Final
 
 import pytest
 
-from tests.kit.simulator import mutants, mutants_of_lives, mutants_of_manners, mutants_of_memory
+from tests.kit.simulator import (
+    mutants,
+    mutants_of_keks,
+    mutants_of_lives,
+    mutants_of_manners,
+    mutants_of_memory,
+)
 from tests.kit.simulator.baton import Preempting
-from tests.kit.simulator.explore import Case, others, quietly, singles
+from tests.kit.simulator.explore import Case, others, quietly, singles, stops
 from tests.kit.simulator.invariants import Invariant, Violation
 from tests.kit.unmeasured import unmeasured
 
@@ -24,6 +30,7 @@ PRODUCERS: Final = "producers that may not say everything"
 UNREADABLE: Final = "two projects, and what nobody can read"
 LAST: Final = "the last release, and the end of its key"
 CLONED: Final = "a clone as its source's key falls due"
+TURNED: Final = "a KEK is turned over as items come"
 LATE_NEWS: Final = "a life that nobody ended, and late news of it"
 
 
@@ -63,6 +70,11 @@ def awkward(history: str) -> Iterator[Case]:
 def raced(history: str) -> Iterator[Case]:
     """Two workers, one of which stands still while the other does everything."""
     yield from (Case(history, schedule=Preempting(first, 100)) for first in range(30))
+
+
+def stopped(history: str) -> Iterator[Case]:
+    """A worker stands still until all is done that is done beside it."""
+    yield from stops(history)
 
 
 def _mutant(plant: mutants.Plant, runs: Runs, history: str, *caught_by: Invariant) -> Mutant:
@@ -173,6 +185,16 @@ MUTANTS: Final = (
     _mutant(mutants_of_lives.find_no_outbox_that_the_index_lacks, struck, LAST, Invariant.TOLD,
         Invariant.AT_REST),
     _mutant(mutants_of_lives.forget_the_root_before_its_scope, plain, LAST, Invariant.IMMUTABLE),
+    _mutant(mutants_of_keks.compare_no_fence, stopped, TURNED, Invariant.UNDER_ACTIVE),
+    _mutant(mutants_of_keks.list_projects_without_a_look_at_the_keks, stopped, TURNED,
+        Invariant.UNDER_ACTIVE),
+    _mutant(mutants_of_keks.swap_a_seal_without_its_dek, plain, TURNED, Invariant.STORED_FIRST),
+    _mutant(mutants_of_keks.count_before_the_fence, stopped, TURNED, Invariant.UNDER_ACTIVE),
+    _mutant(mutants_of_keks.leave_what_waits_under_the_old_kek, plain, TURNED,
+        Invariant.ACCOUNTED),
+    _mutant(mutants_of_keks.write_over_what_has_changed_meanwhile, stopped,
+        "a KEK is turned over as items go", Invariant.IMMUTABLE),
+    _mutant(mutants_of_keks.scan_no_last_page, plain, TURNED, Invariant.UNDER_ACTIVE),
     _mutant(mutants_of_lives.mark_only_the_scope_as_compromised, plain,
         "a key that is compromised as it is copied", Invariant.SCOPES),
 )  # fmt: skip

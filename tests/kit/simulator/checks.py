@@ -63,6 +63,7 @@ def _findings(site: Installation, found: dict[str, Contents]) -> Iterator[Findin
     for sent, accepted_at in site.ledger.accepted.values():
         yield from _event(site, found, sent, accepted_at)
     yield from _listed_crowds(site, found)
+    yield from ((Invariant.UNDER_ACTIVE, it) for it in _under_retired(site))
     for contents in found.values():
         yield from _kept(site, contents)
         yield from life_findings(site, contents)
@@ -70,6 +71,16 @@ def _findings(site: Installation, found: dict[str, Contents]) -> Iterator[Findin
         if not site.altered:
             yield from ((Invariant.SCOPES, it) for it in key_problems(contents, found))
             yield from ((Invariant.COUNTED, it) for it in index_problems(contents))
+
+
+def _under_retired(site: Installation) -> Iterator[str]:
+    """Give what names a KEK that the store says is retired."""
+    said = json.loads(site.redis.hget(site.names.top("keyring"), "states") or '{"keks": {}}')
+    retired = [it.encode() for it, entry in said["keks"].items() if entry["state"] == "retired"]
+    for key in site.redis.keys("km*:{*}:*") if retired else ():
+        if site.redis.type(key) == b"hash":
+            for field, raw in site.redis.hgetall(key).items():
+                yield from (f"{field!r} in {key!r}" for it in retired if it in raw)
 
 
 def _event(

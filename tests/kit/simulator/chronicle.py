@@ -5,6 +5,7 @@ there or taken away is not held against anybody: `forgive` takes it as it is.
 """
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -25,9 +26,10 @@ from tests.kit.simulator.invariants import Invariant
 from tests.kit.store.direct import Keyspace
 
 # Commands that write what is looked at.
-WRITING: Final = frozenset(("commit", "change", "destroy", "forget", "hdel"))
+WRITING: Final = frozenset(("commit", "change", "destroy", "forget", "hdel", "rewrap"))
 TABLES: Final = ("items", "keys", "scopes", "deks", "outbox")
 
+KEK_ID: Final = re.compile(rb'"kek_id":"[0-9a-f]*",')
 Record = dict[str, Any]
 Life = tuple[str, str, int]
 """Project, item ref, and which life of that name."""
@@ -71,6 +73,8 @@ class Chronicle:
         self.kept: set[Version] = set()
         self.forgotten: set[tuple[str, str]] = set()
         self.on_forgotten: Callable[[str, str], None] = lambda _project, _ref: None
+        self.open_dek: Callable[[str, str, Record, bytes], bytes] = lambda *given: given[-1]
+        """Opens a wrapped DEK of a project and scope, whichever KEK it is under."""
         self.is_miscounted = False
         self._keyspace = keyspace
         self._names = names
@@ -115,6 +119,15 @@ class Chronicle:
         for table in TABLES:
             key = self._names.of(project, table)
             found[table] = {name.decode(): raw for name, raw in self._keyspace.pairs(key)}
+        # What a record says and what a DEK is, and not which KEK they are under.
+        scopes = _parsed(found["scopes"])
+        found["deks"] = {
+            scope_id: self.open_dek(project, scope_id, scopes[scope_id], blob)
+            for scope_id, blob in found["deks"].items()
+            if scope_id in scopes
+        }
+        for table in found.keys() - {"deks"}:
+            found[table] = {name: _said(raw) for name, raw in found[table].items()}
         return found
 
     def _take(self, project: str, past: Past, now: dict[str, Raw]) -> None:
@@ -201,6 +214,11 @@ def _lost(
     for scope_id, record in _changed(before["scopes"], now["scopes"]):
         if (wrong := scope_change(_row(before["scopes"], scope_id), record)) is not None:
             yield f"scope {scope_id} {wrong}"
+
+
+def _said(raw: bytes) -> bytes:
+    body, _opening, _seal = raw.rpartition(b',"seal":"v2.')
+    return KEK_ID.sub(b"", body) + b"}" if body else raw
 
 
 def _parsed(rows: Raw) -> dict[str, Record]:

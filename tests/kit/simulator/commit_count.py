@@ -9,7 +9,7 @@ from tests.kit.simulator.invariants import Invariant
 from tests.kit.store.direct import Keyspace
 
 # Commands that count as a commit if they write.
-COMMITTING: Final = frozenset(("commit", "change", "destroy", "forget"))
+COMMITTING: Final = frozenset(("commit", "change", "destroy", "forget", "rewrap"))
 # Commands after which the numbers of commits are looked at.
 COUNTING: Final = COMMITTING | {"remove", "hincrby"}
 COUNTED: Final = ("items", "parked", "keys", "scopes", "holders")
@@ -38,8 +38,9 @@ class CommitCount:
             before, was_there = self._written.get(project, (0, [set() for _ in COUNTED]))
             self._written[project] = number, there
             total += number
-            # A counter that is set to what it says is written, too.
-            is_other = there != was_there or (command == "change" and number == before + 1)
+            # A counter that is set to what it says is written, too, and so is a fence.
+            is_unseen = command in {"change", "rewrap"} and number == before + 1
+            is_other = there != was_there or is_unseen
             if number != before + (command in COMMITTING and is_other):
                 detail = f"{project.decode()} counts {number} commits after {before}"
                 self._violated(Invariant.NUMBERED, detail)

@@ -16,14 +16,19 @@ from kmworker.cli.key.changing import KeyRoom, made
 from kmworker.cli.key.compromising import _compromise
 from kmworker.cli.key.destroying import _at_once
 from kmworker.clock import StoreClock
+from kmworker.crypto import KeyringCustody
+from kmworker.domain.keks import KekStep
 from kmworker.domain.keys import Operator
 from kmworker.domain.lifecycle import Step as KeyStep
 from kmworker.domain.model import Item
 from kmworker.errors import TransientError
 from kmworker.janitor.loop import LEASE_S, JanitorLoop
+from kmworker.store.admission import enter
 from kmworker.store.inspection import Views
+from kmworker.store.kek_register import KekRegister
 from kmworker.store.key_states import KeyStates
 from kmworker.store.records import RecordCodec
+from kmworker.store.rewrapping import Rewrapping
 from tests.kit.simulator.clock import Ahead
 from tests.kit.simulator.installation import Installation
 from tests.kit.simulator.invariants import Invariant
@@ -31,7 +36,8 @@ from tests.kit.simulator.steps import Crash, Fault, Life, Step, Steps
 from tests.kit.simulator.store import SimulatedClient
 
 __all__ = [
-    "Doing", "Errand", "Hand", "compromises", "destroys_now", "looks", "steps_on",
+    "Doing", "Errand", "Hand", "compromises", "destroys_now", "looks", "rewraps", "steps_on",
+    "turns_over",
 ]  # fmt: skip
 
 MAX_LIVES: Final = 20
@@ -57,10 +63,16 @@ class Hand:
         """What it reads."""
         return Views(self.client, self.site.names)
 
+    def custody(self) -> KeyringCustody:
+        """Open the keyring for the store, as a command does."""
+        custody = self.site.opened()
+        enter(custody, self.views)
+        return custody
+
     @property
     def room(self) -> KeyRoom:
         """Return what commands get to change keys with."""
-        codec = RecordCodec(self.site.custody)
+        codec = RecordCodec(self.custody())
         return KeyRoom(self.site.settings, self.views, codec, KeyStates(self.views, codec))
 
 
@@ -157,7 +169,7 @@ def janitor_of(hand: Hand) -> JanitorLoop:
     """Put a janitor together, as its program does."""
     site, settings = hand.site, hand.site.settings
     return assemble_janitor(
-        settings, hand.views, site.custody, hand.clock, janitor_id=hand.name,
+        settings, hand.views, site.opened(), hand.clock, janitor_id=hand.name,
         new_id=lambda: site.installation,
     )  # fmt: skip
 
@@ -192,6 +204,47 @@ def compromises(item: Item) -> Doing:
         _until_it_is_done(hand, lambda: _compromise(hand.room, item.project, scope_id, ALICE))
 
     return do
+
+
+def rewraps(hand: Hand) -> None:
+    """Be who has everything under the active KEK."""
+
+    def do() -> None:
+        custody = hand.custody()
+        run = Rewrapping(hand.views, custody, RecordCodec(custody))
+        for project in run.projects():
+            list(run.rewrap(project))
+        run.finish()
+
+    _until_it_is_done(hand, do)
+
+
+def turns_over(hand: Hand) -> None:
+    """Be a key operator who replaces the first KEK, to the end."""
+    site = hand.site
+    _step_kek(hand, site.next_kek, KekStep.ACTIVATE)
+    for _ in range(MAX_TRIES):
+        rewraps(hand)
+        if _until_it_is_done(hand, lambda: _is_over(hand, site.keyring.newest)):
+            _step_kek(hand, site.keyring.newest, KekStep.RETIRE)
+            return
+    raise AssertionError(f"something comes under the old KEK again and again: {hand.name}")
+
+
+def _step_kek(hand: Hand, kek_id: str, what: KekStep) -> None:
+    """Make a step, unless one before us has made it."""
+    _until_it_is_done(
+        hand, lambda: KekRegister(hand.views, hand.site.opened()).step(kek_id, what, ALICE)
+    )
+
+
+def _is_over(hand: Hand, kek_id: str) -> bool:
+    custody = hand.custody()
+    run = Rewrapping(hand.views, custody, RecordCodec(custody))
+    projects = run.projects()
+    if not all(run.is_fenced(project) for project in projects):
+        return False
+    return not any(page for project in projects for page in run.references(project, kek_id))
 
 
 def _key_id(hand: Hand, item: Item) -> str:

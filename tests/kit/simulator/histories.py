@@ -19,6 +19,7 @@ from tests.kit.simulator.happenings import (
     passes,
     receives_record,
 )
+from tests.kit.simulator.histories_of_keks import KEKS
 from tests.kit.simulator.histories_of_lives import LIVES
 from tests.kit.simulator.history import FULL, NARROW, ROOMY, History
 from tests.kit.simulator.installation import SHIPPED_POLICY
@@ -228,4 +229,5 @@ HISTORIES: Final[Mapping[str, History]] = {
         ends=({"create": 2, "malformed": 1},),
     ),
     **LIVES,
+    **KEKS,
 }

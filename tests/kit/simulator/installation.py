@@ -19,8 +19,10 @@ from kmworker.crypto import Keyring, KeyringCustody
 from kmworker.crypto.kek import Kek
 from kmworker.domain.model import Item
 from kmworker.domain.policy import Policy
+from kmworker.errors import PermanentError, UnknownKek
 from kmworker.ports import Reports, Store
 from kmworker.settings import Settings
+from kmworker.store.key_records import scope_in
 from kmworker.store.names import Names
 from kmworker.store.redis_store import RedisStore
 from kmworker.store.reports import RedisReports
@@ -50,6 +52,7 @@ EVERY_ASSIGNMENT: Final = "subscriber"
 EVERY_CHANGE: Final = "key subscriber"
 # Steps, each a page of projects or what is done about it.
 ENOUGH_TO_COUNT: Final = 12
+NEXT_KEK: Final = b"n" * 32
 SIMULATED: Final = "00000000-0000-4000-8000-00000000517a"
 
 
@@ -91,8 +94,13 @@ class Installation:
         """The store has lost what no worker may overlook."""
         self.poison: dict[str, BaseException] = {}
         """Items whose events are poison, and what happens to whoever handles one."""
-        key = Kek(kek, rfc3339(self.clock.now()))
-        self.custody = KeyringCustody(Keyring(key.kek_id, {key.kek_id: key}), installation)
+        first, next_one = (Kek(it, rfc3339(self.clock.now())) for it in (kek, NEXT_KEK))
+        self.keyring = Keyring(first.kek_id, {it.kek_id: it for it in (first, next_one)})
+        """Of every process: the second KEK is known from the beginning."""
+        self.next_kek = next_one.kek_id
+        self.custody = self.opened()
+        """Of whoever checks: no store has told it anything, and it opens all."""
+        self.ledger.chronicle.open_dek = self._open_dek
         self._reports: Reports = (
             RedisReports(self.redis, self.names, "w", self.clock.monotonic)
             if reports
@@ -105,6 +113,18 @@ class Installation:
         self._workers = count(1)
         self.hands = count(0)
         """Numbers of processes beside the workers."""
+
+    def opened(self) -> KeyringCustody:
+        """Open the keyring, as each process does for itself."""
+        return KeyringCustody(self.keyring, self.installation)
+
+    def _open_dek(
+        self, project: str, scope_id: str, scope: Mapping[str, Any], blob: bytes
+    ) -> bytes:
+        try:
+            return self.custody.unwrap(project, scope_in(scope_id, scope), blob)
+        except (PermanentError, UnknownKek):
+            return blob
 
     # --- processes ----------------------------------------------------------------
 
@@ -138,9 +158,12 @@ class Installation:
         troubles.lose = real.lose
         bus = cast("RabbitBus", Troubled("bus", real, troubles))
         client = SimulatedClient(self.server, host.steps, self.ledger.on_store)
+        custody = self.opened()
         host.strike_store = client.strike
         poisoned = Poisoned(
-            self.store(client=client, worker_id=worker_id, clock=clock), self.poison, troubles
+            self.store(custody, client=client, worker_id=worker_id, clock=clock),
+            self.poison,
+            troubles,
         )
         store = cast("Store", Troubled("store", poisoned, troubles))
         stepped_reports = SteppedReports(self._reports, host.steps)
@@ -151,7 +174,7 @@ class Installation:
             bus=bus,
             store=store,
             reports=reports,
-            custody=self.custody,
+            custody=custody,
             policy=policy or self.policy,
             clock=clock,
             # A store in memory goes by no clock of its own.
@@ -174,7 +197,7 @@ class Installation:
         store = assemble_store(
             self.settings,
             client or self.redis,
-            custody or self.custody,
+            custody or self.opened(),
             clock or self.clock,
             worker_id=worker_id,
             new_id=lambda: self.installation,

@@ -26,6 +26,7 @@ class Invariant(Enum):
     ENDED = "what nobody holds is destroyed when its time has passed"
     GENERATIONS = "two lives of a name share a DEK only where one derives from the other"
     TOLD = "whatever becomes of a key-id is announced, each change, with the same bytes"
+    UNDER_ACTIVE = "nothing is under a KEK that is retired, and nothing opens by it any more"
     AT_REST = "once everything has been tried, nothing is left to do"
 
 

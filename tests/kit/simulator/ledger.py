@@ -322,13 +322,16 @@ class Ledger:
         rows: Rows = [data, found and json.loads(found)["data"]]
         if data["key_id"] is not None:
             key_id, scope_id = data["key_id"], data["scope_id"]
+            record: Any = None
             for table, name, kept in (
                 ("keys", key_id, KEPT_OF_KEYS), ("scopes", scope_id, KEPT_OF_SCOPES)
             ):  # fmt: skip
                 found = self._keyspace.field(of(table), name)
                 record = found and json.loads(found)
                 rows.append(record and {it: record.get(it) for it in kept})
-            rows.append(self._keyspace.field(of("deks"), scope_id))
+            blob, scope = self._keyspace.field(of("deks"), scope_id), record
+            opened = self.chronicle.open_dek
+            rows.append(blob and scope and opened(item.project, scope_id, scope, blob))
         return rows
 
     def _settling(self, body: bytes) -> None:

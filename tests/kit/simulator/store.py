@@ -110,10 +110,16 @@ class SimulatedClient(FakeClient):
         return replies
 
     def pipeline(self, transaction: bool = True, shard_hint: Any = None) -> Pipeline:
-        """Start a pipeline, each of whose commands is a step."""
-        assert not transaction
+        """Start a pipeline, each of whose commands is a step; a transaction is one."""
         assert shard_hint is None
-        return _SteppedPipeline(self)
+        return _SteppedTransaction(self) if transaction else _SteppedPipeline(self)
+
+    def run_at_once(self, commands: Iterable[tuple[Command, Mapping[str, Any]]]) -> list[Any]:
+        """Run commands that only read, in one step: a transaction."""
+        with self._steps.step(f"{self._role}.exec", _cut):
+            self._refuse_if_struck("exec")
+            run = super().execute_command
+            return [run(*command, **options) for command, options in commands]
 
     def _refuse_if_struck(self, name: str) -> None:
         refuses, self._refuses_next = self._refuses_next, False
@@ -170,6 +176,13 @@ class _SteppedPipeline(Pipeline):
             if raise_on_error and isinstance(reply, ResponseError):
                 raise reply
         return replies
+
+
+class _SteppedTransaction(_SteppedPipeline):
+    def execute(self, raise_on_error: bool = True) -> list[Any]:
+        del raise_on_error
+        commands, self.command_stack = self.command_stack, []
+        return self._client.run_at_once(commands)
 
 
 class NoReports:
