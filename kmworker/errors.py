@@ -7,6 +7,7 @@
     │   ├── BrokerUnavailable     no connection, no confirm in time
     │   │   └── PublishRefused        it ended the connection over what was published
     │   ├── StoreUnavailable      no connection, read-only, out of memory or disk
+    │   ├── RootAway              what wraps the KEKs: not reachable, sealed, taken out
     │   └── UnknownKek            a record is under a KEK this keyring lacks
     ├── PermanentError        dead-letter: no retry can help
     ├── ScriptFailed          a fault of ours: tried again, at last dead-lettered
@@ -27,6 +28,7 @@ __all__ = [
     "PermanentError",
     "PublishRefused",
     "Reason",
+    "RootAway",
     "ScriptFailed",
     "SetupError",
     "StoreUnavailable",
@@ -74,6 +76,13 @@ class PublishRefused(BrokerUnavailable):
 
 class StoreUnavailable(TransientError):
     """The store cannot be reached, or refuses to write."""
+
+
+class RootAway(TransientError):
+    """The KEKs' root of trust does not answer, is sealed, or its token has been taken out.
+
+    Whoever has its KEKs already goes on with them.
+    """
 
 
 class UnknownKek(TransientError):

@@ -27,6 +27,7 @@ from tests.kit.servers import (
     redis_store,
     valkey_store,
 )
+from tests.kit.servers.openbao import OpenBao
 
 # Timing belongs to the machine, not to the property under test: no deadlines.
 settings.register_profile("default", deadline=None, print_blob=True)
@@ -100,6 +101,24 @@ def roomy_rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitM
     options = {"max_message_size": "134217728"}
     with _shared(lambda: RabbitMQ(_new(tmp_path_factory), options)) as it:
         yield it
+
+
+@pytest.fixture(scope="session")
+def shared_openbao(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenBao]:
+    """OpenBao, set up as docs/roots.md says, for those who leave it as it is."""
+    with _running(lambda: OpenBao(_new(tmp_path_factory))) as it:
+        yield it
+
+
+@pytest.fixture
+def openbao(shared_openbao: OpenBao) -> Iterator[OpenBao]:
+    """OpenBao, which a test may seal, stop or change the secret-id of."""
+    secret_id = shared_openbao.secret_id_path.read_text()
+    yield shared_openbao
+    if not shared_openbao.running:
+        shared_openbao.start()
+    shared_openbao.unseal()
+    shared_openbao.write_secret_id(secret_id)
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from kmworker.bootstrap.assembly import assemble, assemble_anchor, assemble_stor
 from kmworker.bootstrap.brokers import open_bus, open_keep
 from kmworker.clock import Clock, StoreClock, SystemClock
 from kmworker.crypto import KeyringCustody, followed
+from kmworker.crypto.roots import open_root
 from kmworker.domain.policy import Policy
 from kmworker.domain.policy_file import load_policy
 from kmworker.errors import SetupError
@@ -93,10 +94,11 @@ def open_store(
         clock: by which waiting events expire; None: this machine's.
 
     Raises:
+        RootAway: the keyring's root cannot be asked now.
         SetupError: no store is configured, or the keyring cannot be used.
     """
     client = connect(settings.store, gate)
-    custody = followed(settings.keyring.path)
+    custody = followed(settings.keyring.path, open_root(settings.keyring.root))
     store = assemble_store(
         settings, client, custody, clock or SystemClock(), worker_id=worker_id, gate=gate
     )

@@ -134,7 +134,7 @@ def migrate(
 
 
 def _migration(settings: Settings, views: Views, *, is_rehearsal: bool) -> Migration:
-    keyring = keyring_at(settings.keyring.path)
+    keyring = keyring_at(settings.keyring.path, settings.keyring.root)
     return Migration(
         views,
         custody_of(settings.keyring),

@@ -7,6 +7,7 @@ records (`record_mac`). `KeyringCustody` is what the rest of the program sees of
 
 from kmworker.crypto.custody import KeyringCustody, followed
 from kmworker.crypto.former import FormerCustody
-from kmworker.crypto.keyring import Keyring, KeyringFile
+from kmworker.crypto.keyring import Keyring
+from kmworker.crypto.keyring_file import KeyringFile
 
 __all__ = ["FormerCustody", "Keyring", "KeyringCustody", "KeyringFile", "followed"]

@@ -9,8 +9,10 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 
 from kmworker.crypto.kek import Secret
-from kmworker.crypto.keyring import Keyring, KeyringFile
+from kmworker.crypto.keyring import Keyring
+from kmworker.crypto.keyring_file import KeyringFile
 from kmworker.crypto.record_mac import Sealer
+from kmworker.crypto.roots import Root
 from kmworker.crypto.wrapping import Wrapper
 from kmworker.domain.model import Place, ScopeRecord
 from kmworker.errors import PermanentError, Reason, UnknownKek
@@ -92,7 +94,7 @@ class KeyringCustody(Secret):
         """Take the keyring anew if it has changed; return whether it has.
 
         Raises:
-            SetupError: it cannot be used as it is now; this goes on with what it was.
+            RootAway, SetupError: it cannot be used as it is now; this goes on with what it was.
         """
         changed = self._changed()
         if changed is None:
@@ -185,11 +187,12 @@ class KeyringCustody(Secret):
         return {kek_id: kek.derive(CHECK_LABEL, *words).hex() for kek_id, kek in keks}
 
 
-def followed(path: Path) -> KeyringCustody:
+def followed(path: Path, root: Root | None = None) -> KeyringCustody:
     """Open a keyring's file, whose changes can be taken up.
 
     Raises:
+        RootAway: its root cannot be asked now.
         SetupError: it cannot be used.
     """
-    file = KeyringFile(path)
+    file = KeyringFile(path, root)
     return KeyringCustody(file.load(), changed=file.changed)

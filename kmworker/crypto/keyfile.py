@@ -15,17 +15,38 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final, NamedTuple
 
 from kmworker.crypto.following import StrangersLinkError, open_for_reading
 from kmworker.errors import SetupError
 
-__all__ = ["changing", "create", "read", "replace"]
+__all__ = ["Purpose", "changing", "create", "read", "replace"]
 
 MAX_FILE_BYTES = 65_536
 """Some 400 KEKs. A device or log file named by mistake is not read to its end."""
 
 MODE = 0o600
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
+
+
+class Purpose(NamedTuple):
+    """What a file is for, as errors say it."""
+
+    name: str
+    named_by: str
+    if_missing: str
+    """What to do where there is no such file."""
+    if_seen: str
+    """What to do where others may have read it."""
+
+
+KEYRING: Final = Purpose(
+    "keyring",
+    "keyring.path",
+    # Made anew beside a store with records, it would open none of them.
+    "restore it from its backup; for a new store alone, make one: kmworker keyring init",
+    "replace its KEKs",
+)
 
 
 def create(path: Path, content: bytes) -> str | None:
@@ -100,7 +121,7 @@ def changing(path: Path) -> Iterator[None]:
         os.close(directory)
 
 
-def read(path: Path) -> bytes:
+def read(path: Path, purpose: Purpose = KEYRING) -> bytes:
     """Return the content of a file that nobody but us and whom root chose can read.
 
     Raises:
@@ -108,11 +129,11 @@ def read(path: Path) -> bytes:
             than this user or root, or behind a link of someone else's; others have any
             permission on it, or a group more than root may have given it.
     """
-    descriptor = _open(path)
+    descriptor = _open(path, purpose)
     try:
-        refusal = _refusal(os.fstat(descriptor))
+        refusal = _refusal(os.fstat(descriptor), purpose)
         if refusal is not None:
-            raise _error(path, *refusal)
+            raise _error(path, *refusal, purpose)
         with os.fdopen(descriptor, "rb", closefd=False) as file:
             return file.read(MAX_FILE_BYTES)
     finally:
@@ -138,44 +159,45 @@ def _sync_directory(directory: Path) -> None:
         os.close(descriptor)
 
 
-def _open(path: Path) -> int:
+def _open(path: Path, purpose: Purpose) -> int:
     try:
         return open_for_reading(path)
     except StrangersLinkError as link:
         problem = f"a symbolic link on the way to it belongs to another user: {link}"
-        raise _error(path, problem, "set keyring.path to the file itself") from None
+        hint = f"set {purpose.named_by} to the file itself"
+        raise _error(path, problem, hint, purpose) from None
     except OSError as error:
-        raise _error(path, *_unopened(error)) from None
+        raise _error(path, *_unopened(error, purpose), purpose) from None
 
 
-def _error(path: Path, problem: str, hint: str) -> SetupError:
-    return SetupError(f"keyring {path}: {problem}", hint)
+def _error(path: Path, problem: str, hint: str, purpose: Purpose = KEYRING) -> SetupError:
+    return SetupError(f"{purpose.name} {path}: {problem}", hint)
 
 
-def _unopened(error: OSError) -> tuple[str, str]:
+def _unopened(error: OSError, purpose: Purpose) -> tuple[str, str]:
     if error.errno == errno.ENOENT:
-        # Made anew beside a store with records, it would open none of them.
-        hint = "restore it from its backup; for a new store alone, make one: kmworker keyring init"
-        return "no such file", hint
+        return "no such file", purpose.if_missing
     if error.errno == errno.ELOOP:
-        return "a symbolic link that cannot be followed", "set keyring.path to the file itself"
-    return str(error.strerror), "check keyring.path and the permissions along it"
+        hint = f"set {purpose.named_by} to the file itself"
+        return "a symbolic link that cannot be followed", hint
+    return str(error.strerror), f"check {purpose.named_by} and the permissions along it"
 
 
-def _refusal(status: os.stat_result) -> tuple[str, str] | None:
+def _refusal(status: os.stat_result, purpose: Purpose) -> tuple[str, str] | None:
+    name, named_by = purpose.name, purpose.named_by
     if not stat.S_ISREG(status.st_mode):
-        return "not a regular file", "set keyring.path to the keyring file"
+        return "not a regular file", f"set {named_by} to the {name} file"
     # The owner can change the file at any time: another user's file is another user's KEK.
     if status.st_uid not in {os.geteuid(), 0}:
         return "belongs to another user", "chown it to the user that runs the worker"
     if _is_open(status):
         hint = (
             "chmod 600 it, or hand it over with mode 0400 (docs/operations.md, Keyrings); "
-            "if others may have read it, replace its KEKs"
+            f"if others may have read it, {purpose.if_seen}"
         )
         return "open to group or others", hint
     if status.st_size >= MAX_FILE_BYTES:
-        return "too large for a keyring", "set keyring.path to the keyring file"
+        return f"too large for a {name}", f"set {named_by} to the {name} file"
     return None
 
 

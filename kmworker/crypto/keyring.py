@@ -13,13 +13,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Final
 
 from kmworker.crypto import keyfile
 from kmworker.crypto.kek import KEK_BYTES, Kek, Secret
-from kmworker.errors import SetupError
+from kmworker.crypto.roots import Root, context_of
+from kmworker.errors import RootAway, SetupError
 
-__all__ = ["Keyring", "KeyringFile"]
+__all__ = ["Keyring"]
 
 VERSION = 2
 NAMING_ACTIVE = 1
@@ -32,7 +33,8 @@ class Keyring(Secret):
     """KEKs by kek_id.
 
     The file is JSON, mode 0600: ``{"version": 2, "keks": {"<kek_id>": {"key": "<base64 of 32
-    bytes>", "created_at": "<RFC 3339>"}}}``.
+    bytes>", "created_at": "<RFC 3339>"}}}``. Under a root it says which, ``"root": "<URL>"``, and
+    each KEK has ``"wrapped": "<base64>"`` in the place of its key.
 
     Attributes:
         newest: the kek_id of the one that was made last: the first store's active one.
@@ -48,79 +50,84 @@ class Keyring(Secret):
         object.__setattr__(self, "keks", MappingProxyType(dict(self.keks)))
 
     @classmethod
-    def generate(cls, path: Path) -> "Keyring":
+    def generate(cls, path: Path, root: Root | None = None) -> "Keyring":
         """Create the file with one new KEK and return what reading it back gives.
 
         Creates the file if and only if none exists; it and its name are on disk when
         this returns.
 
         Raises:
-            SetupError: something is at ``path`` already, or the file cannot be written.
+            RootAway: the root cannot be asked now.
+            SetupError: something is at ``path`` already, or the file cannot be written; or the
+                root refuses.
         """
         kek = _drawn()
-        problem = keyfile.create(path, _serialised({kek.kek_id: kek}))
+        problem = keyfile.create(path, _serialised({kek.kek_id: kek}, root))
         if problem is not None:
             raise SetupError(f"keyring {path}: {problem}", _hint_for(problem))
-        return cls.load(path)
+        return cls.load(path, root)
 
     @classmethod
-    def grow(cls, path: Path) -> "Keyring":
+    def grow(cls, path: Path, root: Root | None = None) -> "Keyring":
         """Draw one more KEK and write it to the file, with those that are there.
 
         The file has all of them or is as it was, whatever happens meanwhile; they are on disk when
         this returns.
 
         Raises:
-            SetupError: as `load` does; or it cannot be written, or is not there by its own name.
+            RootAway, SetupError: as `load` does; or it cannot be written, or is not there by its
+                own name.
         """
         with keyfile.changing(path):
             kek = _drawn()
-            problem = keyfile.replace(path, _serialised({**cls.load(path).keks, kek.kek_id: kek}))
-            if problem is not None:
-                hint = "check that its directory can be written to; what a platform hands over"
-                raise SetupError(f"keyring {path}: {problem}", f"{hint} is changed there")
-            return cls.load(path)
+            _replace(path, {**cls.load(path, root).keks, kek.kek_id: kek}, root)
+            return cls.load(path, root)
 
     @classmethod
-    def load(cls, path: Path) -> "Keyring":
-        """Read and check the file.
+    def move(cls, path: Path, root: Root | None, to: Root | None) -> "Keyring":
+        """Write the file anew with all KEKs under another root; no store needs to know.
+
+        Each opens under the new root before the file is written over, whole or not at all.
 
         Raises:
-            SetupError: it is missing, readable by others, not a regular file, not this
-                user's or root's, or not a well-formed keyring whose KEKs have their
-                fingerprints. The message never holds any of the file's content.
+            RootAway: one of the roots cannot be asked now; the file is as it was.
+            SetupError: one of them refuses, or the file cannot be written; it is as it was.
         """
-        parsed = _parsed(keyfile.read(path))
+        with keyfile.changing(path):
+            _replace(path, cls.load(path, root).keks, to)
+            return cls.load(path, to)
+
+    @classmethod
+    def load(cls, path: Path, root: Root | None = None) -> "Keyring":
+        """Read and check the file.
+
+        Args:
+            path: of the file.
+            root: under which its KEKs are; None: they are in it as they are.
+
+        Raises:
+            RootAway: the root cannot be asked now.
+            SetupError: the root refuses, or the file is not under it; it is missing, readable by
+                others, not a regular file, not this user's or root's, or not a well-formed
+                keyring whose KEKs have their fingerprints. The message never holds any of the
+                file's content.
+        """
+        parsed = _parsed(keyfile.read(path), root)
+        if isinstance(parsed, RootAway | SetupError):
+            # Without the frames that held the content.
+            raise parsed.with_traceback(None)
         if isinstance(parsed, str):
-            raise SetupError(f"keyring {path}: {parsed}", _RESTORE)
+            raise SetupError(f"keyring {path}: {parsed}", _HINTS.get(parsed, _RESTORE))
         return parsed
 
 
-class KeyringFile:
-    """A keyring's file, followed while a process runs."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._seen: tuple[int, ...] = ()
-
-    def load(self) -> Keyring:
-        """Read and check the file; raises as `Keyring.load` does."""
-        # Before it is read: what is written meanwhile is read the next time.
-        seen = self._now()
-        loaded = Keyring.load(self._path)
-        self._seen = seen
-        return loaded
-
-    def changed(self) -> Keyring | None:
-        """Return the keyring if the file is another than was read last; raises as `load` does."""
-        return None if self._now() == self._seen else self.load()
-
-    def _now(self) -> tuple[int, ...]:
-        try:
-            found = self._path.stat()
-        except OSError:
-            return ()
-        return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+_UNDER_A_ROOT: Final = "its KEKs are wrapped by a root, and keyring.root names none"
+_IN_THE_CLEAR: Final = "its KEKs are in the clear, and keyring.root names a root"
+_HINTS: Final = {
+    _UNDER_A_ROOT: "set keyring.root to the root that its file names",
+    # Whoever can write the file could choose KEKs that the root has never seen.
+    _IN_THE_CLEAR: "with keyring.root = 'file:', bring them under it: kmworker keyring move --to",
+}
 
 
 class _FlawError(Exception):
@@ -137,15 +144,39 @@ def _drawn() -> Kek:
     return Kek.generate(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}")
 
 
-def _serialised(keks: Mapping[str, Kek]) -> bytes:
-    entries = {
-        kek_id: {"key": base64.b64encode(kek.export()).decode(), "created_at": kek.created_at}
-        for kek_id, kek in keks.items()
-    }
-    return json.dumps({"version": VERSION, "keks": entries}, indent=2).encode() + b"\n"
+def _replace(path: Path, keks: Mapping[str, Kek], root: Root | None) -> None:
+    problem = keyfile.replace(path, _serialised(keks, root))
+    if problem is not None:
+        hint = "check that its directory can be written to; what a platform hands over"
+        raise SetupError(f"keyring {path}: {problem}", f"{hint} is changed there")
 
 
-def _parsed(content: bytes) -> Keyring | str:
+def _serialised(keks: Mapping[str, Kek], root: Root | None) -> bytes:
+    if root is not None:
+        under: dict[str, Any] = {"root": root.url}
+        entries = {
+            kek_id: {"wrapped": _wrapped(kek, root), "created_at": kek.created_at}
+            for kek_id, kek in keks.items()
+        }
+    else:
+        under = {}
+        entries = {
+            kek_id: {"key": base64.b64encode(kek.export()).decode(), "created_at": kek.created_at}
+            for kek_id, kek in keks.items()
+        }
+    return json.dumps({"version": VERSION, **under, "keks": entries}, indent=2).encode() + b"\n"
+
+
+def _wrapped(kek: Kek, root: Root) -> str:
+    context = context_of(kek.kek_id)
+    blob = root.wrap(kek, context)
+    # What is written over may be the only copy: a root that gives back another KEK is not used.
+    if Kek(root.unwrap(blob, context), kek.created_at).kek_id != kek.kek_id:
+        raise SetupError(f"root {root.url}: what it wraps does not unwrap to the same")
+    return base64.b64encode(blob).decode()
+
+
+def _parsed(content: bytes, root: Root | None) -> Keyring | RootAway | SetupError | str:
     """Return the keyring, or what is wrong with it.
 
     Parsers quote what they could not read, in messages and in attributes such as
@@ -153,9 +184,11 @@ def _parsed(content: bytes) -> Keyring | str:
     whose frame has never held the content.
     """
     try:
-        return _keyring(json.loads(content, object_pairs_hook=_without_repeats))
+        return _keyring(json.loads(content, object_pairs_hook=_without_repeats), root)
     except _FlawError as flaw:
         return str(flaw)
+    except (RootAway, SetupError) as refusal:
+        return refusal
     except (ValueError, RecursionError):
         return "not JSON"
 
@@ -169,7 +202,7 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return fields
 
 
-def _keyring(document: object) -> Keyring:
+def _keyring(document: object, root: Root | None) -> Keyring:
     # The version first: a later format may have other fields altogether.
     version = document.get("version") if isinstance(document, dict) else None
     if type(version) is not int or version not in {NAMING_ACTIVE, VERSION}:
@@ -177,8 +210,16 @@ def _keyring(document: object) -> Keyring:
     names: dict[str, type] = {"keks": dict, "version": int}
     if version == NAMING_ACTIVE:
         names["active"] = str
-    entries, _version, *active = _fields(document, **names)
-    keks = {kek_id: _kek(kek_id, entry) for kek_id, entry in entries.items()}
+    elif isinstance(document, dict) and "root" in document:
+        # For people: which root is asked, the settings say.
+        names["root"] = str
+        if root is None:
+            raise _FlawError(_UNDER_A_ROOT)
+    if root is not None and "root" not in names:
+        raise _FlawError(_IN_THE_CLEAR)
+    entries, _version, *more = _fields(document, **names)
+    active = more if version == NAMING_ACTIVE else []
+    keks = {kek_id: _kek(kek_id, entry, root) for kek_id, entry in entries.items()}
     if not keks:
         raise _FlawError("there is no KEK in it")
     # Of those made in one second, the one that was added last.
@@ -188,14 +229,17 @@ def _keyring(document: object) -> Keyring:
     return Keyring(newest, keks)
 
 
-def _kek(kek_id: str, entry: object) -> Kek:
-    encoded, created_at = _fields(entry, key=str, created_at=str)
+def _kek(kek_id: str, entry: object, root: Root | None) -> Kek:
+    name = "key" if root is None else "wrapped"
+    encoded, created_at = _fields(entry, **{name: str, "created_at": str})
     if not _is_timestamp(created_at):
         raise _FlawError("a KEK's created_at is not RFC 3339")
-    key = _decoded(encoded)
-    if key is None:
+    found = _decoded(encoded)
+    if found is not None and root is not None:
+        found = root.unwrap(found, context_of(kek_id))
+    if found is None or len(found) != KEK_BYTES:
         raise _FlawError(f"a KEK is not base64 of {KEK_BYTES} bytes")
-    kek = Kek(key, created_at)
+    kek = Kek(found, created_at)
     if kek.kek_id != kek_id:
         raise _FlawError("a KEK does not have the fingerprint it is filed under")
     return kek
@@ -212,10 +256,9 @@ def _fields(document: object, **types: type) -> list[Any]:
 
 def _decoded(encoded: str) -> bytes | None:
     try:
-        key = base64.b64decode(encoded, validate=True)
+        return base64.b64decode(encoded, validate=True)
     except ValueError:
         return None
-    return key if len(key) == KEK_BYTES else None
 
 
 def _made_at(kek: Kek) -> datetime:

@@ -143,6 +143,7 @@ class Supervisor:
             "KMWORKER_BROKER__URL": self.server.url,
             "KMWORKER_STORE__URL": self.server.url,
             "KMWORKER_KEYRING__PATH": str(self.server.keyring_path),
+            "KMWORKER_KEYRING__ROOT": "file:",
         }
         # A session of its own: Ctrl-C reaches us, and we stop it in good order.
         return subprocess.Popen(

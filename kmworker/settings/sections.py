@@ -151,6 +151,8 @@ class KeyringSettings(_Section):
 
     path: Path = Path("keyring.json")
     """File, from `kmworker keyring init`; beside the configuration, so a trial is one folder."""
+    root: str = "file:"
+    """file:, pkcs11: or openbao: URL of what wraps the KEKs in it; file: alone is nothing."""
 
 
 class PolicySettings(_Section):

@@ -13,7 +13,7 @@ import structlog
 from kmworker.clock import Clock, rfc3339
 from kmworker.domain.keks import KekStates
 from kmworker.domain.values import value
-from kmworker.errors import NotFound, SetupError, StoreUnavailable, UnknownKek
+from kmworker.errors import NotFound, RootAway, SetupError, StoreUnavailable, UnknownKek
 from kmworker.store.client import Gate
 from kmworker.store.connection import store_errors
 from kmworker.store.durability import refuse_volatile
@@ -188,8 +188,10 @@ class Admission:
         self.keks = keks
         try:
             self._custody.take_up()
-        except SetupError as problem:
-            self._say_once("keyring file not taken up", detail=str(problem), hint=problem.hint)
+        except (RootAway, SetupError) as problem:
+            # What it has opened it has: a root that goes away stops nobody.
+            hint = problem.hint if isinstance(problem, SetupError) else "it is asked again"
+            self._say_once("keyring file not taken up", detail=str(problem), hint=hint)
         self._custody.use(keks.active, keks.opening, keks.term)
         if before is not None and before.term != keks.term:
             log.info("KEK active", kek_id=keks.active, term=keks.term)

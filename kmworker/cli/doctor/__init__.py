@@ -84,7 +84,7 @@ def _checks(context: typer.Context) -> Iterator[Check]:
 
 def _keyring(settings: Settings) -> str:
     path = settings.keyring.path
-    keyring = keyring_at(path)
+    keyring = keyring_at(path, settings.keyring.root)
     mode = stat.S_IMODE(path.stat().st_mode)
     return f"{path}, mode {mode:04o}, {plural(len(keyring.keks), 'KEK')}"
 

@@ -59,6 +59,7 @@ NEEDED: Final[Mapping[str, Accounts]] = {
     "health": Accounts("worker"),
     "migrate": Accounts("migrator"),
     "keyring init": Accounts(),
+    "keyring move": Accounts(),
     "keyring add": Accounts("key-operator"),
     "keyring activate": Accounts("key-operator"),
     "keyring status": Accounts("dashboard"),

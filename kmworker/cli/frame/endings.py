@@ -20,6 +20,7 @@ from kmworker.errors import (
     KMWorkerError,
     NotFound,
     PermanentError,
+    RootAway,
     SetupError,
     TransientError,
     UnknownKek,
@@ -45,7 +46,7 @@ class Ending(IntEnum):
     WRONG = 2
     """Usage, configuration, keyring or policy are wrong, or the store is not durable."""
     UNREACHABLE = 3
-    """The broker or the store; in commands other than `worker`."""
+    """The broker or the store, in commands other than `worker`; the keyring's root, in all."""
     FAULT = 70
     INTERRUPTED = 130
     """As every program ends that Ctrl-C stops."""
@@ -64,6 +65,10 @@ def run_process(run: Callable[[], None]) -> None:
         log = structlog.get_logger()
         log.error("refused to work", detail=str(error), hint=error.hint)  # noqa: TRY400
         raise typer.Exit(Ending.WRONG) from None
+    except RootAway as error:
+        log = structlog.get_logger()
+        log.error("refused to work", detail=str(error), hint="start it again when it is back")  # noqa: TRY400
+        raise typer.Exit(Ending.UNREACHABLE) from None
 
 
 def misused(what: str) -> NoReturn:

@@ -1,25 +1,31 @@
 """The keyring, for the few commands that need keys."""
 
 from pathlib import Path
+from typing import Final
 
 from kmworker.crypto import Keyring, KeyringCustody
 from kmworker.crypto.hardening import harden_process
-from kmworker.errors import NotFound, SetupError
+from kmworker.crypto.roots import open_root
+from kmworker.errors import NotFound, RootAway, SetupError
 from kmworker.settings import KeyringSettings, Settings
 from kmworker.store.admission import enter
 from kmworker.store.inspection import Views
 
 __all__ = ["custody_if_any", "custody_in", "custody_of", "keyring_at"]
 
+PLAIN: Final = "file:"
+"""Where no root wraps KEKs: the setting's default."""
 
-def keyring_at(path: Path) -> Keyring:
+
+def keyring_at(path: Path, root: str = PLAIN) -> Keyring:
     """Load a keyring into a process whose memory nobody else can read, nor a core dump keep.
 
     Raises:
+        RootAway: its root cannot be asked now.
         SetupError: it cannot be used, or the system refuses to close the process.
     """
     harden_process()
-    return Keyring.load(path)
+    return Keyring.load(path, open_root(root))
 
 
 def custody_of(settings: KeyringSettings) -> KeyringCustody:
@@ -28,7 +34,7 @@ def custody_of(settings: KeyringSettings) -> KeyringCustody:
     Raises:
         SetupError: it cannot be used.
     """
-    return KeyringCustody(keyring_at(settings.path))
+    return KeyringCustody(keyring_at(settings.path, settings.root))
 
 
 def custody_in(settings: Settings, views: Views) -> KeyringCustody:
@@ -47,5 +53,5 @@ def custody_if_any(settings: Settings, views: Views) -> KeyringCustody | None:
     """Open the keyring as `custody_in` does, if this user has one that can be read."""
     try:
         return custody_in(settings, views)
-    except (NotFound, SetupError):
+    except (NotFound, RootAway, SetupError):
         return None

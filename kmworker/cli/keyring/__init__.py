@@ -15,6 +15,7 @@ def keyring() -> None:
 
 app.command(epilog=making.INIT_EXAMPLES)(making.init)
 app.command(epilog=making.ADD_EXAMPLES)(making.add)
+app.command(epilog=making.MOVE_EXAMPLES)(making.move)
 app.command(epilog=stepping.ACTIVATE_EXAMPLES)(stepping.activate)
 app.command(epilog=stepping.RETIRE_EXAMPLES)(stepping.retire)
 app.command(epilog=telling.EXAMPLES)(telling.status)

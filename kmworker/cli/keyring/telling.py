@@ -34,7 +34,7 @@ def status(
     """
     settings = settings_of(context)
     chosen = path or settings.keyring.path
-    found = keyring_at(chosen)
+    found = keyring_at(chosen, settings.keyring.root)
     mode = f"{stat.S_IMODE(chosen.stat().st_mode):04o}"
     states = None if path else _states(settings, found)
     entries = {} if states is None else dict(states.keks)

@@ -50,6 +50,7 @@ COMMANDS: Final = {
     "publish --no-check": Roles(None, "operator"),
     # By whoever wants to; no server is asked.
     "keyring init": NOBODY,
+    "keyring move": NOBODY,
     "schemas": NOBODY,
     "up": NOBODY,
     "demo": NOBODY,

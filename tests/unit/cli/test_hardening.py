@@ -50,7 +50,7 @@ def order(store: FilledStore, broker: Broker, monkeypatch: pytest.MonkeyPatch) -
     for place in HARDENING:
         monkeypatch.setattr(f"kmworker.{place}.harden_process", lambda: happened.append("closed"))
 
-    def keks(_path: Path) -> Keyring:
+    def keks(_path: Path, _root: object = None) -> Keyring:
         happened.append("KEKs")
         raise KeyboardInterrupt
 

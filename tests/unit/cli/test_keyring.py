@@ -39,3 +39,31 @@ def test_status_shows_fingerprints_and_no_keys(folder: Path) -> None:
     ]
     shown = out + run("keyring", "status", "--json").stdout
     assert keks[active]["key"] not in shown
+
+
+def test_a_keyring_is_made_under_a_root_and_moved(folder: Path) -> None:
+    words = folder / "passphrase"
+    words.write_text("correct horse battery staple\n")
+    words.chmod(0o600)
+    rooted = f"file:?passphrase-file={words}"
+    code, kek_id, _err = said(run("keyring", "init", "--root", rooted))
+    assert code == 0
+    document = json.loads((folder / "keyring.json").read_bytes())
+    assert document["root"] == "file:?passphrase-file"
+    code, _out, err = said(run("keyring", "status"))
+    assert (code, "keyring.root names none" in err) == (2, True)
+    assert kek_id.strip() in run("keyring", "status", keyring__root=rooted).stdout
+    code, out, err = said(run("keyring", "move", "--to", "file:", keyring__root=rooted))
+    assert (code, out) == (0, kek_id)
+    assert "set keyring.root to the new root" in err
+    assert kek_id.strip() in run("keyring", "status").stdout
+
+
+def test_a_root_that_is_away_is_exit_code_3(folder: Path) -> None:
+    secret_id = folder / "secret-id"
+    secret_id.write_text("x")
+    secret_id.chmod(0o600)
+    url = f"openbao+http://127.0.0.1:9/transit/kek?role-id=r&secret-id-file={secret_id}"
+    code, _out, err = said(run("keyring", "init", "--root", url))
+    assert (code, "cannot be reached" in err) == (3, True)
+    assert not (folder / "keyring.json").exists()

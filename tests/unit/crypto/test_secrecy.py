@@ -7,10 +7,9 @@ import json
 import os
 import pickle
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
 
 import pytest
 
@@ -22,6 +21,8 @@ from kmworker.crypto.wrapping import LABEL as WRAP_LABEL
 from kmworker.crypto.wrapping import Wrapper
 from kmworker.domain.model import Place
 from kmworker.errors import KMWorkerError
+from tests.kit import secrecy
+from tests.kit.secrecy import shown_by
 from tests.unit.crypto.samples import CREATED_AT, FIRST_KEY, INSTALLATION, SCOPE, SECOND, keyring_of
 
 KEK = Kek(FIRST_KEY, CREATED_AT)
@@ -49,27 +50,8 @@ HOLDERS = [
 ]
 
 
-def assert_shows_no_secret(text: str, secrets: dict[str, bytes] = SECRETS) -> None:
-    """Not even eight bytes of one: as Python bytes, in hex or in base64."""
-    for name, secret in secrets.items():
-        forms = [repr(secret[:8])[2:-1], secret[:8].hex(), base64.b64encode(secret)[:10].decode()]
-        assert not [form for form in forms if form in text], f"shows the {name}"
-
-
-def frames_of(traceback: TracebackType | None) -> Iterator[str]:
-    """The locals of the program's own frames, as a crash reporter would print them."""
-    while traceback is not None:
-        if "/kmworker/" in traceback.tb_frame.f_code.co_filename:
-            yield repr(traceback.tb_frame.f_locals)
-        traceback = traceback.tb_next
-
-
-def shown_by(error: BaseException | None) -> Iterator[str]:
-    """Everything that printing, logging or reporting an exception can reach."""
-    while error is not None:
-        yield f"{error!r} {error} {error.args!r} {vars(error)!r}"
-        yield from frames_of(error.__traceback__)
-        error = error.__cause__ or error.__context__
+def assert_shows_no_secret(text: str) -> None:
+    secrecy.assert_shows_no_secret(text, SECRETS)
 
 
 @pytest.mark.parametrize("holder", HOLDERS)
