@@ -200,11 +200,13 @@ class Writes:
             return False
         # A round trip of its own, once a project: were it refused in one pipeline with
         # the records (full, not permitted, wrong type), those would be written without it.
+        listing = ("SADD", self._names.top("projects"), *new)
         with store_errors():
-            pipeline = self._client.pipeline(transaction=False)
-            pipeline.sadd(self._names.top("projects"), *new)
-            pipeline.hget(self._names.top("keyring"), STATES)
-            _added, states = pipeline.execute()
+            asking = ("HGET", self._names.top("keyring"), STATES)
+            added, states = self._client.pipe.send([listing, asking]).result()
+            for reply in (added, states):
+                if isinstance(reply, RedisError):
+                    raise reply
         self._history.listed(new)
         term = self._custody.term
         self._on_states(states)

@@ -97,6 +97,8 @@ class Installation:
         first, next_one = (Kek(it, rfc3339(self.clock.now())) for it in (kek, NEXT_KEK))
         self.keyring = Keyring(first.kek_id, {it.kek_id: it for it in (first, next_one)})
         """Of every process: the second KEK is known from the beginning."""
+        self.keyring_files: list[Keyring] = []
+        """What the keyring's file is to be, when some process looks at it next."""
         self.next_kek = next_one.kek_id
         self.custody = self.opened()
         """Of whoever checks: no store has told it anything, and it opens all."""
@@ -116,7 +118,9 @@ class Installation:
 
     def opened(self) -> KeyringCustody:
         """Open the keyring, as each process does for itself."""
-        return KeyringCustody(self.keyring, self.installation)
+        changes = self.keyring_files
+        changed = lambda: changes.pop() if changes else None  # noqa: E731  # a file that is read anew
+        return KeyringCustody(self.keyring, self.installation, changed)
 
     def _open_dek(
         self, project: str, scope_id: str, scope: Mapping[str, Any], blob: bytes

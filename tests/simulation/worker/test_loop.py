@@ -5,7 +5,6 @@ import json
 import pytest
 
 from kmworker.crypto import Keyring, KeyringCustody
-from kmworker.crypto.kek import Kek
 from kmworker.domain.keks import KekStates, KekStep
 from kmworker.domain.keys import Operator
 from kmworker.errors import SetupError, StoreUnavailable
@@ -187,31 +186,30 @@ def test_announcements_carry_the_source_that_the_store_remembers(site: Installat
 
 def test_a_worker_that_lacks_the_active_kek_waits_and_goes_on_when_its_file_has_it() -> None:
     site = Installation()
+    both, newer = site.keyring, site.next_kek
+    site.keyring = Keyring(both.newest, {both.newest: both.keks[both.newest]})
     site.handle(volume("v"), snapshot("waits", "late"))
-    ours, newer = site.custody._keyring, Kek(b"n" * 32, "2026-11-23T16:00:00Z")
-    both = Keyring(ours.newest, {**ours.keks, newer.kek_id: newer})
-    files: list[Keyring] = []
-    site.custody = KeyringCustody(ours, SIMULATED, changed=lambda: files.pop() if files else None)
     process = site.process()
     process.turn()
     register = KekRegister(Views(site.redis, site.names), KeyringCustody(both, SIMULATED))
     for what in (KekStep.ADD, KekStep.ACTIVATE):
-        assert isinstance(register.step(newer.kek_id, what, BY), KekStates)
+        assert isinstance(register.step(newer, what, BY), KekStates)
     site.let_pass(KEYRING_S)
     process.turn(9)
-    assert process.tally.last_error.startswith(f"UnknownKek: the active KEK {newer.kek_id}")
+    assert process.tally.last_error.startswith(f"UnknownKek: the active KEK {newer}")
     site.publish(snapshot("s", "v"), volume("late"))
     process.turn(20)
     assert "volume:late" not in site.announced()
     assert not site.letters
-    files.append(both)
+    site.keyring_files.append(both)
     process.run()
+    site.keyring = both
     site.let_pass(site.limits.sweep_s)
     site.process().run()
     assert_all_assigned(
         site, volume("v"), snapshot("s", "v"), volume("late"), snapshot("waits", "late")
     )
-    assert newer.kek_id.encode() in site.redis.hget(site.names.of("p1", "items"), "volume:late")
+    assert newer.encode() in site.redis.hget(site.names.of("p1", "items"), "volume:late")
 
 
 def test_a_record_under_a_kek_that_nobody_has_stops_no_other_event(site: Installation) -> None:
