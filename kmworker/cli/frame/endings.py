@@ -20,7 +20,6 @@ from kmworker.errors import (
     KMWorkerError,
     NotFound,
     PermanentError,
-    RootAway,
     SetupError,
     TransientError,
     UnknownKek,
@@ -65,10 +64,6 @@ def run_process(run: Callable[[], None]) -> None:
         log = structlog.get_logger()
         log.error("refused to work", detail=str(error), hint=error.hint)  # noqa: TRY400
         raise typer.Exit(Ending.WRONG) from None
-    except RootAway as error:
-        log = structlog.get_logger()
-        log.error("refused to work", detail=str(error), hint="start it again when it is back")  # noqa: TRY400
-        raise typer.Exit(Ending.UNREACHABLE) from None
 
 
 def misused(what: str) -> NoReturn:
