@@ -125,7 +125,11 @@ def _fields(name: Item, record: Record) -> Data:
 
 
 def _tombstone_problems(found: Data, record: Record) -> Iterator[str]:
-    by = found["released_by"]
+    by = found.get("released_by")
+    if by is None:
+        # Asked again and again, until its release has been handled.
+        yield "it is not released"
+        return
     if (by["id"], by["source"], by["type"]) not in record.released_by:
         yield f"released_by is {by}, and none of {sorted(record.released_by)}"
     if not found["released_at"]:
