@@ -4,8 +4,6 @@ What cannot be carried over is printed as it is found; stopped anywhere, it goes
 run again.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from time import time
 from typing import Annotated
@@ -17,10 +15,11 @@ from kmworker.cli.frame.endings import Ending
 from kmworker.cli.frame.keys import custody_of, keyring_at
 from kmworker.cli.frame.program import examples, group
 from kmworker.cli.frame.store import views_of
-from kmworker.cli.terminal.output import complain, line, note, one_json, plural, progress
+from kmworker.cli.installation.left import resumable, tell_flaw
+from kmworker.cli.terminal.output import complain, line, one_json, plural, progress
 from kmworker.clock import rfc3339
 from kmworker.crypto import FormerCustody
-from kmworker.errors import SetupError, StoreUnavailable
+from kmworker.errors import SetupError
 from kmworker.settings import Settings
 from kmworker.store.inspection import Views
 from kmworker.store.layout import NUMBER
@@ -52,12 +51,7 @@ class MigrationSummary:
     def tell(self, flaw: Flaw) -> None:
         """Print what is left as it is."""
         self.flawed += 1
-        project, key, field = flaw.place
-        if self.as_json:
-            document = {"project": project, "key": key, "field": field, "says": flaw.says}
-            line(one_json(document))
-        else:
-            line(f"left as it is  {project} {key} {field}: {flaw.says}")
+        tell_flaw(flaw, as_json=self.as_json)
 
     def end(self, migration: Migration) -> None:
         """Print what it came to."""
@@ -124,7 +118,7 @@ def migrate(
         _refuse_beside_workers(settings, views)
     summary = MigrationSummary(as_json, dry_run, leave_flawed)
     migration = _migration(settings, views, is_rehearsal=dry_run)
-    with _resumable():
+    with resumable():
         migration.begin()
         if not migration.is_done:
             _carry(migration, summary)
@@ -157,15 +151,6 @@ def _refuse_beside_workers(settings: Settings, views: Views) -> None:
             f"{plural(len(live), 'worker')} seen running, {live[0].worker_id} among them",
             hint="end all workers; of one that has died nothing is seen after 15 s, or say --yes",
         )
-
-
-@contextmanager
-def _resumable() -> Iterator[None]:
-    try:
-        yield
-    except (KeyboardInterrupt, StoreUnavailable):
-        note("stopped: run it again to go on")
-        raise
 
 
 def _carry(migration: Migration, summary: MigrationSummary) -> None:

@@ -4,7 +4,6 @@ import os
 import platform
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from time import monotonic, sleep
 from typing import Annotated
@@ -16,10 +15,8 @@ from kmworker.cli.frame.endings import Ending
 from kmworker.cli.frame.keys import custody_in
 from kmworker.cli.frame.program import examples, group
 from kmworker.cli.frame.store import views_of
-from kmworker.cli.terminal.output import complain, line, note, one_json, plural, progress
-from kmworker.errors import StoreUnavailable
-from kmworker.store.reading import Flaw
-from kmworker.store.records import RecordCodec
+from kmworker.cli.installation.left import resumable, tell_flaw
+from kmworker.cli.terminal.output import complain, line, one_json, plural, progress
 from kmworker.store.rewrapping import RewrappedPage, Rewrapping
 
 __all__ = ["app"]
@@ -45,16 +42,8 @@ class RewrapSummary:
         self.looked_at += page.looked_at
         self.rewrapped += page.rewrapped
         for flaw in page.flaws:
-            self._tell(flaw)
-
-    def _tell(self, flaw: Flaw) -> None:
-        self.flawed += 1
-        project, key, field = flaw.place
-        if self.as_json:
-            document = {"project": project, "key": key, "field": field, "says": flaw.says}
-            line(one_json(document))
-        else:
-            line(f"left as it is  {project} {key} {field}: {flaw.says}")
+            self.flawed += 1
+            tell_flaw(flaw, as_json=self.as_json)
 
     def end(self) -> None:
         """Print what it came to."""
@@ -105,11 +94,11 @@ def rewrap(
     settings = settings_of(context)
     views = views_of(settings)
     custody = custody_in(settings, views)
-    run = Rewrapping(views, custody, RecordCodec(custody), is_rehearsal=dry_run)
+    run = Rewrapping(views, custody, is_rehearsal=dry_run)
     summary = RewrapSummary(as_json, dry_run, custody.kek_id)
     pace = _Pace(throttle)
     holder = f"{platform.node()}-{os.getpid()}-{secrets.token_hex(3)}"
-    with _resumable():
+    with resumable():
         projects = run.projects()
         with progress("rewrapping", run.size(projects)) as advance:
             for page in _pages(run, projects, holder):
@@ -153,12 +142,3 @@ class _Pace:
         ahead_s = self._done / self._records_per_s - (monotonic() - self._began)
         if ahead_s > 0:
             sleep(ahead_s)
-
-
-@contextmanager
-def _resumable() -> Iterator[None]:
-    try:
-        yield
-    except (KeyboardInterrupt, StoreUnavailable):
-        note("stopped: run it again to go on")
-        raise

@@ -13,9 +13,9 @@ from kmworker.crypto.keyring import Keyring
 from kmworker.crypto.keyring_file import KeyringFile
 from kmworker.crypto.record_mac import Sealer
 from kmworker.crypto.roots import Root
-from kmworker.crypto.wrapping import Wrapper
+from kmworker.crypto.wrapping import Wrapper, no_unwrap, unknown_kek
 from kmworker.domain.model import Place, ScopeRecord
-from kmworker.errors import PermanentError, Reason, UnknownKek
+from kmworker.errors import UnknownKek
 
 __all__ = ["KeyringCustody", "followed"]
 
@@ -136,25 +136,23 @@ class KeyringCustody(Secret):
             PermanentError: with `Reason.INTEGRITY`, whatever else is wrong; always the
                 same for the same scope.
         """
-        if scope.kek_id not in self._opening or scope.kek_id not in self._keyring.keks:
-            said = f"scope {scope.scope_id!r} is under KEK {scope.kek_id!r}, not in the keyring"
-            raise UnknownKek(said, scope.kek_id)
+        self._refuse_unknown(scope)
         dek = self._wrapper.unwrap(project, scope, blob)
         if dek is None:
-            detail = f"the wrapped DEK of scope {scope.scope_id!r} does not unwrap"
-            raise PermanentError(Reason.INTEGRITY, detail)
+            raise no_unwrap(scope)
         return dek
 
     def rewrap(self, project: str, before: ScopeRecord, after: ScopeRecord, blob: bytes) -> bytes:
         """Return the DEK of a wrapped one, wrapped under another KEK; raises as `unwrap` does."""
-        if before.kek_id not in self._opening or before.kek_id not in self._keyring.keks:
-            said = f"scope {before.scope_id!r} is under KEK {before.kek_id!r}, not in the keyring"
-            raise UnknownKek(said, before.kek_id)
+        self._refuse_unknown(before)
         wrapped = self._wrapper.rewrap(self._wrapper, project, before, blob, after)
         if wrapped is None:
-            detail = f"the wrapped DEK of scope {before.scope_id!r} does not unwrap"
-            raise PermanentError(Reason.INTEGRITY, detail)
+            raise no_unwrap(before)
         return wrapped
+
+    def _refuse_unknown(self, scope: ScopeRecord) -> None:
+        if scope.kek_id not in self._opening or scope.kek_id not in self._keyring.keks:
+            raise unknown_kek(scope)
 
     def check_dek(self, project: str, scope: ScopeRecord, blob: bytes) -> None:
         """See that the scope's DEK unwraps to its length; raises as `unwrap` does."""

@@ -7,9 +7,8 @@ another. Whatever reads it moves on to a `KeyringCustody` that has entered one.
 from kmworker.crypto.kek import Secret
 from kmworker.crypto.keyring import Keyring
 from kmworker.crypto.record_mac import Sealer
-from kmworker.crypto.wrapping import Wrapper
+from kmworker.crypto.wrapping import Wrapper, no_unwrap, unknown_kek
 from kmworker.domain.model import Place, ScopeRecord
-from kmworker.errors import PermanentError, Reason, UnknownKek
 
 __all__ = ["FormerCustody"]
 
@@ -36,11 +35,8 @@ class FormerCustody(Secret):
             PermanentError: with `Reason.INTEGRITY`: it does not unwrap.
         """
         if scope.kek_id not in self._kek_ids:
-            raise UnknownKek(
-                f"scope {scope.scope_id!r} is under KEK {scope.kek_id!r}, not in the keyring"
-            )
+            raise unknown_kek(scope)
         wrapped = self._wrapper.rewrap(self._former, project, scope, blob)
         if wrapped is None:
-            detail = f"the wrapped DEK of scope {scope.scope_id!r} does not unwrap"
-            raise PermanentError(Reason.INTEGRITY, detail)
+            raise no_unwrap(scope)
         return wrapped

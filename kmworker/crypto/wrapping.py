@@ -15,8 +15,9 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from kmworker.crypto.encoding import length_prefixed
 from kmworker.crypto.kek import Kek, Secret
 from kmworker.domain.model import ScopeRecord
+from kmworker.errors import PermanentError, Reason, UnknownKek
 
-__all__ = ["MAX_KEY_BITS", "Wrapper"]
+__all__ = ["MAX_KEY_BITS", "Wrapper", "no_unwrap", "unknown_kek"]
 
 VERSION = 2
 VERSION_OF_LAYOUT_1 = 1
@@ -107,6 +108,18 @@ class Wrapper(Secret):
         cipher, opening = self._project(scope.kek_id, project)
         # Not decrypt_into: on a wrong tag that leaves unverified plaintext behind.
         return cipher.decrypt(nonce, ciphertext, opening + _context(scope))
+
+
+def unknown_kek(scope: ScopeRecord) -> UnknownKek:
+    """Return the error for a wrapped DEK under a KEK that is not at hand."""
+    said = f"scope {scope.scope_id!r} is under KEK {scope.kek_id!r}, not in the keyring"
+    return UnknownKek(said, scope.kek_id)
+
+
+def no_unwrap(scope: ScopeRecord) -> PermanentError:
+    """Return the one error for whatever else is wrong with a wrapped DEK."""
+    detail = f"the wrapped DEK of scope {scope.scope_id!r} does not unwrap"
+    return PermanentError(Reason.INTEGRITY, detail)
 
 
 def associated_data(installation: str, project: str, scope: ScopeRecord) -> bytes:

@@ -16,7 +16,7 @@ from kmworker.domain.keys import Operator
 from kmworker.store.layout import RESTORE, LayoutAltered, LayoutCustody, check_values, other_keyring
 
 __all__ = [
-    "CHECK", "STATES", "KekCustody", "changes_of", "check_values_in", "keyring_fields",
+    "STATES", "KekCustody", "changes_of", "check_values_in", "keyring_fields",
     "refuse_missing", "refuse_other_keyring", "states_in",
 ]  # fmt: skip
 

@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from kmworker.domain.model import Place, ScopeRecord
 from kmworker.errors import PermanentError, StoreUnavailable, UnknownKek
+from kmworker.ports import Custody
 from kmworker.store import leases
 from kmworker.store.connection import store_errors
 from kmworker.store.counts import number_in
@@ -37,16 +38,8 @@ SEAL_BYTES: Final = 63
 """Of a seal at a record's end; see `kmworker.crypto.record_mac`."""
 
 
-class RewrapCustody(KekCustody, Protocol):
+class RewrapCustody(Custody, KekCustody, Protocol):
     """What a custody must do for rewrapping."""
-
-    def seal(self, place: Place, body: bytes) -> bytes:
-        """Seal a body under the active KEK; see `kmworker.ports.Custody.seal`."""
-        ...
-
-    def check_seal(self, place: Place, record: bytes) -> bytes:
-        """Return a sealed record's body; see `kmworker.ports.Custody.check_seal`."""
-        ...
 
     def rewrap(self, project: str, before: ScopeRecord, after: ScopeRecord, blob: bytes) -> bytes:
         """Return the DEK of a wrapped one, wrapped under another KEK.
@@ -88,25 +81,17 @@ class Rewrapping:
     Every method raises `StoreUnavailable` when the store does not answer; another run goes on.
     """
 
-    def __init__(
-        self,
-        views: Views,
-        custody: RewrapCustody,
-        codec: RecordCodec,
-        *,
-        is_rehearsal: bool = False,
-    ) -> None:
+    def __init__(self, views: Views, custody: RewrapCustody, *, is_rehearsal: bool = False) -> None:
         """Prepare; nothing is sent yet.
 
         Args:
             views: the store, as someone sees it who may replace records.
             custody: has entered it, and goes by what it says of KEKs.
-            codec: seals by that custody.
             is_rehearsal: do everything but write.
         """
         self._views = views
         self._custody = custody
-        self._codec = codec
+        self._codec = RecordCodec(custody)
         self._reader = StoreReader(views.client, views.names)
         self._scripts = Scripts(views.client)
         self._is_rehearsal = is_rehearsal

@@ -17,7 +17,6 @@ from kmworker.domain.keks import KekStates, KekStep, step_kek
 from kmworker.domain.lifecycle import NoStep
 from kmworker.domain.model import Place
 from kmworker.store.kek_register import KekRegister
-from kmworker.store.records import RecordCodec
 from kmworker.store.rewrapping import Reference, Rewrapping
 
 __all__ = ["ACTIVATE_EXAMPLES", "RETIRE_EXAMPLES", "activate", "retire"]
@@ -90,7 +89,7 @@ def retire(  # noqa: PLR0913  # its options
     refusal = step_kek(found.keks, kek, KekStep.RETIRE, by, "")
     if isinstance(refusal, NoStep):
         _tell(refusal, kek, as_json=as_json)
-    run = Rewrapping(views, custody, RecordCodec(custody))
+    run = Rewrapping(views, custody)
     projects = run.projects()
     if unfenced := [project for project in projects if not run.is_fenced(project)]:
         complain(f"not rewrapped yet: {_some(unfenced)}", "kmworker rewrap")

@@ -75,8 +75,8 @@ local function release(ref, before, after)
 end
 
 local change = {K = change_key, S = change_scope, H = change_holders, I = release}
-local fence = term_in(redis.call('MGET', KEYS[9])[1])
-if not fence then return redis.error_reply('WRONGTYPE ' .. KEYS[9] .. ' holds no term') end
+local fence, spoilt = term_at(KEYS[9])
+if spoilt then return spoilt end
 local is_fenced = fence > tonumber(ARGV[1])
 local out, made = {}, 0
 for at = 2, #ARGV, 6 do

@@ -15,8 +15,8 @@ local refused = refusal(
   {HSET = {1, 2, 4}, HGET = {1, 2, 6, 7}, HDEL = {3, 6, 7}, ZADD = {5}, HINCRBY = {7}, INCR = {8}})
 if refused then return refused end
 
-local fence = term_in(redis.call('MGET', KEYS[9])[1])
-if not fence then return redis.error_reply('WRONGTYPE ' .. KEYS[9] .. ' holds no term') end
+local fence, spoilt = term_at(KEYS[9])
+if spoilt then return spoilt end
 if fence > tonumber(ARGV[10]) then return 0 end
 
 local key_id, scope_id, is_last = ARGV[1], ARGV[5], ARGV[8] ~= ''

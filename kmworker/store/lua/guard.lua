@@ -35,6 +35,13 @@ local function term_in(fence)
   return string.find(fence, '^[1-9]%d*$') and #fence <= 15 and tonumber(fence) or nil
 end
 
+-- The same of a fence where it lies, or nil and the error to answer with.
+local function term_at(key)
+  local term = term_in(redis.call('MGET', key)[1])
+  if term then return term end
+  return nil, redis.error_reply('WRONGTYPE ' .. key .. ' holds no term')
+end
+
 -- Returns the error to answer with, or nil.
 --   types     of each of KEYS, in order
 --   commands  those that write, or that come after a write: each with its keys, by number

@@ -14,8 +14,8 @@ local refused = refusal(
   {HSET = {1, 2, 3, 4, 5, 6}, HGET = {1, 2, 3, 4, 5, 6}, INCR = {7}, SET = {8}})
 if refused then return refused end
 
-local fence = term_in(redis.call('MGET', KEYS[8])[1])
-if not fence then return redis.error_reply('WRONGTYPE ' .. KEYS[8] .. ' holds no term') end
+local fence, spoilt = term_at(KEYS[8])
+if spoilt then return spoilt end
 local term = tonumber(ARGV[1])
 if fence > term then return -1 end
 

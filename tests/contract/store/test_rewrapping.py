@@ -62,7 +62,7 @@ def run_on(stand: Stand, client: Any = None, *, is_rehearsal: bool = False) -> R
     views = stand.views(REWRAPPER) if client is None else Views(client, names)
     ours = custody()
     enter(ours, views)
-    return Rewrapping(views, ours, RecordCodec(ours), is_rehearsal=is_rehearsal)
+    return Rewrapping(views, ours, is_rehearsal=is_rehearsal)
 
 
 def rewrap(stand: Stand, client: Any = None) -> list[RewrappedPage]:

@@ -255,15 +255,16 @@ REPAIRER_MAY_NOT: Final = (
     "CONFIG GET *",
 )  # fmt: skip
 
-# What it may write, its own run shows; it takes nothing away.
-MIGRATOR_MAY: Final = (
+# Who replaces records where they lie: what one may write, its own run shows; none takes anything
+# away.
+REPLACER_MAY: Final = (
     *(f"HMGET {key} f" for key in (ITEMS, KEYS, SCOPES, DEKS, PARKED)),
     *(f"HSCAN {key} 0" for key in (ITEMS, KEYS, SCOPES, DEKS, PARKED)),
     "HGETALL km:layout",
     "HGETALL km:keyring",
     NAMES,
 )
-MIGRATOR_MAY_NOT: Final = (
+REPLACER_MAY_NOT: Final = (
     *UNLIMITED, *SERVER, *ELSEWHERE,
     *(f"HSET {key} f v" for key in (STATS, WAITING, EXPIRED, "km:totals")),
     *(f"HDEL {key} f" for key in (ITEMS, KEYS, SCOPES, DEKS, PARKED, "km:keyring", "km:layout")),
@@ -278,30 +279,8 @@ MIGRATOR_MAY_NOT: Final = (
     "CONFIG GET *",
 )  # fmt: skip
 
-# What it may write, its own run shows; it takes nothing away.
-REWRAPPER_MAY: Final = (
-    *(f"HMGET {key} f" for key in (ITEMS, KEYS, SCOPES, DEKS, PARKED)),
-    *(f"HSCAN {key} 0" for key in (ITEMS, KEYS, SCOPES, DEKS, PARKED)),
-    "MGET km:{p}:fence",
-    "HGETALL km:layout",
-    "HGETALL km:keyring",
-    NAMES,
-)
-REWRAPPER_MAY_NOT: Final = (
-    *UNLIMITED, *SERVER, *ELSEWHERE,
-    *(f"HSET {key} f v" for key in (STATS, WAITING, EXPIRED, "km:totals", "km:keyring")),
-    *(f"HDEL {key} f" for key in (ITEMS, KEYS, SCOPES, DEKS, PARKED, "km:keyring", "km:layout")),
-    *(f"{take} {key}" for key in (ITEMS, KEYS, SCOPES, LINEAGE, DEKS, PARKED, PROJECTS, "km:layout")
-      for take in ("DEL", "UNLINK", "GETDEL", "PERSIST")),
-    f"SET {COMMITS} 1",
-    f"SADD {PROJECTS} p",
-    f"ZADD {LINEAGE} 0 m",
-    f"RENAME {ITEMS} km:other",
-    f"HGETALL {DEKS}",
-    "EVAL return(1) 1 other",
-    "SCRIPT LOAD return(1)",
-    "CONFIG GET *",
-)  # fmt: skip
+REWRAPPER_MAY: Final = (*REPLACER_MAY, "MGET km:{p}:fence")
+REWRAPPER_MAY_NOT: Final = (*REPLACER_MAY_NOT, "HSET km:keyring f v", f"SET {COMMITS} 1")
 
 # What it may do, its own run shows. It creates and amends, and takes away only what waits.
 WORKER_MAY_NOT: Final = (
@@ -355,7 +334,7 @@ MAY: Final = {
     "key-operator": KEY_OPERATOR_MAY,
     "janitor": JANITOR_MAY,
     "repairer": REPAIRER_MAY,
-    "migrator": MIGRATOR_MAY,
+    "migrator": REPLACER_MAY,
     "rewrapper": REWRAPPER_MAY,
 }
 MAY_NOT: Final = {
@@ -364,7 +343,7 @@ MAY_NOT: Final = {
     "key-operator": KEY_OPERATOR_MAY_NOT,
     "janitor": JANITOR_MAY_NOT,
     "repairer": REPAIRER_MAY_NOT,
-    "migrator": MIGRATOR_MAY_NOT,
+    "migrator": REPLACER_MAY_NOT,
     "rewrapper": REWRAPPER_MAY_NOT,
     "worker": WORKER_MAY_NOT,
 }

@@ -210,8 +210,7 @@ def rewraps(hand: Hand) -> None:
     """Be who has everything under the active KEK."""
 
     def do() -> None:
-        custody = hand.custody()
-        run = Rewrapping(hand.views, custody, RecordCodec(custody))
+        run = Rewrapping(hand.views, hand.custody())
         for project in run.projects():
             list(run.rewrap(project))
         run.finish()
@@ -239,8 +238,7 @@ def _step_kek(hand: Hand, kek_id: str, what: KekStep) -> None:
 
 
 def _is_over(hand: Hand, kek_id: str) -> bool:
-    custody = hand.custody()
-    run = Rewrapping(hand.views, custody, RecordCodec(custody))
+    run = Rewrapping(hand.views, hand.custody())
     projects = run.projects()
     if not all(run.is_fenced(project) for project in projects):
         return False
