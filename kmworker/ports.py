@@ -4,12 +4,14 @@ Each port promises effects, so that every implementation can be held to the same
 words by the same tests.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
+from kmworker.domain.grants import GrantsSeen
 from kmworker.domain.message import Confirm, Delivery, Outgoing
 from kmworker.domain.model import (
+    Broken,
     Held,
     Item,
     KeyChanged,
@@ -216,6 +218,11 @@ class Store(Protocol):
 
         It may be untrue by now: only what `commit` compares may rest on it.
         """
+
+    def look_up_grants(
+        self, items: Collection[Item]
+    ) -> Pending[dict[Item, GrantsSeen | Broken | None]]:
+        """Ask who may have each item's key because it is attached there."""
 
     def commit(self, writes: Sequence[Write]) -> Pending[list[Committed]]:
         """Write all that can be written; a result for each, in order.

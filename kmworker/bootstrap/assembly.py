@@ -99,7 +99,7 @@ def assemble(  # noqa: PLR0913  # what differs between the program and a simulat
 def _fresh_at(now: float, new_id: Callable[[], str], kek_id: str, settings: Settings) -> Fresh:
     """Return what a plan needs of this moment; Unix seconds."""
     end = destroy_at(now, settings.retention, settings.waiting.deadline_s)
-    return Fresh(rfc3339(now), new_id, kek_id, end)
+    return Fresh(rfc3339(now), new_id, kek_id, end, settings.retention.tombstone_days)
 
 
 def assemble_store(  # noqa: PLR0913  # what differs between the program and tests

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from pydantic_core import from_json, to_json
 
+from kmworker.domain.grants import Grants, GrantsSeen
 from kmworker.domain.message import Original, within_bounds
 from kmworker.domain.model import (
     Assignment,
@@ -28,6 +29,7 @@ from kmworker.domain.plan import Entry, ParkWrite
 from kmworker.domain.waiting import Taken
 from kmworker.errors import PermanentError, Reason, UnknownKek
 from kmworker.ports import Custody
+from kmworker.store.grant_records import grants_fields, grants_in
 from kmworker.store.item_records import HEAD, NO_DATA, item_in, tail_of, tail_of_released
 from kmworker.store.key_records import key_fields, key_in, scope_fields, scope_in
 from kmworker.wire.assignments import encode_data
@@ -83,6 +85,15 @@ class RecordCodec:
     def scope(self, project: str, scope: ScopeRecord) -> bytes:
         """Return the scope's sealed record."""
         return self._seal(Place(project, "scopes", scope.scope_id), scope_fields(scope))
+
+    def grants(self, item: Item, grants: Grants) -> bytes:
+        """Return the sealed record of who may have an item's key."""
+        return self._seal(Place(item.project, "grants", item.ref), grants_fields(grants))
+
+    def read_grants(self, item: Item, record: bytes) -> GrantsSeen:
+        """Return who may have an item's key; raises as `read_item` does."""
+        fields = self._open(Place(item.project, "grants", item.ref), record)
+        return GrantsSeen(grants_in(fields), record)
 
     def parked(self, write: ParkWrite) -> bytes:
         """Return the waiting event's sealed record."""
