@@ -1,8 +1,9 @@
 """A file with keys: made once for its owner alone, or handed over by root.
 
 Whoever reads the keyring's and the store reads every DEK; whoever replaces it chooses the
-KEK for DEKs to come. A host's identity and what it trusts are no less. So only links of root's or ours lead to it, and what is judged is
-the open file, which cannot be exchanged between the check and the read.
+KEK for DEKs to come. A host's identity, and what it trusts, are no less. So only links of
+root's or ours lead to it, and what is judged is the open file, which cannot be exchanged
+between the check and the read.
 
 Nothing is raised while a frame holds the file's content: crash reporters collect the
 locals of every frame that an exception passes through.
@@ -106,7 +107,7 @@ def replace(path: Path, content: bytes) -> str | None:
 
 
 @contextlib.contextmanager
-def changing(path: Path) -> Iterator[None]:
+def changing(path: Path, purpose: Purpose = KEYRING) -> Iterator[None]:
     """Let nobody else change a file meanwhile: of two changes, the second would undo the first.
 
     Raises:
@@ -115,7 +116,7 @@ def changing(path: Path) -> Iterator[None]:
     try:
         directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
-        raise _error(path, str(error.strerror), "check keyring.path") from None
+        raise _error(path, str(error.strerror), f"check {purpose.named_by}", purpose) from None
     try:
         fcntl.flock(directory, fcntl.LOCK_EX)
         yield
