@@ -28,7 +28,7 @@ from kmworker.wire.answers.bodies import (
 from kmworker.wire.answers.messages import Refusal
 from kmworker.wire.properties import CLOUD_EVENT
 
-__all__ = ["ANSWER_LABEL", "Answer", "AnswerSigner", "answer_parts", "disclosed"]
+__all__ = ["ANSWER_LABEL", "AnswerSigner", "SignedAnswer", "answer_parts", "disclosed"]
 
 ANSWER_LABEL: Final = "kmworker/answer"
 # What is asked by those alone who may have the key: others learn nothing of its state.
@@ -46,7 +46,7 @@ def answer_parts(installation: str, client: str, body: bytes) -> tuple[str, str,
 
 
 @value
-class Answer:
+class SignedAnswer:
     """A body and its signature."""
 
     body: bytes = field(repr=False)
@@ -98,7 +98,7 @@ class AnswerSigner(Secret):
         key: bytes | bytearray | memoryview,
         *,
         at: str,
-    ) -> Answer:
+    ) -> SignedAnswer:
         """Seal a key to the identity that signed the request, and sign that.
 
         Raises:
@@ -118,16 +118,17 @@ class AnswerSigner(Secret):
 
     def refuse(
         self, asked: Asked, client: str, reason: Refusal, *, at: str, detail: str = ""
-    ) -> Answer:
+    ) -> SignedAnswer:
         """Refuse; only what a client has said wrong itself (`malformed`) has a detail."""
         return self._answer(client, refused_body(asked, reason, self._signing(at), detail))
 
-    def revoke(self, message_id: str, client: str, revoked: Revoked, *, at: str) -> Answer:
+    def revoke(self, message_id: str, client: str, revoked: Revoked, *, at: str) -> SignedAnswer:
         """Tell a client to give up a key."""
         return self._answer(client, revoked_body(message_id, revoked, self._signing(at)))
 
     def _signing(self, at: str) -> Signing:
         return Signing(self._source, at, self._key_id, self._trust.document)
 
-    def _answer(self, client: str, body: bytes) -> Answer:
-        return Answer(body, self._identity.sign(*answer_parts(self._installation, client, body)))
+    def _answer(self, client: str, body: bytes) -> SignedAnswer:
+        parts = answer_parts(self._installation, client, body)
+        return SignedAnswer(body, self._identity.sign(*parts))
