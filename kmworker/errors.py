@@ -14,6 +14,7 @@
     ├── Unsendable            what stands beside a message cannot be written
     ├── NotCounted            this user may not look at a queue
     ├── NotFound              what a command was asked for is not there
+    ├── Untrusted             what was signed or sealed does not hold: nothing of it is believed
     └── SetupError            refuse to run: a person must change something first
 """
 
@@ -35,6 +36,7 @@ __all__ = [
     "TransientError",
     "UnknownKek",
     "Unsendable",
+    "Untrusted",
     "told",
 ]
 
@@ -143,6 +145,20 @@ class NotFound(KMWorkerError):
 
     Attributes:
         hint: where it may be instead, one line.
+    """
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class Untrusted(KMWorkerError):
+    """What was signed or sealed does not hold, or is not for us: nothing of it is believed.
+
+    It says which check failed, and repeats nothing of what was sent.
+
+    Attributes:
+        hint: what to do about it, one line.
     """
 
     def __init__(self, message: str, hint: str = "") -> None:

@@ -1,6 +1,6 @@
-"""Key material: the only package in which it is in the clear.
+"""KEKs and DEKs: the only package in which they are in the clear, but for what is delivered.
 
-A KEK (`kek`) comes from the keyring (`keyring`, `keyfile`) and only ever feeds HKDF. From
+A KEK (`kek`) comes from the keyring (`keyring`) and only ever feeds HKDF. From
 it come, for each project, the key that wraps DEKs (`wrapping`) and the key that seals
 records (`record_mac`). `KeyringCustody` is what the rest of the program sees of them.
 """

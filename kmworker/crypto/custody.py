@@ -8,7 +8,6 @@ us learns nothing from the answers.
 from collections.abc import Callable, Collection
 from pathlib import Path
 
-from kmworker.crypto.kek import Secret
 from kmworker.crypto.keyring import Keyring
 from kmworker.crypto.keyring_file import KeyringFile
 from kmworker.crypto.record_mac import Sealer
@@ -16,6 +15,7 @@ from kmworker.crypto.roots import Root
 from kmworker.crypto.wrapping import Wrapper, no_unwrap, unknown_kek
 from kmworker.domain.model import Place, ScopeRecord
 from kmworker.errors import UnknownKek
+from kmworker.secrecy import Secret
 
 __all__ = ["KeyringCustody", "followed"]
 

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from kmworker.crypto import keyfile
 from kmworker.crypto.custody import KeyringCustody
 from kmworker.domain.model import ScopeRecord
 from kmworker.errors import SetupError
+from kmworker.files import keyfile
 
 __all__ = ["export_dek"]
 

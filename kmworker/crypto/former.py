@@ -4,11 +4,11 @@ Layout 1 knew of no installation: under one keyring a record of one store was as
 another. Whatever reads it moves on to a `KeyringCustody` that has entered one.
 """
 
-from kmworker.crypto.kek import Secret
 from kmworker.crypto.keyring import Keyring
 from kmworker.crypto.record_mac import Sealer
 from kmworker.crypto.wrapping import Wrapper, no_unwrap, unknown_kek
 from kmworker.domain.model import Place, ScopeRecord
+from kmworker.secrecy import Secret
 
 __all__ = ["FormerCustody"]
 

@@ -5,35 +5,19 @@ that what one use publishes (a fingerprint, a check value) says nothing about an
 """
 
 import os
-from typing import NoReturn
 
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from kmworker.crypto.encoding import length_prefixed
+from kmworker.encoding import length_prefixed
+from kmworker.secrecy import Secret
 
-__all__ = ["KEK_BYTES", "KEK_ID_LENGTH", "Kek", "Secret"]
+__all__ = ["KEK_BYTES", "KEK_ID_LENGTH", "Kek"]
 
 KEK_BYTES = 32
 FINGERPRINT_BYTES = 8
 KEK_ID_LENGTH = 2 * FINGERPRINT_BYTES
 FINGERPRINT_LABEL = "kmworker/kek-id/v1"
-
-
-class Secret:
-    """Holds key material, and is not copied or pickled with it."""
-
-    __slots__ = ()
-
-    # A pickle would carry the key into whatever stores or sends pickles: a queue of
-    # jobs, a cache on disk, a crash reporter that serialises local variables.
-    def __reduce__(self) -> NoReturn:
-        """Refuse.
-
-        Raises:
-            TypeError: always.
-        """
-        raise TypeError(f"{type(self).__name__} holds key material: it is not copied or pickled")
 
 
 class Kek(Secret):

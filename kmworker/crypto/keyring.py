@@ -15,10 +15,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
-from kmworker.crypto import keyfile
-from kmworker.crypto.kek import KEK_BYTES, Kek, Secret
+from kmworker.crypto.kek import KEK_BYTES, Kek
 from kmworker.crypto.roots import Root, context_of
 from kmworker.errors import RootAway, SetupError
+from kmworker.files import keyfile
+from kmworker.secrecy import Secret
 
 __all__ = ["Keyring"]
 

@@ -17,10 +17,11 @@ from functools import lru_cache, partial
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.hmac import HMAC
 
-from kmworker.crypto.encoding import length_of, length_prefixed, text_bytes
-from kmworker.crypto.kek import KEK_ID_LENGTH, Kek, Secret
+from kmworker.crypto.kek import KEK_ID_LENGTH, Kek
 from kmworker.domain.model import Place
+from kmworker.encoding import length_of, length_prefixed, text_bytes
 from kmworker.errors import PermanentError, Reason, UnknownKek
+from kmworker.secrecy import Secret
 
 __all__ = ["Sealer"]
 

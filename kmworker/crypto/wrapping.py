@@ -12,10 +12,11 @@ from functools import lru_cache, partial
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from kmworker.crypto.encoding import length_prefixed
-from kmworker.crypto.kek import Kek, Secret
+from kmworker.crypto.kek import Kek
 from kmworker.domain.model import ScopeRecord
+from kmworker.encoding import length_prefixed
 from kmworker.errors import PermanentError, Reason, UnknownKek
+from kmworker.secrecy import Secret
 
 __all__ = ["MAX_KEY_BITS", "Wrapper", "no_unwrap", "unknown_kek"]
 

@@ -15,11 +15,11 @@ from pathlib import Path
 from signal import SIGTERM
 from typing import Final
 
-from kmworker.crypto.following import StrangersLinkError, open_for_reading
 from kmworker.embedded.exit_with_parent import exit_with_parent
 from kmworker.embedded.route import Router
 from kmworker.embedded.server import EmbeddedServer
 from kmworker.errors import SetupError
+from kmworker.files.following import StrangersLinkError, open_for_reading
 from kmworker.settings import Settings
 from kmworker.settings.instance import Instance, announce_instance, home
 from kmworker.store.client import connect_to

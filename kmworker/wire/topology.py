@@ -48,6 +48,15 @@ class Topology:
         return f"{self.namespace}.anchor"
 
     @property
+    def requests(self) -> str:
+        """Return the exchange, and the queue, of what clients ask."""
+        return f"{self.namespace}.requests"
+
+    def client_queue(self, client: str) -> str:
+        """Return the queue of a client's own: for what it did not ask for, and for its answers."""
+        return f"{self.namespace}.clients.{client}"
+
+    @property
     def exchanges(self) -> tuple[str, ...]:
         """Return the exchanges that a worker needs."""
         return (self.events, self.assignments, self.keys, self.dead)

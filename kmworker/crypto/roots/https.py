@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from kmworker.crypto.kek import Secret
 from kmworker.crypto.roots.root_url import HINT
 from kmworker.errors import KMWorkerError, RootAway, SetupError
+from kmworker.secrecy import Secret
 
 __all__ = ["Answer", "Https", "https_to"]
 

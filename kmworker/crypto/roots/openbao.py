@@ -13,11 +13,12 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from kmworker.crypto.kek import Kek, Secret
+from kmworker.crypto.kek import Kek
 from kmworker.crypto.roots.https import Answer, Https, https_to
 from kmworker.crypto.roots.root import no_unwrap, read_secret
 from kmworker.crypto.roots.root_url import HINT, RootUrl
 from kmworker.errors import KMWorkerError, RootAway, SetupError
+from kmworker.secrecy import Secret
 
 __all__ = ["OpenBaoRoot", "opened"]
 

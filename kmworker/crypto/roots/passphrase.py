@@ -13,10 +13,11 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
-from kmworker.crypto.kek import KEK_BYTES, Kek, Secret
+from kmworker.crypto.kek import KEK_BYTES, Kek
 from kmworker.crypto.roots.root import no_unwrap, read_secret
 from kmworker.crypto.roots.root_url import HINT, RootUrl
 from kmworker.errors import SetupError
+from kmworker.secrecy import Secret
 
 __all__ = ["PassphraseRoot", "opened"]
 

@@ -15,12 +15,13 @@ import pkcs11
 from pkcs11 import Attribute, KeyType, ObjectClass, Session, TokenFlag
 from pkcs11.exceptions import NoSuchToken, PinIncorrect, PKCS11Error
 
-from kmworker.crypto.kek import Kek, Secret
+from kmworker.crypto.kek import Kek
 from kmworker.crypto.roots.pkcs11_blobs import SUITES, Suite, suite_of
 from kmworker.crypto.roots.pkcs11_errors import as_ours
 from kmworker.crypto.roots.root import no_unwrap, read_secret
 from kmworker.crypto.roots.root_url import HINT, RootUrl
 from kmworker.errors import SetupError
+from kmworker.secrecy import Secret
 
 __all__ = ["Pkcs11Root", "opened"]
 

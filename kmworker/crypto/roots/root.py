@@ -8,10 +8,10 @@ help, or would lock something, it says that a person must act (`SetupError`).
 from pathlib import Path
 from typing import Final, Protocol
 
-from kmworker.crypto import keyfile
-from kmworker.crypto.encoding import length_prefixed
 from kmworker.crypto.kek import Kek
+from kmworker.encoding import length_prefixed
 from kmworker.errors import SetupError
+from kmworker.files import keyfile
 
 __all__ = ["Root", "context_of", "no_unwrap", "read_secret"]
 

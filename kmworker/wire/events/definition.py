@@ -1,16 +1,14 @@
 """What is made of the classes of events: how they are found, and how their data are read."""
 
 from collections.abc import Mapping
-from dataclasses import MISSING
 from functools import cache
-from typing import Annotated, Any, Final, Literal, NotRequired, get_args
+from typing import Annotated, Any, Final, Literal, get_args
 
-from pydantic import ConfigDict, Field, TypeAdapter, with_config
-from typing_extensions import TypedDict
+from pydantic import ConfigDict, Field, TypeAdapter
 
 from kmworker.wire.events import types
 from kmworker.wire.events.lifecycle import CreatingEvent, LifecycleEvent
-from kmworker.wire.events.parts import STRICT, From, Rfc3339, Strict
+from kmworker.wire.events.parts import From, Rfc3339, Strict, reads_fields
 from kmworker.wire.fields import EVENT_ID, ShortText
 
 __all__ = ["CREATING_TYPES", "EVENTS", "EVENT_TYPES", "Envelope", "data_of", "source_of"]
@@ -45,12 +43,7 @@ class Envelope(Strict):
 @cache
 def data_of(event: type[LifecycleEvent]) -> TypeAdapter[dict[str, Any]]:
     """Return what reads the data of an event: the fields that it has, as their values."""
-    read = {
-        # What is absent is left to the class; null is read as what it says.
-        it.name: it.type if it.default is MISSING else NotRequired[it.type]
-        for it in event.data_fields()
-    }
-    return TypeAdapter(with_config(STRICT)(TypedDict(event.__name__, read)))  # type: ignore[operator]
+    return reads_fields(event.__name__, event.data_fields())
 
 
 def source_of(event: type[LifecycleEvent]) -> From | None:

@@ -4,11 +4,12 @@ A field is annotated once, with the type that producers and decisions know; wher
 otherwise, `ReadAs` or `From` beside it says how.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import MISSING
 from datetime import date
 from enum import StrEnum
 from functools import cached_property, lru_cache
-from typing import Annotated, Any, Final, TypeAlias
+from typing import Annotated, Any, Final, NotRequired, TypeAlias
 
 from pydantic import (
     AfterValidator,
@@ -16,10 +17,13 @@ from pydantic import (
     ConfigDict,
     Field,
     GetCoreSchemaHandler,
+    TypeAdapter,
     ValidationInfo,
     create_model,
+    with_config,
 )
 from pydantic_core import CoreSchema, core_schema
+from typing_extensions import TypedDict
 
 from kmworker.domain.event import UNENCRYPTED, RequestedEncryption, Unencrypted
 from kmworker.domain.model import Encryption, Item, Kind
@@ -37,6 +41,7 @@ __all__ = [
     "SizeBytes",
     "Strict",
     "WireEncryption",
+    "reads_fields",
     "requested",
 ]  # fmt: skip
 
@@ -80,6 +85,13 @@ class Strict(BaseModel):
     """An object on the wire; what is written under a field is its published description."""
 
     model_config = STRICT
+
+
+def reads_fields(name: str, fields: Iterable[Any]) -> TypeAdapter[dict[str, Any]]:
+    """Return what reads an object: the dataclass fields that it has, as their values."""
+    # What is absent is left to the class; null is read as what it says.
+    read = {it.name: it.type if it.default is MISSING else NotRequired[it.type] for it in fields}
+    return TypeAdapter(with_config(STRICT)(TypedDict(name, read)))  # type: ignore[operator]
 
 
 class ReadAs:

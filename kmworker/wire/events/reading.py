@@ -27,12 +27,12 @@ from kmworker.wire.events.mistakes import (
 from kmworker.wire.events.suggestions import type_meant
 from kmworker.wire.events.wording import in_words, unknown_in
 from kmworker.wire.properties import CLOUD_EVENT
+from kmworker.wire.strict_json import TOO_DEEP, NotTakenAsJson, load, too_large
 
 __all__ = ["MAX_EXTRA_BYTES", "TOO_LARGE", "parse"]
 
-TOO_LARGE: Final = f"the body is larger than {MAX_BODY_BYTES} bytes"
+TOO_LARGE: Final = too_large(MAX_BODY_BYTES)
 MAX_EXTRA_BYTES: Final = 4 * 1024
-MAX_WHOLE: Final = 2.0**64
 # No object of an event has nearly as many fields.
 MAX_FIELDS: Final = 32
 MAX_ERRORS: Final = 4 * MAX_FIELDS
@@ -75,7 +75,7 @@ def parse(
     except _NotTaken as refused:
         refusal = refused
     except RecursionError:
-        refusal = _NotTaken("the body is nested too deeply")
+        refusal = _NotTaken(TOO_DEEP)
     return Unreadable(
         refusal.reason,
         refusal.detail,
@@ -163,45 +163,14 @@ def _check_content_type(content_type: object) -> None:
 
 
 def _load(body: bytes) -> dict[str, Any]:
-    if len(body) > MAX_BODY_BYTES:
-        raise _NotTaken(TOO_LARGE)
     try:
-        text = body.decode("utf-8")
-    except UnicodeDecodeError:
-        raise _NotTaken(body_mistake(body, "the body is not UTF-8")) from None
-    try:
-        document = _DECODER.decode(text)
-    except ValueError:
-        # Also an integer of more digits than Python converts (CVE-2020-10735).
-        raise _NotTaken(body_mistake(body, "the body is not JSON")) from None
+        document = load(body, MAX_BODY_BYTES)
+    except NotTakenAsJson as wrong:
+        detail = str(wrong)
+        raise _NotTaken(body_mistake(body, detail) if wrong.may_be_mistaken else detail) from None
     if not isinstance(document, dict):
         raise _NotTaken(value_mistake(document))
     return document
-
-
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Refuse what two parsers would read differently (RFC 8259, section 4)."""
-    result = dict(pairs)
-    if len(result) != len(pairs):
-        raise _NotTaken("an object of the body has the same name twice")
-    return result
-
-
-def _no_constant(_name: str) -> None:
-    raise _NotTaken("the body has NaN or Infinity, which are not JSON")
-
-
-def _number(text: str) -> int | float:
-    """Take a whole number as one however it is written: JSON Schema makes no difference."""
-    number = float(text)
-    # Beyond what any field takes it stays short, since notes are measured.
-    return int(number) if abs(number) <= MAX_WHOLE and number.is_integer() else number
-
-
-# Made once: json.loads would make one for each event.
-_DECODER: Final = json.JSONDecoder(
-    object_pairs_hook=_no_duplicates, parse_constant=_no_constant, parse_float=_number
-)
 
 
 def _validated(

@@ -174,6 +174,18 @@ def _cipher(text: str) -> str:
     return "has a character that is no cipher's: as dm-crypt writes it, e.g. aes-xts-plain64"
 
 
+def _client_name(text: str) -> str:
+    if not 0 < len(text) <= fields.MAX_CLIENT_NAME:
+        return _length(text, fields.MAX_CLIENT_NAME)
+    return "clients' names are A-Z a-z 0-9 . _ : @ + ~ = -"
+
+
+def _queue_name(text: str) -> str:
+    if not 0 < len(text) <= fields.MAX_ID:
+        return _length(text, fields.MAX_ID)
+    return "has a space, or a character that is not printable ASCII"
+
+
 def _time(text: str) -> str:
     if text[10:11] == " ":
         return f"{RFC_3339}: a T stands between date and time"
@@ -191,6 +203,12 @@ MISMATCHES: Final[Mapping[str, Callable[[str], str]]] = {
     fields.PRINTABLE: _printable,
     fields.EVENT_ID: _event_id,
     fields.CIPHER: _cipher,
+    fields.CLIENT_NAME: _client_name,
+    fields.QUEUE_NAME: _queue_name,
+    fields.SHA_256: lambda _text: "not a SHA-256 as 64 lower-case hexadecimal digits",
+    fields.BASE64: lambda _text: "not base64 (RFC 4648, section 4)",
+    fields.UUID: lambda _text: "not a UUID in lower case with dashes",
+    fields.UTC_TIME: lambda _text: "not RFC 3339 in UTC, as in 2026-11-23T16:00:00.000Z",
     TIME: _time,
 }
 WORDS: Final[Mapping[str, Callable[[Any, Mapping[str, Any]], str]]] = {

@@ -13,20 +13,26 @@ from kmworker.wire.dead_letters.headers import DeadLetterHeaders
 from kmworker.wire.events.definition import EVENT_TYPES, EVENTS
 from kmworker.wire.properties import CLOUD_EVENT, PERSISTENT
 from kmworker.wire.releases import RELEASED_TYPE
+from kmworker.wire.schemas.delegation_channels import (
+    delegation_channels,
+    delegation_messages,
+    delegation_operations,
+)
 from kmworker.wire.schemas.dialect import Schema, schema_of
 from kmworker.wire.schemas.examples import ASSIGNED, CHANGED, DEAD, RELEASED
 from kmworker.wire.schemas.messages import schemas_by_type
+from kmworker.wire.schemas.parts import amqp, at, cloud_event, durable, exchange, in_channel, named
 from kmworker.wire.topology import Topology
 
 __all__ = ["asyncapi"]
 
 ASYNCAPI_VERSION: Final = "3.0.0"
-BINDING_VERSION: Final = "0.3.0"
 
 ABOUT: Final = """\
 Gives every encrypted volume, snapshot and replica its key. Storage services publish an event
 when an item comes to be, and when it is gone; the worker answers with the key-id that the item
-is to use, or uses no more. Key material is in none of the messages.
+is to use, or uses no more. Hosts that need a key ask key servers for it. Key material is in none
+of the messages, but sealed to such a host.
 
 Bodies are CloudEvents 1.0 in structured JSON mode, UTF-8, at most 64 KiB. `id` and `source`
 identify an event. Delivery is at least once and in any order; the effect is exactly once for
@@ -35,7 +41,6 @@ write nothing until `key-assigned` arrives.
 
 All names start with the setting `broker.namespace`; shown is its default."""
 
-CAUSE_ID: Final = "The `id` of the event that everything follows from."
 ANNOUNCED: Final = {ASSIGNED_TYPE: ASSIGNED, RELEASED_TYPE: RELEASED}
 TOPOLOGY: Final = Topology(BrokerSettings().namespace)
 
@@ -87,18 +92,18 @@ def _channels(schemas: Schema) -> Schema:
             "address": "{type}",
             "title": "Where producers publish",
             "description": "Publish persistent, with confirms and `mandatory`.",
-            "messages": _named(types),
+            "messages": named(types),
             "parameters": {
-                "type": {"description": "The event's type.", "enum": types, "location": _at("type")}
+                "type": {"description": "The event's type.", "enum": types, "location": at("type")}
             },
-            "bindings": _exchange(TOPOLOGY.events),
+            "bindings": exchange(TOPOLOGY.events),
         },
         "work": {
             "address": TOPOLOGY.work,
             "title": "What the workers compete on",
             "description": f"A quorum queue, bound to `{TOPOLOGY.events}` with `#`.",
-            "messages": _named(types),
-            "bindings": _amqp({"is": "queue", "queue": _durable(TOPOLOGY.work)}),
+            "messages": named(types),
+            "bindings": amqp({"is": "queue", "queue": durable(TOPOLOGY.work)}),
         },
         "assignments": {
             "address": "{type}.{kind}.{project}",
@@ -107,24 +112,24 @@ def _channels(schemas: Schema) -> Schema:
                 "Subscribers declare and bind queues of their own, without"
                 " `overflow=reject-publish`. The project comes last: it may contain dots."
             ),
-            "messages": _named(list(ANNOUNCED)),
+            "messages": named(list(ANNOUNCED)),
             "parameters": {
                 "type": {
                     "description": "What happened.",
                     "enum": list(ANNOUNCED),
-                    "location": _at("type"),
+                    "location": at("type"),
                 },
                 "kind": {
                     "description": "The item's kind.",
                     "enum": kind["enum"],
-                    "location": _at("data/item/kind"),
+                    "location": at("data/item/kind"),
                 },
                 "project": {
                     "description": "The item's project.",
-                    "location": _at("data/project_id"),
+                    "location": at("data/project_id"),
                 },
             },
-            "bindings": _exchange(TOPOLOGY.assignments),
+            "bindings": exchange(TOPOLOGY.assignments),
         },
         "keys": {
             "address": "{type}.{project}",
@@ -133,19 +138,19 @@ def _channels(schemas: Schema) -> Schema:
                 "Subscribers bind queues of their own, as for assignments."
                 " The project comes last: it may contain dots."
             ),
-            "messages": _named(list(CHANGED)),
+            "messages": named(list(CHANGED)),
             "parameters": {
                 "type": {
                     "description": "What happened.",
                     "enum": list(CHANGED),
-                    "location": _at("type"),
+                    "location": at("type"),
                 },
                 "project": {
                     "description": "The key-id's project.",
-                    "location": _at("data/project_id"),
+                    "location": at("data/project_id"),
                 },
             },
-            "bindings": _exchange(TOPOLOGY.keys),
+            "bindings": exchange(TOPOLOGY.keys),
         },
         "dead": {
             "address": "{reason}.{type}",
@@ -154,7 +159,7 @@ def _channels(schemas: Schema) -> Schema:
                 f"The quorum queue `{TOPOLOGY.dead}` is bound with `#`. A producer that wants to"
                 " know of refusals binds a queue of its own."
             ),
-            "messages": _named(["dead-letter"]),
+            "messages": named(["dead-letter"]),
             "parameters": {
                 "reason": {
                     "description": "Why.",
@@ -166,42 +171,44 @@ def _channels(schemas: Schema) -> Schema:
                     "location": "$message.header#/x-kmworker-event-type",
                 },
             },
-            "bindings": _exchange(TOPOLOGY.dead),
+            "bindings": exchange(TOPOLOGY.dead),
         },
+        **delegation_channels(),
     }
 
 
 def _operations() -> Schema:
-    sent = _amqp({"deliveryMode": PERSISTENT, "mandatory": True})
+    sent = amqp({"deliveryMode": PERSISTENT, "mandatory": True})
     return {
         "receiveEvents": {
             "action": "receive",
             "channel": {"$ref": "#/channels/work"},
             "summary": "Take events; acknowledge them when their outcome is on disk and confirmed.",
-            "messages": _in_channel("work", list(EVENT_TYPES)),
-            "bindings": _amqp({"ack": True}),
+            "messages": in_channel("work", list(EVENT_TYPES)),
+            "bindings": amqp({"ack": True}),
         },
         "sendAssignments": {
             "action": "send",
             "channel": {"$ref": "#/channels/assignments"},
             "summary": "Announce an item's key-id, or its end, once the record of it is on disk.",
-            "messages": _in_channel("assignments", list(ANNOUNCED)),
+            "messages": in_channel("assignments", list(ANNOUNCED)),
             "bindings": sent,
         },
         "sendKeyChanges": {
             "action": "send",
             "channel": {"$ref": "#/channels/keys"},
             "summary": "Say what has become of a key-id, once the record of it is on disk.",
-            "messages": _in_channel("keys", list(CHANGED)),
+            "messages": in_channel("keys", list(CHANGED)),
             "bindings": sent,
         },
         "sendDeadLetters": {
             "action": "send",
             "channel": {"$ref": "#/channels/dead"},
             "summary": "Put aside an event that cannot be processed, at least once.",
-            "messages": _in_channel("dead", ["dead-letter"]),
+            "messages": in_channel("dead", ["dead-letter"]),
             "bindings": sent,
         },
+        **delegation_operations(),
     }
 
 
@@ -210,39 +217,21 @@ def _operations() -> Schema:
 
 def _messages(schemas: Schema) -> Schema:
     events = {
-        name: _cloud_event(schemas[name], event.example, correlation="id")
+        name: cloud_event(schemas[name], event.example, correlation="id")
         for name, event in EVENTS.items()
     }
     announced = {
-        name: _cloud_event(schemas[name], example, correlation="data/cause/id")
+        name: cloud_event(schemas[name], example, correlation="data/cause/id")
         for name, example in ANNOUNCED.items()
     }
     announced |= {
-        name: _cloud_event(schemas[name], example, "data/key_id", "The key-id.")
+        name: cloud_event(schemas[name], example, "data/key_id", "The key-id.")
         for name, example in CHANGED.items()
     }
     return events | {
         **announced,
         "dead-letter": _dead_letter(),
-    }
-
-
-def _cloud_event(
-    schema: Schema, example: Schema, correlation: str, means: str = CAUSE_ID
-) -> Schema:
-    name = schema["title"]
-    return {
-        "name": name,
-        "title": name,
-        "summary": schema["description"].partition("\n")[0],
-        "contentType": CLOUD_EVENT,
-        "correlationId": {
-            "description": means,
-            "location": _at(correlation),
-        },
-        "payload": {"$ref": f"#/components/schemas/{name}"},
-        "bindings": _amqp({"messageType": name}),
-        "examples": [{"name": name, "payload": example}],
+        **delegation_messages(schemas),
     }
 
 
@@ -269,30 +258,3 @@ def _dead_letter() -> Schema:
             }
         ],
     }
-
-
-# --- small parts ----------------------------------------------------------------------
-
-
-def _named(messages: list[str]) -> Schema:
-    return {name: {"$ref": f"#/components/messages/{name}"} for name in messages}
-
-
-def _in_channel(channel: str, messages: list[str]) -> list[Schema]:
-    return [{"$ref": f"#/channels/{channel}/messages/{name}"} for name in messages]
-
-
-def _at(path: str) -> str:
-    return f"$message.payload#/{path}"
-
-
-def _exchange(name: str) -> Schema:
-    return _amqp({"is": "routingKey", "exchange": {**_durable(name), "type": "topic"}})
-
-
-def _durable(name: str) -> Schema:
-    return {"name": name, "durable": True, "autoDelete": False}
-
-
-def _amqp(binding: Schema) -> Schema:
-    return {"amqp": {**binding, "bindingVersion": BINDING_VERSION}}

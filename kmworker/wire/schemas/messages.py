@@ -9,6 +9,14 @@ from kmworker.wire.events.definition import EVENTS, Envelope, data_of
 from kmworker.wire.events.lifecycle import LifecycleEvent
 from kmworker.wire.key_changes import SAID, KeyChangedMessage
 from kmworker.wire.releases import RELEASED_TYPE, KeyReleasedMessage
+from kmworker.wire.requests.definition import REQUESTS
+from kmworker.wire.schemas.delegation import (
+    ANSWERS,
+    DOCUMENTS,
+    answer_schemas,
+    document_schemas,
+    request_schemas,
+)
 from kmworker.wire.schemas.dialect import DIALECT, Schema, schema_of
 from kmworker.wire.schemas.examples import ASSIGNED, CHANGED, RELEASED
 
@@ -35,12 +43,16 @@ ALWAYS_REFUSED: Final = (
 
 
 def json_schemas() -> dict[str, Schema]:
-    """Return each message's schema by the name of its file."""
+    """Return each message's and each document's schema by the name of its file."""
     examples = {name: it.example for name, it in EVENTS.items()} | {
         ASSIGNED_TYPE: ASSIGNED,
         RELEASED_TYPE: RELEASED,
         **CHANGED,
+        **{name: it.example for name, it in REQUESTS.items()},
+        **ANSWERS,
+        **{name: example for name, (_document, example) in DOCUMENTS.items()},
     }
+    documents = {name: {"title": name, **it} for name, it in document_schemas().items()}
     return {
         f"{name}.{VERSION}.json": {
             "$schema": DIALECT,
@@ -48,7 +60,7 @@ def json_schemas() -> dict[str, Schema]:
             **schema,
             "examples": [examples[name]],
         }
-        for name, schema in schemas_by_type().items()
+        for name, schema in (schemas_by_type() | documents).items()
     }
 
 
@@ -58,6 +70,7 @@ def schemas_by_type() -> dict[str, Schema]:
     schemas[ASSIGNED_TYPE] = schema_of(KeyAssigned)
     schemas[RELEASED_TYPE] = schema_of(KeyReleasedMessage)
     schemas |= {name: _key_event(name) for name in SAID}
+    schemas |= request_schemas() | answer_schemas()
     return {name: {"title": name, **schema} for name, schema in schemas.items()}
 
 

@@ -12,6 +12,7 @@ from jsonschema import Draft7Validator
 
 from kmworker.domain.message import Outgoing
 from kmworker.wire.events.definition import EVENT_TYPES
+from kmworker.wire.requests.definition import REQUEST_TYPES
 from kmworker.wire.schemas import asyncapi, texts
 from kmworker.wire.schemas.examples import ANNOUNCED, DEAD
 from kmworker.wire.topology import Topology
@@ -103,7 +104,9 @@ def test_a_channel_has_the_parameters_of_its_address() -> None:
         )
 
 
-@pytest.mark.parametrize("message", [*EVENT_TYPES, "key-assigned", "key-released"])
+@pytest.mark.parametrize(
+    "message", [*EVENT_TYPES, *REQUEST_TYPES, "key-assigned", "key-released", "key-delivered"]
+)
 def test_a_payload_is_the_schema_of_the_file(message: str) -> None:
     payload = pointed_at(DOCUMENT, DOCUMENT["components"]["messages"][message]["payload"]["$ref"])
     of_a_file = {"$schema", "$id", "examples"}
@@ -138,10 +141,12 @@ def test_the_names_are_the_brokers() -> None:
         "assignments": NAMES.assignments,
         "keys": NAMES.keys,
         "dead": NAMES.dead,
+        "requests": NAMES.requests,
     }
-    assert {(it["type"], it["durable"], it["autoDelete"]) for it in exchanges.values()} == {
-        ("topic", True, False)
-    }
+    kinds = {name: (it["type"], it["durable"], it["autoDelete"]) for name, it in exchanges.items()}
+    assert kinds.pop("requests") == ("direct", True, False)
+    assert set(kinds.values()) == {("topic", True, False)}
+    assert DOCUMENT["channels"]["answers"]["address"] == NAMES.client_queue("{client}")
     assert bindings["work"]["queue"] == {"name": NAMES.work, "durable": True, "autoDelete": False}
     assert DOCUMENT["channels"]["work"]["address"] == NAMES.work
 
@@ -150,6 +155,12 @@ def test_the_names_are_the_brokers() -> None:
 def test_a_producers_routing_key_is_the_events_type(event_type: str) -> None:
     [example] = DOCUMENT["components"]["messages"][event_type]["examples"]
     assert address_of("events", example) == event_type
+
+
+@pytest.mark.parametrize("request_type", REQUEST_TYPES)
+def test_a_clients_routing_key_is_the_requests_type(request_type: str) -> None:
+    [example] = DOCUMENT["components"]["messages"][request_type]["examples"]
+    assert address_of("requests", example) == request_type
 
 
 def test_the_routing_keys_are_the_workers() -> None:

@@ -15,17 +15,23 @@ from kmworker.domain.event import Unreadable
 from kmworker.wire.events.definition import EVENT_TYPES
 from kmworker.wire.events.reading import parse
 from kmworker.wire.key_changes import KEY_EVENT_TYPES
+from kmworker.wire.requests.definition import REQUEST_TYPES
 from kmworker.wire.schemas import json_schemas, texts, write_schemas
 from kmworker.wire.schemas.dialect import schema_of as model_schema_of
 from tests.kit.published_schemas import complaints, schema_of, subschemas
 
 FOLDER = Path(__file__).parents[3] / "schemas"
-MESSAGES = [*EVENT_TYPES, "key-assigned", "key-released", *KEY_EVENT_TYPES]
-FILES = sorted([*(f"{message}.v1.json" for message in MESSAGES), "asyncapi.yaml"])
+ANSWERS = ["key-delivered", "key-refused", "key-revoked"]
+MESSAGES = [
+    *EVENT_TYPES, "key-assigned", "key-released", *KEY_EVENT_TYPES, *REQUEST_TYPES, *ANSWERS
+]  # fmt: skip
+DOCUMENTS = ["enrolment", "enrolment-request", "trust-list"]
+SCHEMAS = [*MESSAGES, *DOCUMENTS]
+FILES = sorted([*(f"{schema}.v1.json" for schema in SCHEMAS), "asyncapi.yaml"])
 
 
 def test_the_files_say_what_the_code_says() -> None:
-    found = {path.name: path.read_text("utf-8") for path in FOLDER.iterdir()}
+    found = {path.name: path.read_text("utf-8") for path in FOLDER.iterdir() if path.is_file()}
     assert found == texts(), "run: kmworker schemas"
 
 
@@ -60,7 +66,7 @@ def test_a_file_is_plain_text_that_ends_in_one_line_break(name: str) -> None:
     assert not re.search(r" $", text, re.MULTILINE)
 
 
-@pytest.mark.parametrize("message", MESSAGES)
+@pytest.mark.parametrize("message", SCHEMAS)
 def test_a_json_file_is_sorted_and_indented_by_two(message: str) -> None:
     text = texts()[f"{message}.v1.json"]
     assert text == json.dumps(json.loads(text), indent=2, sort_keys=True) + "\n"
@@ -77,7 +83,16 @@ def test_a_file_names_itself_its_version_and_its_dialect(message: str) -> None:
     Draft7Validator.check_schema(schema)
 
 
-@pytest.mark.parametrize("message", MESSAGES)
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_a_documents_file_names_itself_and_what_the_document_says_it_is(document: str) -> None:
+    schema = schema_of(document)
+    assert schema["$id"] == f"urn:kmworker:schemas:{document}.v1"
+    assert schema["title"] == document
+    assert schema["properties"]["document"]["const"] == f"kmworker/{document}"
+    Draft7Validator.check_schema(schema)
+
+
+@pytest.mark.parametrize("message", SCHEMAS)
 def test_every_field_is_described(message: str) -> None:
     for path, schema in subschemas(schema_of(message)):
         assert schema["description"].endswith("."), path
@@ -85,7 +100,7 @@ def test_every_field_is_described(message: str) -> None:
         assert "\n " not in schema["description"]
 
 
-@pytest.mark.parametrize("message", MESSAGES)
+@pytest.mark.parametrize("message", SCHEMAS)
 def test_an_example_is_valid(message: str) -> None:
     schema = schema_of(message)
     [example] = schema["examples"]
@@ -130,7 +145,7 @@ def test_a_pattern_that_some_language_reads_otherwise_would_be_seen(pattern: str
     assert not PORTABLE.fullmatch(pattern)
 
 
-@pytest.mark.parametrize("message", MESSAGES)
+@pytest.mark.parametrize("message", SCHEMAS)
 def test_a_schema_has_nothing_that_validators_differ_over(message: str) -> None:
     text = json.dumps(schema_of(message))
     for keyword in ("$ref", "$defs", "definitions", "anyOf", "format", "default"):

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from typer.testing import Result
 
-from kmworker.crypto import keyfile
 from kmworker.domain.model import Place
+from kmworker.files import keyfile
 from tests.kit.builders import volume
 from tests.kit.cli.stand import FilledStore, run, said
 

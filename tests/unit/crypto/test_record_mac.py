@@ -6,10 +6,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from kmworker.crypto.encoding import length_prefixed
 from kmworker.crypto.kek import Kek
 from kmworker.crypto.record_mac import LABEL, SEAL_BYTES
 from kmworker.domain.model import Place
+from kmworker.encoding import length_prefixed
 from kmworker.errors import PermanentError, Reason, UnknownKek
 from tests.unit.crypto.samples import (
     BOTH,

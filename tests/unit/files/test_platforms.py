@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from kmworker.crypto import keyfile
 from kmworker.errors import SetupError
+from kmworker.files import keyfile
 
 CONTENT = b"a keyring"
 USER, GROUP, FS_GROUP, STRANGER = 54_321, 54_322, 54_323, 54_324

@@ -1,8 +1,9 @@
-"""The keyring's file: made once for its owner alone, or handed over by root.
+"""A file with keys: made once for its owner alone, or handed over by root.
 
-Whoever reads this file and the store reads every DEK; whoever replaces it chooses the
-KEK for DEKs to come. So only links of root's or ours lead to it, and what is judged is
-the open file, which cannot be exchanged between the check and the read.
+Whoever reads the keyring's and the store reads every DEK; whoever replaces it chooses the
+KEK for DEKs to come. A host's identity, and what it trusts, are no less. So only links of
+root's or ours lead to it, and what is judged is the open file, which cannot be exchanged
+between the check and the read.
 
 Nothing is raised while a frame holds the file's content: crash reporters collect the
 locals of every frame that an exception passes through.
@@ -17,8 +18,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from kmworker.crypto.following import StrangersLinkError, open_for_reading
 from kmworker.errors import SetupError
+from kmworker.files.following import StrangersLinkError, open_for_reading
 
 __all__ = ["Purpose", "changing", "create", "read", "replace"]
 
@@ -38,6 +39,8 @@ class Purpose(NamedTuple):
     """What to do where there is no such file."""
     if_seen: str
     """What to do where others may have read it."""
+    reader: str = "the worker"
+    """Who reads it: the file is that user's."""
 
 
 KEYRING: Final = Purpose(
@@ -104,7 +107,7 @@ def replace(path: Path, content: bytes) -> str | None:
 
 
 @contextlib.contextmanager
-def changing(path: Path) -> Iterator[None]:
+def changing(path: Path, purpose: Purpose = KEYRING) -> Iterator[None]:
     """Let nobody else change a file meanwhile: of two changes, the second would undo the first.
 
     Raises:
@@ -113,7 +116,7 @@ def changing(path: Path) -> Iterator[None]:
     try:
         directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
-        raise _error(path, str(error.strerror), "check keyring.path") from None
+        raise _error(path, str(error.strerror), f"check {purpose.named_by}", purpose) from None
     try:
         fcntl.flock(directory, fcntl.LOCK_EX)
         yield
@@ -189,7 +192,7 @@ def _refusal(status: os.stat_result, purpose: Purpose) -> tuple[str, str] | None
         return "not a regular file", f"set {named_by} to the {name} file"
     # The owner can change the file at any time: another user's file is another user's KEK.
     if status.st_uid not in {os.geteuid(), 0}:
-        return "belongs to another user", "chown it to the user that runs the worker"
+        return "belongs to another user", f"chown it to the user that runs {purpose.reader}"
     if _is_open(status):
         hint = (
             "chmod 600 it, or hand it over with mode 0400 (docs/operations.md, Keyrings); "

@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kmworker.crypto.encoding import length_prefixed
+from kmworker.encoding import length_prefixed
 
 # Lone surrogates included: names out of a store that others can write to may hold them.
 TEXTS = st.lists(st.text(st.characters(), max_size=8), max_size=4)

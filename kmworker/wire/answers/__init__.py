@@ -1,0 +1,1 @@
+"""What key servers send to clients; it is signed, and sealed, in `kmworker.delegation`."""
