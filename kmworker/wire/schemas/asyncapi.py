@@ -9,12 +9,13 @@ from typing import Any, Final
 from kmworker.errors import Reason
 from kmworker.settings import BrokerSettings
 from kmworker.wire.assignments import ASSIGNED_TYPE
+from kmworker.wire.audit_records import AUDIT_TYPE
 from kmworker.wire.dead_letters.headers import DeadLetterHeaders
 from kmworker.wire.events.definition import EVENT_TYPES, EVENTS
 from kmworker.wire.properties import CLOUD_EVENT, PERSISTENT
 from kmworker.wire.releases import RELEASED_TYPE
 from kmworker.wire.schemas.dialect import Schema, schema_of
-from kmworker.wire.schemas.examples import ASSIGNED, CHANGED, DEAD, RELEASED
+from kmworker.wire.schemas.examples import ASSIGNED, CHANGED, DEAD, RECORDED, RELEASED
 from kmworker.wire.schemas.messages import schemas_by_type
 from kmworker.wire.topology import Topology
 
@@ -168,6 +169,21 @@ def _channels(schemas: Schema) -> Schema:
             },
             "bindings": _exchange(TOPOLOGY.dead),
         },
+        "audit": {
+            "address": "record.{what}.{project}",
+            "title": "What goes into the audit trail",
+            "description": (
+                f"The quorum queue `{TOPOLOGY.audit}` is bound with `record.#`, and read by the"
+                " auditor alone; its checkpoints have the routing key `checkpoint`. Without a"
+                " project, the key ends before it."
+            ),
+            "messages": _named([AUDIT_TYPE]),
+            "parameters": {
+                "what": {"description": "What was done, or refused.", "location": _at("data/what")},
+                "project": {"description": "Whose.", "location": _at("data/project_id")},
+            },
+            "bindings": _exchange(TOPOLOGY.audit),
+        },
     }
 
 
@@ -202,6 +218,13 @@ def _operations() -> Schema:
             "messages": _in_channel("dead", ["dead-letter"]),
             "bindings": sent,
         },
+        "sendAuditRecords": {
+            "action": "send",
+            "channel": {"$ref": "#/channels/audit"},
+            "summary": "Record an act, before what it is about leaves.",
+            "messages": _in_channel("audit", [AUDIT_TYPE]),
+            "bindings": sent,
+        },
     }
 
 
@@ -221,6 +244,9 @@ def _messages(schemas: Schema) -> Schema:
         name: _cloud_event(schemas[name], example, "data/key_id", "The key-id.")
         for name, example in CHANGED.items()
     }
+    announced[AUDIT_TYPE] = _cloud_event(
+        schemas[AUDIT_TYPE], RECORDED, "data/request", "The request that it answers."
+    )
     return events | {
         **announced,
         "dead-letter": _dead_letter(),

@@ -5,12 +5,13 @@ from typing import Final
 
 from kmworker.docstrings import descriptions
 from kmworker.wire.assignments import ASSIGNED_TYPE, KeyAssigned
+from kmworker.wire.audit_records import AUDIT_TYPE, AuditRecordedMessage
 from kmworker.wire.events.definition import EVENTS, Envelope, data_of
 from kmworker.wire.events.lifecycle import LifecycleEvent
 from kmworker.wire.key_changes import SAID, KeyChangedMessage
 from kmworker.wire.releases import RELEASED_TYPE, KeyReleasedMessage
 from kmworker.wire.schemas.dialect import DIALECT, Schema, schema_of
-from kmworker.wire.schemas.examples import ASSIGNED, CHANGED, RELEASED
+from kmworker.wire.schemas.examples import ASSIGNED, CHANGED, RECORDED, RELEASED
 
 __all__ = ["json_schemas", "schemas_by_type"]
 
@@ -39,6 +40,7 @@ def json_schemas() -> dict[str, Schema]:
     examples = {name: it.example for name, it in EVENTS.items()} | {
         ASSIGNED_TYPE: ASSIGNED,
         RELEASED_TYPE: RELEASED,
+        AUDIT_TYPE: RECORDED,
         **CHANGED,
     }
     return {
@@ -58,6 +60,7 @@ def schemas_by_type() -> dict[str, Schema]:
     schemas[ASSIGNED_TYPE] = schema_of(KeyAssigned)
     schemas[RELEASED_TYPE] = schema_of(KeyReleasedMessage)
     schemas |= {name: _key_event(name) for name in SAID}
+    schemas[AUDIT_TYPE] = schema_of(AuditRecordedMessage)
     return {name: {"title": name, **schema} for name, schema in schemas.items()}
 
 

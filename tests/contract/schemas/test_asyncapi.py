@@ -138,6 +138,7 @@ def test_the_names_are_the_brokers() -> None:
         "assignments": NAMES.assignments,
         "keys": NAMES.keys,
         "dead": NAMES.dead,
+        "audit": NAMES.audit,
     }
     assert {(it["type"], it["durable"], it["autoDelete"]) for it in exchanges.values()} == {
         ("topic", True, False)

@@ -20,7 +20,7 @@ from kmworker.wire.schemas.dialect import schema_of as model_schema_of
 from tests.kit.published_schemas import complaints, schema_of, subschemas
 
 FOLDER = Path(__file__).parents[3] / "schemas"
-MESSAGES = [*EVENT_TYPES, "key-assigned", "key-released", *KEY_EVENT_TYPES]
+MESSAGES = [*EVENT_TYPES, "key-assigned", "key-released", *KEY_EVENT_TYPES, "audit-recorded"]
 FILES = sorted([*(f"{message}.v1.json" for message in MESSAGES), "asyncapi.yaml"])
 
 
