@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
+from kmworker.domain.audit import AuditRecord
 from kmworker.domain.grants import GrantsSeen
 from kmworker.domain.message import Confirm, Delivery, Outgoing
 from kmworker.domain.model import (
@@ -29,6 +30,7 @@ from kmworker.errors import Reason
 
 __all__ = [
     "Answered",
+    "AuditTrail",
     "Bus",
     "Custody",
     "Keep",
@@ -367,6 +369,29 @@ class Reports(Protocol):
 
     def count_if_due(self, now: float) -> None:
         """Go on adding up all projects, by one small step; now: Unix seconds."""
+
+
+class AuditTrail(Protocol):
+    """Where acts are recorded before what they are about leaves; one writer for each process."""
+
+    writer: str
+    """Its name, which no other process has had."""
+
+    def record(self, records: Sequence[AuditRecord]) -> Pending[None]:
+        """Send records; the answer comes when they survive a crash of the broker.
+
+        Others may be sent meanwhile. The answer raises `NotRecorded` where that is not so: then
+        what they are about must not be delivered, though they may come to be in the trail.
+
+        Raises:
+            NotRecorded: they cannot be sent now; they will not be in the trail.
+        """
+
+    def tick(self) -> None:
+        """Send again what was not confirmed, and keep the connection; call about once a second."""
+
+    def close(self) -> None:
+        """Leave, after one more try with what was not confirmed."""
 
 
 class Custody(Protocol):

@@ -32,6 +32,8 @@ class KMWorker(Program):
         "dead": "Look at dead letters, replay or discard them.",
         "waiting": "Look at events that wait for their source, or let them expire.",
         "janitor": "Destroy keys that nobody holds when their time has passed.",
+        "auditor": "Write the audit trail: records from their queue into files that only grow.",
+        "audit": "Read, export and verify the audit trail.",
         "key": "Look at keys, change their states, export DEKs.",
         "reconcile": "Compare what is held with an inventory of what the storage has.",
         "verify": "Check the whole store: records, seals, wrapped DEKs, indexes and counters.",

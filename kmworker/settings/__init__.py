@@ -2,6 +2,7 @@
 
 from kmworker.settings.reading import FILE_VARIABLE, SEARCHED, load_settings, working_folder
 from kmworker.settings.sections import (
+    AuditSettings,
     BrokerSettings,
     JanitorSettings,
     KeyringSettings,
@@ -21,6 +22,7 @@ from kmworker.settings.sections import (
 __all__ = [
     "FILE_VARIABLE",
     "SEARCHED",
+    "AuditSettings",
     "BrokerSettings",
     "JanitorSettings",
     "KeyringSettings",

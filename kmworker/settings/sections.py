@@ -30,9 +30,9 @@ from kmworker.settings.urls import (
 )
 
 __all__ = [
-    "NESTED", "NO_LIST", "SECTIONS", "BrokerSettings", "JanitorSettings", "KeyringSettings",
-    "LogFormat", "LogLevel", "LogSettings", "PolicySettings", "RetentionSettings", "Settings",
-    "StoreSettings", "WaitingSettings", "WorkerSettings",
+    "NESTED", "NO_LIST", "SECTIONS", "AuditSettings", "BrokerSettings", "JanitorSettings",
+    "KeyringSettings", "LogFormat", "LogLevel", "LogSettings", "PolicySettings",
+    "RetentionSettings", "Settings", "StoreSettings", "WaitingSettings", "WorkerSettings",
     "plain_text", "section_fields", "setting_hint", "setting_names",
 ]  # fmt: skip
 
@@ -208,6 +208,21 @@ class JanitorSettings(_Section):
     """Milliseconds, 0 to 1000, after each page of 500 records: workers go first."""
 
 
+class AuditSettings(_Section):
+    """The audit trail, as `kmworker auditor` writes it."""
+
+    directory: Path = Path("audit")
+    """Folder of its files, which only grow; on a disk of its own, where tenants fill no other."""
+    key: Path = Path("audit-key.json")
+    """File with the key that signs checkpoints, from `kmworker auditor --init`; not the trail's."""
+    rotate_bytes: Annotated[int, Field(ge=65_536, le=1_099_511_627_776)] = 67_108_864
+    """Bytes of a file, 65536 to 1099511627776; 64 MiB are read in seconds at the next start."""
+    checkpoint_lines: Annotated[int, Field(ge=1, le=1_000_000)] = 1000
+    """Lines, 1 to 1000000, after which it signs; so many can be cut off without a sign at most."""
+    checkpoint_s: Annotated[Seconds, Field(ge=1, le=86_400)] = 60.0
+    """Seconds, 1 to 86400, after which it signs what has come since; a minute costs 1 KB."""
+
+
 class LogSettings(_Section):
     """What is said on standard error."""
 
@@ -228,6 +243,7 @@ class Settings(_Section):
     waiting: WaitingSettings = WaitingSettings()
     retention: RetentionSettings = RetentionSettings()
     janitor: JanitorSettings = JanitorSettings()
+    audit: AuditSettings = AuditSettings()
     log: LogSettings = LogSettings()
     config_path: Path | None = None
     """The file that was read; neither a file nor a variable can set it."""

@@ -44,6 +44,9 @@ COMMANDS: Final = {
     "verify": Roles("key-operator", None),
     "verify --repair": Roles("repairer", None),
     "migrate": Roles("migrator", None),
+    "auditor": Roles(None, "auditor"),
+    # By whoever may read its files; no server is asked.
+    "audit": NOBODY,
     # By whoever has something to say.
     "publish": Roles(None, "producer"),
     # A producer may say only what is of a known type; an operator says anything again.

@@ -26,6 +26,9 @@ LOADING: dict[str, tuple[str, ...] | None] = {
     "list": None,
     "janitor": ("janitor",),
     "reconcile": None,
+    # It has a key of its own, and no use for KEKs.
+    "auditor": None,
+    "audit": None,
     "key": ("key", "export", "KEY-ID", "--project", "p1", "--output", "dek"),
     "verify": ("verify",),
     "doctor": ("doctor",),

@@ -62,7 +62,9 @@ def test_without_a_file_or_variables_every_setting_has_its_default(folder: Path)
     settings = load_settings(environ={})
     assert settings.config_path is None
     assert settings.keyring.path == folder / "keyring.json"
-    assert settings.model_copy(update={"keyring": Settings().keyring}) == Settings()
+    assert settings.audit.directory == folder / "audit"
+    anchored = {"keyring": Settings().keyring, "audit": Settings().audit}
+    assert settings.model_copy(update=anchored) == Settings()
 
 
 def test_the_first_file_of_the_search_order_is_the_only_one_read(
