@@ -20,7 +20,7 @@ from kmworker.settings.sections import (
     NO_LIST,
     SECTIONS,
     Settings,
-    section_fields,
+    path_settings,
     setting_hint,
     setting_names,
 )
@@ -31,7 +31,7 @@ SEARCHED: Final = (Path("config/kmworker.toml"), Path("/etc/kmworker/kmworker.to
 FILE_VARIABLE: Final = "KMWORKER_CONFIG"
 PREFIX: Final = "KMWORKER_"
 CREDENTIALS: Final = "$CREDENTIALS_DIRECTORY"
-PATHS: Final = ("keyring.path", "policy.path", "audit.directory", "audit.key")
+PATHS: Final = path_settings()
 # These are the test command's, whatever the rest of the name looks like.
 TEST_PREFIX: Final = "KMWORKER_TEST_"
 
@@ -52,9 +52,10 @@ def load_settings(config: Path | None = None, environ: Mapping[str, str] = os.en
     variables = _variables(environ)
     source = EnvSettingsSource(_Variables, env_prefix=PREFIX, env_nested_delimiter="__")
     source.env_vars = {variable.lower(): environ[variable] for variable in variables.values()}
-    for section, name in (("keyring", "path"), ("audit", "directory"), ("audit", "key")):
-        default = str(section_fields(section)[name].default)
-        below.setdefault(section, {}).setdefault(name, default)
+    for setting, default in PATHS.items():
+        section, name = setting.split(".")
+        if default is not None:
+            below.setdefault(section, {}).setdefault(name, str(default))
     here = working_folder()
     below = _anchored(below, path.parent if path else here, environ)
     above = _anchored(_decoded(source, variables), here, environ)
@@ -152,9 +153,9 @@ def _anchored(layer: Layer, base: Path, environ: Mapping[str, str]) -> Layer:
     """Make paths absolute: whoever wrote one meant it from where they wrote it."""
     for section, table in layer.items():
         for name in table:
-            path = table[name]
-            if f"{section}.{name}" in PATHS and isinstance(path, str):
-                table[name] = base / _credential(f"{section}.{name}", path, environ)
+            path, setting = table[name], f"{section}.{name}"
+            if setting in PATHS and isinstance(path, str):
+                table[name] = base / _credential(setting, path, environ)
     return layer
 
 

@@ -45,6 +45,18 @@ COMMANDS: Final = {
     "verify --repair": Roles("repairer", None),
     "migrate": Roles("migrator", None),
     "auditor": Roles(None, "auditor"),
+    "keyserver": Roles("keyserver", "keyserver"),
+    "client": Roles("key-operator", None),
+    "client list": DASHBOARD,
+    "client show": DASHBOARD,
+    "client get": Roles(None, "client"),
+    "client init": NOBODY,
+    "client pin": NOBODY,
+    "trust": Roles("key-operator", None),
+    "trust show": DASHBOARD,
+    "trust init": NOBODY,
+    "trust key": NOBODY,
+    "trust sign": NOBODY,
     # By whoever may read its files; no server is asked.
     "audit": NOBODY,
     # By whoever has something to say.

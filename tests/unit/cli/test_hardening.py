@@ -28,6 +28,10 @@ LOADING: dict[str, tuple[str, ...] | None] = {
     "reconcile": None,
     # It has a key of its own, and no use for KEKs.
     "auditor": None,
+    # Its own process loads them; see below.
+    "client": ("client", "list"),
+    "keyserver": ("keyserver",),
+    "trust": ("trust", "show"),
     "audit": None,
     "key": ("key", "export", "KEY-ID", "--project", "p1", "--output", "dek"),
     "verify": ("verify",),
