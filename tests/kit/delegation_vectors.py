@@ -23,6 +23,7 @@ from kmworker.delegation.trust_list import TrustList, make_list
 from kmworker.domain.keys import Encryption, KeyState
 from kmworker.domain.model import Item, Kind
 from kmworker.wire.answers.bodies import Delivered, Revoked, Signing, delivered_body
+from kmworker.wire.answers.messages import DELIVERED as DELIVERED_TYPE
 from kmworker.wire.answers.messages import Refusal, Revoking
 from kmworker.wire.requests.request import DIRECT_REPLY
 from kmworker.wire.requests.types import KeyRequested
@@ -199,7 +200,8 @@ def _delivered(kept: Mapping[str, Any]) -> dict[str, Any]:
     body = delivered_body(REQUEST.asked, DELIVERED, sealed, signing)
     signature = SERVER.sign(*answer_parts(INSTALLATION, CLIENT, body))
     about = "The answer to request.json, and what is in it."
-    return _answer(about, SignedAnswer(body, signature), info=info.hex(), key=KEY.hex())
+    answer = SignedAnswer(body, signature, DELIVERED_TYPE, "")
+    return _answer(about, answer, info=info.hex(), key=KEY.hex())
 
 
 def _upload(kept: Mapping[str, Any]) -> dict[str, Any]:

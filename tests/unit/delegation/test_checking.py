@@ -1,5 +1,6 @@
 """A client believes what a listed key says to it, in answer to what it asked, and nothing else."""
 
+import base64
 import copy
 import json
 import pickle
@@ -18,7 +19,7 @@ from kmworker.delegation.checking import (
     check_revoked,
 )
 from kmworker.delegation.identity import Identity
-from kmworker.delegation.requests import SignedRequest, sign_request
+from kmworker.delegation.requests import sign_request
 from kmworker.delegation.root_key import RootKey
 from kmworker.delegation.trust_list import TrustList, make_list
 from kmworker.domain.keys import Encryption
@@ -46,12 +47,14 @@ from tests.kit.delegation_vectors import (
     SERVER,
     SOURCE,
     VOLUME,
+    read_vectors,
     signer,
 )
 from tests.kit.flips import flipped, flipped_text
 from tests.kit.secrecy import assert_shows_no_secret, shown_by
 
 HOUR_S, DAY_S = 3_600.0, 86_400.0
+HOST_SEAL_SEED = base64.b64decode(read_vectors()["identity.json"]["file"]["seal"])
 OTHER = Identity(b"\1" * 32, b"\2" * 32, AT)
 
 
@@ -87,7 +90,8 @@ def check(answer: SignedAnswer = ANSWER, **changed: Any) -> Checked:
 
 def signed_again(body: bytes) -> SignedAnswer:
     """What the key server itself might have said, had it been another program."""
-    return SignedAnswer(body, SERVER.sign(*answer_parts(INSTALLATION, CLIENT, body)))
+    signature = SERVER.sign(*answer_parts(INSTALLATION, CLIENT, body))
+    return SignedAnswer(body, signature, "key-delivered", "")
 
 
 def with_data(answer: SignedAnswer = ANSWER, **changed: Any) -> SignedAnswer:
@@ -257,9 +261,10 @@ def test_what_a_newer_key_server_adds_is_left_to_newer_clients() -> None:
 
 def test_a_request_that_was_never_signed_by_this_identity_is_not_answered_to_it() -> None:
     """The digest of the client's key is bound, too, not its request alone."""
-    stolen = SignedRequest(REQUEST.body, REQUEST.signature, REQUEST.asked)
+    same_key = Identity(b"\1" * 32, HOST_SEAL_SEED, AT)
+    assert same_key.public.seal == HOST.public.seal
     with pytest.raises(Untrusted, match="does not open"):
-        check(request=stolen, identity=OTHER)
+        check(identity=same_key)
 
 
 # --- keys of key servers roll over --------------------------------------------------------

@@ -18,7 +18,7 @@ from kmworker.delegation.requests import (
     signer_of,
     understood,
 )
-from kmworker.delegation.signing import digest_of
+from kmworker.delegation.signing import SIGNATURE_HEADER, digest_of
 from kmworker.domain.message import MAX_BODY_BYTES
 from kmworker.errors import PermanentError
 from kmworker.wire.requests.reading import Misread
@@ -111,6 +111,15 @@ def test_while_one_identity_takes_anothers_place_either_signs() -> None:
         assert signer_of(message(request), CLIENT, both, INSTALLATION) == identity.public
     assert signer_of(message(), CLIENT, [NEW.public, SERVER.public], INSTALLATION) is Dropped.FORGED
     assert signer_of(message(), CLIENT, [], INSTALLATION) is Dropped.FORGED
+
+
+def test_the_broker_is_told_whose_it_is_and_where_the_answer_goes() -> None:
+    properties = REQUEST.properties(CLIENT)
+    assert properties["user_id"] == CLIENT
+    assert properties["reply_to"] == DIRECT_REPLY
+    assert properties["application_headers"] == {SIGNATURE_HEADER: REQUEST.signature}
+    own = sign_request(asking(reply_to="kmworker.clients.blk01"), HOST, INSTALLATION, CLIENT)
+    assert "reply_to" not in own.properties(CLIENT)
 
 
 # --- what it says -------------------------------------------------------------------------
