@@ -201,7 +201,8 @@ class KeyRevokedMessage(TypedDict):
     """A client has to give up a key that was delivered to it.
 
     It answers no request, and comes on the client's own queue. The signature is in the header
-    `x-kmworker-signature`. One whose `time` is before a key was delivered is not about that copy.
+    `x-kmworker-signature`. One that is more than 300 s older, by its `time`, than the delivery of a
+    copy is not about that copy: key servers' clocks agree no better than that.
     """
 
     specversion: Literal["1.0"]
