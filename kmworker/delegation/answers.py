@@ -21,16 +21,20 @@ from kmworker.wire.answers.bodies import (
     Delivered,
     Revoked,
     Signing,
+    answer_id,
     delivered_body,
     refused_body,
     revoked_body,
 )
-from kmworker.wire.answers.messages import Refusal
-from kmworker.wire.properties import CLOUD_EVENT
+from kmworker.wire.answers.messages import DELIVERED, REFUSED, REVOKED, Refusal
+from kmworker.wire.properties import CLOUD_EVENT, PERSISTENT
 
 __all__ = ["ANSWER_LABEL", "AnswerSigner", "SignedAnswer", "answer_parts", "disclosed"]
 
 ANSWER_LABEL: Final = "kmworker/answer"
+TRANSIENT: Final = 1
+ANSWER_MS: Final = 30_000
+"""How long an answer waits for who asked. In milliseconds, as AMQP has it."""
 # What is asked by those alone who may have the key: others learn nothing of its state.
 STATES: Final = frozenset({Refusal.SUSPENDED, Refusal.COMPROMISED, Refusal.DESTROYED})
 
@@ -51,16 +55,35 @@ class SignedAnswer:
 
     body: bytes = field(repr=False)
     signature: str
+    type: str
+    id: str
+    request_id: str | None = None
+    """None: it answers none, and waits in the client's own queue until that is there."""
 
     @property
     def headers(self) -> Mapping[str, Any]:
-        """Return what stands beside the body: the AMQP headers."""
+        """Return the AMQP headers."""
         return {SIGNATURE_HEADER: self.signature}
 
     @property
-    def content_type(self) -> str:
-        """Return the AMQP property."""
-        return CLOUD_EVENT
+    def properties(self) -> Mapping[str, Any]:
+        """Return the AMQP properties, headers included."""
+        found: dict[str, Any] = {
+            "content_type": CLOUD_EVENT,
+            "type": self.type,
+            "message_id": self.id,
+            "app_id": "kmworker",
+            "application_headers": dict(self.headers),
+        }
+        if self.request_id is None:
+            return {**found, "delivery_mode": PERSISTENT}
+        # Who asked waits no longer, and asks again; nothing sealed is left behind on a disk.
+        return {
+            **found,
+            "correlation_id": self.request_id,
+            "delivery_mode": TRANSIENT,
+            "expiration": str(ANSWER_MS),
+        }
 
 
 class AnswerSigner(Secret):
@@ -114,21 +137,26 @@ class AnswerSigner(Secret):
             delivered.not_after,
         )
         sealed = as_text(seal(key, recipient.seal, info))
-        return self._answer(client, delivered_body(asked, delivered, sealed, self._signing(at)))
+        body = delivered_body(asked, delivered, sealed, self._signing(at))
+        return self._answer(DELIVERED, answer_id(asked), client, body, asked.id)
 
     def refuse(
         self, asked: Asked, client: str, reason: Refusal, *, at: str, detail: str = ""
     ) -> SignedAnswer:
         """Refuse; only what a client has said wrong itself (`malformed`) has a detail."""
-        return self._answer(client, refused_body(asked, reason, self._signing(at), detail))
+        body = refused_body(asked, reason, self._signing(at), detail)
+        return self._answer(REFUSED, answer_id(asked), client, body, asked.id)
 
     def revoke(self, message_id: str, client: str, revoked: Revoked, *, at: str) -> SignedAnswer:
         """Tell a client to give up a key."""
-        return self._answer(client, revoked_body(message_id, revoked, self._signing(at)))
+        body = revoked_body(message_id, revoked, self._signing(at))
+        return self._answer(REVOKED, message_id, client, body)
 
     def _signing(self, at: str) -> Signing:
         return Signing(self._source, at, self._key_id, self._trust.document)
 
-    def _answer(self, client: str, body: bytes) -> SignedAnswer:
-        parts = answer_parts(self._installation, client, body)
-        return SignedAnswer(body, self._identity.sign(*parts))
+    def _answer(
+        self, kind: str, message_id: str, client: str, body: bytes, request_id: str | None = None
+    ) -> SignedAnswer:
+        signature = self._identity.sign(*answer_parts(self._installation, client, body))
+        return SignedAnswer(body, signature, kind, message_id, request_id)

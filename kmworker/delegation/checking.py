@@ -40,7 +40,10 @@ class DeliveredKey:
     not_after: str
     """RFC 3339, UTC."""
     keep_s: float
-    """How long a copy may be kept from now on, whatever this machine's clock says."""
+    """How long a copy may be kept, whatever this machine's clock says.
+
+    Counted from when the request was *sent*: the answer may have been held back on its way.
+    """
 
     def __enter__(self) -> Self:
         return self

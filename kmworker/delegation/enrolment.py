@@ -15,10 +15,11 @@ from pydantic import TypeAdapter
 
 from kmworker.delegation.encoded import as_text
 from kmworker.delegation.identity import Identity, PublicIdentity, public_identity, shown
-from kmworker.delegation.key_files import read_file, write_file
+from kmworker.delegation.key_files import check_written, content_of, read_file
 from kmworker.delegation.signing import holds, public_in
 from kmworker.domain.values import value
 from kmworker.errors import SetupError, Untrusted
+from kmworker.files import keyfile
 from kmworker.files.keyfile import Purpose
 from kmworker.wire.trust_documents import (
     ENROLMENT,
@@ -81,7 +82,7 @@ class Enrolment:
         Raises:
             SetupError: something is there already, or it cannot be written.
         """
-        write_file(path, self.document, ENROLMENT_FILE)
+        check_written(keyfile.create(path, content_of(self.document)), path, ENROLMENT_FILE)
 
     @classmethod
     def load(cls, path: Path, identity: PublicIdentity) -> "Enrolment":

@@ -12,7 +12,7 @@ from typing import Final
 
 from kmworker.delegation.buffer import KeyBuffer
 from kmworker.delegation.encoded import as_text, from_text
-from kmworker.delegation.key_files import fields_in, read_file, write_file
+from kmworker.delegation.key_files import check_written, content_of, fields_in, read_file
 from kmworker.delegation.sealing import (
     SEAL_PUBLIC_BYTES,
     SEAL_SEED_BYTES,
@@ -22,6 +22,7 @@ from kmworker.delegation.sealing import (
 from kmworker.delegation.signing import SEED_BYTES, SigningKey, digest_of, public_in, signed_bytes
 from kmworker.domain.values import value
 from kmworker.errors import SetupError
+from kmworker.files import keyfile
 from kmworker.files.keyfile import Purpose
 from kmworker.secrecy import Secret
 from kmworker.wire.fields import UTC_TIME
@@ -119,15 +120,20 @@ class Identity(Secret):
         Raises:
             SetupError: something is there already, or it cannot be written.
         """
-        fields = {
-            "document": IDENTITY,
-            "version": 1,
-            "created_at": self.created_at,
-            "sign": as_text(self._sign.export()),
-            "seal": as_text(self._seal.export()),
-            "fingerprint": self.public.fingerprint,
-        }
-        write_file(path, fields, IDENTITY_FILE)
+        # Made in a frame of its own, which is gone when something is raised.
+        check_written(keyfile.create(path, self._content()), path, IDENTITY_FILE)
+
+    def _content(self) -> bytes:
+        return content_of(
+            {
+                "document": IDENTITY,
+                "version": 1,
+                "created_at": self.created_at,
+                "sign": as_text(self._sign.export()),
+                "seal": as_text(self._seal.export()),
+                "fingerprint": self.public.fingerprint,
+            }
+        )
 
     def sign(self, label: str, *parts: str) -> str:
         """Return a signature in base64."""

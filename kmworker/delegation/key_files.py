@@ -12,16 +12,20 @@ from kmworker.files import keyfile
 from kmworker.files.keyfile import Purpose
 from kmworker.wire.strict_json import NotTakenAsJson, load
 
-__all__ = ["fields_in", "read_file", "write_file"]
+__all__ = ["check_written", "content_of", "fields_in", "read_file"]
 
 
-def write_file(path: Path, fields: Mapping[str, object], purpose: Purpose) -> None:
-    """Write a new file, on disk with its name when this returns.
+def content_of(fields: Mapping[str, object]) -> bytes:
+    """Return a file's content."""
+    return json.dumps(fields, indent=2).encode() + b"\n"
+
+
+def check_written(problem: str | None, path: Path, purpose: Purpose) -> None:
+    """Raise if `keyfile.create` returned a problem.
 
     Raises:
         SetupError: something is there already, or it cannot be written.
     """
-    problem = keyfile.create(path, written(fields))
     if problem is not None:
         hint = (
             "keep it, or name another file: what was made with it would be lost"
@@ -29,11 +33,6 @@ def write_file(path: Path, fields: Mapping[str, object], purpose: Purpose) -> No
             else "name a new file in a directory of your own"
         )
         raise SetupError(f"{purpose.name} {path}: {problem}", hint)
-
-
-def written(fields: Mapping[str, object]) -> bytes:
-    """Return a file's content."""
-    return json.dumps(fields, indent=2).encode() + b"\n"
 
 
 def read_file(path: Path, purpose: Purpose) -> bytes:
@@ -48,7 +47,7 @@ def fields_in(content: bytes, document: str, names: frozenset[str]) -> dict[str,
     except (NotTakenAsJson, RecursionError):
         return "not JSON as it is written here"
     if not isinstance(found, dict) or found.get("document") != document:
-        return f"not a {document.removeprefix('kmworker/')} file"
+        return f"no {document.removeprefix('kmworker/')} file"
     if found.get("version") != 1:
         return "of a version that this release does not know"
     fields = {name: it for name, it in found.items() if name in names and isinstance(it, str)}

@@ -5,18 +5,19 @@ repetition, rights and grant. Nothing of a body is read before its signature hol
 sent anywhere: an answer to who merely claims to be a client would be a way to reach one.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import field
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 from kmworker.clock import unix_s
 from kmworker.delegation.identity import Identity, PublicIdentity
-from kmworker.delegation.signing import digest_of, holds
+from kmworker.delegation.signing import SIGNATURE_HEADER, digest_of, holds
 from kmworker.domain.message import MAX_BODY_BYTES
 from kmworker.domain.values import value
 from kmworker.errors import PermanentError, Reason
 from kmworker.wire.answers.bodies import Asked
+from kmworker.wire.properties import CLOUD_EVENT
 from kmworker.wire.requests.key_requested import KeyRequested
 from kmworker.wire.requests.reading import Misread, read_request
 from kmworker.wire.requests.request import DIRECT_REPLY, ClientRequest
@@ -62,6 +63,22 @@ class SignedRequest:
     signature: str
     asked: Asked
     """What its answer has to repeat."""
+    type: str
+    reply_to: str
+
+    def properties(self, client: str) -> Mapping[str, Any]:
+        """Return the AMQP properties, headers included; the routing key is the type."""
+        found: dict[str, Any] = {
+            "content_type": CLOUD_EVENT,
+            "type": self.type,
+            "message_id": self.asked.id,
+            # The broker takes it from this user alone.
+            "user_id": client,
+            "application_headers": {SIGNATURE_HEADER: self.signature},
+        }
+        # In place of this the broker puts the address that the answer has to go to.
+        is_direct = self.reply_to == DIRECT_REPLY
+        return found | ({"reply_to": DIRECT_REPLY} if is_direct else {})
 
 
 @value
@@ -94,7 +111,7 @@ def sign_request(
     if isinstance(read, Misread):
         raise PermanentError(Reason.MALFORMED, read.detail)
     signature = identity.sign(*_signed(body, installation, client))
-    return SignedRequest(body, signature, _asked(read, body))
+    return SignedRequest(body, signature, _asked(read, body), read.type, read.reply_to)
 
 
 def claimed_by(message: SignedMessage) -> str | Dropped:

@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Final
 
 from kmworker.delegation.encoded import as_text, from_text
-from kmworker.delegation.key_files import fields_in, read_file, write_file
+from kmworker.delegation.key_files import check_written, content_of, fields_in, read_file
 from kmworker.delegation.signing import SEED_BYTES, SigningKey
 from kmworker.errors import SetupError
+from kmworker.files import keyfile
 from kmworker.files.keyfile import Purpose
 from kmworker.secrecy import Secret
 
@@ -65,14 +66,19 @@ class RootKey(Secret):
         Raises:
             SetupError: something is there already, or it cannot be written.
         """
-        fields = {
-            "document": ROOT_KEY,
-            "version": 1,
-            "created_at": self.created_at,
-            "sign": as_text(self._sign.export()),
-            "public": as_text(self.public),
-        }
-        write_file(path, fields, ROOT_KEY_FILE)
+        # Made in a frame of its own, which is gone when something is raised.
+        check_written(keyfile.create(path, self._content()), path, ROOT_KEY_FILE)
+
+    def _content(self) -> bytes:
+        return content_of(
+            {
+                "document": ROOT_KEY,
+                "version": 1,
+                "created_at": self.created_at,
+                "sign": as_text(self._sign.export()),
+                "public": as_text(self.public),
+            }
+        )
 
     def sign(self, label: str, *parts: str) -> str:
         """Return a signature in base64."""

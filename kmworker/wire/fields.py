@@ -9,10 +9,11 @@ from pydantic_core import core_schema
 from kmworker.clock import unix_s
 
 __all__ = [
-    "BASE64", "CIPHER", "CLIENT_NAME", "EVENT_ID", "ITEM_ID", "MAX_CIPHER", "MAX_CLIENT_NAME",
-    "MAX_ID", "MAX_KEY_BITS", "MAX_PROJECT_ID", "PRINTABLE", "PROJECT_ID", "QUEUE_NAME", "SHA_256",
-    "UTC_TIME", "UUID", "Base64", "Cipher", "ClientName", "ItemId", "Moment", "OneOf", "Printable",
-    "ProjectId", "QueueName", "Sha256", "ShortText", "UtcTime", "Uuid",
+    "BASE64", "CIPHER", "CLIENT_NAME", "EVENT_ID", "ITEM_ID", "LISTED_ID", "MAX_CIPHER",
+    "MAX_CLIENT_NAME", "MAX_ID", "MAX_KEY_BITS", "MAX_PROJECT_ID", "PRINTABLE", "PROJECT_ID",
+    "QUEUE_NAME", "SHA_256", "UTC_TIME", "UUID", "Base64", "Cipher", "ClientName", "ItemId",
+    "ListedId", "Moment", "OneOf", "Printable", "ProjectId", "QueueName", "Sha256", "ShortText",
+    "UtcTime", "Uuid",
 ]  # fmt: skip
 
 MAX_KEY_BITS: Final = 65_536
@@ -35,6 +36,7 @@ EVENT_ID: Final = r"^[ -~]{1,255}$"
 # otherwise, because what is said of a mismatch is found by the pattern.
 CLIENT_NAME: Final = r"^[0-9A-Za-z._:@+~=-]{1,128}$"
 QUEUE_NAME: Final = r"^[!-~]{1,255}$"
+LISTED_ID: Final = r"^[0-9a-f]{16}$"
 SHA_256: Final = r"^[0-9a-f]{64}$"
 BASE64: Final = r"^[A-Za-z0-9+/]{1,65536}[=]{0,2}$"
 UUID: Final = "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
@@ -48,6 +50,7 @@ ShortText = Annotated[str, Field(min_length=1, max_length=255)]
 Uuid = Annotated[str, Field(pattern=UUID)]
 ClientName = Annotated[str, Field(pattern=CLIENT_NAME)]
 QueueName = Annotated[str, Field(pattern=QUEUE_NAME)]
+ListedId = Annotated[str, Field(pattern=LISTED_ID)]
 Sha256 = Annotated[str, Field(pattern=SHA_256)]
 Base64 = Annotated[str, Field(pattern=BASE64)]
 # What we write ourselves, always UTC; to how many digits is no promise.

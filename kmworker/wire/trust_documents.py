@@ -12,12 +12,12 @@ from typing_extensions import TypedDict
 
 from kmworker.wire.envelope import read_so
 from kmworker.wire.events.wording import in_words
-from kmworker.wire.fields import Base64, ClientName, Moment, Sha256, Uuid
+from kmworker.wire.fields import Base64, ClientName, ListedId, Moment, Sha256, Uuid
 from kmworker.wire.strict_json import TOO_DEEP, NotTakenAsJson, load
 
 __all__ = [
     "ENROLMENT", "ENROLMENT_REQUEST", "MAX_LISTED", "MAX_LIST_BYTES", "MAX_NUMBER", "TRUST_LIST",
-    "EnrolmentDocument", "EnrolmentRequestDocument", "ListedKey", "ListedKeyId",
+    "EnrolmentDocument", "EnrolmentRequestDocument", "ListedKey",
     "SignedListDocument", "TrustListDocument", "document_in",
 ]  # fmt: skip
 
@@ -32,7 +32,6 @@ MAX_LIST_BYTES: Final = 24 * 1024
 MAX_NUMBER: Final = 2**53
 
 Version = Literal[1]
-ListedKeyId = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
 
 
 @read_so
@@ -79,7 +78,7 @@ class EnrolmentDocument(TypedDict):
 class ListedKey(TypedDict):
     """A public key of a key server's."""
 
-    id: ListedKeyId
+    id: ListedId
     """The first 16 hexadecimal digits of the SHA-256 of the key."""
     public: Base64
     """The key: 32 bytes of Ed25519, or 1,216 of X-Wing."""

@@ -29,8 +29,8 @@ from kmworker.wire.fields import OneOf
 from kmworker.wire.trust_documents import document_in
 
 __all__ = [
-    "Asked", "Delivered", "Revoked", "Signing", "answer_in", "delivered_body", "refused_body",
-    "revoked_body",
+    "Asked", "Delivered", "Revoked", "Signing", "answer_id", "answer_in", "delivered_body",
+    "refused_body", "revoked_body",
 ]  # fmt: skip
 
 
@@ -96,7 +96,7 @@ def delivered_body(asked: Asked, delivered: Delivered, sealed: str, signing: Sig
         "suite": SUITE,
         "sealed": sealed,
     }
-    return _body(DELIVERED, _answer_id(asked), signing, data, f"{asked.project}/{named}")
+    return _body(DELIVERED, answer_id(asked), signing, data, f"{asked.project}/{named}")
 
 
 def refused_body(asked: Asked, reason: Refusal, signing: Signing, detail: str = "") -> bytes:
@@ -107,7 +107,7 @@ def refused_body(asked: Asked, reason: Refusal, signing: Signing, detail: str = 
     data = {"request_id": asked.id, "request": asked.digest, "reason": reason.value}
     if reason is Refusal.MALFORMED:
         data["detail"] = detail
-    return _body(REFUSED, _answer_id(asked), signing, data)
+    return _body(REFUSED, answer_id(asked), signing, data)
 
 
 def revoked_body(message_id: str, revoked: Revoked, signing: Signing) -> bytes:
@@ -150,7 +150,8 @@ def _body(
     )
 
 
-def _answer_id(asked: Asked) -> str:
+def answer_id(asked: Asked) -> str:
+    """Return the CloudEvents id of every answer to a request."""
     return named_id(f"answer\0{asked.digest}")
 
 

@@ -16,6 +16,7 @@ from kmworker.wire.fields import (
     Base64,
     Cipher,
     ItemId,
+    ListedId,
     Moment,
     OneOf,
     ProjectId,
@@ -24,7 +25,7 @@ from kmworker.wire.fields import (
     Uuid,
 )
 from kmworker.wire.requests.request import ASKED_FOR
-from kmworker.wire.trust_documents import ListedKeyId, SignedListDocument
+from kmworker.wire.trust_documents import SignedListDocument
 
 __all__ = [
     "DELIVERED", "REFUSED", "REVOKED", "SUITE", "DelegatedItem", "KeyDeliveredMessage",
@@ -113,7 +114,7 @@ class DeliveredData(TypedDict):
     """The algorithms of HPKE, in base mode."""
     sealed: Base64
     """HPKE's output: 1,120 bytes of encapsulated key, then the ciphertext with its tag."""
-    signed_by: ListedKeyId
+    signed_by: ListedId
     """The id, in the trust list, of the key that signed this message."""
     trust: SignedListDocument
 
@@ -130,7 +131,7 @@ class RefusedData(TypedDict):
     """Why; `not-granted` says nothing of whether what was asked for is there."""
     detail: NotRequired[ShortText]
     """Of `malformed` alone: what is wrong with the request."""
-    signed_by: ListedKeyId
+    signed_by: ListedId
     """The id, in the trust list, of the key that signed this message."""
     trust: SignedListDocument
 
@@ -148,7 +149,7 @@ class RevokedData(TypedDict):
     """Whose key it is."""
     cause: Annotated[str, OneOf(Revoking)]
     """Why."""
-    signed_by: ListedKeyId
+    signed_by: ListedId
     """The id, in the trust list, of the key that signed this message."""
     trust: SignedListDocument
 
@@ -200,7 +201,8 @@ class KeyRevokedMessage(TypedDict):
     """A client has to give up a key that was delivered to it.
 
     It answers no request, and comes on the client's own queue. The signature is in the header
-    `x-kmworker-signature`. One whose `time` is before a key was delivered is not about that copy.
+    `x-kmworker-signature`. One that is more than 300 s older, by its `time`, than the delivery of a
+    copy is not about that copy: key servers' clocks agree no better than that.
     """
 
     specversion: Literal["1.0"]

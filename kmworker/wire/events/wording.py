@@ -118,7 +118,9 @@ def _no_member(value: object, context: Mapping[str, Any]) -> str:
 
 
 def _mismatch(value: str, context: Mapping[str, Any]) -> str:
-    return MISMATCHES[context["pattern"]](value)
+    # A pattern that nobody has words for is no reason to fail over what a stranger sent.
+    worded = MISMATCHES.get(context["pattern"])
+    return "not as it has to be written" if worded is None else worded(value)
 
 
 def _item_id(text: str) -> str:
@@ -207,6 +209,7 @@ MISMATCHES: Final[Mapping[str, Callable[[str], str]]] = {
     fields.QUEUE_NAME: _queue_name,
     fields.SHA_256: lambda _text: "not a SHA-256 as 64 lower-case hexadecimal digits",
     fields.BASE64: lambda _text: "not base64 (RFC 4648, section 4)",
+    fields.LISTED_ID: lambda _text: "not the 16 lower-case hexadecimal digits of a key's id",
     fields.UUID: lambda _text: "not a UUID in lower case with dashes",
     fields.UTC_TIME: lambda _text: "not RFC 3339 in UTC, as in 2026-11-23T16:00:00.000Z",
     TIME: _time,
@@ -217,6 +220,8 @@ WORDS: Final[Mapping[str, Callable[[Any, Mapping[str, Any]], str]]] = {
     "string_too_short": lambda _value, _context: "empty",
     "string_too_long": lambda _value, context: f"longer than {context['max_length']} characters",
     "string_unicode": lambda _value, _context: "has half a surrogate pair",
+    "list_type": lambda value, _context: _mistyped(value, "an array"),
+    "too_long": lambda _value, context: f"more than {context['max_length']} entries",
     "int_type": _no_number,
     "greater_than_equal": lambda _value, context: f"less than {context['ge']}",
     "less_than_equal": lambda _value, context: f"more than {context['le']}",

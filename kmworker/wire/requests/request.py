@@ -44,11 +44,13 @@ class AskedItem:
         self, _source: object, handler: GetCoreSchemaHandler
     ) -> CoreSchema:
         """Take it for one of the request's own project."""
-        written = handler.generate_schema(WantedItem)
+        written = handler.generate_schema(WantedItem | None)
         return core_schema.with_info_after_validator_function(_item, written)
 
 
-def _item(wanted: WantedItem, info: ValidationInfo) -> Item:
+def _item(wanted: WantedItem | None, info: ValidationInfo) -> Item | None:
+    if wanted is None:
+        return None
     # Without a project, the request is refused whatever comes of this.
     return Item(info.data.get("project_id", ""), Kind(wanted.kind), wanted.id)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 DOCS = Path(__file__).parents[3] / "docs"
-DOCUMENTS = ("producing.md", "subscribing.md")
+DOCUMENTS = ("producing.md", "subscribing.md", "delegation-protocol.md")
 LANGUAGES = {".py": "python", ".sh": "sh"}
 
 LINK = re.compile(r"\[[^\]]*\]\((?P<path>[^)#:]+)(?:#[^)]*)?\)")
