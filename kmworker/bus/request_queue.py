@@ -18,15 +18,11 @@ from kmworker.errors import BrokerUnavailable
 from kmworker.keyserver.ports import Reply
 from kmworker.ports import Pending
 from kmworker.settings import BrokerSettings
-from kmworker.wire.properties import CLOUD_EVENT
 from kmworker.wire.topology import Topology
 
 __all__ = ["RabbitRequestQueue"]
 
 DEFAULT_EXCHANGE: Final = ""
-TRANSIENT: Final = 1
-REPLY_MS: Final = 30_000
-"""How long an answer waits in a client's own queue."""
 
 
 class RabbitRequestQueue:
@@ -108,11 +104,5 @@ class RabbitRequestQueue:
 
 
 def _outgoing(reply: Reply) -> Outgoing:
-    properties = {
-        "content_type": CLOUD_EVENT,
-        "delivery_mode": TRANSIENT,
-        "expiration": str(REPLY_MS),
-        "message_id": reply.message_id,
-        "application_headers": dict(reply.headers),
-    }
-    return Outgoing(DEFAULT_EXCHANGE, reply.queue, reply.body, properties)
+    answer = reply.answer
+    return Outgoing(DEFAULT_EXCHANGE, reply.queue, answer.body, answer.properties)

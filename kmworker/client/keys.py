@@ -32,7 +32,6 @@ from kmworker.domain.message import Original, Outgoing
 from kmworker.domain.model import Item, Kind
 from kmworker.errors import BrokerUnavailable, KMWorkerError, TransientError
 from kmworker.wire.answers.messages import Refusal
-from kmworker.wire.properties import CLOUD_EVENT
 from kmworker.wire.requests.key_requested import KeyRequested
 from kmworker.wire.requests.request import ASKED_FOR, DIRECT_REPLY
 from kmworker.wire.topology import Topology
@@ -41,11 +40,8 @@ __all__ = ["KeyRefused", "Keys", "NoAnswer", "item_of"]
 
 log = logging.getLogger("kmworker.client")
 
-REQUEST_MS: Final = 30_000
-"""How long a request waits for a key server."""
 ASK_AGAIN_S: Final = 10.0
 """Without an answer: what was sent may have been lost with whoever had taken it."""
-TRANSIENT: Final = 1
 HINTS: Final = {
     Refusal.NOT_GRANTED: "it is attached to no node of this client's, or there is no such item",
     Refusal.UNKNOWN_CLIENT: "this client was revoked: an operator has to enroll it anew",
@@ -197,16 +193,8 @@ class Keys:
         return sign_request(request, self._identity, enrolment.installation, enrolment.client)
 
     def _send(self, signed: SignedRequest) -> None:
-        properties = {
-            "content_type": CLOUD_EVENT,
-            "delivery_mode": TRANSIENT,
-            "expiration": str(REQUEST_MS),
-            "message_id": signed.asked.id,
-            "reply_to": DIRECT_REPLY,
-            "user_id": self._enrolment.client,
-            "application_headers": {SIGNATURE_HEADER: signed.signature},
-        }
-        question = Outgoing(self._topology.requests, KeyRequested.type, signed.body, properties)
+        properties = signed.properties(self._enrolment.client)
+        question = Outgoing(self._topology.requests, signed.type, signed.body, properties)
         asker = self._asker_of_this_process()
         asker.open()
         asker.ask(question)
@@ -223,7 +211,7 @@ class Keys:
     def _checked(self, answer: Original, signed: SignedRequest) -> Checked | None:
         """Return an answer that holds; None: it is the answer to something else."""
         headers = answer.properties.get("application_headers") or {}
-        if answer.properties.get("message_id") != signed.asked.id:
+        if answer.properties.get("correlation_id") != signed.asked.id:
             # Of a request that was given up before.
             return None
         checked = check_answer(

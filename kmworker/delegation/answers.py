@@ -27,12 +27,11 @@ from kmworker.wire.answers.bodies import (
     revoked_body,
 )
 from kmworker.wire.answers.messages import DELIVERED, REFUSED, REVOKED, Refusal
-from kmworker.wire.properties import CLOUD_EVENT, PERSISTENT
+from kmworker.wire.properties import CLOUD_EVENT, PERSISTENT, TRANSIENT
 
 __all__ = ["ANSWER_LABEL", "AnswerSigner", "SignedAnswer", "answer_parts", "disclosed"]
 
 ANSWER_LABEL: Final = "kmworker/answer"
-TRANSIENT: Final = 1
 ANSWER_MS: Final = 30_000
 """How long an answer waits for who asked. In milliseconds, as AMQP has it."""
 # What is asked by those alone who may have the key: others learn nothing of its state.

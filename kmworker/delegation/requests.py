@@ -17,7 +17,7 @@ from kmworker.domain.message import MAX_BODY_BYTES
 from kmworker.domain.values import value
 from kmworker.errors import PermanentError, Reason
 from kmworker.wire.answers.bodies import Asked
-from kmworker.wire.properties import CLOUD_EVENT
+from kmworker.wire.properties import CLOUD_EVENT, TRANSIENT
 from kmworker.wire.requests.key_requested import KeyRequested
 from kmworker.wire.requests.reading import Misread, read_request
 from kmworker.wire.requests.request import DIRECT_REPLY, ClientRequest
@@ -28,6 +28,8 @@ __all__ = [
 ]  # fmt: skip
 
 REQUEST_LABEL: Final = "kmworker/request"
+REQUEST_MS: Final = 30_000
+"""How long a request waits for a key server."""
 FRESH_S: Final = 300.0
 """How far a request's time may be from the key server's, on either side."""
 
@@ -74,6 +76,9 @@ class SignedRequest:
             "message_id": self.asked.id,
             # The broker takes it from this user alone.
             "user_id": client,
+            "delivery_mode": TRANSIENT,
+            # Who asks waits no longer, and asks again.
+            "expiration": str(REQUEST_MS),
             "application_headers": {SIGNATURE_HEADER: self.signature},
         }
         # In place of this the broker puts the address that the answer has to go to.

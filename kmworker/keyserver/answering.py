@@ -294,8 +294,7 @@ def _is_same(now: Deliver, before: Deliver) -> bool:
 
 
 def _reply(asking: Asking, answer: SignedAnswer) -> tuple[Delivery, Reply]:
-    reply = Reply(asking.queue, asking.asked.id, answer.body, answer.headers)
-    return asking.delivery, reply
+    return asking.delivery, Reply(asking.queue, answer)
 
 
 def _delivery_of(it: _Granted, at: str) -> AuditRecord:

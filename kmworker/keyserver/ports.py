@@ -1,9 +1,10 @@
 """What a key server needs of the broker and the store, beside the audit trail and the custody."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import field
-from typing import Any, Protocol
+from typing import Protocol
 
+from kmworker.delegation.answers import SignedAnswer
 from kmworker.delegation.clients import ClientRecord
 from kmworker.domain.grants import Grants
 from kmworker.domain.message import Confirm, Delivery
@@ -20,9 +21,7 @@ class Reply:
     """An answer on its way to a client: transient, and gone when nobody waits for it any more."""
 
     queue: str
-    message_id: str
-    body: bytes = field(repr=False)
-    headers: Mapping[str, Any]
+    answer: SignedAnswer
 
 
 class RequestQueue(Protocol):

@@ -18,14 +18,16 @@ from amqp.basic_message import Message
 from kmworker.domain.message import LEFT_OFF
 
 __all__ = [
-    "CLOUD_EVENT", "MAX_PROPERTIES_BYTES", "PERSISTENT", "bounded", "cut", "pack", "unpack",
-    "with_left_off", "written_bytes",
+    "CLOUD_EVENT", "MAX_PROPERTIES_BYTES", "PERSISTENT", "TRANSIENT", "bounded", "cut", "pack",
+    "unpack", "with_left_off", "written_bytes",
 ]  # fmt: skip
 
 CLOUD_EVENT: Final = "application/cloudevents+json"
 """The content type of events and assignments: CloudEvents in structured JSON mode."""
 PERSISTENT: Final = 2
 """The delivery mode of all that we publish: queues keep it over a restart of the broker."""
+TRANSIENT: Final = 1
+"""The delivery mode of what is asked again if it is lost."""
 MAX_PROPERTIES_BYTES: Final = 16 * 1024
 """What a message's properties may take as they are written, headers and all."""
 MAX_TEXT_BYTES: Final = 255

@@ -1,0 +1,1 @@
+"""The key server, over a broker, a store and a trail in memory."""

@@ -1,0 +1,205 @@
+"""A batch of requests: nothing leaves that is not recorded, whatever ends where."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from kmworker.delegation.checking import DeliveredKey
+from kmworker.domain.audit import Act
+from kmworker.domain.model import KeyState
+from kmworker.keyserver.answering import WAITS_MOST_S, AnswerStep
+from kmworker.wire.answers.messages import Refusal
+from tests.kit.builders import held, released, volume
+from tests.unit.keyserver.world import (
+    CLIENT,
+    DEK,
+    IDENTITY,
+    MARK,
+    NAME,
+    STRANGER,
+    EndedHere,
+    V,
+    World,
+    key_of,
+    live,
+    over,
+    requested,
+)
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def delivered(world: World, request: object) -> list[bytes]:
+    """The keys that were delivered to a request."""
+    answers = [it.answer for it in world.answers_to(request)]  # type: ignore[arg-type]
+    return [bytes(it.key.view) for it in answers if isinstance(it, DeliveredKey)]
+
+
+def acts(world: World) -> list[Act]:
+    return [it.what for it in world.trail]
+
+
+def test_a_granted_key_is_recorded_delivered_and_settled(world: World) -> None:
+    request = requested(purpose="attach")
+    world.server().handle([world.ask(request)])
+    assert delivered(world, request) == [DEK]
+    (record,) = world.trail
+    assert (record.what, record.who.name, record.item) == (Act.KEY_DELIVERED, NAME, V.ref)
+    assert (record.request, record.reason, record.attachment_id) == (
+        request.asked.id, "attach", "a1",
+    )  # fmt: skip
+    assert world.unsettled == []
+
+
+def test_what_cannot_be_recorded_is_not_delivered(world: World) -> None:
+    world.trail_is_full = True
+    request = requested()
+    world.server().handle([world.ask(request)])
+    assert world.refusals(request) == [Refusal.TRY_LATER]
+    assert (world.trail, world.unsettled) == ([], [])
+    assert "full" in world.tally.trouble
+    world.trail_is_full = False
+    world.server().handle([world.ask(request)])
+    assert delivered(world, request) == [DEK]
+    assert world.tally.trouble == ""
+
+
+def test_neither_is_a_refusal_told_that_cannot_be_recorded(world: World) -> None:
+    world.trail_is_full = True
+    world.keys[V] = key_of(held(V, state=KeyState.SUSPENDED), live())
+    request = requested()
+    world.server().handle([world.ask(request)])
+    assert world.refusals(request) == [Refusal.TRY_LATER]
+
+
+@pytest.mark.parametrize("ends_before", list(AnswerStep))
+def test_ended_before_any_step_no_answer_is_without_its_record(
+    world: World, ends_before: AnswerStep
+) -> None:
+    request = requested()
+    world.ends_before = ends_before
+    world.ask(request)
+    with pytest.raises(EndedHere):
+        world.server().handle(world.unsettled)
+    assert len(world.sent) <= len(world.trail)
+    # The broker gives it to another.
+    world.server().handle(world.unsettled)
+    assert DEK in delivered(world, request)
+    assert set(acts(world)) == {Act.KEY_DELIVERED}
+    assert len(world.sent) <= len(world.trail)
+    assert world.unsettled == []
+
+
+@pytest.mark.parametrize(
+    "happens",
+    [
+        lambda it: it.keys.update({V: key_of(held(V, state=KeyState.SUSPENDED), live())}),
+        lambda it: it.keys.update({V: key_of(held(V), over())}),
+        lambda it: it.keys.update({V: key_of(released(held(V)), live())}),
+        lambda it: it.known.update({NAME: replace(CLIENT, revoked=MARK)}),
+        lambda it: it.known.update({NAME: replace(CLIENT, identities=(STRANGER.public,))}),
+        lambda it: it.known.clear(),
+    ],
+    ids=["suspended", "detached", "gone", "revoked", "renewed", "unknown"],
+)
+@pytest.mark.parametrize("when", [AnswerStep.SEAL, AnswerStep.RECORDED, AnswerStep.LOOK_AGAIN])
+def test_what_ends_while_it_is_recorded_is_not_delivered(
+    world: World, happens: object, when: AnswerStep
+) -> None:
+    world.before[when] = lambda: happens(world)  # type: ignore[operator]
+    request = requested()
+    world.server().handle([world.ask(request)])
+    assert delivered(world, request) == []
+    assert world.refusals(request) == [Refusal.TRY_LATER]
+
+
+def test_a_request_waits_for_its_grant_and_is_answered_once_it_is_there(world: World) -> None:
+    world.keys[V] = key_of(held(V))
+    request = requested()
+    server = world.server()
+    server.handle([world.ask(request)])
+    assert (world.sent, len(world.unsettled), server.is_waited) == ([], 1, True)
+    world.clock.advance(3)
+    world.keys[V] = key_of(held(V), live())
+    server.handle([])
+    assert delivered(world, request) == [DEK]
+    assert (world.unsettled, server.is_waited) == ([], False)
+
+
+def test_one_whose_grant_does_not_come_is_refused_in_the_end(world: World) -> None:
+    world.keys[V] = key_of(held(V))
+    request = requested()
+    server = world.server()
+    server.handle([world.ask(request)])
+    world.clock.advance(WAITS_MOST_S - 0.1)
+    server.handle([])
+    assert world.sent == []
+    world.clock.advance(0.1)
+    server.handle([])
+    assert world.refusals(request) == [Refusal.NOT_GRANTED]
+    assert acts(world) == [Act.KEY_REFUSED]
+
+
+def test_so_many_may_wait_of_one_client_and_others_are_told_to_come_later(world: World) -> None:
+    items = [volume(f"w{number}") for number in range(101)]
+    requests = [requested(item) for item in items]
+    world.server().handle([world.ask(it) for it in requests])
+    assert [world.refusals(it) for it in requests].count([Refusal.TRY_LATER]) == 1
+    assert world.tally.waiting == 100
+
+
+def test_refusals_without_a_grant_differ_in_nothing_but_what_was_asked(world: World) -> None:
+    states = {
+        "unknown": key_of(None),
+        "elsewhere": key_of(held(V), live(node="another")),
+        "suspended": key_of(held(V, state=KeyState.SUSPENDED)),
+        "gone": key_of(released(held(V))),
+    }
+    seen = set()
+    for found in states.values():
+        world.keys[V] = found
+        request = requested()
+        server = world.server()
+        server.handle([world.ask(request)])
+        world.clock.advance(WAITS_MOST_S)
+        server.handle([])
+        (checked,) = world.answers_to(request)
+        body = json.loads(world.sent[-1].answer.body)
+        for part in ("id", "time"):
+            del body[part]
+        for part in ("request", "request_id"):
+            del body["data"][part]
+        seen.add((json.dumps(body), len(world.sent[-1].answer.body)))
+        assert getattr(checked.answer, "reason", None) is Refusal.NOT_GRANTED
+        world.clock = type(world.clock)()
+    assert len(seen) == 1
+
+
+def test_the_same_request_again_is_answered_again_and_recorded_again(world: World) -> None:
+    request = requested()
+    server = world.server()
+    server.handle([world.ask(request)])
+    server.handle([world.ask(request)])
+    assert delivered(world, request) == [DEK, DEK]
+    assert acts(world) == [Act.KEY_DELIVERED] * 2
+
+
+def test_other_bytes_under_the_same_id_are_refused(world: World) -> None:
+    first = requested()
+    other = requested(id=first.asked.id, purpose="another")
+    server = world.server()
+    server.handle([world.ask(first)])
+    server.handle([world.ask(other)])
+    assert world.refusals(other)[-1:] == [Refusal.REUSED_ID]
+    assert delivered(world, first) == [DEK]
+
+
+def test_a_renewed_identity_gets_what_is_sealed_to_the_one_that_asked(world: World) -> None:
+    world.known[NAME] = replace(CLIENT, identities=(STRANGER.public, IDENTITY.public))
+    request = requested()
+    world.server().handle([world.ask(request)])
+    assert delivered(world, request) == [DEK]
