@@ -197,7 +197,10 @@ class Admission:
             log.info("KEK active", kek_id=keks.active, term=keks.term)
         ours = self._custody.kek_ids
         for kek_id in sorted(keks.opening - ours):
-            hint = "put it into the keyring file: this process must have it before it is active"
+            hint = (
+                "put it into the keyring file: this process must have it before it is active; if it"
+                f" was removed: kmworker keyring restore {kek_id}"
+            )
             self._say_once("KEK missing", kek_id=kek_id, hint=hint)
         for kek_id in sorted(ours - keks.keks.keys()):
             hint = "have the store know it: kmworker keyring add"

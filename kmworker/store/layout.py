@@ -124,6 +124,7 @@ def other_keyring(kek_id: str, key: str) -> SetupError:
     return SetupError(
         f"the store's records are under KEK {kek_id}, which this keyring lacks",
         hint="use the keyring that the store was filled with, or another store;"
+        f" if the KEK was removed since then: kmworker keyring restore {kek_id};"
         f" or somebody wrote there: restore the hash {key} from a backup",
     )
 

@@ -8,7 +8,6 @@ authentic is left as it is: under another seal it would look as if it were.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Any, Final, NamedTuple, Protocol
 
 from kmworker.domain.model import Place, ScopeRecord
@@ -21,7 +20,7 @@ from kmworker.store.inspection import Views
 from kmworker.store.kek_states import KekCustody
 from kmworker.store.layout import fields_of, layout_in
 from kmworker.store.projects import listed_projects, projects_with_keys
-from kmworker.store.reading import Flaw, Named, StoreReader, text
+from kmworker.store.reading import Flaw, Named, StoreReader, flaw_of, text
 from kmworker.store.records import RecordCodec
 from kmworker.store.scripts import Scripts
 
@@ -174,7 +173,7 @@ class Rewrapping:
             try:
                 body = self._custody.check_seal(place, raw)
             except (PermanentError, UnknownKek) as wrong:
-                flaws.append(Flaw(place, _said(wrong)))
+                flaws.append(flaw_of(place, wrong))
             else:
                 changes.append(_Rewrap(key, field, raw, self._custody.seal(place, body)))
         return changes, flaws
@@ -199,10 +198,10 @@ class Rewrapping:
             place = Place(project, "scopes", scope_id)
             try:
                 scope = self._codec.read_scope(project, scope_id, raw)
-                after = replace(scope, kek_id=self._custody.kek_id)
+                after = scope.under(self._custody.kek_id)
                 moved = self._moved(project, scope, after, dek)
             except (PermanentError, UnknownKek) as wrong:
-                flaws.append(Flaw(place, _said(wrong)))
+                flaws.append(flaw_of(place, wrong))
                 continue
             sealed = self._codec.scope(project, after)
             changes.append(_Rewrap("scopes", field, raw, sealed, dek or b"", moved))
@@ -273,7 +272,3 @@ def _place_of(project: str, key: str, field: bytes) -> Place:
         # Records of key-ids, as they are to be announced.
         return Place(project, "keys", name.partition(" ")[0])
     return Place(project, key, name)
-
-
-def _said(wrong: PermanentError | UnknownKek) -> str:
-    return wrong.detail if isinstance(wrong, PermanentError) else str(wrong)

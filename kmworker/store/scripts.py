@@ -25,7 +25,7 @@ __all__ = ["Ahead", "Answers", "Call", "Scripts"]
 READING: Final = ("lookup", "rights")
 WRITING: Final = (
     "commit", "take", "remove", "release", "sweep", "layout", "carry", "accept", "repair", "change",
-    "destroy", "expire", "forget", "keks", "reindex", "rewrap",
+    "destroy", "expire", "fence", "forget", "keks", "reindex", "rewrap",
 )  # fmt: skip
 
 Call = tuple[str, Sequence[str], Sequence[Any]]
