@@ -26,6 +26,8 @@ from kmworker.settings.sections import (
 
 __all__ = ["FILE_VARIABLE", "SEARCHED", "load_settings", "working_folder"]
 
+PATHS: Final = ("path", "archive")
+"""Settings that are paths."""
 SEARCHED: Final = (Path("config/kmworker.toml"), Path("/etc/kmworker/kmworker.toml"))
 FILE_VARIABLE: Final = "KMWORKER_CONFIG"
 PREFIX: Final = "KMWORKER_"
@@ -147,9 +149,10 @@ def _decoded(source: EnvSettingsSource, variables: Mapping[str, str]) -> Layer:
 def _anchored(layer: Layer, base: Path, environ: Mapping[str, str]) -> Layer:
     """Make paths absolute: whoever wrote one meant it from where they wrote it."""
     for section, table in layer.items():
-        path = table.get("path")
-        if isinstance(path, str):
-            table["path"] = base / _credential(f"{section}.path", path, environ)
+        for name in PATHS:
+            path = table.get(name)
+            if isinstance(path, str):
+                table[name] = base / _credential(f"{section}.{name}", path, environ)
     return layer
 
 
