@@ -75,7 +75,7 @@ class Compromising:
                 len(page),
                 [
                     Hit(project, ref, str(of[ref]), json_object(raw).get("state") == RELEASED)
-                    for ref, raw in page
+                    for ref, raw in sorted(page)
                     if of[ref] in exposed
                 ],
             )
