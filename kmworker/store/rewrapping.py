@@ -30,8 +30,6 @@ KEYS: Final = ("items", "keys", "scopes", "deks", "parked", "outbox", "commits",
 # Nothing moves from one of these into another.
 SEALED: Final = ("items", "keys", "scopes", "parked", "outbox")
 LEASE_S: Final = 30.0
-# A lease that is given back ends by itself, at once.
-GIVEN_BACK_S: Final = 0.001
 ROUNDS: Final = 100
 SEAL_BYTES: Final = 63
 """Of a seal at a record's end; see `kmworker.crypto.record_mac`."""
@@ -126,13 +124,15 @@ class Rewrapping:
         for key in SEALED:
             for page in self._reader.all(project, key):
                 yield self._page(project, key, page)
-                self._keep_lease(project, LEASE_S)
-        self._keep_lease(project, GIVEN_BACK_S)
-
-    def _keep_lease(self, project: str, seconds: float) -> None:
+                self._keep_lease(project)
         if not self._is_rehearsal:
             with store_errors():
-                leases.keep(self._views.client, self._lease(project), seconds)
+                leases.give_back(self._views.client, self._lease(project))
+
+    def _keep_lease(self, project: str) -> None:
+        if not self._is_rehearsal:
+            with store_errors():
+                leases.keep(self._views.client, self._lease(project), LEASE_S)
 
     def _page(self, project: str, key: str, page: Sequence[Named]) -> RewrappedPage:
         looked_at, made, flaws = len(page), 0, []

@@ -80,7 +80,7 @@ def rewrap(stand: Stand) -> None:
 
 def table(stand: Stand, key: str) -> dict[str, dict[str, Any]]:
     """All records of one kind, in all projects."""
-    found = {}
+    found: dict[str, dict[str, Any]] = {}
     for name in stand.value(stand.top("projects")):
         raw = stand.value(stand.key(name.decode(), key)) or {}
         found |= {f"{name.decode()} {it.decode()}": json.loads(raw[it]) for it in raw}

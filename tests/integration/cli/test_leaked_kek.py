@@ -14,6 +14,7 @@ from tests.integration.cli.test_events import volume
 from tests.integration.cli.turning import WHY, states, tell, turned_over
 from tests.kit.outside.worker import Site, program, working
 from tests.kit.polling import until
+from tests.kit.servers import StoreServer
 
 P: Final = "p1"
 SCOPES_MANY: Final = 3_000
@@ -86,14 +87,16 @@ def test_a_retired_kek_that_leaks_later_hits_what_was_under_it(site: Site, offic
         office.run("verify")
 
 
-def test_what_is_forged_is_not_rewrapped(site: Site, office: Site) -> None:
+def test_what_is_forged_is_not_rewrapped(
+    site: Site, office: Site, redis_server: StoreServer
+) -> None:
     with working(site) as (worker,):
         tell(site, "v1", "v2")
         ((old, _state),) = states(office).items()
         turned_over(site, office, worker)
         leak(office, old)
         key = f"{site.prefix}:{{{P}}}:holders"
-        with site.store.admin() as raw:
+        with redis_server.admin() as raw:
             (key_id, *_more) = raw.hkeys(key)
             raw.hset(key, key_id, 7)
             refused = office.run("rewrap", exit_code=1)
