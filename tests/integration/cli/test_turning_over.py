@@ -25,6 +25,8 @@ def test_a_kek_is_turned_over_beside_a_worker(site: Site, office: Site, tmp_path
         before = dek(office, "v1", tmp_path / "before")
         ((old, _state),) = states(office).items()
 
+        refused = office.run("keyring", "activate", "f" * 16, *WHY, exit_code=1)
+        assert "the store does not know it: kmworker keyring add" in refused.stderr
         added = office.run("keyring", "add", *WHY)
         new = added.stdout.strip()
         assert states(office) == {old: "active", new: "known"}

@@ -234,6 +234,7 @@ JANITOR_MAY_NOT: Final = (
 # What it may write, its own run shows; these change nothing here.
 REPAIRER_MAY: Final = (
     f"MGET {COMMITS}",
+    "MGET km:{p}:fence",
     *(f"HMGET {key} f" for key in (ITEMS, KEYS, SCOPES, DEKS, PARKED)),
     *(f"HSCAN {key} 0" for key in (ITEMS, KEYS, SCOPES, DEKS, PARKED, EXPIRED)),
     f"ZSCAN {LINEAGE} 0",
