@@ -304,6 +304,9 @@ class Retention(Protocol):
     def keep_lease(self, project: str, seconds: float) -> None:
         """Let nobody else go over a project for the next seconds."""
 
+    def give_lease_back(self, project: str) -> None:
+        """Let others go over a project at once."""
+
     def projects_due(self, now_s: float, gone_before_s: float) -> Iterator[str]:
         """Give the projects in which a key-id is due, or a tombstone that nothing stands on."""
 

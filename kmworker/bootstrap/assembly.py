@@ -1,7 +1,7 @@
 """How the parts of a worker, and of a janitor, belong together: for programs and all tests."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from kmworker.clock import Clock, StoreClock, rfc3339
 from kmworker.crypto import KeyringCustody
@@ -273,6 +273,10 @@ def assemble_anchor(
     settings: Settings, keep: Keep, store: Store, custody: KeyringCustody, worker_id: str
 ) -> Anchor:
     """Put the comparing of a store with its anchor together; nothing is sent yet."""
+
     # Only who holds the keyring can say which store an anchor is of.
-    identity = custody.check_values(f"anchor/{settings.store.prefix}").values()
+    def identity() -> Iterable[str]:
+        # Of the KEKs that it has by now: one of then may be removed when another process compares.
+        return custody.check_values(f"anchor/{settings.store.prefix}").values()
+
     return Anchor(keep, store, worker_id=worker_id, identity=identity)

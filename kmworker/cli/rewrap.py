@@ -3,7 +3,7 @@
 import os
 import platform
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from time import monotonic, sleep
 from typing import Annotated
@@ -12,18 +12,26 @@ import typer
 
 from kmworker.cli.frame.configured import settings_of
 from kmworker.cli.frame.endings import Ending
-from kmworker.cli.frame.keys import custody_in
+from kmworker.cli.frame.keys import custody_of
 from kmworker.cli.frame.program import examples, group
 from kmworker.cli.frame.store import views_of
 from kmworker.cli.installation.left import resumable, tell_flaw
-from kmworker.cli.terminal.output import complain, line, one_json, plural, progress
+from kmworker.cli.terminal.output import complain, line, note, one_json, plural, progress
+from kmworker.clock import SystemClock
+from kmworker.crypto import KeyringCustody
+from kmworker.settings import Settings
+from kmworker.store.admission import enter
+from kmworker.store.inspection import Views
 from kmworker.store.rewrapping import RewrappedPage, Rewrapping
+from kmworker.verify.rules.findings import Finding
+from kmworker.verify.scan.verification import Audit
 
 __all__ = ["app"]
 
 app = group()
 
 WAIT_S = 1.0
+SHOWN = 3
 
 
 @dataclass(slots=True)
@@ -81,6 +89,10 @@ def rewrap(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Look at every record, and write nothing.")
     ] = False,
+    unverified: Annotated[
+        bool,
+        typer.Option("--unverified", help="Although a KEK is compromised, without a look first."),
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print what is left as it is, and a summary, as JSON.")
     ] = False,
@@ -89,11 +101,17 @@ def rewrap(
 
     No DEK changes, no key-id, and nothing that was announced. It can be stopped at any moment, and
     goes on when it is run again; several may run at once. What is not authentic is printed and left
-    as it is. Of a KEK that may be known to others, run kmworker verify before.
+    as it is.
+
+    While a KEK is compromised, the whole store is verified first, as kmworker verify does, and
+    nothing is rewrapped if anything is wrong: under the active KEK, what was forged would pass.
     """
     settings = settings_of(context)
     views = views_of(settings)
-    custody = custody_in(settings, views)
+    custody = custody_of(settings.keyring)
+    leaked = enter(custody, views).keks.compromised
+    if leaked and not (dry_run or unverified):
+        _refuse_unsound(settings, views, custody, leaked)
     run = Rewrapping(views, custody, is_rehearsal=dry_run)
     summary = RewrapSummary(as_json, dry_run, custody.kek_id)
     pace = _Pace(throttle)
@@ -105,10 +123,43 @@ def rewrap(
                 summary.add(page)
                 advance(page.looked_at)
                 pace.wait(page.looked_at)
-        run.finish()
+        summary.add(run.finish())
     summary.end()
     if summary.flawed:
         raise typer.Exit(Ending.FAILED)
+
+
+def _refuse_unsound(
+    settings: Settings, views: Views, custody: KeyringCustody, leaked: Sequence[str]
+) -> None:
+    """Verify the store; end the command if anything is wrong with it.
+
+    It is looked at here and now. A note that it was sound would be of the past, and whoever has the
+    KEK can have forged since.
+    """
+    note(f"KEK {', '.join(leaked)} is compromised: the store is verified first")
+    waits_s = settings.waiting.deadline_s
+    audit = Audit(views.client, views.names, custody, clock=SystemClock(), waits_s=waits_s)
+    audit.begin()
+    found: list[str] = []
+    number = 0
+    with progress("verifying", audit.size) as advance:
+        for looked_at, findings in audit.steps():
+            number += len(findings)
+            found += [_named(finding) for finding in findings[: SHOWN - len(found)]]
+            advance(looked_at)
+    if number:
+        more = f" and {number - len(found)} more" if number > len(found) else ""
+        complain(
+            f"nothing was rewrapped: {plural(number, 'finding')}: {', '.join(found)}{more}",
+            "kmworker verify says what to do about each; then run this again, or, where that"
+            " cannot be, with --unverified",
+        )
+        raise typer.Exit(Ending.FAILED)
+
+
+def _named(finding: Finding) -> str:
+    return " ".join(part for part in (finding.problem, *finding.place) if part)
 
 
 def _pages(run: Rewrapping, projects: list[str], holder: str) -> Iterator[RewrappedPage]:

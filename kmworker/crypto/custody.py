@@ -88,7 +88,8 @@ class KeyringCustody(Secret):
             self._open()
         self.term = term
         if active not in self._keyring.keks:
-            raise UnknownKek(f"the active KEK {active} is not in the keyring file yet", active)
+            said = f"the active KEK {active} is not in the keyring file"
+            raise UnknownKek(f"{said} (removed? kmworker keyring restore {active})", active)
 
     def take_up(self) -> bool:
         """Take the keyring anew if it has changed; return whether it has.

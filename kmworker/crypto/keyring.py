@@ -99,6 +99,44 @@ class Keyring(Secret):
             return cls.load(path, to)
 
     @classmethod
+    def put(cls, path: Path, kek: Kek, root: Root | None = None) -> "Keyring":
+        """Have a file hold this KEK, too, which is made if it is not there.
+
+        It is on disk, and has been read back, when this returns.
+
+        Raises:
+            RootAway, SetupError: as `grow` does.
+        """
+        with keyfile.changing(path):
+            if not path.exists():
+                problem = keyfile.create(path, _serialised({kek.kek_id: kek}, root))
+                if problem is not None:
+                    raise SetupError(f"keyring {path}: {problem}", _hint_for(problem))
+                return cls.load(path, root)
+            found = cls.load(path, root)
+            if kek.kek_id in found.keks:
+                return found
+            # In front: of KEKs made in one second, the last in the file counts as the newest.
+            _replace(path, {kek.kek_id: kek, **found.keks}, root)
+            return cls.load(path, root)
+
+    @classmethod
+    def drop(cls, path: Path, kek_id: str, root: Root | None = None) -> "Keyring":
+        """Have a file hold a KEK no more; another must stay.
+
+        Raises:
+            RootAway, SetupError: as `grow` does; or there is no other.
+        """
+        with keyfile.changing(path):
+            found = cls.load(path, root)
+            left = {it: kek for it, kek in found.keks.items() if it != kek_id}
+            if not left:
+                raise SetupError(f"keyring {path}: KEK {kek_id} is all it has", _RESTORE)
+            if len(left) < len(found.keks):
+                _replace(path, left, root)
+            return cls.load(path, root)
+
+    @classmethod
     def load(cls, path: Path, root: Root | None = None) -> "Keyring":
         """Read and check the file.
 

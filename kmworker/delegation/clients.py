@@ -13,7 +13,7 @@ from kmworker.domain.policy_tables import matches_any
 from kmworker.domain.values import value
 
 __all__ = [
-    "GRANTED_KINDS", "ClientRecord", "Marked", "Right", "Rights", "enrolled", "may", "renewed",
+    "GRANTED_KINDS", "ClientRecord", "Right", "Rights", "Stamp", "enrolled", "may", "renewed",
     "revoked",
 ]  # fmt: skip
 
@@ -47,7 +47,7 @@ class Rights:
 
 
 @value
-class Marked:
+class Stamp:
     """That a person has done something, and when."""
 
     at: str
@@ -66,8 +66,8 @@ class ClientRecord:
     identities: tuple[PublicIdentity, ...]
     """The newest first; two while the newest takes the other's place."""
     rights: Rights
-    enrolled: Marked
-    revoked: Marked | None = None
+    enrolled: Stamp
+    revoked: Stamp | None = None
 
     @property
     def is_revoked(self) -> bool:
@@ -91,7 +91,7 @@ def may(client: ClientRecord, action: Right, project: str, kind: Kind | None) ->
 
 
 def enrolled(
-    before: ClientRecord | None, name: str, identity: PublicIdentity, rights: Rights, mark: Marked
+    before: ClientRecord | None, name: str, identity: PublicIdentity, rights: Rights, mark: Stamp
 ) -> ClientRecord | NoStep:
     """Return a client that is enrolled; one that was revoked may be enrolled anew."""
     if before is not None and not before.is_revoked:
@@ -123,7 +123,7 @@ def renewed(
     return replace(client, version=client.version + 1, identities=identities)
 
 
-def revoked(client: ClientRecord, mark: Marked) -> ClientRecord | NoStep:
+def revoked(client: ClientRecord, mark: Stamp) -> ClientRecord | NoStep:
     """Return a client that gets nothing any more."""
     if client.revoked is not None:
         return NoStep(f"it is revoked since {client.revoked.at}")

@@ -13,7 +13,9 @@ from kmworker.domain.keys import Operator
 from kmworker.domain.lifecycle import NoStep
 from kmworker.domain.values import value
 
-__all__ = ["KekEntry", "KekState", "KekStates", "KekStep", "begun", "step_kek"]
+__all__ = [
+    "KekEntry", "KekState", "KekStates", "KekStep", "begun", "is_leak_told", "step_kek",
+]  # fmt: skip
 
 
 class KekState(StrEnum):
@@ -73,6 +75,12 @@ class KekStates:
         return frozenset(it for it, entry in self.keks.items() if entry.state in _OPENING)
 
     @property
+    def compromised(self) -> tuple[str, ...]:
+        """Return the kek_ids of those that others may know and that open still, sorted."""
+        known = (it for it, entry in self.keks.items() if entry.state is KekState.COMPROMISED)
+        return tuple(sorted(known))
+
+    @property
     def present(self) -> tuple[str, ...]:
         """Return the kek_ids of those that are not removed, sorted."""
         kept = (it for it, entry in self.keks.items() if entry.state is not KekState.REMOVED)
@@ -115,6 +123,12 @@ _TABLE: Final[Mapping[KekStep, Mapping[KekState, Cell]]] = {
         KekState.REMOVED: "it is removed already",
     },
 }
+
+
+def is_leak_told(state: KekState) -> bool:
+    """Return whether a KEK's state stays when it leaks, and DEKs alone are to be marked."""
+    # Retired or removed it opens nothing: compromised, it would open again what is forged under it.
+    return state in {KekState.COMPROMISED, KekState.RETIRED, KekState.REMOVED}
 
 
 def begun(kek_ids: Iterable[str], active: str, at: str) -> KekStates:

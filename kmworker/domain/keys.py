@@ -1,5 +1,6 @@
 """Key-ids and scopes: what stands in their records, and what has become of a key-id."""
 
+from dataclasses import replace
 from enum import Enum, StrEnum
 from typing import Final, NamedTuple
 
@@ -156,6 +157,18 @@ class ScopeRecord:
     compromised: Compromise | None = None
     destroyed_at: str | None = None
     """RFC 3339, UTC: since then there is no wrapped DEK; None: there is."""
+    former_keks: tuple[str, ...] = ()
+    """KEKs that the DEK was under before: it still is in older copies of the store."""
+
+    def is_exposed_by(self, kek_id: str) -> bool:
+        """Return whether who has this KEK, and copies of the store, has the DEK."""
+        return kek_id == self.kek_id or kek_id in self.former_keks
+
+    def under(self, kek_id: str) -> "ScopeRecord":
+        """Return what the record becomes when its DEK goes under another KEK."""
+        before = (*self.former_keks, self.kek_id)
+        former = tuple(it for it in dict.fromkeys(before) if it and it != kek_id)
+        return replace(self, kek_id=kek_id, former_keks=former)
 
 
 @value

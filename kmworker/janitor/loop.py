@@ -27,8 +27,6 @@ RETRY_S: Final = 5.0
 STOP_POLL_S: Final = 0.2
 # After which another may take it that this one has ended.
 LEASE_S: Final = 60.0
-# A lease that is given back ends by itself, at once.
-GIVEN_BACK_S: Final = 0.001
 
 
 class Stopped(Exception):
@@ -131,7 +129,7 @@ class JanitorLoop:
             try:
                 found.add(self._go_over(project))
             except Stopped:
-                self._retention.keep_lease(project, GIVEN_BACK_S)
+                self._retention.give_lease_back(project)
                 break
             self._retention.keep_lease(project, self._settings.every_s)
         self._tell(found)

@@ -17,6 +17,7 @@ from kmworker.settings.sections import (
     StoreSettings,
     WaitingSettings,
     WorkerSettings,
+    archive_beside,
     plain_text,
     setting_names,
 )
@@ -39,6 +40,7 @@ __all__ = [
     "StoreSettings",
     "WaitingSettings",
     "WorkerSettings",
+    "archive_beside",
     "load_settings",
     "plain_text",
     "setting_names",

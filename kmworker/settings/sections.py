@@ -147,6 +147,11 @@ class StoreSettings(_Section):
     """Seconds, 0.1 to 120, for each answer; a slow disk may take a second or two to sync."""
 
 
+def archive_beside(path: Path) -> Path:
+    """Return where the KEKs are that were removed from a keyring file, if nothing else is said."""
+    return path.with_name(f"{path.stem}.archive{path.suffix}")
+
+
 class KeyringSettings(_Section):
     """Where the KEKs are."""
 
@@ -154,6 +159,15 @@ class KeyringSettings(_Section):
     """File, from `kmworker keyring init`; beside the configuration, so a trial is one folder."""
     root: str = "file:"
     """file:, pkcs11: or openbao: URL of what wraps the KEKs in it; file: alone is nothing."""
+    archive: Path | None = None
+    """File for removed KEKs, under the same root. Not set: keyring.archive.json beside `path`."""
+    keep_days: Annotated[int, Field(ge=0, le=36_500)] = 400
+    """Days, 0 to 36500, that a retired KEK stays; backups of a year, and a month to use them."""
+
+    @property
+    def archive_path(self) -> Path:
+        """Return where removed KEKs are."""
+        return self.archive or archive_beside(self.path)
 
 
 class PolicySettings(_Section):

@@ -201,22 +201,30 @@ class Admission:
                 hint="find out who wrote to the store; if it was restored, start the worker again",
             )
         self.keks = keks
-        try:
-            self._custody.take_up()
-        except (RootAway, SetupError) as problem:
-            # What it has opened it has: a root that goes away stops nobody.
-            hint = problem.hint if isinstance(problem, SetupError) else "it is asked again"
-            self._say_once("keyring file not taken up", detail=str(problem), hint=hint)
+        self._take_up()
         self._custody.use(keks.active, keks.opening, keks.term)
         if before is not None and before.term != keks.term:
             log.info("KEK active", kek_id=keks.active, term=keks.term)
         ours = self._custody.kek_ids
         for kek_id in sorted(keks.opening - ours):
-            hint = "put it into the keyring file: this process must have it before it is active"
+            hint = (
+                "put it into the keyring file: this process must have it before it is active; if it"
+                f" was removed: kmworker keyring restore {kek_id}"
+            )
             self._say_once("KEK missing", kek_id=kek_id, hint=hint)
         for kek_id in sorted(ours - keks.keks.keys()):
             hint = "have the store know it: kmworker keyring add"
             self._say_once("KEK not known to the store", kek_id=kek_id, hint=hint)
+
+    def _take_up(self) -> bool:
+        """Take the keyring file as it is now; return whether it has changed."""
+        try:
+            return self._custody.take_up()
+        except (RootAway, SetupError) as problem:
+            # What it has opened it has: a root that goes away stops nobody.
+            hint = problem.hint if isinstance(problem, SetupError) else "it is asked again"
+            self._say_once("keyring file not taken up", detail=str(problem), hint=hint)
+            return False
 
     def _say_once(self, what: str, **fields: str) -> None:
         said = repr((what, fields))
@@ -265,7 +273,13 @@ class Admission:
         Scripts(self._client).run([("layout", [layout, keyring], argv)])
 
     def _verified(self, layout: Mapping[str, str], keyring: Mapping[str, str]) -> str:
-        found = recognised(layout, keyring, self._custody, self._names)
+        try:
+            found = recognised(layout, keyring, self._custody, self._names)
+        except UnknownKek:
+            # Of a backup's KEK, put back while this waits for it.
+            if not self._take_up():
+                raise
+            found = recognised(layout, keyring, self._custody, self._names)
         self._installation = found.layout.installation
         self._states = keyring[STATES]
         self._custody.enter(self._installation)

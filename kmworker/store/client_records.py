@@ -4,7 +4,7 @@ import base64
 from collections.abc import Mapping
 from typing import Any
 
-from kmworker.delegation.clients import ClientRecord, Marked, Right, Rights
+from kmworker.delegation.clients import ClientRecord, Right, Rights, Stamp
 from kmworker.delegation.identity import PublicIdentity
 from kmworker.domain.keys import Operator
 from kmworker.domain.model import Kind
@@ -60,12 +60,12 @@ def client_in(name: str, fields: Mapping[str, Any]) -> ClientRecord:
     )
 
 
-def _mark_fields(mark: Marked) -> dict[str, str]:
+def _mark_fields(mark: Stamp) -> dict[str, str]:
     return {"at": mark.at, "by": mark.by.name, "reason": mark.by.reason}
 
 
-def _mark_in(fields: Mapping[str, str]) -> Marked:
-    return Marked(fields["at"], Operator(fields["by"], fields["reason"]))
+def _mark_in(fields: Mapping[str, str]) -> Stamp:
+    return Stamp(fields["at"], Operator(fields["by"], fields["reason"]))
 
 
 def _text(raw: bytes) -> str:

@@ -13,6 +13,7 @@ from kmworker.store.inspection import Views
 from kmworker.store.kek_states import STATES, KekCustody, changes_of
 from kmworker.store.scripts import Scripts
 from kmworker.store.views.janitor import read_janitor
+from kmworker.store.views.key_servers import read_key_servers
 from kmworker.store.views.status import read_workers
 
 __all__ = ["KekRegister"]
@@ -68,6 +69,9 @@ class KekRegister:
         for worker in read_workers(self._views, now):
             if worker.is_live and kek_id not in worker.kek_ids:
                 yield worker.worker_id
+        for server in read_key_servers(self._views, now):
+            if server.is_live and kek_id not in server.kek_ids:
+                yield server.server_id
         janitor = read_janitor(self._views)
         is_live = janitor is not None and now - janitor.seen_at <= JANITOR_LIVE_S
         if janitor is not None and is_live and kek_id not in janitor.kek_ids:

@@ -108,6 +108,8 @@ def scope_fields(scope: ScopeRecord) -> dict[str, Any]:
         fields["compromised"] = {"at": at, "name": by.name, "reason": by.reason}
     if scope.destroyed_at is not None:
         fields["destroyed_at"] = scope.destroyed_at
+    if scope.former_keks:
+        fields["former_keks"] = scope.former_keks
     return fields
 
 
@@ -124,5 +126,6 @@ def scope_in(scope_id: str, fields: Mapping[str, Any]) -> ScopeRecord:
         created_at=fields["created_at"],
         generation=fields.get("generation", 0),
         destroyed_at=fields.get("destroyed_at"),
+        former_keks=tuple(fields.get("former_keks", ())),
         compromised=found and Compromise(found["at"], Operator(found["name"], found["reason"])),
     )

@@ -105,20 +105,6 @@ class KeyStates:
             found[key_id] = KeySeen(key, scope, raw_key, raw_scope, holders, beside)
         return found
 
-    def scope_of(self, project: str, scope_id: str) -> tuple[ScopeRecord, bytes] | None:
-        """Return a scope and its record; raises as `read` does."""
-        (raw,) = self._views.records(project, "scopes", [scope_id])
-        return None if raw is None else (self._codec.read_scope(project, scope_id, raw), raw)
-
-    def of_scope(self, project: str, scope_id: str) -> Iterator[list[KeySeen]]:
-        """Give the key-ids of a scope in pages; all of the project's are looked at."""
-        named = f'"scope_id":"{scope_id}"'.encode()
-        for page in self._views.all_records(project, "keys"):
-            key_ids = [key_id for key_id, raw in page if named in raw]
-            if key_ids:
-                found = self.read(project, key_ids)
-                yield [it for it in found.values() if it.key.scope_id == scope_id]
-
     def members(self, project: str, scope_id: str) -> Iterator[list[tuple[Item, bytes | None]]]:
         """Give the items of a scope in pages, with their records."""
         views = self._views

@@ -106,7 +106,8 @@ def layout_in(fields: Mapping[str, str], custody: LayoutCustody, key: str) -> La
     """
     seal, ours = WELL_FORMED.fullmatch(fields.get(SEAL, "")), _seals(fields, custody)
     if seal is not None and seal[1] not in ours:
-        raise UnknownKek(f"{key} is under KEK {seal[1]}, not in the keyring", seal[1])
+        said = f"{key} is under KEK {seal[1]}, not in the keyring file"
+        raise UnknownKek(f"{said} (removed? kmworker keyring restore {seal[1]})", seal[1])
     if seal is None or not hmac.compare_digest(seal[0], ours[seal[1]]):
         raise LayoutAltered(f"{key} has been altered: its seal is wrong", RESTORE)
     # Whoever sealed it wrote numbers: no check of their form is needed.
@@ -124,6 +125,7 @@ def other_keyring(kek_id: str, key: str) -> SetupError:
     return SetupError(
         f"the store's records are under KEK {kek_id}, which this keyring lacks",
         hint="use the keyring that the store was filled with, or another store;"
+        f" if the KEK was removed since then: kmworker keyring restore {kek_id};"
         f" or somebody wrote there: restore the hash {key} from a backup",
     )
 

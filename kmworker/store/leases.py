@@ -1,9 +1,12 @@
 """Leases: work that one worker at a time does, for as long as it says it needs."""
 
 import math
-from typing import Any
+from typing import Any, Final
 
-__all__ = ["keep", "take"]
+__all__ = ["give_back", "keep", "take"]
+
+# No account may delete: a lease that is given back ends by itself, at once.
+GIVEN_BACK_S: Final = 0.001
 
 
 def take(client: Any, key: str, holder: str, seconds: float) -> bool:  # noqa: ANN401  # the library's types leave open whether replies are bytes
@@ -26,3 +29,8 @@ def take(client: Any, key: str, holder: str, seconds: float) -> bool:  # noqa: A
 def keep(client: Any, key: str, seconds: float) -> None:  # noqa: ANN401  # as above
     """Let a lease that one has go on for the next seconds; raises as `take` does."""
     client.pexpire(key, math.ceil(seconds * 1000))
+
+
+def give_back(client: Any, key: str) -> None:  # noqa: ANN401  # as above
+    """End a lease that one has; raises as `take` does."""
+    keep(client, key, GIVEN_BACK_S)

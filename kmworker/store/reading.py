@@ -6,11 +6,15 @@ from typing import Any, Final, NamedTuple
 import redis
 
 from kmworker.domain.model import Place
+from kmworker.errors import PermanentError, UnknownKek
 from kmworker.store.connection import store_errors
 from kmworker.store.inspection import pages
 from kmworker.store.names import Names
 
-__all__ = ["PAGE_SIZE", "SORTED_SETS", "TYPES", "Fetched", "Flaw", "Named", "StoreReader", "text"]
+__all__ = [
+    "PAGE_SIZE", "SORTED_SETS", "TYPES", "Fetched", "Flaw", "Named", "StoreReader", "flaw_of",
+    "text",
+]  # fmt: skip
 
 # Enough to make round trips rare, too few to hold up the workers.
 PAGE_SIZE: Final = 500
@@ -36,6 +40,11 @@ class Flaw(NamedTuple):
 
     place: Place
     says: str
+
+
+def flaw_of(place: Place, wrong: PermanentError | UnknownKek) -> Flaw:
+    """Return a record's flaw, by what reading it has raised."""
+    return Flaw(place, wrong.detail if isinstance(wrong, PermanentError) else str(wrong))
 
 
 def text(name: bytes) -> str:

@@ -74,6 +74,11 @@ class RedisRetention:
         with store_errors():
             leases.keep(self._views.client, self._lease(project), seconds)
 
+    def give_lease_back(self, project: str) -> None:
+        """Let others go over a project at once."""
+        with store_errors():
+            leases.give_back(self._views.client, self._lease(project))
+
     def _lease(self, project: str) -> str:
         return self._views.names.lease(f"janitor:{project}")
 

@@ -8,7 +8,6 @@ authentic is left as it is: under another seal it would look as if it were.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Any, Final, NamedTuple, Protocol
 
 from kmworker.domain.model import Place, ScopeRecord
@@ -20,8 +19,9 @@ from kmworker.store.counts import number_in
 from kmworker.store.inspection import Views
 from kmworker.store.kek_states import KekCustody
 from kmworker.store.layout import fields_of, layout_in
+from kmworker.store.projectless import projectless_under, reseal_projectless
 from kmworker.store.projects import listed_projects, projects_with_keys
-from kmworker.store.reading import Flaw, Named, StoreReader, text
+from kmworker.store.reading import Flaw, Named, StoreReader, flaw_of, text
 from kmworker.store.records import RecordCodec
 from kmworker.store.scripts import Scripts
 
@@ -31,8 +31,6 @@ KEYS: Final = ("items", "keys", "scopes", "deks", "parked", "outbox", "commits",
 # Nothing moves from one of these into another.
 SEALED: Final = ("items", "keys", "scopes", "parked", "outbox", "grants")
 LEASE_S: Final = 30.0
-# A lease that is given back ends by itself, at once.
-GIVEN_BACK_S: Final = 0.001
 ROUNDS: Final = 100
 SEAL_BYTES: Final = 63
 """Of a seal at a record's end; see `kmworker.crypto.record_mac`."""
@@ -127,13 +125,15 @@ class Rewrapping:
         for key in SEALED:
             for page in self._reader.all(project, key):
                 yield self._page(project, key, page)
-                self._keep_lease(project, LEASE_S)
-        self._keep_lease(project, GIVEN_BACK_S)
-
-    def _keep_lease(self, project: str, seconds: float) -> None:
+                self._keep_lease(project)
         if not self._is_rehearsal:
             with store_errors():
-                leases.keep(self._views.client, self._lease(project), seconds)
+                leases.give_back(self._views.client, self._lease(project))
+
+    def _keep_lease(self, project: str) -> None:
+        if not self._is_rehearsal:
+            with store_errors():
+                leases.keep(self._views.client, self._lease(project), LEASE_S)
 
     def _page(self, project: str, key: str, page: Sequence[Named]) -> RewrappedPage:
         looked_at, made, flaws = len(page), 0, []
@@ -174,7 +174,7 @@ class Rewrapping:
             try:
                 body = self._custody.check_seal(place, raw)
             except (PermanentError, UnknownKek) as wrong:
-                flaws.append(Flaw(place, _said(wrong)))
+                flaws.append(flaw_of(place, wrong))
             else:
                 changes.append(_Rewrap(key, field, raw, self._custody.seal(place, body)))
         return changes, flaws
@@ -199,10 +199,10 @@ class Rewrapping:
             place = Place(project, "scopes", scope_id)
             try:
                 scope = self._codec.read_scope(project, scope_id, raw)
-                after = replace(scope, kek_id=self._custody.kek_id)
+                after = scope.under(self._custody.kek_id)
                 moved = self._moved(project, scope, after, dek)
             except (PermanentError, UnknownKek) as wrong:
-                flaws.append(Flaw(place, _said(wrong)))
+                flaws.append(flaw_of(place, wrong))
                 continue
             sealed = self._codec.scope(project, after)
             changes.append(_Rewrap("scopes", field, raw, sealed, dek or b"", moved))
@@ -215,12 +215,17 @@ class Rewrapping:
             return dek or b""
         return self._custody.rewrap(project, before, after, dek)
 
-    def finish(self) -> None:
-        """Have the layout under the active KEK, too; after all projects.
+    def finish(self) -> RewrappedPage:
+        """Have what belongs to no project under the active KEK, too; after all projects.
 
         Raises:
-            SetupError: it is not as it was sealed.
+            SetupError: the layout is not as it was sealed.
         """
+        found = reseal_projectless(self._views, self._custody, is_rehearsal=self._is_rehearsal)
+        self._finish_layout()
+        return RewrappedPage(*found)
+
+    def _finish_layout(self) -> None:
         key = self._views.names.top("layout")
         fields, source = self._views.fields("layout"), self._views.field("keyring", "source")
         found = layout_in(fields, self._custody, key)
@@ -256,9 +261,15 @@ class Rewrapping:
             return False
         return True
 
-    def layout_names(self, kek_id: str) -> bool:
-        """Return whether the layout is under a KEK."""
-        return f".{kek_id}." in self._views.fields("layout").get("seal", "")
+    def references_of_no_project(self, kek_id: str) -> list[Reference]:
+        """Return what names a KEK and belongs to no project."""
+        found = [
+            Reference(place, self._is_authentic(place, record))
+            for place, record in projectless_under(self._views, kek_id)
+        ]
+        if f".{kek_id}." in self._views.fields("layout").get("seal", ""):
+            found.append(Reference(Place("", "layout", "seal"), is_authentic=True))
+        return found
 
     def is_fenced(self, project: str) -> bool:
         """Return whether nothing can be written in a project any more under an older KEK."""
@@ -273,7 +284,3 @@ def _place_of(project: str, key: str, field: bytes) -> Place:
         # Records of key-ids, as they are to be announced.
         return Place(project, "keys", name.partition(" ")[0])
     return Place(project, key, name)
-
-
-def _said(wrong: PermanentError | UnknownKek) -> str:
-    return wrong.detail if isinstance(wrong, PermanentError) else str(wrong)

@@ -6,7 +6,7 @@ on. Losing store and anchor at once is not noticed.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 import structlog
@@ -26,7 +26,7 @@ class Anchor:
     """Compares the store with the anchor, and keeps the anchor up to date."""
 
     def __init__(
-        self, keep: Keep, store: Store, *, worker_id: str, identity: Iterable[str]
+        self, keep: Keep, store: Store, *, worker_id: str, identity: Callable[[], Iterable[str]]
     ) -> None:
         """Take what both sides have in common.
 
@@ -34,12 +34,13 @@ class Anchor:
             keep: `Bus.anchor`.
             store: whose commits it counts.
             worker_id: of the lease's holder.
-            identity: words for the store's keys; an anchor with none of them is another's.
+            identity: words for the store's keys as they are now; an anchor with none of them is
+                another's.
         """
         self._keep = keep
         self._store = store
         self._worker_id = worker_id
-        self._identity = frozenset(identity)
+        self._identity = identity
         self._recorded = 0
 
     def check(self) -> None:
@@ -86,20 +87,20 @@ class Anchor:
         return newest
 
     def _read(self, kept: Iterable[bytes]) -> list[int]:
-        numbers = []
+        numbers, ours = [], set(self._identity())
         for body in kept:
             try:
                 anchor = json.loads(body)
-                ours = not self._identity.isdisjoint(anchor["store"])
+                is_ours = not ours.isdisjoint(anchor["store"])
                 number = int(anchor["commits"])
             except (ValueError, TypeError, KeyError):
                 log.warning("the anchor on the broker cannot be read")
                 continue
-            if ours:
+            if is_ours:
                 numbers.append(number)
             else:
                 log.warning("the anchor on the broker is of a store with other keys")
         return numbers
 
     def _written(self, commits: int) -> bytes:
-        return json.dumps({"commits": commits, "store": sorted(self._identity)}).encode()
+        return json.dumps({"commits": commits, "store": sorted(self._identity())}).encode()

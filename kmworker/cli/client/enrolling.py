@@ -19,9 +19,9 @@ from kmworker.cli.terminal.output import complain, line, note, print_json
 from kmworker.clock import rfc3339
 from kmworker.delegation.clients import (
     ClientRecord,
-    Marked,
     Right,
     Rights,
+    Stamp,
     enrolled,
     renewed,
     revoked,
@@ -78,9 +78,9 @@ class ClientRoom:
     register: ClientRegister
     installation: str
 
-    def mark(self, by: Operator) -> Marked:
+    def mark(self, by: Operator) -> Stamp:
         """Return who does it, now."""
-        return Marked(rfc3339(self.views.clock_s()), by)
+        return Stamp(rfc3339(self.views.clock_s()), by)
 
     def root(self) -> bytes:
         """Return the public root key, which clients pin.

@@ -81,7 +81,10 @@ NEEDED: Final[Mapping[str, Accounts]] = {
     "keyring add": Accounts("key-operator"),
     "keyring activate": Accounts("key-operator"),
     "keyring status": Accounts("dashboard"),
+    "keyring compromise": Accounts("key-operator"),
     "keyring retire": Accounts("key-operator"),
+    "keyring remove": Accounts("key-operator"),
+    "keyring restore": Accounts(),
     "rewrap": Accounts("rewrapper"),
     "schemas": Accounts(),
 }

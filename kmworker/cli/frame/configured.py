@@ -70,7 +70,8 @@ def _of_instance(settings: Settings) -> Settings:
     if instance is None:
         return settings
     note(f"no broker or store is configured: using kmworker up in {instance.data_dir}")
-    keyring = settings.keyring.model_copy(update={"path": Path(instance.keyring), "root": "file:"})
+    ours = {"path": Path(instance.keyring), "root": "file:", "archive": None}
+    keyring = settings.keyring.model_copy(update=ours)
     return settings.model_copy(
         update={
             "broker": settings.broker.model_copy(update={"url": instance.url}),

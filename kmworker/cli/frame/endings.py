@@ -120,7 +120,10 @@ def _ending_of(error: KMWorkerError) -> tuple[Ending, str]:
     match error:
         # Nothing is away: this keyring cannot read that record.
         case UnknownKek():
-            return Ending.WRONG, "use the keyring that the store was filled with"
+            hint = "use the keyring that the store was filled with"
+            if error.kek_id:
+                hint += f"; if the KEK was removed: kmworker keyring restore {error.kek_id}"
+            return Ending.WRONG, hint
         case SetupError():
             return Ending.WRONG, error.hint
         case NotFound():

@@ -1,7 +1,7 @@
 """``kmworker key compromise``: a DEK that others may know, and all that is encrypted under it."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import typer
 
@@ -20,15 +20,11 @@ from kmworker.cli.terminal.output import (
     print_json,
     progress,
 )
-from kmworker.clock import rfc3339
 from kmworker.domain.keys import KeyState, Operator
-from kmworker.domain.lifecycle import NoStep, compromised
-from kmworker.domain.lifecycle import compromise as compromise_scope
 from kmworker.domain.model import ScopeRecord
-from kmworker.domain.retention import Change
-from kmworker.errors import StoreUnavailable
+from kmworker.errors import PermanentError, Reason
+from kmworker.store.compromising import Compromising
 from kmworker.store.item_records import RELEASED
-from kmworker.store.key_states import ScopeChange
 from kmworker.store.views.lineage import item_data, json_object
 from kmworker.store.views.lists import records_in
 
@@ -38,7 +34,6 @@ EXAMPLES = examples(
     "kmworker key compromise volume:1111 --project p1 --reason 'leaked by host 7'",
     "kmworker key compromise volume:1111 --project p1 --reason drill --dry-run",
 )
-ROUNDS: Final = 10
 
 
 class Affected(NamedTuple):
@@ -127,41 +122,20 @@ def _compromise(room: KeyRoom, project: str, scope_id: str, by: Operator) -> int
     """Mark the scope, then its key-ids; what a run before this has marked is left alone.
 
     Raises:
+        PermanentError: one of them fails authentication.
         StoreUnavailable: they change so often that nobody gets hold of them.
     """
-    scope = _marked(room, project, scope_id, by)
+    run = Compromising(room.views, room.codec, by)
+    _marked, flaws = run.scopes(project, [scope_id])
     changed = 0
     with progress("key-ids", room.views.count(project, "keys")) as advance:
-        for _ in range(ROUNDS):
-            missed = 0
-            for page in room.states.of_scope(project, scope_id):
-                changes = [
-                    Change(seen, after)
-                    for seen in page
-                    if (after := compromised(seen.key, scope)) is not None
-                ]
-                done = room.states.change(project, changes)
-                changed += sum(done)
-                missed += len(done) - sum(done)
-                advance(len(page))
-            if not missed:
-                return changed
-    raise StoreUnavailable(f"key-ids of scope {scope_id} change too often: run it again")
-
-
-def _marked(room: KeyRoom, project: str, scope_id: str, by: Operator) -> ScopeRecord:
-    """Return the scope's record once it says so, by whomever."""
-    for _ in range(ROUNDS):
-        found = room.states.scope_of(project, scope_id)
-        if found is None:
-            raise StoreUnavailable(f"scope {scope_id} has gone meanwhile")
-        scope, raw = found
-        after = compromise_scope(scope, by, rfc3339(room.views.clock_s()))
-        if isinstance(after, NoStep):
-            return scope
-        if all(room.states.change(project, [ScopeChange(scope, raw, after)])):
-            return after
-    raise StoreUnavailable(f"scope {scope_id} changed {ROUNDS} times in a row: run it again")
+        for page in run.keys(project, scope_id):
+            changed += page.marked
+            flaws += page.flaws
+            advance(page.looked_at)
+    if flaws:
+        raise PermanentError(Reason.INTEGRITY, flaws[0].says)
+    return changed
 
 
 def _print(affected: Sequence[Affected]) -> None:

@@ -1,7 +1,7 @@
 """``kmworker keyring``: the KEKs, by their fingerprints only."""
 
 from kmworker.cli.frame.program import group
-from kmworker.cli.keyring import making, stepping, telling
+from kmworker.cli.keyring import archiving, leaking, making, stepping, telling
 
 __all__ = ["app"]
 
@@ -17,5 +17,8 @@ app.command(epilog=making.INIT_EXAMPLES)(making.init)
 app.command(epilog=making.ADD_EXAMPLES)(making.add)
 app.command(epilog=making.MOVE_EXAMPLES)(making.move)
 app.command(epilog=stepping.ACTIVATE_EXAMPLES)(stepping.activate)
+app.command(epilog=leaking.EXAMPLES)(leaking.compromise)
 app.command(epilog=stepping.RETIRE_EXAMPLES)(stepping.retire)
+app.command(epilog=archiving.REMOVE_EXAMPLES)(archiving.remove)
+app.command(epilog=archiving.RESTORE_EXAMPLES)(archiving.restore)
 app.command(epilog=telling.EXAMPLES)(telling.status)

@@ -14,8 +14,10 @@ from kmworker.cli.frame.store import views_of
 from kmworker.cli.terminal.output import line, note, print_json
 from kmworker.crypto import Keyring, KeyringCustody
 from kmworker.crypto.hardening import harden_process
+from kmworker.crypto.keyring_archive import move_archive
 from kmworker.crypto.roots import open_root
 from kmworker.domain.keks import KekStep
+from kmworker.settings import archive_beside
 from kmworker.store.kek_register import KekRegister
 
 __all__ = ["ADD_EXAMPLES", "INIT_EXAMPLES", "MOVE_EXAMPLES", "PathOption", "add", "init", "move"]
@@ -89,7 +91,7 @@ def add(
 
 
 def move(context: typer.Context, *, to: ToOption, path: PathOption = None) -> None:
-    """Bring the keyring file from the root keyring.root under another.
+    """Bring the keyring file, and its archive, from the root keyring.root under another.
 
     The KEKs are the same, so no store and no worker has to know. The file is written anew, whole
     or not at all, when each KEK has opened under the new root. Then set keyring.root. Copies of the
@@ -98,6 +100,9 @@ def move(context: typer.Context, *, to: ToOption, path: PathOption = None) -> No
     settings = settings_of(context, wants_instance=False).keyring
     chosen = path or settings.path
     harden_process()
+    archive = settings.archive or archive_beside(chosen)
+    # The archive first: while the keyring file is under the old root, this can be run again.
+    move_archive(archive, open_root(settings.root), open_root(to))
     moved = Keyring.move(chosen, open_root(settings.root), open_root(to))
     for kek_id in moved.keks:
         line(kek_id)

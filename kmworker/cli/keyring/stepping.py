@@ -1,7 +1,7 @@
 """``kmworker keyring activate`` and ``retire``: what may be done with a KEK from now on."""
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -19,7 +19,10 @@ from kmworker.domain.model import Place
 from kmworker.store.kek_register import KekRegister
 from kmworker.store.rewrapping import Reference, Rewrapping
 
-__all__ = ["ACTIVATE_EXAMPLES", "RETIRE_EXAMPLES", "activate", "retire"]
+__all__ = [
+    "ACTIVATE_EXAMPLES", "RETIRE_EXAMPLES", "KekArgument", "activate", "refuse", "retire", "some",
+    "tell",
+]  # fmt: skip
 
 ACTIVATE_EXAMPLES = examples(
     "kmworker keyring activate 0123456789abcdef --reason yearly",
@@ -51,17 +54,20 @@ def activate(
     custody = custody_of(settings.keyring)
     register = KekRegister(views_of(settings), custody)
     found = register.found()
-    if kek in found.keks.keks and kek not in custody.kek_ids:
+    refusal = step_kek(found.keks, kek, KekStep.ACTIVATE, by, "")
+    if isinstance(refusal, NoStep):
+        refuse(kek, refusal)
+    if kek not in custody.kek_ids:
         complain(f"KEK {kek} is not in {settings.keyring.path}", "put it there first")
         raise typer.Exit(Ending.FAILED)
     if lacking := list(register.lacking(kek)):
         complain(
-            f"KEK {kek} is missing where these run: {_some(lacking)}",
+            f"KEK {kek} is missing where these run: {some(lacking)}",
             "bring them the keyring file; one that has ended is not asked after 15 s,"
             " a janitor after two minutes",
         )
         raise typer.Exit(Ending.FAILED)
-    _tell(register.step(kek, KekStep.ACTIVATE, by), kek, as_json=as_json)
+    tell(register.step(kek, KekStep.ACTIVATE, by), kek, as_json=as_json)
     note("next: kmworker rewrap")
 
 
@@ -88,30 +94,28 @@ def retire(  # noqa: PLR0913  # its options
     found = register.found()
     refusal = step_kek(found.keks, kek, KekStep.RETIRE, by, "")
     if isinstance(refusal, NoStep):
-        _tell(refusal, kek, as_json=as_json)
+        refuse(kek, refusal)
     run = Rewrapping(views, custody)
     projects = run.projects()
     if unfenced := [project for project in projects if not run.is_fenced(project)]:
-        complain(f"not rewrapped yet: {_some(unfenced)}", "kmworker rewrap")
+        complain(f"not rewrapped yet: {some(unfenced)}", "kmworker rewrap")
         raise typer.Exit(Ending.FAILED)
     named = _named(run, projects, kek)
     in_the_way = [it for it in named if it.is_authentic or not leave_flawed]
     if in_the_way:
-        places = [f"{it.place.key} {it.place.field} of {it.place.project}" for it in in_the_way]
+        places = [_told(it.place) for it in in_the_way]
         flawed = sum(not it.is_authentic for it in in_the_way)
         hint = "kmworker rewrap"
         if flawed == len(in_the_way):
             hint = "none of these is authentic: restore them from a backup, or say --leave-flawed"
-        complain(f"{plural(len(places), 'record')} under KEK {kek}: {_some(places)}", hint)
+        complain(f"{plural(len(places), 'record')} under KEK {kek}: {some(places)}", hint)
         raise typer.Exit(Ending.FAILED)
-    _tell(register.step(kek, KekStep.RETIRE, by), kek, as_json=as_json)
+    tell(register.step(kek, KekStep.RETIRE, by), kek, as_json=as_json)
 
 
 def _named(run: Rewrapping, projects: Sequence[str], kek: str) -> list[Reference]:
     """Return all that names a KEK."""
-    found: list[Reference] = []
-    if run.layout_names(kek):
-        found.append(Reference(Place("the store", "layout", ""), is_authentic=True))
+    found = run.references_of_no_project(kek)
     with progress("counting", len(projects)) as advance:
         for project in projects:
             for page in run.references(project, kek):
@@ -120,15 +124,26 @@ def _named(run: Rewrapping, projects: Sequence[str], kek: str) -> list[Reference
     return found
 
 
-def _some(names: Sequence[str]) -> str:
+def _told(place: Place) -> str:
+    return f"{place.key} {place.field} of {place.project or 'no project'}"
+
+
+def some(names: Sequence[str]) -> str:
+    """Return the first of these names, and how many more there are."""
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return ", ".join(names[:SHOWN]) + more
 
 
-def _tell(after: KekStates | NoStep, kek: str, *, as_json: bool) -> None:
+def refuse(kek: str, step: NoStep) -> NoReturn:
+    """End a command whose step cannot be made."""
+    complain(f"KEK {kek}: {step.why}", "kmworker keyring status shows all")
+    raise typer.Exit(Ending.FAILED)
+
+
+def tell(after: KekStates | NoStep, kek: str, *, as_json: bool) -> None:
+    """Print what has become of a KEK; end the command if nothing has."""
     if isinstance(after, NoStep):
-        complain(f"KEK {kek}: {after.why}", "kmworker keyring status shows all")
-        raise typer.Exit(Ending.FAILED)
+        refuse(kek, after)
     state = after.keks[kek].state
     if as_json:
         document = {"kek_id": kek, "state": state.value, "version": after.version}

@@ -13,7 +13,8 @@ from kmworker.cli.frame.store import views_of
 from kmworker.cli.keyring.making import PathOption
 from kmworker.cli.terminal.output import column_table, display, line, print_json
 from kmworker.crypto import Keyring, KeyringCustody
-from kmworker.domain.keks import KekEntry, KekStates
+from kmworker.crypto.roots import open_root
+from kmworker.domain.keks import KekEntry, KekState, KekStates
 from kmworker.settings import Settings
 from kmworker.store.admission import recognised
 
@@ -36,17 +37,20 @@ def status(
     chosen = path or settings.keyring.path
     found = keyring_at(chosen, settings.keyring.root)
     mode = f"{stat.S_IMODE(chosen.stat().st_mode):04o}"
+    opened = open_root(settings.keyring.root)
+    root = None if opened is None else opened.url
     states = None if path else _states(settings, found)
     entries = {} if states is None else dict(states.keks)
     keks = [_kek(found, kek_id, entries.get(kek_id)) for kek_id in [
         *found.keks, *sorted(entries.keys() - found.keks.keys())
     ]]  # fmt: skip
     if as_json:
-        document = {"path": str(chosen), "mode": mode, "keks": keks}
+        document = {"path": str(chosen), "mode": mode, "root": root, "keks": keks}
         more = {} if states is None else {"version": states.version, "term": states.term}
         print_json({**document, **more})
         return
-    line(f"{chosen} (mode {mode})")
+    under = "" if root is None else f", under {root}"
+    line(f"{chosen} (mode {mode}{under})")
     titles = ("kek-id", "created at", "state", "since", "by", "")
     display(column_table(titles, [_row(it) for it in keks]))
 
@@ -77,7 +81,8 @@ def _kek(keyring: Keyring, kek_id: str, entry: KekEntry | None) -> dict[str, Any
 
 
 def _row(kek: dict[str, Any]) -> tuple[str, ...]:
-    flaw = "" if kek["in_file"] else "missing from the file"
+    is_missing = not kek["in_file"] and kek["state"] != KekState.REMOVED
+    flaw = "missing from the file" if is_missing else ""
     if kek["in_file"] and kek["state"] is None:
         flaw = "not known to a store"
     by = "" if kek["by"] is None else f"{kek['by']}: {kek['reason']}"

@@ -43,6 +43,7 @@ class Problem(StrEnum):
     TOMBSTONES_WRONG = "tombstones-wrong"
     PROJECT_UNLISTED = "project-unlisted"
     COMMITS_LOST = "commits-lost"
+    FENCE_WRONG = "fence-wrong"
 
 
 REPAIRABLE: Final = frozenset(
@@ -96,6 +97,8 @@ ADVICE: Final[Mapping[Problem, str]] = {
     Problem.PROJECT_UNLISTED: _REPAIR,
     Problem.COMMITS_LOST: "restore the newest copy of the store; a worker that starts names the"
     " incident, and kmworker accept goes on without what is lost",
+    Problem.FENCE_WRONG: "restore the hash km:keyring from a backup, if it is older than the"
+    " fence; or somebody wrote there: SET the fence to the term",
 }
 
 

@@ -10,8 +10,8 @@ from kmworker.verify.rules.findings import Finding, ListingRepair, Problem
 from kmworker.wire.fields import PROJECT_ID
 
 __all__ = [
-    "commits_findings", "is_project", "keks_finding", "keyring_findings", "layout_finding",
-    "name_finding", "totals_findings", "type_finding", "unlisted_finding",
+    "commits_findings", "fence_finding", "is_project", "keks_finding", "keyring_findings",
+    "layout_finding", "name_finding", "totals_findings", "type_finding", "unlisted_finding",
 ]  # fmt: skip
 
 PROJECT: Final = re.compile(PROJECT_ID)
@@ -81,6 +81,22 @@ def keks_finding() -> Finding:
     """Return what is to be said of states of KEKs that nobody with the active one has written."""
     says = "it is not as it was sealed: what may be done with each KEK is not known"
     return Finding(Problem.KEYRING_WRONG, Place("", "keyring", "states"), says)
+
+
+def fence_finding(project: str, fence: bytes | None, term: int) -> Finding | None:
+    """Return what is wrong with a project's fence, if anything is.
+
+    Args:
+        project: whose fence it is.
+        fence: as it stands there; None: there is none.
+        term: of the active KEK, by `km:keyring`.
+    """
+    fenced = number_in(fence)
+    if fenced is not None and fenced <= term:
+        return None
+    shown = (fence or b"")[:20].decode(errors="replace")
+    says = f"it says {shown}, and {term} KEKs have been active: nobody can write there"
+    return Finding(Problem.FENCE_WRONG, Place(project, "fence", ""), says)
 
 
 def commits_findings(number: int | None, total: int, incident: bytes | None) -> Iterator[Finding]:

@@ -41,6 +41,7 @@ from kmworker.verify.rules.installation import (
 from kmworker.verify.rules.opened import Sound
 from kmworker.verify.scan.clones import CloneStage
 from kmworker.verify.scan.counters import CounterStage, passes_over
+from kmworker.verify.scan.fences import Fences
 from kmworker.verify.scan.indexes import IndexStages
 from kmworker.verify.scan.opening import Opening, ScanCustody
 from kmworker.verify.scan.position import Position
@@ -97,6 +98,7 @@ class Audit:
             WaitingNumberStage(self._reader),
             WaitingSharesStage(self._reader, self._opening),
         ]
+        self._fences = Fences(self._reader, custody)
         self._layout: Layout | None = None
         self._projects: list[str] = []
         self._listed: set[str] = set()
@@ -161,6 +163,7 @@ class Audit:
             begins = start if start is not None and start.project == project else None
             if begins is None:
                 yield 0, self._new(self._named(project))
+                yield 0, self._new(self._fences.findings(project))
             yield from self._check(project, begins)
         yield 0, self._new(self._last())
 
@@ -242,6 +245,7 @@ class Audit:
             self._top.append(keks_finding())
             return
         # What is written is not looked at with it: one that is missing shows where it is missed.
+        self._fences.use(installation, keks.term)
         with suppress(UnknownKek):
             self._custody.use(keks.active, keks.opening, keks.term)
 

@@ -181,8 +181,7 @@ def test_compromise_is_of_the_scope_and_told_of_each_key_id(stand: Stand) -> Non
         assert held.key_state is KeyState.COMPROMISED
     changes = [
         Change(one, after)
-        for page in states(stand).of_scope("p1", it.scope.scope_id)
-        for one in page
+        for one in (it, seen(stand, C))
         if (after := compromised(one.key, marked)) is not None
     ]
     assert states(stand).change("p1", changes) == [True, True]

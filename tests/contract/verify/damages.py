@@ -156,6 +156,12 @@ def event_under_another_name(it: Scene) -> None:
 
 
 RECORDS: dict[str, Damage] = {
+    "fence of a later term": (
+        lambda it: it.raw.set(it.open("fence"), "99"), at("fence-wrong", "fence", ""),
+    ),
+    "fence of no term": (
+        lambda it: it.raw.set(it.open("fence"), "soon"), at("fence-wrong", "fence", ""),
+    ),
     "forged item": (
         lambda it: it.forge("items", V2, b'"node":null', b'"node":"me"'),
         at("seal-broken", "items", V2),

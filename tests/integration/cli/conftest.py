@@ -1,6 +1,8 @@
 """Installations for the commands to look at."""
 
+import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,3 +27,11 @@ def at_work(site: Site) -> Iterator[Site]:
     """The same with a worker."""
     with working(site):
         yield site
+
+
+@pytest.fixture
+def office(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Site:
+    """Where the key operator sits, with a copy of the keyring file of their own."""
+    folder = tmp_path_factory.mktemp("office")
+    shutil.copy2(site.keyring, folder / "keyring")
+    return replace(site, folder=folder)

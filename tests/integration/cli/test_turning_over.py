@@ -1,46 +1,16 @@
 """A KEK is turned over while a worker runs: each step by command, as its shipped account."""
 
 import json
-import shutil
-from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
-
-import pytest
+from typing import Final
 
 from kmworker.crypto import Keyring
 from tests.integration.cli.test_events import volume
+from tests.integration.cli.turning import WHY, bring, kek_ids_of_live, states, tell, under
 from tests.kit.outside.worker import Site, Worker, working
 from tests.kit.polling import until
 
 P: Final = "p1"
-WHY: Final = ("--operator", "alice", "--reason", "yearly")
-
-
-@pytest.fixture
-def office(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Site:
-    """Where the key operator sits, with a copy of the keyring file of their own."""
-    folder = tmp_path_factory.mktemp("office")
-    shutil.copy2(site.keyring, folder / "keyring")
-    return replace(site, folder=folder)
-
-
-def tell(site: Site, *names: str) -> None:
-    """Have volumes created."""
-    lines = "".join(volume(name, P) for name in names)
-    site.run("publish", "--file", "-", stdin=lines)
-    until(lambda: site.reader.table(P, "items").keys() >= {f"volume:{it}" for it in names}, "all")
-
-
-def states(site: Site) -> dict[str, Any]:
-    document = json.loads(site.run("keyring", "status", "--json").stdout)
-    return {it["kek_id"]: it["state"] for it in document["keks"]}
-
-
-def under(site: Site, kek_id: str) -> set[str]:
-    """The volumes whose records are under a KEK."""
-    raw = site.reader.table(P, "items")
-    return {name for name, record in raw.items() if f'"v2.{kek_id}.' in str(record)}
 
 
 def dek(site: Site, name: str, path: Path) -> bytes:
@@ -49,19 +19,14 @@ def dek(site: Site, name: str, path: Path) -> bytes:
     return path.read_bytes()
 
 
-def bring(office: Site, site: Site) -> None:
-    """Carry the operator's file to where the worker runs, as one does: whole, by a rename."""
-    new = site.keyring.with_suffix(".new")
-    shutil.copy2(office.keyring, new)
-    new.replace(site.keyring)
-
-
 def test_a_kek_is_turned_over_beside_a_worker(site: Site, office: Site, tmp_path: Path) -> None:
     with working(site) as (worker,):
         tell(site, "v1", "v2")
         before = dek(office, "v1", tmp_path / "before")
         ((old, _state),) = states(office).items()
 
+        refused = office.run("keyring", "activate", "f" * 16, *WHY, exit_code=1)
+        assert "the store does not know it: kmworker keyring add" in refused.stderr
         added = office.run("keyring", "add", *WHY)
         new = added.stdout.strip()
         assert states(office) == {old: "active", new: "known"}
@@ -69,7 +34,7 @@ def test_a_kek_is_turned_over_beside_a_worker(site: Site, office: Site, tmp_path
         refused = office.run("keyring", "activate", new, *WHY, exit_code=1)
         assert f"KEK {new} is missing where these run: " in refused.stderr
         bring(office, site)
-        until(lambda: new in _kek_ids(site), "the worker has taken it up")
+        until(lambda: new in kek_ids_of_live(site), "the worker has taken it up")
         office.run("keyring", "activate", new, *WHY)
         assert states(office) == {old: "known", new: "active"}
 
@@ -90,11 +55,6 @@ def test_a_kek_is_turned_over_beside_a_worker(site: Site, office: Site, tmp_path
         tell(site, "v4")
         assert dek(office, "v1", tmp_path / "after") == before
         office.run("verify")
-
-
-def _kek_ids(site: Site) -> str:
-    status = json.loads(site.run("status", "--json").stdout)
-    return " ".join(kek_id for worker in status["workers"] for kek_id in worker["kek_ids"])
 
 
 def worker_log(worker: Worker) -> str:

@@ -163,6 +163,8 @@ KEY_OPERATOR_MAY: Final = (
     f"ZREM {DUE} m",
     "ZADD km:outboxes LT 1 p",
     f"INCR {COMMITS}",
+    # What a KEK's leak takes besides.
+    "SET km:{p}:fence 1",
     f"EVAL return(1) 1 {KEYS}",
 )
 KEY_OPERATOR_MAY_NOT: Final = (
@@ -232,6 +234,7 @@ JANITOR_MAY_NOT: Final = (
 # What it may write, its own run shows; these change nothing here.
 REPAIRER_MAY: Final = (
     f"MGET {COMMITS}",
+    "MGET km:{p}:fence",
     *(f"HMGET {key} f" for key in (ITEMS, KEYS, SCOPES, DEKS, PARKED)),
     *(f"HSCAN {key} 0" for key in (ITEMS, KEYS, SCOPES, DEKS, PARKED, EXPIRED)),
     f"ZSCAN {LINEAGE} 0",
@@ -279,7 +282,15 @@ REPLACER_MAY_NOT: Final = (
     "CONFIG GET *",
 )  # fmt: skip
 
-REWRAPPER_MAY: Final = (*REPLACER_MAY, "MGET km:{p}:fence")
+REWRAPPER_MAY: Final = (
+    *REPLACER_MAY,
+    "MGET km:{p}:fence",
+    # What it verifies first while a KEK is compromised.
+    "INFO server",
+    f"ZMSCORE {LINEAGE} m",
+    f"ZSCAN {LINEAGE} 0",
+    "HGETALL km:totals",
+)
 REWRAPPER_MAY_NOT: Final = (*REPLACER_MAY_NOT, "HSET km:keyring f v", f"SET {COMMITS} 1")
 
 # What it may do, its own run shows. It creates and amends, and takes away only what waits.

@@ -94,6 +94,7 @@ def test_a_script_gets_nobody_further(store: Store, user: str, call: str) -> Non
                 "hdel",
                 "hset",
                 "incr",
+                "set",
                 "zadd",
                 "zrem",
             },

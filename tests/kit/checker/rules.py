@@ -33,7 +33,7 @@ MAY_HAVE: Final = {
         "assigned_generation",
     },
     "keys": {"own_state", "compromised", "destroy_at", "active_until", "changed"},
-    "scopes": {"generation", "compromised", "destroyed_at"},
+    "scopes": {"generation", "compromised", "destroyed_at", "former_keks"},
 }  # fmt: skip
 STATES: Final = {"items": ITEM_STATES, "keys": KEY_STATES}
 

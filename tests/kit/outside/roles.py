@@ -66,6 +66,7 @@ COMMANDS: Final = {
     # By whoever wants to; no server is asked.
     "keyring init": NOBODY,
     "keyring move": NOBODY,
+    "keyring restore": NOBODY,
     "schemas": NOBODY,
     "up": NOBODY,
     "demo": NOBODY,

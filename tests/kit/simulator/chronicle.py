@@ -29,7 +29,7 @@ from tests.kit.store.direct import Keyspace
 WRITING: Final = frozenset(("commit", "change", "destroy", "forget", "hdel", "rewrap"))
 TABLES: Final = ("items", "keys", "scopes", "deks", "outbox")
 
-KEK_ID: Final = re.compile(rb'"kek_id":"[0-9a-f]*",')
+OF_KEKS: Final = re.compile(rb'"kek_id":"[0-9a-f]*",|,"former_keks":\[[^]]*\]')
 Record = dict[str, Any]
 Life = tuple[str, str, int]
 """Project, item ref, and which life of that name."""
@@ -218,7 +218,7 @@ def _lost(
 
 def _said(raw: bytes) -> bytes:
     body, _opening, _seal = raw.rpartition(b',"seal":"v2.')
-    return KEK_ID.sub(b"", body) + b"}" if body else raw
+    return OF_KEKS.sub(b"", body) + b"}" if body else raw
 
 
 def _parsed(rows: Raw) -> dict[str, Record]:

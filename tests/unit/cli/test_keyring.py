@@ -4,6 +4,8 @@ import json
 import stat
 from pathlib import Path
 
+from kmworker.crypto import Keyring
+from kmworker.crypto.keyring_archive import archive_kek
 from tests.kit.cli.stand import run, said
 
 
@@ -52,7 +54,9 @@ def test_a_keyring_is_made_under_a_root_and_moved(folder: Path) -> None:
     assert document["root"] == "file:?passphrase-file"
     code, _out, err = said(run("keyring", "status"))
     assert (code, "keyring.root names none" in err) == (2, True)
-    assert kek_id.strip() in run("keyring", "status", keyring__root=rooted).stdout
+    shown = run("keyring", "status", keyring__root=rooted).stdout
+    assert f"{kek_id.strip()} " in shown
+    assert "(mode 0600, under file:?passphrase-file)\n" in shown
     code, out, err = said(run("keyring", "move", "--to", "file:", keyring__root=rooted))
     assert (code, out) == (0, kek_id)
     assert "set keyring.root to the new root" in err
@@ -67,3 +71,35 @@ def test_a_root_that_is_away_is_exit_code_3(folder: Path) -> None:
     code, _out, err = said(run("keyring", "init", "--root", url))
     assert (code, "cannot be reached" in err) == (3, True)
     assert not (folder / "keyring.json").exists()
+
+
+def test_a_removed_kek_is_put_back_from_the_archive_which_moves_with_the_keyring(
+    folder: Path,
+) -> None:
+    words = folder / "passphrase"
+    words.write_text("correct horse battery staple\n")
+    words.chmod(0o600)
+    rooted = f"file:?passphrase-file={words}"
+    path, archive = folder / "keyring.json", folder / "keyring.archive.json"
+    kek_id = run("keyring", "init").stdout.strip()
+    Keyring.grow(path)
+    archive_kek(path, archive, kek_id)
+    assert run("keyring", "move", "--to", rooted).exit_code == 0
+    assert json.loads(archive.read_bytes())["root"] == "file:?passphrase-file"
+    code, out, err = said(run("keyring", "restore", kek_id, keyring__root=rooted))
+    assert (code, out) == (0, f"KEK {kek_id} is in {path}\n")
+    assert "bring it to every host" in err
+    assert kek_id in run("keyring", "status", keyring__root=rooted).stdout
+
+
+def test_an_archive_can_be_elsewhere(folder: Path) -> None:
+    path, archive = folder / "keyring.json", folder / "safe.json"
+    kek_id = run("keyring", "init").stdout.strip()
+    Keyring.grow(path)
+    archive_kek(path, archive, kek_id)
+    code, _out, err = said(run("keyring", "restore", kek_id))
+    assert (code, f"no archive of removed KEKs: {folder / 'keyring.archive.json'}" in err) == (
+        1,
+        True,
+    )
+    assert run("keyring", "restore", kek_id, keyring__archive=str(archive)).exit_code == 0

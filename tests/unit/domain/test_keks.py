@@ -2,7 +2,7 @@
 
 import pytest
 
-from kmworker.domain.keks import KekState, KekStates, KekStep, begun, step_kek
+from kmworker.domain.keks import KekState, KekStates, KekStep, begun, is_leak_told, step_kek
 from kmworker.domain.keys import Operator
 from kmworker.domain.lifecycle import NoStep
 from tests.kit.builders import NOW
@@ -94,3 +94,11 @@ def test_of_a_kek_that_the_store_does_not_know_nothing_becomes() -> None:
         found = step_kek(states, OTHER, what, BY, NOW)
         assert isinstance(found, NoStep)
         assert "keyring add" in found.why
+
+
+@pytest.mark.parametrize("state", KekState)
+def test_a_leak_is_a_step_of_what_may_be_used_still_and_of_nothing_else(state: KekState) -> None:
+    states = states_with(OTHER, state)
+    stays = {KekState.COMPROMISED, KekState.RETIRED, KekState.REMOVED}
+    assert is_leak_told(state) == (state in stays)
+    assert states.compromised == ((OTHER,) if state is KekState.COMPROMISED else ())

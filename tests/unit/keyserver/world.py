@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from kmworker.delegation.answers import AnswerSigner
 from kmworker.delegation.checking import Checked, check_answer
-from kmworker.delegation.clients import ClientRecord, Marked, Right, Rights
+from kmworker.delegation.clients import ClientRecord, Right, Rights, Stamp
 from kmworker.delegation.enrolment import Enrolment
 from kmworker.delegation.identity import Identity
 from kmworker.delegation.requests import SignedRequest, sign_request
@@ -51,7 +51,7 @@ TRUST: Final = make_list(ROOT, INSTALLATION, 1, [SERVER.public], not_before=FROM
 SIGNER: Final = AnswerSigner(SERVER, TRUST, "/kmworker")
 ENROLMENT: Final = Enrolment(INSTALLATION, NAME, IDENTITY.public.fingerprint, ROOT.public, AT)
 RIGHTS: Final = Rights(frozenset({Right.GET}), frozenset(Kind), ("*",), (NODE,))
-MARK: Final = Marked(AT, Operator("alice", "a drill"))
+MARK: Final = Stamp(AT, Operator("alice", "a drill"))
 CLIENT: Final = ClientRecord(NAME, 1, (IDENTITY.public,), RIGHTS, MARK)
 
 
