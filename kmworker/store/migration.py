@@ -43,6 +43,7 @@ from kmworker.store.layout import (
 from kmworker.store.projects import listed_projects, projects_with_keys
 from kmworker.store.reading import Flaw, Named, StoreReader, text
 from kmworker.store.scripts import Scripts
+from kmworker.store.wraps import count_former
 
 __all__ = ["FORMER", "CarriedPage", "Flaw", "Migration", "MigrationCustody"]
 
@@ -156,6 +157,9 @@ class Migration:
             self._carrier = Carrier(self._former(self._layout.installation), self._custody)
             stages = (*STAGES, "keys")
         self.size = sum(size[key] for size in sizes for key in stages)
+        if not self._is_rehearsal:
+            # Former layouts did not count them; those of layout 1 are wrapped anew by this run.
+            count_former(self._views, self._custody.kek_ids, sum(it["scopes"] for it in sizes))
 
     def steps(self) -> Iterator[CarriedPage]:
         """Carry records over, page by page, until none of layout 1 is left but flawed ones.
