@@ -153,6 +153,8 @@ class KeyringSettings(_Section):
     """File, from `kmworker keyring init`; beside the configuration, so a trial is one folder."""
     root: str = "file:"
     """file:, pkcs11: or openbao: URL of what wraps the KEKs in it; file: alone is nothing."""
+    max_age_days: Annotated[Days, Field(ge=1)] = 400.0
+    """Days, 1 to 36500, that a KEK is active before `doctor` warns; a year, and time to do it."""
 
 
 class PolicySettings(_Section):

@@ -23,7 +23,7 @@ from kmworker.domain.model import Place
 from kmworker.errors import NotFound, PermanentError, SetupError, UnknownKek
 from kmworker.store.admission import installed, is_of_layout_1, missing, source_in
 from kmworker.store.carrying import Carrier, Former, Present
-from kmworker.store.counting import count_clones, number_commits
+from kmworker.store.counting import count_clones, count_wraps, number_commits
 from kmworker.store.inspection import Views, pages
 from kmworker.store.kek_states import (
     STATES,
@@ -43,7 +43,6 @@ from kmworker.store.layout import (
 from kmworker.store.projects import listed_projects, projects_with_keys
 from kmworker.store.reading import Flaw, Named, StoreReader, text
 from kmworker.store.scripts import Scripts
-from kmworker.store.wraps import count_former
 
 __all__ = ["FORMER", "CarriedPage", "Flaw", "Migration", "MigrationCustody"]
 
@@ -159,7 +158,7 @@ class Migration:
         self.size = sum(size[key] for size in sizes for key in stages)
         if not self._is_rehearsal:
             # Former layouts did not count them; those of layout 1 are wrapped anew by this run.
-            count_former(self._views, self._custody.kek_ids, sum(it["scopes"] for it in sizes))
+            count_wraps(self._views, self._custody.kek_ids, sum(it["scopes"] for it in sizes))
 
     def steps(self) -> Iterator[CarriedPage]:
         """Carry records over, page by page, until none of layout 1 is left but flawed ones.

@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol
 from redis.exceptions import RedisError
 
 from kmworker.clock import Clock
+from kmworker.domain.keks import KeyringTrouble
 from kmworker.domain.model import Held, Item, KeyChanged, Released, State, held_in
 from kmworker.domain.plan import Committed, Entry, Write
 from kmworker.domain.waiting import Due, Swept, Taken
@@ -100,6 +101,10 @@ class RedisStore:
     def follow_keyring(self) -> None:
         """Take up what has become of KEKs, and of the keyring file; see `Admission.follow`."""
         self._admission.follow()
+
+    def keyring_trouble(self) -> KeyringTrouble | None:
+        """Return why a changed keyring file is not taken up; see `Admission`."""
+        return self._admission.keyring_trouble
 
     def layout_is_newer(self) -> bool:
         """Return whether a later release has changed the layout of what was admitted."""

@@ -8,18 +8,17 @@ that names them (`commit.lua`, `rewrap.lua`: field ``wraps:<kek_id>`` of the pro
 is reserved and not found again there, any project may have made: see `most_wraps`.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final, Protocol
 
 from redis.exceptions import RedisError
 
 from kmworker.store.client import Client
 from kmworker.store.connection import is_no_number, store_errors, translate
-from kmworker.store.inspection import Views
 from kmworker.store.names import Names
 from kmworker.store.pipe import Command
 
-__all__ = ["MAX_LOST_WRAPS", "STATS_FIELD", "WRAPS", "Wraps", "count_former", "most_wraps"]
+__all__ = ["MAX_LOST_WRAPS", "STATS_FIELD", "WRAPS", "Wraps", "most_wraps"]
 
 WRAPS: Final = "wraps"
 STATS_FIELD: Final = "wraps:"
@@ -100,19 +99,6 @@ class Wraps:
         """Begin with a KEK of which nothing is reserved yet."""
         self._kek_id, self._block = kek_id, FIRST_BLOCK
         self._left, self._half, self._is_asked = 0, 0, False
-
-
-def count_former(views: Views, kek_ids: Iterable[str], scopes: int) -> None:
-    """Count the DEKs of a store of a former layout, under whichever KEK each is.
-
-    Raises:
-        StoreUnavailable: the store refuses.
-    """
-    pipeline = views.client.pipeline(transaction=False)
-    for kek_id in sorted(kek_ids):
-        pipeline.hincrby(views.names.top(WRAPS), kek_id, scopes)
-    with store_errors():
-        pipeline.execute()
 
 
 def _is_spoilt(error: RedisError) -> bool:
