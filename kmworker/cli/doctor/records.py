@@ -6,8 +6,8 @@ from typing import Final, NamedTuple
 from kmworker.cli.doctor.checks import OK, Check, checked, not_checked
 from kmworker.cli.frame.keys import custody_of
 from kmworker.cli.frame.store import now_of
-from kmworker.cli.installation.keks import age_s, problems_of
-from kmworker.cli.terminal.output import ago, lasting, plural
+from kmworker.cli.installation.keks import age_days, problems_of
+from kmworker.cli.terminal.output import ago, plural
 from kmworker.domain.keks import KekStates
 from kmworker.errors import SetupError
 from kmworker.settings import Settings
@@ -83,7 +83,8 @@ def _keks(settings: Settings, views: Views, known: _Known) -> str | tuple[str, s
     if problems:
         details, hints = zip(*problems, strict=True)
         return "; ".join(details), "; ".join(dict.fromkeys(hints))
-    age = f"active for {lasting(age_s(states, now))} of {settings.keyring.max_age_days:,.0f} d"
+    max_age_days = settings.keyring.max_age_days
+    age = f"active for {age_days(states, now):,.0f} of {max_age_days:,.0f} d"
     records = int(number_of(totals, field_of("records", states.active)))
     under = f"all {plural(records, 'record')} under it (counted {ago(counted_at, now)})"
     return f"{age}; {under if counted_at else 'no worker has counted what is under it'}"

@@ -10,7 +10,14 @@ from kmworker.store.spread import UNKNOWN
 from kmworker.store.views.janitor import JanitorSeen
 from kmworker.store.views.keks import KekSeen
 
-__all__ = ["MANY_WRAPS", "age_s", "janitor_trouble", "keks_in_words", "not_taken_up", "problems_of"]
+__all__ = [
+    "MANY_WRAPS",
+    "age_days",
+    "janitor_trouble",
+    "keks_in_words",
+    "not_taken_up",
+    "problems_of",
+]
 
 MANY_WRAPS: Final = 2**31
 """In one project under one KEK: half of what is good (NIST SP 800-38D, section 8.3)."""
@@ -41,9 +48,9 @@ def keks_in_words(keks: Iterable[KekSeen], *, is_counted: bool) -> Iterator[str]
         yield said if kek.kek_id == UNKNOWN else f"{said}; up to {kek.wraps:,} wraps in one"
 
 
-def age_s(states: KekStates, now: float) -> float:
-    """Return for how long the active KEK has been that."""
-    return max(now - unix_s(states.keks[states.active].at), 0.0)
+def age_days(states: KekStates, now: float) -> float:
+    """Return for how many days the active KEK has been that; now: Unix seconds."""
+    return max(now - unix_s(states.keks[states.active].at), 0.0) / DAY_S
 
 
 def problems_of(
@@ -63,9 +70,9 @@ def problems_of(
         now: Unix seconds.
         max_age_days: for how long one is to be active.
     """
-    age_days = age_s(states, now) / DAY_S
-    if age_days > max_age_days:
-        said = f"KEK {states.active} is active for {age_days:,.0f} d"
+    days = age_days(states, now)
+    if days > max_age_days:
+        said = f"KEK {states.active} is active for {days:,.0f} d"
         yield f"{said}, of {max_age_days:,.0f} (keyring.max_age_days)", TURN_OVER
     for kek in seen:
         if kek.records or kek.deks:

@@ -1,5 +1,7 @@
 """Wraps are counted before they are made: too many perhaps, and never too few."""
 
+from typing import Any
+
 import pytest
 from redis.exceptions import NoPermissionError
 
@@ -125,6 +127,27 @@ def test_a_key_is_reserved_before_it_is_written_and_counted_where_it_is_written(
     store.commit([draft.create(volume("v4"))]).result()
     assert set(seen) == {FIRST_BLOCK}
     assert (stand.wraps("p1"), stand.wraps("p2"), stand.reserved()) == (2, 1, FIRST_BLOCK)
+
+
+def test_nothing_is_sent_that_is_not_reserved_however_much_one_process_creates(
+    stand: Stand, tap: Wiretap, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kmworker.store.wraps.FIRST_BLOCK", 4)
+    monkeypatch.setattr("kmworker.store.wraps.LAST_BLOCK", 8)
+    store, sizes = stand.store(tap), (3, 1, 2, 10, 1, 30, 5)
+    made = 0
+
+    def look(trip: list[Any]) -> None:
+        if any(command[0] in {"EVALSHA", "EVAL"} for command in trip):
+            assert stand.reserved() >= made
+
+    tap.before_trip = look
+    for size in sizes:
+        made += size
+        writes = [draft.create(volume(f"v{made}-{number}")) for number in range(size)]
+        store.commit(writes).result()
+    assert stand.wraps("p1") == made == sum(sizes)
+    assert made <= stand.reserved() <= made + 4 + 8 + 8
 
 
 def test_what_was_wrapped_and_not_written_is_reserved_and_counted_nowhere(stand: Stand) -> None:

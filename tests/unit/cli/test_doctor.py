@@ -413,11 +413,11 @@ def test_a_kek_under_which_all_is_is_no_matter(healthy: FilledStore) -> None:
     kek_id = healthy.custody.kek_id
     found = findings()["keks"]
     assert found["status"] == "ok"
-    assert found["detail"].endswith("of 400 d; no worker has counted what is under it")
+    assert found["detail"] == "active for 0 of 400 d; no worker has counted what is under it"
     totals = {f"records:{kek_id}": 9, f"deks:{kek_id}": 2, "keks_counted_at": NOW_S - 60}
     healthy.client.hset("km:totals", mapping=totals)
     detail = findings()["keks"]["detail"]
-    assert detail.endswith("of 400 d; all 9 records under it (counted 60 s ago)")
+    assert detail == "active for 0 of 400 d; all 9 records under it (counted 60 s ago)"
 
 
 def test_what_is_to_be_done_about_keks_is_one_warning(healthy: FilledStore) -> None:
