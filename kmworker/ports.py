@@ -10,6 +10,7 @@ from typing import Generic, Protocol, TypeVar
 
 from kmworker.domain.audit import AuditRecord
 from kmworker.domain.grants import GrantsSeen
+from kmworker.domain.keks import KeyringTrouble
 from kmworker.domain.message import Confirm, Delivery, Outgoing
 from kmworker.domain.model import (
     Broken,
@@ -194,6 +195,9 @@ class Store(Protocol):
             UnknownKek: the keyring lacks the active KEK.
             SetupError: what the store says of KEKs is not as it was sealed.
         """
+
+    def keyring_trouble(self) -> KeyringTrouble | None:
+        """Return why a changed keyring file is not taken up, None for no trouble."""
 
     def layout_is_newer(self) -> bool:
         """Return whether a later release has changed the layout of what was admitted."""

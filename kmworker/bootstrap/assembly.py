@@ -97,7 +97,13 @@ def assemble(  # noqa: PLR0913  # what differs between the program and a simulat
             store, bus, worker_id=worker_id, exchange=topology.keys, every_s=OUTBOX_S
         ),
         reporter=Reporter(
-            reports, bus, tally, clock, worker_id=worker_id, kek_ids=lambda: custody.kek_ids
+            reports,
+            bus,
+            tally,
+            clock,
+            worker_id=worker_id,
+            kek_ids=lambda: custody.kek_ids,
+            keyring_trouble=store.keyring_trouble,
         ),
         tally=tally,
         clock=clock,
@@ -176,6 +182,7 @@ def assemble_janitor(  # noqa: PLR0913  # what differs between the program and a
         views.clock_s,
         janitor_id=janitor_id,
         kek_ids=lambda: custody.kek_ids,
+        keyring_trouble=lambda: admission.keyring_trouble,
         keeping=settings.retention,
         settings=settings.janitor,
         deadline_s=settings.waiting.deadline_s,

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -12,7 +12,13 @@ from kmworker.cli.frame.endings import Ending
 from kmworker.cli.frame.program import examples, group
 from kmworker.cli.frame.store import now_of, views_of
 from kmworker.cli.installation.crowds import crowded
-from kmworker.cli.installation.workers import STUCK_AFTER_S, Verdict, judge, runs_here
+from kmworker.cli.installation.workers import (
+    STUCK_AFTER_S,
+    Verdict,
+    judge,
+    keyring_troubles,
+    runs_here,
+)
 from kmworker.cli.terminal.output import complain, line, note, print_json
 from kmworker.store.crowds import Crowd
 from kmworker.store.inspection import Views
@@ -30,6 +36,7 @@ from kmworker.worker.incarnation import incarnation
 __all__ = ["app"]
 
 app = group()
+KEYRING_HINT: Final = "mend the file, or what its root is; it is taken up by itself then"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +75,16 @@ def health(
     named on standard error, and leaves the exit code alone. So is a key in whose place somebody
     has put something else. Where that is what workers report in, it cannot be told whether one
     makes progress: the exit code is 0 then, because a restart would help nothing, and "ok" is
-    null. A process that --pid names and that is not there is told all the same: 1.
+    null. A process that --pid names and that is not there is told all the same: 1. A worker that
+    cannot take up its changed keyring file goes on with the KEKs that it has: it is named on
+    standard error, and leaves the exit code alone.
     """
     views = views_of(settings_of(context))
     now, wrong = now_of(views), wrong_types(views.client, views.names)
     seen, crowds = _read(views, wrong, now)
     judged, incident = list(_judged(seen or (), now, pid, stuck_after)), read_incident(views)
+    here = {it.worker for it in judged}
+    behind = [it for it in seen or () if it.worker_id in here and it.keyring_trouble]
     is_well = (
         None if not judged and _is_untold(seen, pid) else any(it.verdict.is_well for it in judged)
     )
@@ -83,6 +94,7 @@ def health(
             "incident": None if incident is None else asdict(incident),
             "wrong_types": [asdict(it) for it in wrong],
             "workers": None if seen is None else [asdict(it) for it in judged],
+            "keyring_troubles": None if seen is None else [_keyring(it) for it in behind],
             "near_bound": None if crowds is None else [asdict(crowd) for crowd in crowds],
         })  # fmt: skip
     else:
@@ -90,6 +102,8 @@ def health(
             line(f"{found.verdict:<9}{found.worker}  {found.detail}")
     if crowds:
         note(f"waiting events near their bound: {crowded(crowds)}")
+    for said in keyring_troubles(behind):
+        complain(said, KEYRING_HINT)
     _complain_of_keys(wrong, seen or ())
     _complain(judged, incident, pid, is_told=is_well is not None)
     raise typer.Exit(Ending.FAILED if is_well is False else Ending.DONE)
@@ -104,6 +118,11 @@ def _read(
         None if names.top("workers") in spoilt else read_workers(views, now),
         None if names.top("crowded") in spoilt else read_crowds(views),
     )
+
+
+def _keyring(worker: WorkerSeen) -> dict[str, str | float]:
+    flaw, since_s = worker.keyring_trouble, worker.keyring_trouble_since
+    return {"worker": worker.worker_id, "trouble": flaw, "since": since_s}
 
 
 def _is_untold(seen: Sequence[WorkerSeen] | None, pid: int | None) -> bool:

@@ -11,6 +11,7 @@ from kmworker.cli.frame.configured import settings_of
 from kmworker.cli.frame.program import examples, group
 from kmworker.cli.frame.store import now_of, views_of
 from kmworker.cli.installation.crowds import crowded
+from kmworker.cli.installation.keks import janitor_trouble, keks_in_words
 from kmworker.cli.installation.overdue import due_in_words, overdue
 from kmworker.cli.installation.workers import troubles_of
 from kmworker.cli.terminal.output import ago, column_table, display, grid, line, plural, print_json
@@ -38,7 +39,8 @@ def status(
 
     All of it is in the store, written by the workers and the janitor. The queues are asked of the
     broker, if one is configured and lets this user look; else they are what a worker counted last.
-    A worker is live if it was seen within the last 15 seconds. What is overdue by more than a day
+    A worker is live if it was seen within the last 15 seconds. What is under each KEK is counted
+    slowly, by a look at all records. What is overdue by more than a day
     is told, and whether a janitor was seen. A key in whose place somebody has put something else is
     named, with what to do; what it held is null in JSON, and all else is shown.
     """
@@ -88,6 +90,7 @@ def _lines(found: Status, now: float) -> Iterator[tuple[str, str]]:
         if found.due is not None:
             yield "key-ids due", due_in_words(found.due, now)
         yield "outbox", plural(totals.get("outbox", 0), "change") + " to be announced"
+    yield from _keks(found, now)
     yield "queues", _queues(found, now)
     if found.broker_trouble:
         yield "broker", f"not asked: {found.broker_trouble}"
@@ -100,9 +103,25 @@ def _lines(found: Status, now: float) -> Iterator[tuple[str, str]]:
     yield "workers", _live(found.workers)
     for trouble in troubles_of(found.workers or ()):
         yield "trouble", trouble
-    is_janitor_read = not any(it.key.endswith(":janitor") for it in found.wrong_types)
-    yield "janitor", _janitor(found.janitor, now) if is_janitor_read else UNREAD
-    if is_janitor_read and found.due is not None:
+    yield from _of_janitor(found, now)
+
+
+def _keks(found: Status, now: float) -> Iterator[tuple[str, str]]:
+    counted_at = found.keks_counted_at
+    for said in keks_in_words(found.keks or (), is_counted=bool(counted_at)):
+        yield "KEK", said
+    if counted_at:
+        yield "KEKs counted", ago(counted_at, now)
+
+
+def _of_janitor(found: Status, now: float) -> Iterator[tuple[str, str]]:
+    if any(it.key.endswith(":janitor") for it in found.wrong_types):
+        yield "janitor", UNREAD
+        return
+    yield "janitor", _janitor(found.janitor, now)
+    if found.janitor is not None and (trouble := janitor_trouble(found.janitor)):
+        yield "trouble", trouble
+    if found.due is not None:
         yield from _overdue(overdue(found.due, found.janitor, now))
 
 

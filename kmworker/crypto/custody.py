@@ -95,7 +95,8 @@ class KeyringCustody(Secret):
         """Take the keyring anew if it has changed; return whether it has.
 
         Raises:
-            RootAway, SetupError: it cannot be used as it is now; this goes on with what it was.
+            RootAway, SetupError: it cannot be used as it is now, each time until it can; this goes
+                on with what it was.
         """
         changed = self._changed()
         if changed is None:

@@ -1,11 +1,14 @@
 """A keyring's file that may change while a process runs."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Final
 
 from kmworker.crypto.keyring import Keyring
 from kmworker.crypto.roots import Root
+from kmworker.errors import RootAway, SetupError
 
 __all__ = ["KeyringFile"]
 
@@ -23,6 +26,7 @@ class KeyringFile:
         # What the root did not open, and when it is asked again.
         self._unopened: tuple[int, ...] = ()
         self._again_at = 0.0
+        self._problem: Callable[[], RootAway | SetupError] | None = None
 
     def load(self) -> Keyring:
         """Read and check the file; raises as `Keyring.load` does."""
@@ -30,16 +34,30 @@ class KeyringFile:
         seen = self._now()
         # A root's answer is waited for; whether it is good or not, soon it will be the same.
         self._unopened, self._again_at = seen, monotonic() + AGAIN_S
-        loaded = Keyring.load(self._path, self._root)
-        self._seen = seen
+        try:
+            loaded = Keyring.load(self._path, self._root)
+        except RootAway as away:
+            # Without its frames.
+            self._problem = partial(RootAway, str(away))
+            raise
+        except SetupError as refusal:
+            self._problem = partial(SetupError, str(refusal), refusal.hint)
+            raise
+        self._seen, self._problem = seen, None
         return loaded
 
     def changed(self) -> Keyring | None:
-        """Return the keyring if the file is another than was read last; raises as `load` does."""
+        """Return the keyring if the file is another than was read last.
+
+        Raises:
+            RootAway, SetupError: as `load` does, each time until it is opened.
+        """
         now = self._now()
         if now == self._seen:
             return None
         if self._root is not None and now == self._unopened and monotonic() < self._again_at:
+            if self._problem is not None:
+                raise self._problem()
             return None
         return self.load()
 

@@ -14,7 +14,8 @@ from kmworker.domain.lifecycle import NoStep
 from kmworker.domain.values import value
 
 __all__ = [
-    "KekEntry", "KekState", "KekStates", "KekStep", "begun", "is_leak_told", "step_kek",
+    "KekEntry", "KekState", "KekStates", "KekStep", "KeyringFlaw", "KeyringTrouble", "begun",
+    "is_leak_told", "step_kek",
 ]  # fmt: skip
 
 
@@ -85,6 +86,24 @@ class KekStates:
         """Return the kek_ids of those that are not removed, sorted."""
         kept = (it for it, entry in self.keks.items() if entry.state is not KekState.REMOVED)
         return tuple(sorted(kept))
+
+
+class KeyringFlaw(StrEnum):
+    """Why a keyring file that has changed is not taken up, in fixed words: others read them."""
+
+    ROOT_AWAY = "root-away"
+    """What wraps its KEKs does not answer; it is asked again."""
+    UNUSABLE = "unusable"
+    """A person must mend it, or its root."""
+
+
+@value
+class KeyringTrouble:
+    """That a process goes on with the KEKs that it has, since its keyring file is not usable."""
+
+    flaw: KeyringFlaw
+    since_s: float
+    """Unix seconds."""
 
 
 _OPENING: Final = frozenset({KekState.KNOWN, KekState.ACTIVE, KekState.COMPROMISED})

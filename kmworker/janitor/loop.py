@@ -10,6 +10,7 @@ from typing import Final
 import structlog
 
 from kmworker.clock import StoreClock, rfc3339
+from kmworker.domain.keks import KeyringTrouble
 from kmworker.domain.retention import Moment
 from kmworker.errors import PermanentError, TransientError, told
 from kmworker.janitor.dates import DAY_S, destroy_at
@@ -49,6 +50,7 @@ class JanitorLoop:
         *,
         janitor_id: str,
         kek_ids: Callable[[], Iterable[str]],
+        keyring_trouble: Callable[[], KeyringTrouble | None] = lambda: None,
         keeping: RetentionSettings,
         settings: JanitorSettings,
         deadline_s: float,
@@ -63,6 +65,7 @@ class JanitorLoop:
             time_s: asks the store what time it is, Unix seconds; the clock is set by it.
             janitor_id: of the leases' holder.
             kek_ids: the KEKs in its keyring.
+            keyring_trouble: why its changed keyring file is not taken up.
             keeping: for how long what is kept.
             settings: how it works.
             deadline_s: for how long an event may wait for its source.
@@ -75,6 +78,7 @@ class JanitorLoop:
         self._time_s = time_s
         self._id = janitor_id
         self._kek_ids = kek_ids
+        self._keyring_trouble = keyring_trouble
         self._keeping = keeping
         self._settings = settings
         self._deadline_s = deadline_s
@@ -186,7 +190,13 @@ class JanitorLoop:
     def _tell(self, found: PassResult) -> None:
         self.total.add(found)
         fields = {name: getattr(self.total, name) for name in self.total.__slots__}
-        about = {"id": self._id, "kek_ids": " ".join(sorted(self._kek_ids()))}
+        keyring = self._keyring_trouble()
+        about = {
+            "id": self._id,
+            "kek_ids": " ".join(sorted(self._kek_ids())),
+            "keyring_trouble": "" if keyring is None else keyring.flaw,
+            "keyring_trouble_since": 0.0 if keyring is None else keyring.since_s,
+        }
         self._retention.report({"seen_at": self._clock.now(), **about, **fields})
         done = {name: number for name in found.__slots__ if (number := getattr(found, name))}
         if done:

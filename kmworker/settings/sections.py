@@ -163,6 +163,8 @@ class KeyringSettings(_Section):
     """File for removed KEKs, under the same root. Not set: keyring.archive.json beside `path`."""
     keep_days: Annotated[int, Field(ge=0, le=36_500)] = 400
     """Days, 0 to 36500, that a retired KEK stays; backups of a year, and a month to use them."""
+    max_age_days: Annotated[Days, Field(ge=1)] = 400.0
+    """Days, 1 to 36500, that a KEK is active before `doctor` warns; a year, and time to do it."""
 
     @property
     def archive_path(self) -> Path:

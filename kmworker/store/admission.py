@@ -11,7 +11,7 @@ import redis
 import structlog
 
 from kmworker.clock import Clock, rfc3339
-from kmworker.domain.keks import KekStates
+from kmworker.domain.keks import KekStates, KeyringFlaw, KeyringTrouble
 from kmworker.domain.values import value
 from kmworker.errors import NotFound, RootAway, SetupError, StoreUnavailable, UnknownKek
 from kmworker.store.client import Gate
@@ -70,6 +70,7 @@ class Admission:
     Attributes:
         history: what this worker remembers of the store's commits.
         keks: what may be done with each KEK, once it is admitted.
+        keyring_trouble: what keeps its changed keyring file from being taken up, None for nothing.
         is_newer: whether the store's layout is newer than this release's, which may use it.
     """
 
@@ -97,6 +98,7 @@ class Admission:
         self._clock = clock
         self.history = History(client, names, worker_id=worker_id, is_tolerant=allow_volatile)
         self.keks: KekStates | None = None
+        self.keyring_trouble: KeyringTrouble | None = None
         self.is_newer = False
         self._installation = ""
         self._states = ""
@@ -219,12 +221,22 @@ class Admission:
     def _take_up(self) -> bool:
         """Take the keyring file as it is now; return whether it has changed."""
         try:
-            return self._custody.take_up()
+            has_changed = self._custody.take_up()
         except (RootAway, SetupError) as problem:
             # What it has opened it has: a root that goes away stops nobody.
             hint = problem.hint if isinstance(problem, SetupError) else "it is asked again"
             self._say_once("keyring file not taken up", detail=str(problem), hint=hint)
+            is_away = isinstance(problem, RootAway)
+            self._in_trouble(KeyringFlaw.ROOT_AWAY if is_away else KeyringFlaw.UNUSABLE)
             return False
+        self.keyring_trouble = None
+        return has_changed
+
+    def _in_trouble(self, flaw: KeyringFlaw) -> None:
+        """Note what others are to see of it, which is not what a root has said."""
+        before = self.keyring_trouble
+        since_s = self._clock.now() if before is None else before.since_s
+        self.keyring_trouble = KeyringTrouble(flaw, since_s)
 
     def _say_once(self, what: str, **fields: str) -> None:
         said = repr((what, fields))

@@ -1,9 +1,4 @@
-"""Counting all projects, a few at a time.
-
-What it costs grows with the number of projects, so it is never done in one go: each step
-sends something small or reads what has come of it meanwhile, and the next is not before
-twenty times as long has passed. One worker counts, by lease; another begins anew if it ends.
-"""
+"""Counting all projects, a few at a time; what it costs grows with their number."""
 
 import math
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -12,11 +7,11 @@ from typing import Any, Final, NamedTuple
 from redis.exceptions import RedisError
 
 from kmworker.domain.model import Disposition
-from kmworker.store import leases
 from kmworker.store.client import Client
 from kmworker.store.counts import number_in
 from kmworker.store.names import Names
 from kmworker.store.pipe import Command
+from kmworker.store.slow_count import SlowCount
 
 __all__ = ["Census"]
 
@@ -26,17 +21,11 @@ DISPOSITIONS: Final = tuple(it.value for it in Disposition)
 PENDING: Final = ("outbox", "due")
 # At least, from the end of one count to the beginning of the next.
 EVERY_S: Final = 5.0
-# The share of time that counting may take up.
-SHARE: Final = 0.05
 # Projects in one step: some milliseconds of Redis' time and ours.
 PAGE_SIZE: Final = 100
-# After which another worker takes it that this one has ended.
-LEASE_S: Final = 30.0
 COMMANDS: Final = len(SIZES) + len(PENDING) + 2
 """Of `Census._counting`, for each project."""
 FIRST: Final = ("-inf", "+inf", "WITHSCORES", "LIMIT", 0, 1)
-OVER: Final = object()
-"""In place of a step, where there is none."""
 
 
 class ProjectCount(NamedTuple):
@@ -55,39 +44,10 @@ class Census:
     ) -> None:
         self._client = client
         self._names = names
-        self._holder = holder
-        self._monotonic = monotonic
-        self._lease = names.lease("totals")
-        self._steps: Iterator[None] = iter(())
-        self._next_at = -math.inf
-
-    def step_if_due(self, now: float) -> None:
-        """Go on by one step, if it is time.
-
-        Args:
-            now: Unix seconds.
-
-        Raises:
-            RedisError: the count begins anew the next time.
-        """
-        began = self._monotonic()
-        if began < self._next_at:
-            return
-        self._next_at = began + EVERY_S
-        if self._go_on() or self._begin(now):
-            ended = self._monotonic()
-            self._next_at = ended + (ended - began) / SHARE
-
-    def _go_on(self) -> bool:
-        """Do a step of the count that is under way; return whether there was one."""
-        return next(self._steps, OVER) is not OVER
-
-    def _begin(self, now: float) -> bool:
-        """Do the first step of a new count; return whether it is this worker's to count."""
-        if not leases.take(self._client, self._lease, self._holder, LEASE_S):
-            return False
-        self._steps = self._count(now)
-        return self._go_on()
+        self._pace = SlowCount(
+            client, names.lease("totals"), holder, monotonic, self._count, EVERY_S
+        )
+        self.step_if_due = self._pace.step_if_due
 
     def _count(self, now: float) -> Iterator[None]:
         """Count; each ``yield`` is a time in which Redis does its part."""
@@ -95,12 +55,13 @@ class Census:
         next_due, cursor = math.inf, b"0"
         while True:
             scan = ("SSCAN", self._names.top("projects"), cursor, "COUNT", PAGE_SIZE)
-            (reply,) = yield from self._asked([scan])
+            (reply,) = yield from self._pace.asked([scan])
             if isinstance(reply, RedisError):
                 raise reply
             cursor, page = reply
             names = [name.decode(errors="replace") for name in page]
-            counts = yield from self._asked([it for name in names for it in self._counting(name)])
+            asking = [it for name in names for it in self._counting(name)]
+            counts = yield from self._pace.asked(asking)
             found = dict(zip(names, map(_counted, _by(counts, COMMANDS)), strict=True))
             for ours in found.values():
                 for name in totals:
@@ -110,21 +71,11 @@ class Census:
             yield from self._see_that_they_are_announced(_with("outbox", found), now)
             if int(cursor) == 0:
                 break
-            self._client.pexpire(self._lease, _ms(LEASE_S))
+            self._pace.keep()
         due_at = 0 if next_due == math.inf else next_due
         fields: dict[Any, Any] = {**totals, "next_due": due_at, "computed_at": now}
         self._client.hset(self._names.top("totals"), mapping=fields)
-        # The next count is another worker's, or ours.
-        self._client.pexpire(self._lease, _ms(EVERY_S * 0.9))
-
-    def _asked(self, commands: Sequence[Command]) -> Generator[None, None, list[Any]]:
-        replies = self._client.pipe.send(commands)
-        yield
-        found = replies.result()
-        for reply in found:
-            if isinstance(reply, RedisError) and "WRONGTYPE" not in str(reply):
-                raise reply
-        return found
+        self._pace.end()
 
     def _counting(self, project: str) -> Iterator[Command]:
         for name in SIZES:
@@ -140,14 +91,14 @@ class Census:
         if not projects:
             return
         keys = [self._names.of(project, "waiting:deadlines") for project in projects]
-        found = yield from self._asked([("ZRANGEBYSCORE", key, *FIRST) for key in keys])
+        found = yield from self._pace.asked([("ZRANGEBYSCORE", key, *FIRST) for key in keys])
         index = self._names.top("due")
         entered = [
             ("ZADD", index, "LT", earliest, project)
             for project, earliest in zip(projects, map(_earliest, found), strict=True)
             if earliest != math.inf
         ]
-        yield from self._asked(entered)
+        yield from self._pace.asked(entered)
 
     def _see_that_they_are_announced(
         self, projects: Sequence[str], now: float
@@ -156,7 +107,8 @@ class Census:
         if projects:
             # NX: what is there is later on purpose where its announcing was tried a moment ago.
             index = self._names.top("outboxes")
-            yield from self._asked([("ZADD", index, "NX", now, project) for project in projects])
+            entered = [("ZADD", index, "NX", now, project) for project in projects]
+            yield from self._pace.asked(entered)
 
 
 def _counted(replies: Sequence[Any]) -> ProjectCount:
@@ -190,7 +142,3 @@ def _number(reply: object) -> int:
     if isinstance(reply, int):
         return reply
     return (number_in(reply) or 0) if isinstance(reply, bytes) else 0
-
-
-def _ms(seconds: float) -> int:
-    return int(seconds * 1000)

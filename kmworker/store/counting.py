@@ -1,4 +1,4 @@
-"""What former layouts did not count: commits of each project, and clones."""
+"""What former layouts did not count: commits of each project, clones, and wraps."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,8 +13,9 @@ from kmworker.store.connection import store_errors
 from kmworker.store.inspection import Views
 from kmworker.store.key_records import key_in
 from kmworker.store.reading import Named, text
+from kmworker.store.wraps import WRAPS
 
-__all__ = ["count_clones", "number_commits"]
+__all__ = ["count_clones", "count_wraps", "number_commits"]
 
 
 class SealCheck(Protocol):
@@ -49,6 +50,19 @@ def _scope_of_clone(place: Place, raw: bytes, seals: SealCheck) -> str | None:
         return None
     is_clone = key.cloned_from is not None and key.state is not KeyState.DESTROYED
     return key.scope_id if is_clone else None
+
+
+def count_wraps(views: Views, kek_ids: Iterable[str], scopes: int) -> None:
+    """Count the DEKs of a store of a former layout, under whichever KEK each is.
+
+    Raises:
+        StoreUnavailable: the store refuses.
+    """
+    pipeline = views.client.pipeline(transaction=False)
+    for kek_id in sorted(kek_ids):
+        pipeline.hincrby(views.names.top(WRAPS), kek_id, scopes)
+    with store_errors():
+        pipeline.execute()
 
 
 def number_commits(views: Views, sizes: Mapping[str, Mapping[str, int]]) -> None:

@@ -1,12 +1,12 @@
 """What is written of an item as `commit.lua` takes it, and as it is known once it is written."""
 
+from collections.abc import Callable
 from typing import Any
 
 from kmworker.clock import unix_s
 from kmworker.domain.keys import MANUAL
-from kmworker.domain.model import Held, KeyRecord
+from kmworker.domain.model import Held, KeyRecord, ScopeRecord
 from kmworker.domain.plan import AssignWrite, ReleaseWrite
-from kmworker.ports import Custody
 from kmworker.store.recent import Recent, Sealed
 from kmworker.store.records import RecordCodec
 
@@ -14,13 +14,17 @@ __all__ = ["due_score", "encode_assignment", "encode_release"]
 
 
 def encode_assignment(
-    codec: RecordCodec, custody: Custody, write: AssignWrite, source: Sealed, before: Sealed
+    codec: RecordCodec,
+    mint: Callable[[str, ScopeRecord], bytes],
+    write: AssignWrite,
+    source: Sealed,
+    before: Sealed,
 ) -> tuple[list[Any], Recent]:
     """Return the arguments of an assignment for `commit.lua`, and what they write.
 
     Args:
         codec: seals the records.
-        custody: mints the DEK of a new scope.
+        mint: returns the DEK of a project's new scope, wrapped.
         write: what is to be written.
         source: what must be there of what it rests on.
         before: the tombstone whose place it takes.
@@ -39,7 +43,7 @@ def encode_assignment(
         assignment.key_id or "",
         key,
         scope,
-        b"" if write.scope is None else custody.mint(project, write.scope),
+        b"" if write.scope is None else mint(project, write.scope),
         "" if write.source is None else write.source.assignment.item.ref,
         *source,
         before.item,

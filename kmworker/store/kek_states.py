@@ -16,7 +16,7 @@ from kmworker.domain.keys import Operator
 from kmworker.store.layout import RESTORE, LayoutAltered, LayoutCustody, check_values, other_keyring
 
 __all__ = [
-    "STATES", "KekCustody", "changes_of", "check_values_in", "keyring_fields",
+    "STATES", "KekCustody", "changes_of", "check_values_in", "keks_named", "keyring_fields",
     "refuse_missing", "refuse_other_keyring", "states_in",
 ]  # fmt: skip
 
@@ -108,6 +108,18 @@ def states_in(
     if not all(hmac.compare_digest(ours[it].encode(), theirs[it].encode()) for it in common):
         raise _altered(key)
     return states
+
+
+def keks_named(states: bytes | str | None) -> dict[str, KekEntry]:
+    """Return what a store says of KEKs, for whoever only shows it: its seal is not looked at.
+
+    Args:
+        states: `STATES` of the hash; what no release wrote names none.
+    """
+    try:
+        return dict(_states(from_json(states or b"{}")).keks)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return {}
 
 
 def check_values_in(found: Mapping[str, str]) -> dict[str, str]:

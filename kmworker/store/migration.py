@@ -23,7 +23,7 @@ from kmworker.domain.model import Place
 from kmworker.errors import NotFound, PermanentError, SetupError, UnknownKek
 from kmworker.store.admission import installed, is_of_layout_1, missing, source_in
 from kmworker.store.carrying import Carrier, Former, Present
-from kmworker.store.counting import count_clones, number_commits
+from kmworker.store.counting import count_clones, count_wraps, number_commits
 from kmworker.store.inspection import Views, pages
 from kmworker.store.kek_states import (
     STATES,
@@ -156,6 +156,9 @@ class Migration:
             self._carrier = Carrier(self._former(self._layout.installation), self._custody)
             stages = (*STAGES, "keys")
         self.size = sum(size[key] for size in sizes for key in stages)
+        if not self._is_rehearsal:
+            # Former layouts did not count them; those of layout 1 are wrapped anew by this run.
+            count_wraps(self._views, self._custody.kek_ids, sum(it["scopes"] for it in sizes))
 
     def steps(self) -> Iterator[CarriedPage]:
         """Carry records over, page by page, until none of layout 1 is left but flawed ones.

@@ -6,12 +6,13 @@ Each project's share is one script, all shares one pipeline. What is returned fr
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from redis.exceptions import RedisError
 
 from kmworker.clock import Clock
 from kmworker.domain.grants import GrantsSeen
+from kmworker.domain.keks import KeyringTrouble
 from kmworker.domain.model import Broken, Held, Item, KeyChanged, Released, State, held_in
 from kmworker.domain.plan import Committed, Entry, Write
 from kmworker.domain.waiting import Due, Swept, Taken
@@ -31,6 +32,7 @@ from kmworker.store.pipe import Replies, Then
 from kmworker.store.recent import Recent, RecentRecords, Sealed
 from kmworker.store.records import RecordCodec
 from kmworker.store.scripts import Answers, Scripts
+from kmworker.store.wraps import MAX_LOST_WRAPS, Wraps
 from kmworker.store.writes import Writes
 
 __all__ = ["RedisStore"]
@@ -40,13 +42,22 @@ FIELDS_PER_ITEM: Final = 5
 ATTEMPTS_KEPT_S: Final = 86_400
 
 
+class StoreCustody(Custody, Protocol):
+    """What a custody must do for a store."""
+
+    @property
+    def kek_ids(self) -> frozenset[str]:
+        """Return the fingerprints of all KEKs in the keyring."""
+        ...
+
+
 class RedisStore:
     """A `Store` on Redis 7.0 or newer, or Valkey."""
 
     def __init__(  # noqa: PLR0913  # its parts; one place builds it
         self,
         client: Client,
-        custody: Custody,
+        custody: StoreCustody,
         *,
         names: Names,
         admission: Admission,
@@ -54,6 +65,7 @@ class RedisStore:
         waiting: WaitingSettings,
     ) -> None:
         self._client = client
+        self._custody = custody
         self._codec = RecordCodec(custody, admission.may_open)
         self._names = names
         self._admission = admission
@@ -75,6 +87,7 @@ class RedisStore:
             due=self._due,
             crowds=self._crowds,
             outbox=self._outbox,
+            wraps=Wraps(client, names, custody),
             on_fence=admission.pass_fence,
             on_states=admission.follow_if_changed,
             clock=clock,
@@ -89,6 +102,10 @@ class RedisStore:
     def follow_keyring(self) -> None:
         """Take up what has become of KEKs, and of the keyring file; see `Admission.follow`."""
         self._admission.follow()
+
+    def keyring_trouble(self) -> KeyringTrouble | None:
+        """Return why a changed keyring file is not taken up; see `Admission`."""
+        return self._admission.keyring_trouble
 
     def layout_is_newer(self) -> bool:
         """Return whether a later release has changed the layout of what was admitted."""
@@ -119,13 +136,15 @@ class RedisStore:
         Raises:
             NotFound: there is no such incident.
         """
-        key = self._names.top("commits")
+        keys = [self._names.top("commits"), self._names.top("wraps")]
         with store_errors():
             found = read_commits(self._client, self._names)
         left = found.sum - found.forgiven
         seen = at_least if at_least <= MAX_BELIEVED else 0
-        argv = [incident, seen, left, MAX_BELIEVED]
-        (number,) = self._scripts.run([("accept", [key], argv)])
+        # Also of those that the store has not heard of yet, or not any more.
+        kek_ids = sorted(self._custody.kek_ids)
+        argv = [incident, seen, left, MAX_BELIEVED, MAX_LOST_WRAPS, *kek_ids]
+        (number,) = self._scripts.run([("accept", keys, argv)])
         if not number:
             hint = "a worker that refuses the store names it; kmworker doctor does, too"
             raise NotFound(f"the store has no incident {incident}", hint)

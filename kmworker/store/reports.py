@@ -13,6 +13,7 @@ from kmworker.store.census import Census
 from kmworker.store.client import Client
 from kmworker.store.names import Names
 from kmworker.store.pipe import Command, Replies, Then
+from kmworker.store.spread import Spread
 
 __all__ = ["RedisReports"]
 
@@ -30,6 +31,7 @@ class RedisReports:
         self._client = client
         self._names = names
         self._census = Census(client, names, worker_id, monotonic)
+        self._spread = Spread(client, names, worker_id, monotonic)
 
     def write(self, report: Report) -> Pending[None]:
         """Write what has happened since the last report.
@@ -43,13 +45,14 @@ class RedisReports:
         return Then(replies, lambda: _check(replies))
 
     def count_if_due(self, now: float) -> None:
-        """Go on counting all projects, by one step; now: Unix seconds.
+        """Go on counting all projects, and what is under each KEK, by one step; now: Unix seconds.
 
         Raises:
             StoreUnavailable: it begins anew the next time.
         """
         with _told():
-            self._census.step_if_due(now)
+            if not self._census.step_if_due(now):
+                self._spread.step_if_due(now)
 
     def _commands(self, report: Report) -> list[Command]:
         names = self._names

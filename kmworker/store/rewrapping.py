@@ -24,10 +24,13 @@ from kmworker.store.projects import listed_projects, projects_with_keys
 from kmworker.store.reading import Flaw, Named, StoreReader, flaw_of, text
 from kmworker.store.records import RecordCodec
 from kmworker.store.scripts import Scripts
+from kmworker.store.wraps import Wraps
 
 __all__ = ["Flaw", "Reference", "RewrapCustody", "RewrappedPage", "Rewrapping"]
 
-KEYS: Final = ("items", "keys", "scopes", "deks", "parked", "outbox", "commits", "fence", "grants")
+KEYS: Final = (
+    "items", "keys", "scopes", "deks", "parked", "outbox", "commits", "fence", "grants", "stats",
+)  # fmt: skip
 # Nothing moves from one of these into another.
 SEALED: Final = ("items", "keys", "scopes", "parked", "outbox", "grants")
 LEASE_S: Final = 30.0
@@ -90,6 +93,7 @@ class Rewrapping:
         self._views = views
         self._custody = custody
         self._codec = RecordCodec(custody)
+        self._wraps = Wraps(views.client, views.names, custody)
         self._reader = StoreReader(views.client, views.names)
         self._scripts = Scripts(views.client)
         self._is_rehearsal = is_rehearsal
@@ -151,7 +155,7 @@ class Rewrapping:
     def _make(self, project: str, changes: Sequence[_Rewrap], *, is_fencing: bool = False) -> int:
         if self._is_rehearsal or not (changes or is_fencing):
             return len(changes)
-        argv: list[Any] = [self._custody.term, int(is_fencing)]
+        argv: list[Any] = [self._custody.term, int(is_fencing), self._active]
         for change in changes:
             argv += (KEYS.index(change.key) + 1, *change[1:])
         names = self._views.names.all_of(project, *KEYS)
@@ -213,6 +217,8 @@ class Rewrapping:
     ) -> bytes:
         if dek is None or before.kek_id == after.kek_id:
             return dek or b""
+        if not self._is_rehearsal:
+            self._wraps.take()
         return self._custody.rewrap(project, before, after, dek)
 
     def finish(self) -> RewrappedPage:

@@ -22,7 +22,7 @@ from kmworker.store.pipe import Command, Replies, Then
 
 __all__ = ["Ahead", "Answers", "Call", "Scripts"]
 
-READING: Final = ("delegate", "lookup", "rights")
+READING: Final = ("delegate", "lookup", "rights", "spread")
 WRITING: Final = (
     "commit", "take", "remove", "release", "sweep", "layout", "carry", "accept", "repair", "change",
     "destroy", "enroll", "expire", "fence", "forget", "keks", "reindex", "rewrap",

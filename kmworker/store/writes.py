@@ -3,12 +3,12 @@
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from redis.exceptions import RedisError
 
 from kmworker.clock import Clock, rfc3339
-from kmworker.domain.model import Held, Item
+from kmworker.domain.model import Held, Item, ScopeRecord
 from kmworker.domain.plan import (
     AssignWrite,
     Committed,
@@ -28,11 +28,12 @@ from kmworker.store.encoding import encode_assignment, encode_release
 from kmworker.store.kek_states import STATES
 from kmworker.store.names import Names
 from kmworker.store.outbox import Outbox
-from kmworker.store.pipe import Then
+from kmworker.store.pipe import Command, Then
 from kmworker.store.recent import UNSEALED, Recent, RecentRecords
 from kmworker.store.records import RecordCodec
 from kmworker.store.rollback import History, Made
 from kmworker.store.scripts import Ahead, Answers, Call, Scripts
+from kmworker.store.wraps import Wraps
 
 __all__ = ["Writes"]
 
@@ -57,6 +58,19 @@ CODES: Final = (
 )
 
 
+class _Sent(NamedTuple):
+    """A batch on its way."""
+
+    writes: Sequence[Write]
+    shares: Mapping[str, Sequence[int]]
+    made: Mapping[int, Recent]
+    before: Mapping[str, int]
+    telling: int
+    """How many commands are behind those of `History.looking`; then come so many:"""
+    marking: int
+    reserving: Sequence[Command]
+
+
 class Writes:
     """How a worker writes: `kmworker.ports.Store` says what it does.
 
@@ -77,6 +91,7 @@ class Writes:
         due: DueIndex,
         crowds: Crowds,
         outbox: Outbox,
+        wraps: Wraps,
         on_fence: Callable[[int], None],
         on_states: Callable[[bytes | None], None],
         clock: Clock,
@@ -92,6 +107,7 @@ class Writes:
         self._due = due
         self._crowds = crowds
         self._outbox = outbox
+        self._wraps = wraps
         self._on_fence = on_fence
         self._on_states = on_states
         self._clock = clock
@@ -125,14 +141,11 @@ class Writes:
         changing = {write.item.project for write in writes if _may_change_key(write)}
         telling = self._outbox.marking(sorted(changing), self._waiting.sweep_s) if changing else []
         history = self._history
-        then = [*history.looking(), *telling, *marking]
+        reserving = self._wraps.reserving()
+        then = [*history.looking(), *telling, *marking, *reserving]
         answers = self._scripts.start(calls, then, once=history.adding(), ahead=ahead)
-        return Then(
-            answers,
-            lambda: self._committed_all(
-                writes, shares, made, before, answers.result(), LOOKING + len(telling)
-            ),
-        )
+        sent = _Sent(writes, shares, made, before, len(telling), len(marking), reserving)
+        return Then(answers, lambda: self._committed_all(sent, answers.result()))
 
     def _commit_call(
         self, project: str, writes: Sequence[Write], indexes: Sequence[int], made: dict[int, Recent]
@@ -163,30 +176,30 @@ class Writes:
         if isinstance(write, ReleaseWrite):
             return encode_release(self._codec, write, before)
         source = UNSEALED if write.source is None else sealed(write.source)
-        return encode_assignment(self._codec, self._custody, write, source, before)
+        return encode_assignment(self._codec, self._mint, write, source, before)
 
-    def _committed_all(  # noqa: PLR0913, PLR0917  # what was sent, and what came of it
-        self,
-        writes: Sequence[Write],
-        shares: Mapping[str, Sequence[int]],
-        made: Mapping[int, Recent],
-        before: Mapping[str, int],
-        answers: Answers,
-        marked_from: int,
-    ) -> list[Committed]:
+    def _mint(self, project: str, scope: ScopeRecord) -> bytes:
+        self._wraps.take()
+        return self._custody.mint(project, scope)
+
+    def _committed_all(self, sent: _Sent, answers: Answers) -> list[Committed]:
+        writes, shares = sent.writes, sent.shares
         replies = dict(zip(shares, answers.calls, strict=True))
+        marked_from = LOOKING + sent.telling
+        reserved_from = marked_from + sent.marking
         with store_errors():
             # Also if one of them is an error: the others are written.
-            self._history.made(_made(replies, before), answers.once, answers.then[:LOOKING])
+            self._history.made(_made(replies, sent.before), answers.once, answers.then[:LOOKING])
         answers.raise_error()
         self._outbox.marked(answers.then[LOOKING:marked_from])
-        self._due.marked(answers.then[marked_from:])
+        self._due.marked(answers.then[marked_from:reserved_from])
+        self._wraps.reserved(sent.reserving, answers.then[reserved_from:])
         results: list[Committed] = [Committed(WriteStatus.STALE)] * len(writes)
         fence = 0
         for project, (outcomes, _number, _has_written, fenced) in replies.items():
             fence = max(fence, fenced)
             for index, answer in zip(shares[project], outcomes, strict=True):
-                results[index] = self._committed(writes[index], answer, made.get(index))
+                results[index] = self._committed(writes[index], answer, sent.made.get(index))
         self._crowds.note(_crowds(writes, shares, replies))
         if fence:
             # Before they are planned again.
@@ -207,11 +220,14 @@ class Writes:
         listing = ("SADD", self._names.top("projects"), *new)
         with store_errors():
             asking = ("HGET", self._names.top("keyring"), STATES)
-            added, states = self._client.pipe.send([listing, asking]).result()
+            reserving = self._wraps.reserving()
+            sent = self._client.pipe.send([listing, asking, *reserving])
+            added, states, *reserved = sent.result()
             for reply in (added, states):
                 if isinstance(reply, RedisError):
                     raise reply
         self._history.listed(new)
+        self._wraps.reserved(reserving, reserved)
         term = self._custody.term
         self._on_states(states)
         return self._custody.term != term

@@ -10,6 +10,7 @@ from typing import Final
 import structlog
 
 from kmworker.clock import Clock
+from kmworker.domain.keks import KeyringTrouble
 from kmworker.errors import told
 from kmworker.ports import Bus, Pending, QueueCounts, Report, Reports
 from kmworker.worker.chores import Chore
@@ -45,6 +46,7 @@ class Reporter:
         *,
         worker_id: str,
         kek_ids: Callable[[], Iterable[str]],
+        keyring_trouble: Callable[[], KeyringTrouble | None] = lambda: None,
     ) -> None:
         self._reports = reports
         self._bus = bus
@@ -52,6 +54,7 @@ class Reporter:
         self._clock = clock
         self._worker_id = worker_id
         self._kek_ids = kek_ids
+        self._keyring_trouble = keyring_trouble
         self._started_at = clock.now()
         self._incarnation = incarnation(os.getpid())
         self.chores = (
@@ -133,6 +136,7 @@ class Reporter:
             log.debug("report not written", error=told(error))
 
     def _fields(self) -> Fields:
+        keyring = self._keyring_trouble()
         return {
             "host": platform.node(),
             "pid": os.getpid(),
@@ -147,5 +151,7 @@ class Reporter:
             "trouble": self._tally.trouble,
             # None becomes active that a live worker lacks.
             "kek_ids": " ".join(sorted(self._kek_ids())),
+            "keyring_trouble": "" if keyring is None else keyring.flaw,
+            "keyring_trouble_since": 0.0 if keyring is None else keyring.since_s,
             **self._tally.totals,
         }

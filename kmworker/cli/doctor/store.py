@@ -6,17 +6,17 @@ from time import time
 from typing import Final
 
 from kmworker.cli.doctor.checks import FAILED, NOT_CHECKED, OK, WARNED, Check, checked, not_checked
+from kmworker.cli.doctor.records import check_records
 from kmworker.cli.frame.accounts import user_in
-from kmworker.cli.frame.keys import custody_of
 from kmworker.cli.frame.store import now_of, views_of
 from kmworker.cli.installation.crowds import crowded
+from kmworker.cli.installation.keks import janitor_trouble
 from kmworker.cli.installation.overdue import due_in_words, overdue
 from kmworker.cli.installation.workers import STUCK_AFTER_S, Verdict, judge, runs_here, troubles_of
 from kmworker.cli.terminal.output import ago, plural
 from kmworker.errors import KMWorkerError, SetupError, StoreUnavailable
 from kmworker.settings import Settings
 from kmworker.settings.urls import redacted_url
-from kmworker.store.admission import recognised
 from kmworker.store.bounds import unbounded
 from kmworker.store.commits import read_commits
 from kmworker.store.connection import store_errors
@@ -35,8 +35,10 @@ OLDEST_STORE: Final = 7
 SKEW_MAX_S: Final = 2.0
 OF_STORE: Final = (
     "rights", "writes", "durability", "clients", "history", "reports", "workers", "janitor",
-    "records", "clock",
+    "records", "keks", "clock",
 )  # fmt: skip
+
+WAKING: Final = 'all else goes on; see docs/operations.md, "When to wake someone"'
 
 
 def check_store(settings: Settings, *, has_keyring: bool) -> Iterator[Check]:
@@ -72,9 +74,9 @@ def check_store(settings: Settings, *, has_keyring: bool) -> Iterator[Check]:
     if crowds := _crowds(views):
         yield Check("waiting", OK, f"near its bound: {crowds}")
     if has_keyring:
-        yield checked("records", lambda: _records(settings, views), user)
+        yield from check_records(settings, views, user)
     else:
-        yield from not_checked("the keyring", "records")
+        yield from not_checked("the keyring", "records", "keks")
     yield _clock(views)
 
 
@@ -168,8 +170,7 @@ def _workers(views: Views, user: str) -> Iterator[Check]:
     found = checked("workers", lambda: _alive(views, workers), user)
     troubles = troubles_of(workers) if found.status == OK else []
     if troubles:
-        hint = 'all else goes on; see docs/operations.md, "When to wake someone"'
-        found = Check("workers", WARNED, "; ".join([found.detail, *troubles]), hint)
+        found = Check("workers", WARNED, "; ".join([found.detail, *troubles]), WAKING)
     yield found
 
 
@@ -194,6 +195,8 @@ def _janitor(views: Views) -> str | tuple[str, str]:
     # No failure: workers go on, and keys are kept longer than they were to be.
     if (found := overdue(due, seen, now)) is not None:
         return found
+    if seen is not None and (trouble := janitor_trouble(seen)):
+        return trouble, WAKING
     who = "none was seen" if seen is None else f"seen {ago(seen.seen_at, now)}"
     return f"{who}; key-ids due: {due_in_words(due, now)}"
 
@@ -204,19 +207,6 @@ def _crowds(views: Views) -> str:
         return crowded(read_crowds(views))
     except KMWorkerError:
         return ""
-
-
-def _records(settings: Settings, views: Views) -> str:
-    """Compare keyring and store as a worker does, without entering the keyring there."""
-    layout, keyring = views.fields("layout"), views.keyring()
-    if not layout and not keyring:
-        if views.has_projects():
-            names = f"{views.names.top('layout')} and {views.names.top('keyring')}"
-            hint = "restore both hashes from a backup of the store"
-            raise SetupError(f"the store has records, but {names} are missing", hint)
-        return "none yet: the first worker enters its keyring"
-    found = recognised(layout, keyring, custody_of(settings.keyring), views.names)
-    return f"of this keyring, layout {found.layout.number}, active KEK {found.keks.active}"
 
 
 def _clock(views: Views) -> Check:

@@ -4,12 +4,13 @@ from collections.abc import Iterable
 from enum import StrEnum
 from typing import Final
 
+from kmworker.cli.installation.keks import not_taken_up
 from kmworker.store.views.status import WorkerSeen
 from kmworker.worker.incarnation import incarnation, is_of_here
 from kmworker.worker.tally import STOPPED, WAITING
 from kmworker.worker.timekeeping import SKEW_S
 
-__all__ = ["STUCK_AFTER_S", "Verdict", "judge", "runs_here", "troubles_of"]
+__all__ = ["STUCK_AFTER_S", "Verdict", "judge", "keyring_troubles", "runs_here", "troubles_of"]
 
 # Longer than every wait of a worker's: the longest is for confirms, `broker.confirm_timeout_s`.
 STUCK_AFTER_S: Final = 60.0
@@ -59,12 +60,24 @@ def judge(worker: WorkerSeen, now: float, stuck_after_s: float) -> tuple[Verdict
 
 
 def troubles_of(workers: Iterable[WorkerSeen]) -> list[str]:
-    """Return what keeps live workers from some of their work, and whose clock is wrong."""
+    """Return what keeps live workers from some of their work, and what is wrong with their hosts.
+
+    That is: whose clock is wrong, and whose keyring file is not taken up.
+    """
     live = [worker for worker in workers if worker.is_live]
     # Most of them meet the same one, and each says how much of it is its own.
     met = sorted({worker.trouble for worker in live} - {""})[:MAX_TROUBLES]
     skewed = [it for it in live if abs(it.clock_ahead_s) >= SKEW_S]
-    return met + [_skew(it) for it in skewed[:MAX_TROUBLES]]
+    return met + [_skew(it) for it in skewed[:MAX_TROUBLES]] + keyring_troubles(live)
+
+
+def keyring_troubles(workers: Iterable[WorkerSeen]) -> list[str]:
+    """Return whose keyring file has changed and is not taken up."""
+    behind = [it for it in workers if it.keyring_trouble]
+    return [
+        not_taken_up(it.worker_id, it.keyring_trouble, it.keyring_trouble_since)
+        for it in behind[:MAX_TROUBLES]
+    ]
 
 
 def _skew(worker: WorkerSeen) -> str:

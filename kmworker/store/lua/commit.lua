@@ -248,6 +248,8 @@ local function assign(at)
     if get(scopes, scope_id) or has(deks, scope_id) then return {ORPHAN, false, 0} end
     put(deks, scope_id, dek)
     put(scopes, scope_id, scope_record)
+    -- By the KEK that it is wrapped under.
+    count(counted, 'wraps:' .. between(scope_record, '"kek_id":"', '"'))
   end
   if before then forget(ref, before) end
   if key_record ~= '' then

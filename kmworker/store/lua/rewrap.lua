@@ -3,15 +3,18 @@
 -- nobody writes there under a KEK of an older term.
 --
 -- KEYS  1 items  2 keys  3 scopes  4 deks  5 parked  6 outbox  7 commits  8 fence  9 grants
+--       10 stats
 -- ARGV  1 the term of the KEK that these are written under
 --       2 1: fence the project with it
+--       3 the KEK that these are written under
 --       then for each change six values: which of KEYS, field, before, after, and of a scope its
 --       wrapped DEK before and after, '' where it has none
 -- Returns how many were made, or -1 if the project is fenced against that term
 
 local refused = refusal(
   {'hash', 'hash', 'hash', 'hash', 'hash', 'hash', 'string', 'string', 'hash'},
-  {HSET = {1, 2, 3, 4, 5, 6, 9}, HGET = {1, 2, 3, 4, 5, 6, 9}, INCR = {7}, SET = {8}})
+  {HSET = {1, 2, 3, 4, 5, 6, 9}, HGET = {1, 2, 3, 4, 5, 6, 9}, INCR = {7}, SET = {8},
+   HINCRBY = {10}})
 if refused then return refused end
 
 local fence, spoilt = term_at(KEYS[8])
@@ -19,19 +22,23 @@ if spoilt then return spoilt end
 local term = tonumber(ARGV[1])
 if fence > term then return -1 end
 
-local made = 0
-for at = 3, #ARGV, 6 do
+local made, wraps = 0, 0
+for at = 4, #ARGV, 6 do
   local key, field, before, after = KEYS[tonumber(ARGV[at])], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
   local dek, dek_after = ARGV[at + 4], ARGV[at + 5]
   local is_same = redis.call('HGET', key, field) == before
     and (dek == '' or redis.call('HGET', KEYS[4], field) == dek)
   if is_same then
     redis.call('HSET', key, field, after)
-    if dek ~= '' then redis.call('HSET', KEYS[4], field, dek_after) end
+    if dek_after ~= dek then
+      redis.call('HSET', KEYS[4], field, dek_after)
+      wraps = wraps + 1
+    end
     made = made + 1
   end
 end
 local is_fencing = ARGV[2] == '1' and fence < term
 if is_fencing then redis.call('SET', KEYS[8], ARGV[1]) end
+if wraps > 0 then redis.pcall('HINCRBY', KEYS[10], 'wraps:' .. ARGV[3], wraps) end
 if made > 0 or is_fencing then redis.call('INCR', KEYS[7]) end
 return made

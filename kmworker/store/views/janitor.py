@@ -26,6 +26,10 @@ class JanitorSeen:
     stopped: int
     kek_ids: tuple[str, ...] = ()
     """The KEKs in its keyring."""
+    keyring_trouble: str = ""
+    """Why its changed keyring file is not taken up: a `KeyringFlaw`."""
+    keyring_trouble_since: float = 0.0
+    """Unix seconds; 0 for no trouble."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +44,20 @@ class DueKeys:
 
 def read_janitor(views: Views) -> JanitorSeen | None:
     """Return what the janitor has reported; None if none ever was there."""
-    fields = _fields(views, "janitor", "id", "seen_at", "kek_ids", *DONE)
+    about = ("id", "seen_at", "kek_ids", "keyring_trouble", "keyring_trouble_since")
+    fields = _fields(views, "janitor", *about, *DONE)
     if "id" not in fields:
         return None
     done = {name: int(number_of(fields, name)) for name in DONE}
     kek_ids = tuple(fields.get("kek_ids", "").split())
-    return JanitorSeen(fields["id"], number_of(fields, "seen_at"), **done, kek_ids=kek_ids)
+    return JanitorSeen(
+        fields["id"],
+        number_of(fields, "seen_at"),
+        **done,
+        kek_ids=kek_ids,
+        keyring_trouble=fields.get("keyring_trouble", ""),
+        keyring_trouble_since=number_of(fields, "keyring_trouble_since"),
+    )
 
 
 def read_due(views: Views) -> DueKeys:

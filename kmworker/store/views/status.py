@@ -12,12 +12,17 @@ from typing import Any, Final, TypeVar
 
 from redis.exceptions import RedisError
 
+from kmworker.domain.keks import KekEntry
+from kmworker.errors import StoreUnavailable
 from kmworker.store.connection import store_errors
 from kmworker.store.crowds import Crowd, crowd_in
 from kmworker.store.inspection import Views, finite, text_of
+from kmworker.store.kek_states import STATES, keks_named
 from kmworker.store.made_anew import WrongType, is_wrong_type, wrong_types
 from kmworker.store.rollback import standing_refusal
+from kmworker.store.spread import COUNTED_AT
 from kmworker.store.views.janitor import DueKeys, JanitorSeen, due_in, number_of, read_janitor
+from kmworker.store.views.keks import KekSeen, is_of_keks, keks_in
 
 __all__ = [
     "MAX_CROWDS", "UNREADABLE", "Incident", "OldestWaiting", "Rate", "Status", "WorkerSeen",
@@ -62,6 +67,9 @@ class WorkerSeen:
     """How far its host's clock is ahead of the store's."""
     incarnation: str = ""
     """Tells its process from all others: see `kmworker.worker.incarnation`."""
+    keyring_trouble: str = ""
+    """Why its changed keyring file is not taken up: a `KeyringFlaw`."""
+    keyring_trouble_since: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +112,9 @@ class Status:
     """Keys in whose place somebody has put something else."""
     totals: dict[str, int] | None
     totals_computed_at: float
+    keks: list[KekSeen] | None
+    """What is under each KEK, as it was counted last."""
+    keks_counted_at: float
     due: DueKeys | None
     """What there is for the janitor to do."""
     janitor: JanitorSeen | None
@@ -146,8 +157,10 @@ def read_status(views: Views, now: float) -> Status:
     return Status(
         incident=read_incident(views),
         wrong_types=wrong,
-        totals=_counts(totals, "computed_at", "next_due"),
+        totals=_counts(_of_all(totals), "computed_at", "next_due"),
         totals_computed_at=number_of(totals or {}, "computed_at"),
+        keks=None if totals is None else keks_in(_keks(views), totals),
+        keks_counted_at=number_of(totals or {}, COUNTED_AT),
         due=None if totals is None else due_in(totals),
         janitor=of("janitor", lambda: read_janitor(views)),
         queues=_counts(queues, "seen_at"),
@@ -161,6 +174,20 @@ def read_status(views: Views, now: float) -> Status:
         rate=of("minutes", lambda: _rate(views, now)),
         workers=of("workers", lambda: read_workers(views, now)),
     )
+
+
+def _of_all(totals: dict[str, str] | None) -> dict[str, str] | None:
+    if totals is None:
+        return None
+    return {name: text for name, text in totals.items() if not is_of_keks(name)}
+
+
+def _keks(views: Views) -> dict[str, KekEntry]:
+    try:
+        return keks_named(views.field("keyring", STATES))
+    except StoreUnavailable:
+        # If it is there at all, another look says so; what it says is no matter for this one.
+        return {}
 
 
 def read_crowds(views: Views) -> list[Crowd]:
@@ -233,6 +260,8 @@ def _worker(worker_id: str, seen_at: float, fields: dict[str, str], now: float) 
         kek_ids=tuple(fields.get("kek_ids", "").split()),
         clock_ahead_s=number_of(fields, "clock_ahead_s") or 0.0,  # not -0.0
         incarnation=fields.get("incarnation", ""),
+        keyring_trouble=fields.get("keyring_trouble", ""),
+        keyring_trouble_since=number_of(fields, "keyring_trouble_since"),
     )
 
 

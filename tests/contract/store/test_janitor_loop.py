@@ -5,10 +5,12 @@ from typing import Any
 import pytest
 
 from kmworker.clock import StoreClock
+from kmworker.domain.keks import KeyringFlaw, KeyringTrouble
 from kmworker.janitor.loop import JanitorLoop
 from kmworker.settings import JanitorSettings, RetentionSettings
 from kmworker.store.records import RecordCodec
 from kmworker.store.retention import RedisRetention
+from kmworker.store.views.janitor import read_janitor
 from tests.kit.builders import event_of, release_of
 from tests.kit.polling import until
 from tests.kit.store.builders import CUSTODY, volume
@@ -55,3 +57,15 @@ def test_one_that_is_told_to_stop_ends_after_the_page_at_hand(stand: Stand) -> N
     # And whoever comes next need not wait until its lease has run out.
     following = janitor(stand, "j2")
     until(lambda: following.look(waits=True).destroyed == 1, "it is destroyed", within_s=10)
+
+
+def test_a_janitor_reports_that_its_keyring_file_is_not_taken_up(stand: Stand) -> None:
+    trouble = KeyringTrouble(KeyringFlaw.UNUSABLE, 17.0)
+    janitor(stand, "j1", keyring_trouble=lambda: trouble).look(waits=True)
+    seen = read_janitor(stand.views("dashboard"))
+    assert seen is not None
+    assert (seen.keyring_trouble, seen.keyring_trouble_since) == ("unusable", 17.0)
+    janitor(stand, "j2").look(waits=True)
+    seen = read_janitor(stand.views("dashboard"))
+    assert seen is not None
+    assert (seen.keyring_trouble, seen.keyring_trouble_since) == ("", 0.0)

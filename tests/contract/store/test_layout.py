@@ -75,6 +75,7 @@ def test_after_one_of_each_the_store_holds_exactly_the_contracts_keys(stand: Sta
     stand.commit(one, two, three, draft.none(volume("v3")))
     k1, k2 = (str(write.assignment.key_id).encode() for write in (one, two))
     scope = str(one.assignment.scope_id).encode()
+    wraps = f"wraps:{stand.custody.kek_id}".encode()
     contents = stand.contents()
     fields = {name: set(value) for name, value in contents.items()}
     assert fields == {
@@ -86,7 +87,7 @@ def test_after_one_of_each_the_store_holds_exactly_the_contracts_keys(stand: Sta
         },
         stand.key("p1", "holders"): {k1, k2},
         stand.key("p1", "clones"): {scope},
-        stand.key("p1", "stats"): {b"create", b"clone", b"reuse", b"none"},
+        stand.key("p1", "stats"): {b"create", b"clone", b"reuse", b"none", wraps},
         stand.secret("p1", "deks"): {scope},
         stand.top("projects"): {b"p1"},
     }
@@ -110,7 +111,8 @@ def test_repeats_and_losers_are_not_counted(stand: Stand) -> None:
     reuse = draft.reuse(snapshot("s1"), source)
     stand.commit(write, write, reuse)
     stand.store().commit([write, draft.create(volume("v1")), reuse]).result()
-    assert stand.value(stand.key("p1", "stats")) == {b"create": b"1", b"reuse": b"1"}
+    assert stand.stats("p1") == {b"create": b"1", b"reuse": b"1"}
+    assert stand.wraps("p1") == 1
     assert stand.value(stand.key("p1", "holders")) == {str(write.assignment.key_id).encode(): b"2"}
 
 

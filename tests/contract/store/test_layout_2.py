@@ -265,3 +265,10 @@ def test_a_key_id_that_fails_authentication_counts_for_no_scope(old: Old) -> Non
 def key_of_clone(old: Old) -> bytes:
     records = old.value(old.key("acme", "keys"))
     return bytes(min(it for it, record in records.items() if b'"cloned_from":null' not in record))
+
+
+def test_its_deks_are_counted_as_wraps(old: Old) -> None:
+    old.carry_over()
+    scopes = sum(len(old.value(old.key(it, "scopes")) or {}) for it in PROJECTS)
+    assert scopes
+    assert {old.reserved(kek_id) for kek_id in old.keyring.keks} == {scopes}

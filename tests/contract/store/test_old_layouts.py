@@ -270,3 +270,10 @@ def test_records_without_what_says_whose_they_are_are_not_carried_over(old: Old,
     old.raw.delete(old.top(gone))
     with old.untouched(), pytest.raises(SetupError, match=f"{gone} is missing"):
         old.carry_over()
+
+
+def test_its_deks_are_counted_as_wraps(old: Old) -> None:
+    old.carry_over()
+    scopes = sum(len(old.value(old.key(it, "scopes")) or {}) for it in PROJECTS)
+    assert scopes
+    assert {old.reserved(kek_id) for kek_id in old.keyring.keks} == {scopes}

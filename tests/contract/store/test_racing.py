@@ -85,7 +85,7 @@ def test_racing_batches_of_sources_and_dependants_end_as_one_lineage(stand: Stan
         raise AssertionError("the racers never agreed")
 
     race(stand, run)
-    assert stand.value(stand.key("p1", "stats")) == {
+    assert stand.stats("p1") == {
         b"create": b"1",
         b"clone": b"1",
         b"reuse": b"1",

@@ -38,8 +38,7 @@ def record(stand: Stand, item: Item) -> dict[str, Any]:
 
 
 def stats(stand: Stand) -> dict[str, int]:
-    found = stand.value(stand.key("p1", "stats"))
-    return {name.decode(): int(number) for name, number in found.items()}
+    return {name.decode(): int(number) for name, number in stand.stats("p1").items()}
 
 
 def gone(state: State) -> Released:

@@ -21,6 +21,7 @@ from kmworker.store.names import Names
 from kmworker.store.records import RecordCodec
 from kmworker.store.redis_store import RedisStore
 from kmworker.store.rewrapping import RewrappedPage, Rewrapping
+from kmworker.store.wraps import FIRST_BLOCK
 from tests.kit.store.builders import (
     BOTH_KEYRINGS,
     INSTALLATION,
@@ -131,6 +132,19 @@ def test_no_dek_no_key_id_and_nothing_announced_changes(stand: Stand) -> None:
     assert f".{NEW}." in stand.value(stand.top("layout"))[b"seal"].decode()
     stand.custody = KeyringCustody(OTHER_KEYRING, INSTALLATION)
     assert found_in(stand) == []
+
+
+def test_what_is_wrapped_anew_is_reserved_before_and_counted_in_its_project(stand: Stand) -> None:
+    list(run_on(stand, is_rehearsal=True).rewrap("p1"))
+    assert stand.reserved(NEW) == 0
+    rewrap(stand)
+    for project in projects(stand):
+        deks_there = stand.raw.hlen(stand.secret(project, "deks"))
+        assert stand.wraps(project, NEW) == deks_there
+    assert stand.reserved(NEW) == FIRST_BLOCK
+    # Nothing is wrapped by who finds it done.
+    rewrap(stand)
+    assert stand.reserved(NEW) == FIRST_BLOCK
 
 
 def test_a_worker_without_the_old_kek_goes_on_when_all_is_rewrapped_and_retired(

@@ -231,7 +231,7 @@ def test_a_server_that_forgets_the_scripts_before_each_call_changes_nothing(
     assert repeated == [WriteStatus.STALE, WriteStatus.PARKED] + [WriteStatus.EXISTS] * 4
     entry = Entry(volume("v1"), "e1", 1, expired=False)
     assert others == [[True, False], [entry], [entry], [volume("v1")], []]
-    assert stand.value(stand.key("p1", "stats")) == {
+    assert stand.stats("p1") == {
         b"create": b"1",
         b"clone": b"1",
         b"reuse": b"1",

@@ -261,4 +261,4 @@ def test_a_server_that_stalls_is_unavailable_and_its_late_answers_go_to_nobody(
     # What was sent before the pause may have been done after it: asking again is safe.
     assert only(stand.commit(write)).assignment == write.assignment
     assert stand.look_up(V1) == {V1: source}
-    assert stand.value(stand.key("p1", "stats")) == {b"create": b"1", b"clone": b"1"}
+    assert stand.stats("p1") == {b"create": b"1", b"clone": b"1"}

@@ -420,7 +420,8 @@ INDEXES: dict[str, Damage] = {
         at("stats-wrong", "stats", "reuse"),
     ),
     "stats gone": (
-        lambda it: it.raw.delete(it.open("stats")),
+        # Wraps are not to be counted again: where they are gone, any project may have made them.
+        lambda it: it.raw.hdel(it.open("stats"), *DISPOSITIONS, "waiting"),
         all_of(*(at("stats-wrong", "stats", name) for name in (*DISPOSITIONS, "waiting"))),
     ),
     "stats no number": (

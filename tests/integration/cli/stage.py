@@ -158,5 +158,9 @@ def _settle(site: Site) -> None:
         "reuse": 1,
     }
     store.hset(f"{prefix}:totals", mapping={**counts, "none": 0, "computed_at": then})
+    (kek_id,) = site.reader.fields("keyring")["kek_ids"].split()
+    under: dict[Any, Any] = {"records": 10, "deks": 2, "projects": 1, "wraps": 2048}
+    keks: dict[Any, Any] = {f"{what}:{kek_id}": number for what, number in under.items()}
+    store.hset(f"{prefix}:totals", mapping={**keks, "keks_counted_at": then})
     queues: dict[Any, Any] = {"work": 0, "dead": 1, "consumers": 1, "seen_at": then}
     store.hset(f"{prefix}:queues", mapping=queues)

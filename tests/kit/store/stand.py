@@ -182,11 +182,11 @@ class Stand:
     def contents(self) -> Contents:
         """Return every key of this test with its value, but for those that any try may change.
 
-        The counts of commits grow, and the index of due projects is written, also by one that
-        writes nothing else.
+        The counts of commits and of wraps grow, and the index of due projects is written, also by
+        one that writes nothing else.
         """
         names = {name.decode() for name in self.raw.scan_iter(match=f"{self.prefix}*", count=1000)}
-        names -= {self.top("worker:committer"), self.top("due"), self.top("crowded")}
+        names -= {self.top(it) for it in ("worker:committer", "due", "crowded", "wraps")}
         return {name: self.value(name) for name in names if not name.endswith(":commits")}
 
     @contextmanager
@@ -208,6 +208,20 @@ class Stand:
             b"stream": lambda: raw.xrange(name),
         }
         return read[raw.type(name)]()
+
+    def stats(self, project: str) -> dict[bytes, bytes]:
+        """Return a project's running totals, but for those of wraps."""
+        found: dict[bytes, bytes] = self.value(self.key(project, "stats")) or {}
+        return {name: it for name, it in found.items() if not name.startswith(b"wraps:")}
+
+    def wraps(self, project: str, kek_id: str = "") -> int:
+        """Return how many DEKs are counted to be wrapped in a project under a KEK."""
+        field = f"wraps:{kek_id or self.custody.kek_id}"
+        return int(self.raw.hget(self.key(project, "stats"), field) or 0)
+
+    def reserved(self, kek_id: str = "") -> int:
+        """Return how many wraps are reserved under a KEK."""
+        return int(self.raw.hget(self.top("wraps"), kek_id or self.custody.kek_id) or 0)
 
     def clear(self) -> None:
         """Delete every key of this test, as on another server."""

@@ -9,13 +9,17 @@ from typing import Any
 import pytest
 from redis.exceptions import NoPermissionError
 
+from kmworker.clock import unix_s
+from kmworker.crypto import Keyring
 from kmworker.errors import BrokerUnavailable, NotCounted
 from kmworker.settings import BrokerSettings
+from kmworker.store.kek_states import keks_named
 from tests.kit.cli.stand import NOW_S, FilledStore, run, said
 
 ALL_NAMES = ["configuration", "keyring", "policy", "producers", "tls", "broker", "queues",
              "permissions", "policies", "audit", "store", "rights", "writes", "durability",
-             "clients", "history", "reports", "workers", "janitor", "records", "clock"]  # fmt: skip
+             "clients", "history", "reports", "workers", "janitor", "records", "keks",
+             "clock"]  # fmt: skip
 DAY_S = 86_400
 DURABLE = {
     "appendonly": "yes",
@@ -148,7 +152,7 @@ def test_an_open_keyring_fails_and_the_records_cannot_be_compared(
 ) -> None:
     (folder / "keyring.json").chmod(0o644)
     assert "open to group or others" in failed()["keyring"]
-    assert not_checked() == ["policies", "records"]
+    assert not_checked() == ["policies", "records", "keks"]
 
 
 def test_an_unsound_policy_fails(healthy: FilledStore, policy: Path) -> None:
@@ -434,3 +438,69 @@ def test_a_clock_that_this_user_may_not_see_is_no_failure(healthy: FilledStore) 
 
     healthy.client.time = refuse
     assert findings()["clock"]["status"] == "not checked"
+
+
+def test_a_janitors_keyring_file_that_is_not_taken_up_is_a_warning(healthy: FilledStore) -> None:
+    trouble = {"keyring_trouble": "unusable", "keyring_trouble_since": NOW_S - 60}
+    healthy.client.hset("km:janitor", mapping={"id": "j-1", "seen_at": NOW_S - 30, **trouble})
+    detail, hint = warned("janitor")
+    assert detail.startswith("janitor j-1 has not taken up its keyring file since 20")
+    assert "docs/operations.md" in hint
+
+
+def test_a_kek_under_which_all_is_is_no_matter(healthy: FilledStore) -> None:
+    kek_id = healthy.custody.kek_id
+    found = findings()["keks"]
+    assert found["status"] == "ok"
+    assert found["detail"] == "active for 0 of 400 d; no worker has counted what is under it"
+    totals = {f"records:{kek_id}": 9, f"deks:{kek_id}": 2, "keks_counted_at": NOW_S - 60}
+    healthy.client.hset("km:totals", mapping=totals)
+    detail = findings()["keks"]["detail"]
+    assert detail == "active for 0 of 400 d; all 9 records under it (counted 60 s ago)"
+
+
+def test_what_is_to_be_done_about_keks_is_one_warning(healthy: FilledStore) -> None:
+    totals = {f"wraps:{healthy.custody.kek_id}": 2**31, "records:unknown": 1,
+              "projects:unknown": 1, "keks_counted_at": NOW_S}  # fmt: skip
+    healthy.client.hset("km:totals", mapping=totals)
+    Keyring.grow(healthy.keyring)
+    detail, hint = warned("keks")
+    assert len(detail.split("; ")) == 3
+    assert "2,147,483,648 wraps" in detail
+    assert "1 record and 0 DEKs in 1 project under KEKs that the store does not know" in detail
+    assert "of the file is not known to the store" in detail
+    assert hint.split("; ") == [
+        'turn it over: docs/operations.md, "Turning a KEK over"',
+        "kmworker verify names them",
+        "kmworker keyring add",
+    ]
+
+
+def test_an_old_kek_is_a_warning_by_the_setting(healthy: FilledStore) -> None:
+    states = keks_named(healthy.client.hget("km:keyring", "states"))
+    began = unix_s(states[healthy.custody.kek_id].at)
+    healthy.client.time = lambda: (int(began + 31 * DAY_S), 0)
+    assert findings(keyring__max_age_days="32")["keks"]["status"] == "ok"
+    found = findings(keyring__max_age_days="30")["keks"]
+    assert found["status"] == "warning"
+    assert found["detail"].endswith("is active for 31 d, of 30 (keyring.max_age_days)")
+
+
+def test_where_nobody_has_counted_all_wraps_may_be_one_projects(healthy: FilledStore) -> None:
+    healthy.client.hset("km:wraps", healthy.custody.kek_id, 2**31)
+    detail, _hint = warned("keks")
+    assert "2,147,483,648 wraps" in detail
+
+
+@pytest.mark.parametrize("is_hash", [True, False])
+def test_a_count_of_wraps_that_somebody_wrote_over_is_told(
+    healthy: FilledStore, *, is_hash: bool
+) -> None:
+    if is_hash:
+        healthy.client.hset("km:wraps", healthy.custody.kek_id, "text")
+    else:
+        healthy.client.delete("km:wraps")
+        healthy.client.set("km:wraps", "text")
+    detail, hint = warned("keks")
+    assert detail == f"km:wraps does not say how much KEK {healthy.custody.kek_id} has wrapped"
+    assert hint == "find out who wrote there, and turn that KEK over"

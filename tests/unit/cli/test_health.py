@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from kmworker.clock import rfc3339
 from kmworker.worker.incarnation import incarnation
 from tests.kit.cli.stand import NOW_S, FilledStore, document, failed, run, said
 
@@ -75,3 +76,22 @@ def test_while_an_incident_stands_nobody_is_told_to_start_a_worker(store: Filled
     err = failed(1, "health")
     assert "kmworker: no worker runs on this host\nkmworker: incident 3f2a9c1b" in err
     assert "start one" not in err
+
+
+def test_a_keyring_file_that_is_not_taken_up_is_named_and_leaves_the_exit_code_alone(
+    workers: FilledStore,
+) -> None:
+    trouble = {"keyring_trouble": "root-away", "keyring_trouble_since": NOW_S - 60}
+    for name in ("idle", "died", "far"):
+        workers.client.hset(f"km:worker:{name}", mapping=trouble)
+    code, _out, err = said(run("health"))
+    assert code == 0
+    since = rfc3339(NOW_S - 60)
+    behind = f"idle has not taken up its keyring file since {since}: its root of trust does not"
+    assert err.splitlines() == [
+        f"kmworker: {behind} answer",
+        "hint: mend the file, or what its root is; it is taken up by itself then",
+    ]
+    found = document("health")["keyring_troubles"]
+    assert found == [{"worker": "idle", "trouble": "root-away", "since": NOW_S - 60}]
+    assert said(run("health", "--pid", "12", "--stuck-after", "80"))[2] == ""

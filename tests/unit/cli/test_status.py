@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from kmworker.clock import rfc3339
 from kmworker.ports import QueueCounts, Report
 from kmworker.store.reports import RedisReports
 from tests.kit.cli.stand import NOW_S, FilledStore, document, family, run, said
@@ -13,6 +14,9 @@ records       items 4, keys 3, scopes 2  (counted 1 s ago)
 items by      create 2, clone 1, reuse 1, none 0
 key-ids due   2, the first in 29 d
 outbox        1 change to be announced
+KEK           {kek_id} active: 9 records, 2 DEKs, 1 project; up to 2,048 wraps in one
+KEK           unknown: 1 record, 0 DEKs, 1 project
+KEKs counted  1 s ago
 queues        work 1,200, dead 2 ready, 3 consumers  (counted 1 s ago)
 dead letters  conflict 1, malformed 2
 waiting       1 event, the oldest snapshot:s9 of project p2 for volume:v9, since S, until D
@@ -92,7 +96,7 @@ def test_a_busy_installation_in_one_look(store: FilledStore) -> None:
     busy(store)
     code, out, err = said(run("status"))
     assert (code, err) == (0, "")
-    assert out.splitlines() == BUSY.splitlines()
+    assert out.splitlines() == BUSY.format(kek_id=store.custody.kek_id).splitlines()
 
 
 def test_what_others_keep_a_living_worker_from_doing_is_told(store: FilledStore) -> None:
@@ -205,3 +209,38 @@ def test_for_a_program_what_is_due_and_who_does_it_are_numbers(store: FilledStor
         "key_ids": 2, "next_at": NOW_S + 29 * DAY_S, "computed_at": NOW_S - 1
     }  # fmt: skip
     assert (found["janitor"]["janitor_id"], found["janitor"]["destroyed"]) == ("j-1", 4)
+
+
+def test_whose_keyring_file_is_not_taken_up_is_told_and_since_when(store: FilledStore) -> None:
+    busy(store)
+    trouble = {"keyring_trouble": "root-away", "keyring_trouble_since": NOW_S - 60}
+    for key in ("km:worker:w-live", "km:worker:w-gone", "km:janitor"):
+        store.client.hset(key, mapping=trouble)
+    lines = run("status").stdout.splitlines()
+    since = rfc3339(NOW_S - 60)
+    behind = f"has not taken up its keyring file since {since}: its root of trust does not answer"
+    told = [line for line in lines if "keyring file" in line]
+    assert told == [f"trouble       w-live {behind}", f"trouble       janitor j-1 {behind}"]
+    found = document("status")
+    assert {it["keyring_trouble"] for it in found["workers"]} == {"root-away", ""}
+    assert found["janitor"]["keyring_trouble_since"] == NOW_S - 60
+
+
+def test_what_is_under_each_kek_is_apart_from_the_totals(store: FilledStore) -> None:
+    busy(store)
+    store.client.hset("km:totals", "records:unknown", 3)
+    found = document("status")
+    assert found["totals"].keys() == {"items", "keys", "scopes", "waiting", "create", "clone",
+                                      "reuse", "none", "outbox", "due"}  # fmt: skip
+    ours, unknown = found["keks"]
+    assert (ours["kek_id"], ours["state"]) == (store.custody.kek_id, "active")
+    assert (ours["records"], ours["deks"], ours["projects"], ours["wraps"]) == (9, 2, 1, 2048)
+    assert (unknown["kek_id"], unknown["records"]) == ("unknown", 3)
+    assert found["keks_counted_at"] == NOW_S - 1
+
+
+def test_keks_that_nobody_has_counted_are_shown(store: FilledStore) -> None:
+    store.assign(*family())
+    assert f"KEK           {store.custody.kek_id} active: not counted yet" in run("status").stdout
+    store.client.hset("km:keyring", "states", "no JSON")
+    assert "KEK" not in run("status").stdout.replace("KEK file", "")

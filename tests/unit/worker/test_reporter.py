@@ -7,6 +7,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from kmworker.domain.decision import Refuse
+from kmworker.domain.keks import KeyringFlaw, KeyringTrouble
 from kmworker.errors import BrokerUnavailable, PermanentError, Reason, StoreUnavailable
 from kmworker.ports import Bus, Pending, QueueCounts, Report
 from kmworker.worker.chores import Chores
@@ -27,8 +28,15 @@ class Desk:
         self.tally = Tally(self.clock)
         self.written: list[Report] = []
         self.fails: dict[str, Exception] = {}
+        self.keyring_trouble: KeyringTrouble | None = None
         self.reporter = Reporter(
-            self, cast("Bus", self), self.tally, self.clock, worker_id="w1", kek_ids=lambda: "ba"
+            self,
+            cast("Bus", self),
+            self.tally,
+            self.clock,
+            worker_id="w1",
+            kek_ids=lambda: "ba",
+            keyring_trouble=lambda: self.keyring_trouble,
         )
         self._chores = Chores(self.clock, self.reporter.chores)
 
@@ -187,3 +195,16 @@ def test_a_report_that_fails_is_no_failure(what: str, fault: Exception) -> None:
     desk.clock.advance(10)
     desk.report()
     assert desk.written[-1].queues == COUNTS
+
+
+def test_a_report_says_that_the_keyring_file_is_not_taken_up_in_fixed_words() -> None:
+    desk = Desk()
+    desk.report()
+    assert desk.written[0].fields["keyring_trouble"] == ""
+    assert desk.written[0].fields["keyring_trouble_since"] == 0.0
+    desk.keyring_trouble = KeyringTrouble(KeyringFlaw.ROOT_AWAY, 17.0)
+    desk.clock.advance(1)
+    desk.written.clear()
+    desk.report()
+    assert desk.written[0].fields["keyring_trouble"] == "root-away"
+    assert desk.written[0].fields["keyring_trouble_since"] == 17.0
