@@ -90,9 +90,12 @@ def rfc3339(seconds: float) -> str:
 
 
 def unix_s(text: str) -> float:
-    """Return RFC 3339 as Unix seconds.
+    """Return RFC 3339 as Unix seconds, which have no leap seconds.
 
     Raises:
         ValueError: it is none.
     """
+    text = text.upper()
+    if text[17:19] == "60":
+        return datetime.fromisoformat(f"{text[:17]}59{text[19:]}").timestamp() + 1
     return datetime.fromisoformat(text).timestamp()

@@ -8,6 +8,8 @@
     │   │   └── PublishRefused        it ended the connection over what was published
     │   ├── StoreUnavailable      no connection, read-only, out of memory or disk
     │   ├── RootAway              what wraps the KEKs: not reachable, sealed, taken out
+    │   ├── NotRecorded           the audit trail does not take it: nothing is delivered
+    │   ├── NoRoom                the audit trail's disk is full
     │   └── UnknownKek            a record is under a KEK this keyring lacks
     ├── PermanentError        dead-letter: no retry can help
     ├── ScriptFailed          a fault of ours: tried again, at last dead-lettered
@@ -24,8 +26,10 @@ from traceback import walk_tb
 __all__ = [
     "BrokerUnavailable",
     "KMWorkerError",
+    "NoRoom",
     "NotCounted",
     "NotFound",
+    "NotRecorded",
     "PermanentError",
     "PublishRefused",
     "Reason",
@@ -85,6 +89,17 @@ class RootAway(TransientError):
 
     Whoever has its KEKs already goes on with them.
     """
+
+
+class NotRecorded(TransientError):
+    """The audit trail has not confirmed a record: what it is about must not be delivered.
+
+    It may be in the trail all the same, or come to be in it later.
+    """
+
+
+class NoRoom(TransientError):
+    """The disk of the audit trail is full; nothing of what was to be written is there."""
 
 
 class UnknownKek(TransientError):

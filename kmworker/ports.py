@@ -4,12 +4,15 @@ Each port promises effects, so that every implementation can be held to the same
 words by the same tests.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
+from kmworker.domain.audit import AuditRecord
+from kmworker.domain.grants import GrantsSeen
 from kmworker.domain.message import Confirm, Delivery, Outgoing
 from kmworker.domain.model import (
+    Broken,
     Held,
     Item,
     KeyChanged,
@@ -27,6 +30,7 @@ from kmworker.errors import Reason
 
 __all__ = [
     "Answered",
+    "AuditTrail",
     "Bus",
     "Custody",
     "Keep",
@@ -217,6 +221,11 @@ class Store(Protocol):
         It may be untrue by now: only what `commit` compares may rest on it.
         """
 
+    def look_up_grants(
+        self, items: Collection[Item]
+    ) -> Pending[dict[Item, GrantsSeen | Broken | None]]:
+        """Ask who may have each item's key because it is attached there."""
+
     def commit(self, writes: Sequence[Write]) -> Pending[list[Committed]]:
         """Write all that can be written; a result for each, in order.
 
@@ -360,6 +369,29 @@ class Reports(Protocol):
 
     def count_if_due(self, now: float) -> None:
         """Go on adding up all projects, by one small step; now: Unix seconds."""
+
+
+class AuditTrail(Protocol):
+    """Where acts are recorded before what they are about leaves; one writer for each process."""
+
+    writer: str
+    """Its name, which no other process has had."""
+
+    def record(self, records: Sequence[AuditRecord]) -> Pending[None]:
+        """Send records; the answer comes when they survive a crash of the broker.
+
+        Others may be sent meanwhile. The answer raises `NotRecorded` where that is not so: then
+        what they are about must not be delivered, though they may come to be in the trail.
+
+        Raises:
+            NotRecorded: they cannot be sent now; they will not be in the trail.
+        """
+
+    def tick(self) -> None:
+        """Send again what was not confirmed, and keep the connection; call about once a second."""
+
+    def close(self) -> None:
+        """Leave, after one more try with what was not confirmed."""
 
 
 class Custody(Protocol):

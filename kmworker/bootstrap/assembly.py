@@ -9,11 +9,19 @@ from kmworker.domain.plan import Fresh
 from kmworker.domain.policy import Policy
 from kmworker.janitor.dates import destroy_at
 from kmworker.janitor.loop import JanitorLoop
-from kmworker.ports import Bus, Keep, Reports, Store
+from kmworker.keyserver.answering import Answering, AnswerStep
+from kmworker.keyserver.intake import RequestIntake
+from kmworker.keyserver.loop import KeyServer, SignerFor
+from kmworker.keyserver.ports import RequestQueue
+from kmworker.keyserver.rates import Rates
+from kmworker.keyserver.tally import AnswerTally
+from kmworker.ports import AuditTrail, Bus, Keep, Reports, Store
 from kmworker.settings import Settings
 from kmworker.store.admission import Admission
 from kmworker.store.client import Client, Gate
+from kmworker.store.delegating import DelegationStore
 from kmworker.store.inspection import Views
+from kmworker.store.keyserver_reports import RedisKeyServerReports
 from kmworker.store.names import Names
 from kmworker.store.records import RecordCodec
 from kmworker.store.redis_store import RedisStore
@@ -29,7 +37,9 @@ from kmworker.worker.sweeper import Sweeper
 from kmworker.worker.tally import Tally
 from kmworker.worker.timekeeping import Timekeeper
 
-__all__ = ["assemble", "assemble_anchor", "assemble_janitor", "assemble_store"]
+__all__ = [
+    "assemble", "assemble_anchor", "assemble_janitor", "assemble_key_server", "assemble_store",
+]  # fmt: skip
 
 
 def assemble(  # noqa: PLR0913  # what differs between the program and a simulation
@@ -99,7 +109,7 @@ def assemble(  # noqa: PLR0913  # what differs between the program and a simulat
 def _fresh_at(now: float, new_id: Callable[[], str], kek_id: str, settings: Settings) -> Fresh:
     """Return what a plan needs of this moment; Unix seconds."""
     end = destroy_at(now, settings.retention, settings.waiting.deadline_s)
-    return Fresh(rfc3339(now), new_id, kek_id, end)
+    return Fresh(rfc3339(now), new_id, kek_id, end, settings.retention.tombstone_days)
 
 
 def assemble_store(  # noqa: PLR0913  # what differs between the program and tests
@@ -169,6 +179,69 @@ def assemble_janitor(  # noqa: PLR0913  # what differs between the program and a
         keeping=settings.retention,
         settings=settings.janitor,
         deadline_s=settings.waiting.deadline_s,
+    )
+
+
+def assemble_key_server(  # noqa: PLR0913  # what differs between the program and a simulation
+    settings: Settings,
+    views: Views,
+    custody: KeyringCustody,
+    clock: StoreClock,
+    *,
+    queue: RequestQueue,
+    trail: AuditTrail,
+    signer_for: SignerFor,
+    server_id: str,
+    on_step: Callable[[AnswerStep], None] = lambda _step: None,
+) -> KeyServer:
+    """Put a key server together; nothing is sent yet.
+
+    Args:
+        settings: as loaded.
+        views: of the store.
+        custody: the keyring's.
+        clock: by which it goes.
+        queue: of the requests.
+        trail: where it records.
+        signer_for: returns what signs.
+        server_id: whose reports these are.
+        on_step: called before each step; tests end the process there.
+    """
+    names, topology = views.names, Topology(settings.broker.namespace)
+    admission = _assemble_admission(
+        settings, views.client, custody, clock, worker_id=server_id, new_id=random_id
+    )
+    store = DelegationStore(
+        views.client,
+        names,
+        RecordCodec(custody, admission.may_open),
+        admission,
+        views.has_projects,
+    )
+    keyserver, tally = settings.keyserver, AnswerTally()
+    rates = Rates(keyserver.rate_per_s, keyserver.burst, clock.monotonic)
+    answering = Answering(
+        queue=queue,
+        store=store,
+        custody=custody,
+        trail=trail,
+        intake=RequestIntake(store, rates, clock.now, topology.client_queue),
+        clock=clock,
+        tally=tally,
+        keep_s=keyserver.keep_s,
+        on_step=on_step,
+    )
+    return KeyServer(
+        queue=queue,
+        store=store,
+        trail=trail,
+        answering=answering,
+        signer_for=signer_for,
+        reporting=RedisKeyServerReports(
+            views.client, names, server_id, clock.now, lambda: custody.kek_ids
+        ),
+        clock=clock,
+        tally=tally,
     )
 
 

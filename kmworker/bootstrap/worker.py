@@ -74,12 +74,15 @@ def refuse_unheard(policy: Policy, settings: Settings) -> None:
     Raises:
         SetupError: the broker is streams, which whoever may write to them writes as anybody.
     """
-    scheme = (settings.broker.url or "").partition(":")[0]
-    if policy.producer and scheme in STREAM_SCHEMES:
+    if policy.producer and _has_no_users(settings):
         raise SetupError(
             "the policy lists producers, and the embedded queue has no users to tell them by",
             hint="use RabbitMQ, or leave [[producer]] out of the policy",
         )
+
+
+def _has_no_users(settings: Settings) -> bool:
+    return (settings.broker.url or "").partition(":")[0] in STREAM_SCHEMES
 
 
 def open_store(
@@ -121,6 +124,9 @@ def build_worker(
     clock = StoreClock(SystemClock())
     policy = read_policy(settings)
     refuse_unheard(policy, settings)
+    if _has_no_users(settings):
+        # Whoever may write to its streams owns it.
+        policy = policy.of_one_owner()
     worker_id = f"{platform.node()}-{os.getpid()}-{secrets.token_hex(3)}"
     parts = open_store(settings, worker_id, Gate(), clock)
     prefetch = prefetch_for(settings.worker.batch_max)

@@ -11,9 +11,10 @@ from typing import Any
 from amqp.exceptions import AccessRefused, NotFound, PreconditionFailed
 
 from kmworker.errors import BrokerUnavailable, SetupError
+from kmworker.wire.audit_records import RECORD_KEYS
 from kmworker.wire.topology import EVERYTHING, QUORUM, Topology
 
-__all__ = ["Declaring", "ensure_anchor"]
+__all__ = ["Declaring", "ensure_anchor", "ensure_audit"]
 
 
 class Declaring:
@@ -97,7 +98,29 @@ def ensure_anchor(connection: Any, topology: Topology) -> None:
         return
 
 
-def _declare(connection: Any, exchanges: tuple[str, ...], bindings: dict[str, str]) -> None:
+def ensure_audit(connection: Any, topology: Topology) -> None:
+    """Declare the audit trail's names, if we may; else whoever uses them is told by the broker.
+
+    They are not part of what a worker needs: it records nothing while nobody asks it to.
+
+    Raises:
+        SetupError: one of them is something else.
+    """
+    audit = topology.audit
+    try:
+        _declare(connection, (audit,), {audit: audit}, RECORD_KEYS)
+    except AccessRefused:
+        return
+    except PreconditionFailed as wrong:
+        raise SetupError(
+            f"the broker has {audit} as something else: {wrong}",
+            hint="delete it, or choose another broker.namespace",
+        ) from None
+
+
+def _declare(
+    connection: Any, exchanges: tuple[str, ...], bindings: dict[str, str], key: str = EVERYTHING
+) -> None:
     # The broker closes a channel on each refusal, and py-amqp quietly opens it again: so a
     # channel of its own, thrown away.
     channel = connection.channel()
@@ -110,6 +133,6 @@ def _declare(connection: Any, exchanges: tuple[str, ...], bindings: dict[str, st
             channel.queue_declare(
                 queue, durable=True, auto_delete=False, arguments=dict(QUORUM), passive=False
             )
-            channel.queue_bind(queue, exchange, EVERYTHING)
+            channel.queue_bind(queue, exchange, key)
     finally:
         channel.close()

@@ -103,6 +103,30 @@ class Inspection:
             if self._ask(_publish_in_vain, exchange) is _FORBIDDEN:
                 yield f"write {exchange}"
 
+    def audit_queue(self) -> tuple[int, int] | None:
+        """Return what is ready in the audit trail's queue, and who consumes; None: not there.
+
+        Raises:
+            NotCounted: this user may not look.
+        """
+        found: list[tuple[int, int]] = []
+
+        def count(channel: Any, queue: str) -> None:
+            _name, messages, consumers = channel.queue_declare(queue, passive=True)
+            found.append((messages, consumers))
+
+        name = self._topology.audit
+        if self._ask(_is_exchange, name) is _MISSING:
+            return None
+        answer = self._ask(count, name)
+        if answer is _FORBIDDEN:
+            raise NotCounted(f"user {self.user} may not look at {name}")
+        return found[0] if found else None
+
+    def may_record(self) -> bool:
+        """Return whether this user may write records for the audit trail."""
+        return self._ask(_publish_in_vain, self._topology.audit) is not _FORBIDDEN
+
     def may_anchor(self) -> bool:
         """Return whether the anchor is there, and this user may read and write it."""
         name = self._topology.anchor

@@ -39,6 +39,9 @@ class Governed:
     operator_policy: str = ""
     operators: frozenset[str] = frozenset()
     """What the operator policy sets."""
+    messages: int = 0
+    size_bytes: int = 0
+    """Of all its messages' bodies."""
 
 
 class Management:
@@ -81,6 +84,8 @@ class Management:
             int(self._policy("policies", policy).get("priority", 0)),
             operator,
             frozenset(_table(self._policy("operator-policies", operator).get("definition"))),
+            _size(found.get("messages")),
+            _size(found.get("message_bytes")),
         )
 
     def _policy(self, kind: str, name: str) -> dict[str, Any]:
@@ -140,6 +145,11 @@ def _connection(url: str, address: Address, timeout_s: float) -> HTTPConnection:
 def _login(address: Address) -> dict[str, str]:
     login = f"{address.user or ''}:{address.password or ''}".encode()
     return {"Authorization": f"Basic {b64encode(login).decode()}"}
+
+
+def _size(found: Any) -> int:
+    # Left out for some seconds after a start.
+    return found if isinstance(found, int) else 0
 
 
 def _table(found: Any) -> dict[str, Any]:

@@ -14,10 +14,19 @@ from typing import Any, Final
 from kmworker.bus.management import Governed
 from kmworker.wire.topology import Topology
 
-__all__ = ["SHIPPED", "Fault", "faults", "limits_deliveries", "shipped_policy"]
+__all__ = [
+    "SHIPPED", "SHIPPED_FOR_AUDIT", "Fault", "audit_faults", "faults", "half_full",
+    "limits_deliveries", "shipped_policy",
+]  # fmt: skip
 
 SHIPPED: Final[Mapping[str, Any]] = {"delivery-limit": 1_000_000_000, "overflow": "reject-publish"}
+# Whoever delivers keys is refused before the broker's disk is full. docs/audit.md has how long it
+# lasts; 2,000,000 records have about as many bytes.
+SHIPPED_FOR_AUDIT: Final[Mapping[str, Any]] = {
+    **SHIPPED, "max-length": 2_000_000, "max-length-bytes": 1_073_741_824,
+}  # fmt: skip
 NAME: Final = "kmworker"
+AUDIT_NAME: Final = "kmworker-audit"
 PRIORITY: Final = 100
 # RabbitMQ 4's own limit is 20. What crashes as often as this is noticed before.
 ENDLESS: Final = 1_000_000
@@ -46,19 +55,54 @@ def limits_deliveries(version: str) -> bool:
 
 def faults(it: Governed, version: str, topology: Topology, vhost: str) -> Iterator[Fault]:
     """Give what is wrong with a queue of ours, on a broker of this version."""
-    # Above whatever is there; one of our name is replaced.
-    priority = max(PRIORITY, it.priority + (it.policy != NAME))
-    policy = shipped_policy(topology, vhost, priority)
+    policy = shipped_policy(topology, vhost, _priority(it, NAME))
     rejects = _value(it, "overflow") == REJECTS
     for name in (*DELETES, *BOUNDS):
         if _value(it, name) is not None:
             yield _fault(it, name, vhost, policy, loses=name in DELETES or not rejects)
+    yield from _of_limits(it, version, vhost, policy)
+
+
+def audit_faults(it: Governed, version: str, topology: Topology, vhost: str) -> Iterator[Fault]:
+    """Give what is wrong with the queue of the audit trail: it has bounds, and refuses beyond."""
+    policy = _command(
+        _pattern(topology, topology.audit), SHIPPED_FOR_AUDIT, AUDIT_NAME, vhost,
+        _priority(it, AUDIT_NAME),
+    )  # fmt: skip
+    for name in DELETES:
+        if _value(it, name) is not None:
+            yield _fault(it, name, vhost, policy)
+    bounds = [name for name in BOUNDS if _value(it, name) is not None]
+    if bounds and _value(it, "overflow") != REJECTS:
+        yield from (_fault(it, name, vhost, policy) for name in bounds)
+    elif not bounds:
+        said = f"{it.queue}: nothing bounds it: what nobody reads fills the broker's disk"
+        yield Fault(said, policy, loses=False)
+    yield from _of_limits(it, version, vhost, policy)
+
+
+def half_full(it: Governed) -> str:
+    """Say how full a queue is, if it is at least half; empty: it is not."""
+    for name, held in (("max-length", it.messages), ("max-length-bytes", it.size_bytes)):
+        most = _value(it, name)
+        if isinstance(most, int) and most > 0 and held * 2 >= most:
+            return f"{held:,} of {name} {most:,}"
+    return ""
+
+
+def _priority(it: Governed, name: str) -> int:
+    """Return what stands above whatever is there; one of our name is replaced."""
+    return max(PRIORITY, it.priority + (it.policy != name))
+
+
+def _of_limits(it: Governed, version: str, vhost: str, policy: str) -> Iterator[Fault]:
+    """Give what is wrong with how often a message may come back, or that nothing is set."""
     limit = _value(it, "delivery-limit")
     if limit is not None and 0 <= limit < ENDLESS:
         yield _fault(it, "delivery-limit", vhost, policy)
     elif limit is None and limits_deliveries(version):
         yield Fault(f"{it.queue}: no delivery-limit is set, so RabbitMQ's own of 20 is", policy)
-    elif not rejects:
+    elif _value(it, "overflow") != REJECTS:
         # Nothing is lost as it is, but a policy for all queues would apply at once.
         yield Fault(f"{it.queue}: the shipped policy is not in effect", policy, loses=False)
 
@@ -87,12 +131,20 @@ def _fault(it: Governed, name: str, vhost: str, policy: str, *, loses: bool = Tr
 
 def shipped_policy(topology: Topology, vhost: str, priority: int = PRIORITY) -> str:
     """Return the command that sets the policy of config/rabbitmq/definitions.json."""
-    queues = "|".join(
-        re.sub(r"\.", r"\\.", queue.removeprefix(f"{topology.namespace}."))
-        for queue in (topology.work, topology.dead, topology.anchor)
-    )
-    pattern = "^" + re.sub(r"\.", r"\\.", topology.namespace) + rf"\.({queues})$"
+    pattern = _pattern(topology, topology.work, topology.dead, topology.anchor)
+    return _command(pattern, SHIPPED, NAME, vhost, priority)
+
+
+def _pattern(topology: Topology, *queues: str) -> str:
+    names = [re.sub(r"\.", r"\\.", it.removeprefix(f"{topology.namespace}.")) for it in queues]
+    either = f"({'|'.join(names)})" if len(names) > 1 else names[0]
+    return "^" + re.sub(r"\.", r"\\.", topology.namespace) + rf"\.{either}$"
+
+
+def _command(
+    pattern: str, definition: Mapping[str, Any], name: str, vhost: str, priority: int
+) -> str:
     return (
-        f"rabbitmqctl set_policy -p {quote(vhost)} --apply-to queues --priority {priority} {NAME}"
-        f" {quote(pattern)} {quote(json.dumps(SHIPPED))}"
+        f"rabbitmqctl set_policy -p {quote(vhost)} --apply-to queues --priority {priority} {name}"
+        f" {quote(pattern)} {quote(json.dumps(dict(definition)))}"
     )

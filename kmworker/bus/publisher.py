@@ -20,7 +20,7 @@ from kmworker.bus.amqp.link import BLOCKED, Link
 from kmworker.domain.message import Confirm, Outgoing
 from kmworker.errors import BrokerUnavailable, PublishRefused, Unsendable
 
-__all__ = ["Publisher", "Sent"]
+__all__ = ["Confirms", "Publisher", "Sent"]
 
 HEARTBEAT_CHECK_S = 1.0
 # What a header frame has beside the properties: its own head and end; class, weight and size.
@@ -302,3 +302,22 @@ class Publisher:
             ):
                 sent.confirms[index] = Confirm.UNROUTED
                 return
+
+
+class Confirms:
+    """A `kmworker.ports.Pending`, of what was sent together."""
+
+    def __init__(
+        self, publisher: Publisher, sent: Sent, while_waiting: Callable[[], None] = lambda: None
+    ) -> None:
+        self._publisher = publisher
+        self._sent = sent
+        self._while_waiting = while_waiting
+
+    def done(self) -> bool:
+        """Return whether `result` waits for nothing."""
+        return self._publisher.is_over(self._sent)
+
+    def result(self) -> list[Confirm]:
+        """Wait for the confirms; raises as `Publisher.confirmed` does."""
+        return self._publisher.confirmed(self._sent, self._while_waiting)

@@ -21,7 +21,7 @@ from kmworker.bus.anchor_queue import AnchorQueue
 from kmworker.bus.declaring import Declaring
 from kmworker.bus.intake import Intake
 from kmworker.bus.policies import limits_deliveries
-from kmworker.bus.publisher import Publisher, Sent
+from kmworker.bus.publisher import Confirms, Publisher
 from kmworker.domain.message import Confirm, Delivery, Original, Outgoing
 from kmworker.errors import BrokerUnavailable, NotCounted
 from kmworker.ports import Pending, QueueCounts
@@ -98,7 +98,7 @@ class RabbitBus:
 
     def send(self, messages: Sequence[Outgoing]) -> Pending[list[Confirm]]:
         """Publish all; what is returned waits for all confirms together."""
-        return _Confirms(self._publisher, self._publisher.send(messages), self._tick_consumer)
+        return Confirms(self._publisher, self._publisher.send(messages), self._tick_consumer)
 
     def renew(self) -> None:
         """Publish on a new channel from now on."""
@@ -225,18 +225,3 @@ class RabbitBus:
 
 def _say_which(url: str) -> None:
     log.info("next broker", broker=redacted_url(url))
-
-
-class _Confirms:
-    """A `Pending`, of what was sent together."""
-
-    def __init__(self, publisher: Publisher, sent: Sent, while_waiting: Callable[[], None]) -> None:
-        self._publisher = publisher
-        self._sent = sent
-        self._while_waiting = while_waiting
-
-    def done(self) -> bool:
-        return self._publisher.is_over(self._sent)
-
-    def result(self) -> list[Confirm]:
-        return self._publisher.confirmed(self._sent, self._while_waiting)

@@ -23,14 +23,14 @@ from kmworker.domain.answers import (
 from kmworker.domain.ciphers import objection
 from kmworker.domain.contradiction import contradiction, is_cause_of, shown
 from kmworker.domain.copying import by_table
-from kmworker.domain.event import Event, Happening, Release
+from kmworker.domain.event import Event, Granting, Happening, Release
 from kmworker.domain.model import Broken, Held, KeyState, Kind, Released, State, held_in
 from kmworker.domain.policy import Policy
 from kmworker.errors import Reason
 
 __all__ = [
     "Already", "Bury", "Create", "Decision", "Gone", "Join", "Late", "NoKey", "Refuse", "Wait",
-    "decide", "decide_release",
+    "decide", "decide_release", "refuse_grant",
 ]  # fmt: skip
 
 
@@ -102,6 +102,15 @@ def decide_release(
             if isinstance(own, Released) and event.generation == own.generation:
                 return Gone(own)
             return Bury(own)
+
+
+def refuse_grant(event: Granting, policy: Policy, properties: Mapping[str, Any]) -> Refuse | None:
+    """Return why a grant may not be made or ended by this event; None if it may."""
+    if policy.producers is None and not policy.trusts_everybody:
+        # Whoever may publish a creation gets no key by that. By this he would.
+        detail = "attachments are believed of producers alone, and the policy lists none"
+        return Refuse(Reason.NOT_ALLOWED, f"{detail}: [[producer]]")
+    return _beyond_reach(event, policy, properties)
 
 
 def _beyond_reach(event: Happening, policy: Policy, properties: Mapping[str, Any]) -> Refuse | None:

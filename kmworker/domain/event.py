@@ -10,7 +10,10 @@ from kmworker.errors import Reason
 __all__ = [
     "UNENCRYPTED",
     "UNKNOWN_TYPE",
+    "Attach",
+    "Detach",
     "Event",
+    "Granting",
     "Happening",
     "Release",
     "RequestedEncryption",
@@ -74,7 +77,42 @@ class Release:
         """Return that it has no source."""
 
 
-Happening = Event | Release
+@value
+class Attach:
+    """A volume is attached to a node, which may have its key from now on."""
+
+    cause: Cause
+    item: Item
+    attachment: str
+    node: str
+    mode: str | None = None
+    expires_at: str | None = None
+    """RFC 3339: the grant ends by itself then; None: with the attachment."""
+    generation: int = 0
+    """The life of the volume's name that is attached."""
+
+    @property
+    def derived_from(self) -> None:
+        """Return that it has no source."""
+
+
+@value
+class Detach:
+    """An attachment is over."""
+
+    cause: Cause
+    item: Item
+    attachment: str
+    generation: int = 0
+
+    @property
+    def derived_from(self) -> None:
+        """Return that it has no source."""
+
+
+Granting = Attach | Detach
+"""What makes a grant, or ends it."""
+Happening = Event | Release | Granting
 """What a lifecycle event can say."""
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from kmworker.domain.decision import Refuse
-from kmworker.domain.event import Event, Happening
+from kmworker.domain.event import Attach, Event, Happening
 from kmworker.domain.look_up import items_to_look_up
 from kmworker.domain.message import Original
 from kmworker.domain.model import (
@@ -23,6 +23,7 @@ from kmworker.domain.model import (
     KeyRecord,
     KeyState,
     Kind,
+    Released,
     ScopeRecord,
     State,
 )
@@ -30,6 +31,7 @@ from kmworker.domain.plan import (
     Arrival,
     AssignWrite,
     Fresh,
+    GrantWrite,
     Later,
     Lives,
     Nothing,
@@ -77,7 +79,8 @@ class Explanation:
     project: str
     item: str
     decision: str
-    """A disposition, `release`, `repeat`, `late`, `wait` or a dead letter's reason."""
+    """A disposition, `release`, `attach`, `detach`, `repeat`, `late`, `wait` or a dead letter's
+    reason."""
     by: str | None
     """The rule, or `guard:<name>`."""
     why: str
@@ -184,17 +187,13 @@ def _explained(  # noqa: PLR0911  # one for each outcome
             (begun,) = (write for write in writes if isinstance(write, AssignWrite))
             explained = _begun(event, begun, policy)
             return replace(explained, why=f"{explained.why}; {_why_lives(writes)}")
-        case Repeat(Held(before)):
-            why = f"it was assigned before, {before.disposition.value}; that is announced again"
-            return Explanation(
-                item.project, item.ref, "repeat", before.rule, why, before.encryption, "none", 0, 0
-            )
-        case Repeat():
-            why = "it was released before; that is announced again"
-            return Explanation(item.project, item.ref, "repeat", None, why)
+        case Repeat(known):
+            return _repeated(item, known)
         case Nothing():
             why = "a later life of its name is known: nothing is done, and nothing announced"
             return Explanation(item.project, item.ref, "late", None, why)
+        case GrantWrite():
+            return _granting(event)
         case ParkWrite(source):
             why = f"{source.ref} is not there: the event waits for it"
             return Explanation(item.project, item.ref, "wait", None, why)
@@ -204,6 +203,25 @@ def _explained(  # noqa: PLR0911  # one for each outcome
         case StillWaiting() | Later():
             why = "it contradicts another of these events, which is decided first"
             return Explanation(item.project, item.ref, "wait", None, why)
+
+
+def _repeated(item: Item, known: Held | Released) -> Explanation:
+    if isinstance(known, Released):
+        why = "it was released before; that is announced again"
+        return Explanation(item.project, item.ref, "repeat", None, why)
+    before = known.assignment
+    why = f"it was assigned before, {before.disposition.value}; that is announced again"
+    return Explanation(
+        item.project, item.ref, "repeat", before.rule, why, before.encryption, "none", 0, 0
+    )
+
+
+def _granting(event: Happening) -> Explanation:
+    project, item = event.item.project, event.item.ref
+    if isinstance(event, Attach):
+        why = f"clients of node {event.node} may have its key, until it is detached"
+        return Explanation(project, item, "attach", None, why)
+    return Explanation(project, item, "detach", None, "this attachment is no grant any more")
 
 
 def _begun(event: Happening, write: AssignWrite, policy: Policy) -> Explanation:

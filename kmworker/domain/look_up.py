@@ -8,12 +8,12 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import field
 from typing import Final
 
-from kmworker.domain.event import Event, Happening, Release
+from kmworker.domain.event import Attach, Detach, Event, Happening, Release
 from kmworker.domain.model import Held, Item, Kind, Released
 from kmworker.domain.plan import Arrival
 from kmworker.domain.values import value
 
-__all__ = ["NOTHING", "Presumed", "items_to_look_up", "presume"]
+__all__ = ["NOTHING", "Presumed", "grants_to_look_up", "items_to_look_up", "presume"]
 
 
 @value
@@ -37,10 +37,18 @@ def items_to_look_up(events: Iterable[Happening]) -> set[Item]:
     """Return the items whose state the decisions need."""
     wanted = set()
     for event in events:
+        if isinstance(event, Attach | Detach):
+            # Who may have a key is in records of its own.
+            continue
         wanted.add(event.item)
         if (source := _source_of(event)) is not None:
             wanted.add(source)
     return wanted
+
+
+def grants_to_look_up(events: Iterable[Happening]) -> set[Item]:
+    """Return the items whose grants the decisions need."""
+    return {event.item for event in events if isinstance(event, Attach | Detach)}
 
 
 def presume(
@@ -60,7 +68,7 @@ def presume(
     recalled = recall({item for it in first if (item := _rests_on(it))} - made)
     at_hand = made | recalled.keys()
     needing = [it.event for it in arrivals if not (it.is_first and _is_at_hand(it.event, at_hand))]
-    asked = {event.item for event in needing}
+    asked = {event.item for event in needing if isinstance(event, Event | Release)}
     recalled = {item: known for item, known in recalled.items() if item not in asked}
     return needing, Presumed(frozenset(made - asked), recalled)
 

@@ -7,6 +7,7 @@ from enum import Enum
 
 from kmworker.domain.decision import Refuse
 from kmworker.domain.event import Happening
+from kmworker.domain.grants import Grants, GrantsSeen
 from kmworker.domain.keys import MANUAL
 from kmworker.domain.message import Delivery, Original
 from kmworker.domain.model import Assignment, Held, Item, KeyRecord, Released, ScopeRecord, life_ref
@@ -19,6 +20,7 @@ __all__ = [
     "Committed",
     "Entry",
     "Fresh",
+    "GrantWrite",
     "Later",
     "Lives",
     "Nothing",
@@ -90,6 +92,8 @@ class Fresh:
     kek_id: str
     destroy_at: str = MANUAL
     """When what nobody holds any more is destroyed: RFC 3339, UTC, or `MANUAL`."""
+    tombstone_days: float = 30.0
+    """How long attachments that are over are remembered."""
 
 
 @value
@@ -157,7 +161,17 @@ class ParkWrite:
         return life_ref(self.source, self.generation)
 
 
-Write = AssignWrite | ReleaseWrite | ParkWrite
+@value
+class GrantWrite:
+    """Write an item's grants, if they are still as they were seen."""
+
+    item: Item
+    before: GrantsSeen | None
+    """None: there are none."""
+    after: Grants
+
+
+Write = AssignWrite | ReleaseWrite | ParkWrite | GrantWrite
 
 
 @value

@@ -8,6 +8,8 @@ event that overtook its source within the batch is decided right after that sour
 from collections import defaultdict, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
+from typing import Final
 
 from kmworker.domain.contradiction import contradiction
 from kmworker.domain.decision import (
@@ -23,11 +25,14 @@ from kmworker.domain.decision import (
     Wait,
     decide,
     decide_release,
+    refuse_grant,
 )
-from kmworker.domain.event import Event, Happening, Release
+from kmworker.domain.event import Attach, Detach, Event, Granting, Happening, Release
+from kmworker.domain.grants import NO_GRANTS, Grants, GrantsSeen, Unchanged, Ungranted, granted
 from kmworker.domain.lifecycle import let_go
 from kmworker.domain.look_up import NOTHING, Presumed
 from kmworker.domain.model import (
+    Broken,
     Held,
     Item,
     KeyRecord,
@@ -42,6 +47,7 @@ from kmworker.domain.plan import (
     Arrival,
     AssignWrite,
     Fresh,
+    GrantWrite,
     Later,
     Lives,
     Nothing,
@@ -58,13 +64,17 @@ from kmworker.errors import Reason
 
 __all__ = ["plan_batch"]
 
+NONE_SEEN: Final[Mapping[Item, GrantsSeen | Broken | None]] = MappingProxyType({})
 
-def plan_batch(
+
+def plan_batch(  # noqa: PLR0913  # all that a decision rests on
     arrivals: Sequence[Arrival],
     known: Mapping[Item, State],
     policy: Policy,
     fresh: Fresh,
     presumed: Presumed = NOTHING,
+    *,
+    grants: Mapping[Item, GrantsSeen | Broken | None] = NONE_SEEN,
 ) -> Plan:
     """Decide each event over what is known and what was decided before it.
 
@@ -74,8 +84,9 @@ def plan_batch(
         policy: the operator's rules.
         fresh: time, ids and the KEK's name.
         presumed: what was not looked up; only what is written is decided over it.
+        grants: of every item of `grants_to_look_up`.
     """
-    return _Planning(known, presumed, policy, fresh).run(arrivals)
+    return _Planning(known, presumed, policy, fresh, grants).run(arrivals)
 
 
 class _Planning:
@@ -85,7 +96,10 @@ class _Planning:
         presumed: Presumed,
         policy: Policy,
         fresh: Fresh,
+        grants: Mapping[Item, GrantsSeen | Broken | None],
     ) -> None:
+        self._grants = grants
+        self._granting: dict[Item, tuple[Grants, list[Arrival]]] = {}
         self._known: dict[Item, State] = {**presumed.recalled, **known}
         self._policy = policy
         self._fresh = fresh
@@ -97,6 +111,9 @@ class _Planning:
         queue = deque(arrivals)
         while queue:
             arrival = queue.popleft()
+            if isinstance(arrival.event, Attach | Detach):
+                self._grant(arrival, arrival.event)
+                continue
             self._decide(arrival)
             # Those that overtook this item follow at once, before anything else. Not if it is
             # held back itself: two items that name each other would go round for ever.
@@ -105,6 +122,7 @@ class _Planning:
         for waiting in self._overtakers.values():
             for arrival in waiting:
                 self._wait(arrival)
+        self._write_grants()
         return self._plan
 
     def _decide(self, arrival: Arrival) -> None:
@@ -135,6 +153,7 @@ class _Planning:
         event, properties = arrival.event, arrival.original.properties
         if isinstance(event, Release):
             return decide_release(event, own, self._policy, properties)
+        assert isinstance(event, Event)  # noqa: S101  # grants are decided apart
         return decide(event, own, self._source(event), self._policy, properties)
 
     def _own(self, item: Item) -> State:
@@ -296,6 +315,40 @@ class _Planning:
             return None
         fresh, cause = self._fresh, released.tombstone.cause
         return let_go(before.key, before.scope, cause, fresh.now, fresh.destroy_at)
+
+    def _grant(self, arrival: Arrival, event: Granting) -> None:
+        beyond = refuse_grant(event, self._policy, arrival.original.properties)
+        seen, made = self._grants.get(event.item), self._granting.get(event.item)
+        if isinstance(seen, Broken):
+            beyond = beyond or Refuse(Reason.INTEGRITY, seen.detail)
+        if beyond is not None or isinstance(seen, Broken):
+            assert beyond is not None  # noqa: S101  # see above
+            self._conclude(arrival, beyond)
+            return
+        before = NO_GRANTS if seen is None else seen.grants
+        now, kept_days = self._fresh.now, self._fresh.tombstone_days
+        # Others of the batch have made it what it is now, and that is not written yet.
+        after, sharing = made or (before, [])
+        answer = granted(after, event, now, kept_days)
+        match answer:
+            case Grants():
+                self._granting[event.item] = (answer, [*sharing, arrival])
+            case Unchanged() if sharing:
+                sharing.append(arrival)
+            case Unchanged():
+                self._conclude(arrival, Nothing())
+            case Ungranted(reason, detail):
+                self._conclude(arrival, Later() if sharing else Refuse(reason, detail))
+
+    def _write_grants(self) -> None:
+        """Write all that a batch has made of an item's grants at once."""
+        for item, (after, arrivals) in self._granting.items():
+            seen = self._grants.get(item)
+            assert not isinstance(seen, Broken)  # noqa: S101  # then all are refused
+            write = GrantWrite(item, seen, after)
+            self._plan.writes.append(write)
+            for arrival in arrivals:
+                self._conclude(arrival, write)
 
     def _write(
         self, event: Event, decision: Create | Join | NoKey, before: Released | None = None

@@ -6,7 +6,7 @@ from fnmatch import fnmatchcase
 from functools import cached_property, lru_cache
 from typing import Annotated, Any, Final, NamedTuple
 
-from pydantic import AliasChoices, Field, model_validator
+from pydantic import AliasChoices, Field, PrivateAttr, model_validator
 
 from kmworker.domain.event import Event
 from kmworker.domain.model import Disposition, Encryption, Kind
@@ -157,6 +157,7 @@ class Policy(Table):
     """Whether a copy of encrypted data may be one that is not encrypted."""
     producer: tuple[Producer, ...] = ()
     """Where any is listed, nobody else is heard."""
+    _trusts_everybody: bool = PrivateAttr(default=False)
 
     def first_match(self, circumstances: Circumstances) -> Rule | None:
         """Return the rule that decides."""
@@ -171,6 +172,17 @@ class Policy(Table):
         return self._default_for(kind, volume_type or "")
 
     @property
+    def trusts_everybody(self) -> bool:
+        """Return whether whoever may publish may also say who is to have which key."""
+        return self._trusts_everybody
+
+    def of_one_owner(self) -> "Policy":
+        """Return the policy as it is where all who may publish are one and the same."""
+        owned = self.model_copy()
+        owned._trusts_everybody = True  # noqa: SLF001  # a copy of our own
+        return owned
+
+    @property
     def leaves_unencrypted(self) -> bool:
         """Return whether a volume of a type that no line names ends as not encrypted."""
         return self.default_for(Kind.VOLUME, UNNAMED_TYPE) is None
@@ -182,7 +194,7 @@ class Policy(Table):
 
     def without_producers(self) -> "Policy":
         """Return the policy as it is for those who may say what they say."""
-        return Policy.model_validate({**self.model_dump(), "producer": ()})
+        return Policy.model_validate({**self.model_dump(), "producer": ()}).of_one_owner()
 
     def user_of(self, properties: Mapping[str, Any]) -> str | None:
         """Return whose event a message is, as far as it says so."""

@@ -23,6 +23,7 @@ from kmworker.domain.plan import (
     AssignWrite,
     Committed,
     Entry,
+    GrantWrite,
     Later,
     Lives,
     Nothing,
@@ -71,6 +72,8 @@ class Done:
     """Key-ids that this batch has changed: announced, too, and no event waits for that."""
     repeats: int = 0
     parked: int = 0
+    granted: int = 0
+    """Attachments that were made, or have ended."""
     dead: list[Dead] = field(default_factory=list)
     deliveries: list[Delivery] = field(default_factory=list)
     entries: list[Entry] = field(default_factory=list)
@@ -158,6 +161,8 @@ class _Resolution:
                     self._released(arrival, (outcome,))
                 case Lives(writes):
                     self._released(arrival, writes)
+                case GrantWrite():
+                    self._granted(arrival, outcome)
                 case ParkWrite():
                     self._parked(arrival, self._answers[id(outcome)])
                 case Repeat(known):
@@ -175,7 +180,7 @@ class _Resolution:
         return self._done, self._left
 
     def _note(self, write: Write, answer: Committed) -> None:
-        if isinstance(write, ParkWrite):
+        if isinstance(write, ParkWrite | GrantWrite):
             return
         if answer.status is WriteStatus.WRITTEN:
             if isinstance(write, AssignWrite):
@@ -246,6 +251,13 @@ class _Resolution:
         founding = None if partition is None else self._stored.get(partition)
         # Its replica's write is only stale, and would be in every round to come.
         return partition if founding is not None and founding.status is WriteStatus.ORPHAN else None
+
+    def _granted(self, arrival: Arrival, write: GrantWrite) -> None:
+        if self._answers[id(write)].status is WriteStatus.WRITTEN:
+            self._done.granted += 1
+            self._to_settle(arrival)
+        else:
+            self._carry(arrival)
 
     def _parked(self, arrival: Arrival, answer: Committed) -> None:
         if answer.status is WriteStatus.PARKED:

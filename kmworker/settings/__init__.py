@@ -2,9 +2,12 @@
 
 from kmworker.settings.reading import FILE_VARIABLE, SEARCHED, load_settings, working_folder
 from kmworker.settings.sections import (
+    AuditSettings,
     BrokerSettings,
+    ClientSettings,
     JanitorSettings,
     KeyringSettings,
+    KeyserverSettings,
     LogFormat,
     LogLevel,
     LogSettings,
@@ -21,9 +24,12 @@ from kmworker.settings.sections import (
 __all__ = [
     "FILE_VARIABLE",
     "SEARCHED",
+    "AuditSettings",
     "BrokerSettings",
+    "ClientSettings",
     "JanitorSettings",
     "KeyringSettings",
+    "KeyserverSettings",
     "LogFormat",
     "LogLevel",
     "LogSettings",

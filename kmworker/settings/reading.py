@@ -20,6 +20,7 @@ from kmworker.settings.sections import (
     NO_LIST,
     SECTIONS,
     Settings,
+    path_settings,
     setting_hint,
     setting_names,
 )
@@ -30,6 +31,7 @@ SEARCHED: Final = (Path("config/kmworker.toml"), Path("/etc/kmworker/kmworker.to
 FILE_VARIABLE: Final = "KMWORKER_CONFIG"
 PREFIX: Final = "KMWORKER_"
 CREDENTIALS: Final = "$CREDENTIALS_DIRECTORY"
+PATHS: Final = path_settings()
 # These are the test command's, whatever the rest of the name looks like.
 TEST_PREFIX: Final = "KMWORKER_TEST_"
 
@@ -50,7 +52,10 @@ def load_settings(config: Path | None = None, environ: Mapping[str, str] = os.en
     variables = _variables(environ)
     source = EnvSettingsSource(_Variables, env_prefix=PREFIX, env_nested_delimiter="__")
     source.env_vars = {variable.lower(): environ[variable] for variable in variables.values()}
-    below.setdefault("keyring", {}).setdefault("path", str(Settings().keyring.path))
+    for setting, default in PATHS.items():
+        section, name = setting.split(".")
+        if default is not None:
+            below.setdefault(section, {}).setdefault(name, str(default))
     here = working_folder()
     below = _anchored(below, path.parent if path else here, environ)
     above = _anchored(_decoded(source, variables), here, environ)
@@ -122,7 +127,7 @@ def _variables(environ: Mapping[str, str]) -> dict[str, str]:
             raise _unknown(variable, setting)
         if not value:
             raise SetupError(f"{variable}: {setting}: empty", "unset it or give it a value")
-        if not _is_utf8(value) and not setting.endswith(".path"):
+        if not _is_utf8(value) and setting not in PATHS:
             raise SetupError(f"{variable}: {setting}: not UTF-8", "only a path may be")
         found[setting] = variable
     return found
@@ -147,9 +152,10 @@ def _decoded(source: EnvSettingsSource, variables: Mapping[str, str]) -> Layer:
 def _anchored(layer: Layer, base: Path, environ: Mapping[str, str]) -> Layer:
     """Make paths absolute: whoever wrote one meant it from where they wrote it."""
     for section, table in layer.items():
-        path = table.get("path")
-        if isinstance(path, str):
-            table["path"] = base / _credential(f"{section}.path", path, environ)
+        for name in table:
+            path, setting = table[name], f"{section}.{name}"
+            if setting in PATHS and isinstance(path, str):
+                table[name] = base / _credential(setting, path, environ)
     return layer
 
 

@@ -7,7 +7,7 @@ no message and no repr shows a value; `redacted_url` is for messages that need o
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Final, Literal, Self, get_args
 
 from pydantic import (
     AfterValidator,
@@ -30,10 +30,11 @@ from kmworker.settings.urls import (
 )
 
 __all__ = [
-    "NESTED", "NO_LIST", "SECTIONS", "BrokerSettings", "JanitorSettings", "KeyringSettings",
-    "LogFormat", "LogLevel", "LogSettings", "PolicySettings", "RetentionSettings", "Settings",
-    "StoreSettings", "WaitingSettings", "WorkerSettings",
-    "plain_text", "section_fields", "setting_hint", "setting_names",
+    "NESTED", "NO_LIST", "SECTIONS", "AuditSettings", "BrokerSettings", "ClientSettings",
+    "JanitorSettings", "KeyringSettings", "KeyserverSettings", "LogFormat", "LogLevel",
+    "LogSettings", "PolicySettings", "RetentionSettings", "Settings", "StoreSettings",
+    "WaitingSettings", "WorkerSettings",
+    "path_settings", "plain_text", "section_fields", "setting_hint", "setting_names",
 ]  # fmt: skip
 
 
@@ -208,6 +209,45 @@ class JanitorSettings(_Section):
     """Milliseconds, 0 to 1000, after each page of 500 records: workers go first."""
 
 
+class AuditSettings(_Section):
+    """The audit trail, as `kmworker auditor` writes it."""
+
+    directory: Path = Path("audit")
+    """Folder of its files, which only grow; on a disk of its own, where tenants fill no other."""
+    key: Path = Path("audit-key.json")
+    """File with the key that signs checkpoints, from `kmworker auditor --init`; not the trail's."""
+    rotate_bytes: Annotated[int, Field(ge=65_536, le=1_099_511_627_776)] = 67_108_864
+    """Bytes of a file, 65536 to 1099511627776; 64 MiB are read in seconds at the next start."""
+    checkpoint_lines: Annotated[int, Field(ge=1, le=1_000_000)] = 1000
+    """Lines, 1 to 1000000, after which it signs; so many can be cut off without a sign at most."""
+    checkpoint_s: Annotated[Seconds, Field(ge=1, le=86_400)] = 60.0
+    """Seconds, 1 to 86400, after which it signs what has come since; a minute costs 1 KB."""
+
+
+class KeyserverSettings(_Section):
+    """How `kmworker keyserver` works."""
+
+    identity: Path = Path("keyserver.json")
+    """File, from `kmworker trust key`: signs answers, and is what uploads are sealed to."""
+    keep_s: Annotated[Seconds, Field(ge=60, le=2_592_000)] = 86_400.0
+    """Seconds, 60 to 2592000, that a client may keep a copy; a day outlasts most outages."""
+    rate_per_s: Annotated[Seconds, Field(ge=1, le=100_000)] = 50.0
+    """Requests, 1 to 100000, of each client a second, on the whole; what is more is not heard."""
+    burst: Annotated[int, Field(ge=1, le=1_000_000)] = 1_000
+    """Requests, 1 to 1000000, of each client at once; a host that starts opens all its volumes."""
+
+
+class ClientSettings(_Section):
+    """What `kmworker client get` asks with, on a host that is a client."""
+
+    identity: Path = Path("identity.json")
+    """File, from `kmworker client init`; it never leaves its host."""
+    enrolment: Path = Path("enrolment.json")
+    """File, from `kmworker client pin`: whose answers are believed."""
+    deadline_s: Annotated[Seconds, Field(ge=1, le=3600)] = 30.0
+    """Seconds, 1 to 3600, for an answer; a request lives 30 on the broker."""
+
+
 class LogSettings(_Section):
     """What is said on standard error."""
 
@@ -228,6 +268,9 @@ class Settings(_Section):
     waiting: WaitingSettings = WaitingSettings()
     retention: RetentionSettings = RetentionSettings()
     janitor: JanitorSettings = JanitorSettings()
+    audit: AuditSettings = AuditSettings()
+    keyserver: KeyserverSettings = KeyserverSettings()
+    client: ClientSettings = ClientSettings()
     log: LogSettings = LogSettings()
     config_path: Path | None = None
     """The file that was read; neither a file nor a variable can set it."""
@@ -239,6 +282,16 @@ SECTIONS: Final = tuple(name for name in Settings.model_fields if name != "confi
 def setting_names() -> list[str]:
     """Return every setting as ``section.name``, in the order of the file."""
     return [f"{section}.{name}" for section in SECTIONS for name in section_fields(section)]
+
+
+def path_settings() -> dict[str, Path | None]:
+    """Return every setting that is a path, as ``section.name``, with its default."""
+    return {
+        f"{section}.{name}": it.default
+        for section in SECTIONS
+        for name, it in section_fields(section).items()
+        if it.annotation is Path or Path in get_args(it.annotation)
+    }
 
 
 def setting_hint(section: str, name: str) -> str:

@@ -131,6 +131,21 @@ class Admission:
                 self.history.check()
                 return source
 
+    def admit_after_a_worker(self, has_projects: Callable[[], bool]) -> str:
+        """Do as `admit` does, for who may not make a store its own.
+
+        Raises:
+            NotFound: no worker has used it yet; and as `admit` does.
+        """
+        if not has_projects():
+            raise not_used_yet()
+        return self.admit()
+
+    @property
+    def installation(self) -> str:
+        """Return the installation's id, once it is admitted."""
+        return self._installation
+
     def may_open(self, kek_id: str) -> bool:
         """Return whether anything may be under this KEK, by what the store says now.
 
@@ -269,8 +284,7 @@ def enter(custody: KekCustody, views: Views) -> Recognised:
     """
     layout, keyring = views.fields("layout"), views.keyring()
     if not layout and not keyring:
-        hint = "check store.url and store.prefix"
-        raise NotFound("no worker has used this store yet", hint)
+        raise not_used_yet()
     found = recognised(layout, keyring, custody, views.names)
     custody.enter(found.layout.installation)
     custody.use(found.keks.active, found.keks.opening, found.keks.term)
@@ -335,6 +349,11 @@ def is_of_layout_1(keyring: Mapping[str, str], custody: LayoutCustody, names: Na
     ours, theirs = custody.check_values(keyring.get("source", "")), check_values_in(keyring)
     refuse_missing(theirs, ours, names.top("keyring"))
     return bool(theirs) and all(ours[kek_id] == value for kek_id, value in theirs.items())
+
+
+def not_used_yet() -> NotFound:
+    """Return the error that says that a store is nobody's yet."""
+    return NotFound("no worker has used this store yet", "check store.url and store.prefix")
 
 
 def missing(key: str) -> LayoutAltered:

@@ -32,9 +32,17 @@ class Names:
         """Return the hash of one worker."""
         return f"{self.prefix}:worker:{worker_id}"
 
+    def key_server(self, server_id: str) -> str:
+        """Return the hash of one key server."""
+        return f"{self.prefix}:keyserver:{server_id}"
+
     def lease(self, work: str) -> str:
         """Return the key that one worker holds while it does the others' work too."""
         return f"{self.prefix}:lease:{work}"
+
+    def asked(self, digest: str) -> str:
+        """Return the key that remembers one request."""
+        return f"{self.prefix}:asked:{digest}"
 
     def top(self, key: str) -> str:
         """Return a key that belongs to no project: projects, totals, dead, queues, …."""

@@ -10,6 +10,8 @@ from typing import Any, Final
 
 from pydantic_core import from_json, to_json
 
+from kmworker.delegation.clients import ClientRecord
+from kmworker.domain.grants import Grants, GrantsSeen
 from kmworker.domain.message import Original, within_bounds
 from kmworker.domain.model import (
     Assignment,
@@ -25,9 +27,12 @@ from kmworker.domain.model import (
     State,
 )
 from kmworker.domain.plan import Entry, ParkWrite
+from kmworker.domain.values import value
 from kmworker.domain.waiting import Taken
 from kmworker.errors import PermanentError, Reason, UnknownKek
 from kmworker.ports import Custody
+from kmworker.store.client_records import client_fields, client_in
+from kmworker.store.grant_records import grants_fields, grants_in
 from kmworker.store.item_records import HEAD, NO_DATA, item_in, tail_of, tail_of_released
 from kmworker.store.key_records import key_fields, key_in, scope_fields, scope_in
 from kmworker.wire.assignments import encode_data
@@ -35,11 +40,27 @@ from kmworker.wire.envelope import KINDS
 from kmworker.wire.properties import bounded, pack, unpack
 
 __all__ = [
-    "RecordCodec", "item_at", "life_at", "original_in", "refuse_other_dek",
+    "CLIENTS", "LIST", "TRUST", "RecordCodec", "TrustRecord", "item_at", "life_at", "original_in",
+    "refuse_other_dek",
 ]  # fmt: skip
+
+# What belongs to no project is sealed as that of one without a name, which no project has.
+CLIENTS: Final = "clients"
+TRUST: Final = "trust"
+LIST: Final = "list"
 
 # Of 2 to the 53rd: what has more was written by no worker.
 MAX_LIFE_DIGITS: Final = 16
+
+
+@value
+class TrustRecord:
+    """The trust list that key servers hand out, and whose root key has signed it."""
+
+    root: str
+    """The public key, in base64."""
+    text: str
+    signature: str
 
 
 class RecordCodec:
@@ -83,6 +104,32 @@ class RecordCodec:
     def scope(self, project: str, scope: ScopeRecord) -> bytes:
         """Return the scope's sealed record."""
         return self._seal(Place(project, "scopes", scope.scope_id), scope_fields(scope))
+
+    def grants(self, item: Item, grants: Grants) -> bytes:
+        """Return the sealed record of who may have an item's key."""
+        return self._seal(Place(item.project, "grants", item.ref), grants_fields(grants))
+
+    def read_grants(self, item: Item, record: bytes) -> GrantsSeen:
+        """Return who may have an item's key; raises as `read_item` does."""
+        fields = self._open(Place(item.project, "grants", item.ref), record)
+        return GrantsSeen(grants_in(fields), record)
+
+    def client(self, client: ClientRecord) -> bytes:
+        """Return a client's sealed record."""
+        return self._seal(Place("", CLIENTS, client.name), client_fields(client))
+
+    def read_client(self, name: str, record: bytes) -> ClientRecord:
+        """Return a client; raises as `read_item` does."""
+        return client_in(name, self._open(Place("", CLIENTS, name), record))
+
+    def trust(self, trust: TrustRecord) -> bytes:
+        """Return the sealed record of the trust list that is handed out."""
+        fields = {"root": trust.root, "text": trust.text, "signature": trust.signature}
+        return self._seal(Place("", TRUST, LIST), fields)
+
+    def read_trust(self, record: bytes) -> TrustRecord:
+        """Return the trust list that is handed out; raises as `read_item` does."""
+        return TrustRecord(**self._open(Place("", TRUST, LIST), record))
 
     def parked(self, write: ParkWrite) -> bytes:
         """Return the waiting event's sealed record."""

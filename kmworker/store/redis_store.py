@@ -5,16 +5,17 @@ Each project's share is one script, all shares one pipeline. What is returned fr
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from redis.exceptions import RedisError
 
 from kmworker.clock import Clock
-from kmworker.domain.model import Held, Item, KeyChanged, Released, State, held_in
+from kmworker.domain.grants import GrantsSeen
+from kmworker.domain.model import Broken, Held, Item, KeyChanged, Released, State, held_in
 from kmworker.domain.plan import Committed, Entry, Write
 from kmworker.domain.waiting import Due, Swept, Taken
-from kmworker.errors import NotFound, Reason
+from kmworker.errors import NotFound, PermanentError, Reason
 from kmworker.ports import Answered, Custody, Pending
 from kmworker.settings import WaitingSettings
 from kmworker.store import leases
@@ -26,7 +27,7 @@ from kmworker.store.due import DueIndex
 from kmworker.store.entries import Entries
 from kmworker.store.names import Names
 from kmworker.store.outbox import Outbox
-from kmworker.store.pipe import Then
+from kmworker.store.pipe import Replies, Then
 from kmworker.store.recent import Recent, RecentRecords, Sealed
 from kmworker.store.records import RecordCodec
 from kmworker.store.scripts import Answers, Scripts
@@ -162,6 +163,38 @@ class RedisStore:
             self._recent.put(Recent(state, Sealed(*found[: 3 if has_key else 1])))
         else:
             self._recent.forget(item)
+
+    def look_up_grants(
+        self, items: Collection[Item]
+    ) -> Pending[dict[Item, GrantsSeen | Broken | None]]:
+        """Ask who may have each item's key because it is attached there, in one round trip."""
+        if not items:
+            return Answered({})
+        asked = list(items)
+        names = self._names
+        with store_errors():
+            replies = self._client.pipe.send(
+                [("HGET", names.of(it.project, "grants"), it.ref) for it in asked]
+            )
+        return Then(replies, lambda: self._granted(asked, replies))
+
+    def _granted(
+        self, items: Sequence[Item], replies: Replies
+    ) -> dict[Item, GrantsSeen | Broken | None]:
+        with store_errors(of_project=True):
+            records = replies.result()
+            for record in records:
+                if isinstance(record, RedisError):
+                    raise record
+        return {
+            item: self._grants_of(item, record) for item, record in zip(items, records, strict=True)
+        }
+
+    def _grants_of(self, item: Item, record: bytes | None) -> GrantsSeen | Broken | None:
+        try:
+            return None if record is None else self._codec.read_grants(item, record)
+        except PermanentError as broken:
+            return Broken(broken.detail)
 
     def recall(self, items: Iterable[Item]) -> dict[Item, Held | Released]:
         """Return what was sent or verified lately of these items."""

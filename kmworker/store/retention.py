@@ -40,7 +40,7 @@ DESTROY_KEYS: Final = (
 )  # fmt: skip
 FORGET_KEYS: Final = (
     "items", "keys", "scopes", "deks", "lineage", "stats", "keys:due", "tombstones",
-    "waiting:sources", "commits",
+    "waiting:sources", "commits", "grants",
 )  # fmt: skip
 # What a worker writes: in records of its own form, the first of these is the one that counts, since
 # no name of an item or a project holds quotes.

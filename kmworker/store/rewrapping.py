@@ -27,9 +27,9 @@ from kmworker.store.scripts import Scripts
 
 __all__ = ["Flaw", "Reference", "RewrapCustody", "RewrappedPage", "Rewrapping"]
 
-KEYS: Final = ("items", "keys", "scopes", "deks", "parked", "outbox", "commits", "fence")
+KEYS: Final = ("items", "keys", "scopes", "deks", "parked", "outbox", "commits", "fence", "grants")
 # Nothing moves from one of these into another.
-SEALED: Final = ("items", "keys", "scopes", "parked", "outbox")
+SEALED: Final = ("items", "keys", "scopes", "parked", "outbox", "grants")
 LEASE_S: Final = 30.0
 # A lease that is given back ends by itself, at once.
 GIVEN_BACK_S: Final = 0.001

@@ -14,7 +14,9 @@ __all__ = ["rights_asked", "rights_named"]
 PROJECT: Final = "doctor"
 WORKER: Final = "doctor"
 WAITING: Final = ("waiting", "waiting:shares")
-OPEN: Final = ("items", "keys", "scopes", "lineage", "holders", "stats", "outbox", *WAITING)
+OPEN: Final = (
+    "items", "keys", "scopes", "lineage", "holders", "stats", "outbox", "grants", *WAITING,
+)  # fmt: skip
 KEPT: Final = ("keys:due", "tombstones")
 SECRET: Final = ("deks", "parked", "expired")
 
@@ -25,7 +27,7 @@ OnKeys = tuple[Sequence[str], Sequence[str]]
 OF_PROJECT: Final[Sequence[OnKeys]] = (
     (("HGET", "f"), (*OPEN, "parked", "expired")),
     (("HEXISTS", "f"), (*OPEN, *SECRET)),
-    (("HMGET", "f"), ("items", "keys", "scopes", "holders")),
+    (("HMGET", "f"), ("items", "keys", "scopes", "holders", "grants")),
     (("HSCAN", "0"), ("outbox",)),
     (("HLEN",), ("items", "keys", "scopes", "outbox", *WAITING, "parked")),
     (("HKEYS",), ("waiting:shares",)),

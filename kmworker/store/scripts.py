@@ -22,10 +22,10 @@ from kmworker.store.pipe import Command, Replies, Then
 
 __all__ = ["Ahead", "Answers", "Call", "Scripts"]
 
-READING: Final = ("lookup", "rights")
+READING: Final = ("delegate", "lookup", "rights")
 WRITING: Final = (
     "commit", "take", "remove", "release", "sweep", "layout", "carry", "accept", "repair", "change",
-    "destroy", "expire", "forget", "keks", "reindex", "rewrap",
+    "destroy", "enroll", "expire", "forget", "keks", "reindex", "rewrap",
 )  # fmt: skip
 
 Call = tuple[str, Sequence[str], Sequence[Any]]

@@ -12,6 +12,7 @@ from kmworker.domain.model import Held, Item
 from kmworker.domain.plan import (
     AssignWrite,
     Committed,
+    GrantWrite,
     ParkWrite,
     ReleaseWrite,
     Write,
@@ -40,8 +41,8 @@ COMMIT_KEYS: Final = (
     "waiting", "waiting:deadlines", "waiting:sources", "parked", "waiting:shares", "commits",
     "fence",
 )  # fmt: skip
-# Where a write clones or releases, or changes a key-id.
-LIFE_KEYS: Final = ("outbox", "keys:due", "clones", "tombstones")
+# Where a write clones or releases, changes a key-id, or grants.
+LIFE_KEYS: Final = ("outbox", "keys:due", "clones", "tombstones", "grants")
 # About where sealing a half of them begins to take longer than syncing once more.
 WORTH_HALVING: Final = 64
 # Replies to `History.looking`, before those to what marks projects as due.
@@ -146,6 +147,9 @@ class Writes:
                 continue
             if _needs_life_keys(write):
                 names = (*COMMIT_KEYS, *LIFE_KEYS)
+            if isinstance(write, GrantWrite):
+                argv += self._grant_arguments(write)
+                continue
             arguments, recent = self._encoded(write)
             made[index] = recent
             # Before it is written: what rests on it is compared behind that.
@@ -233,13 +237,17 @@ class Writes:
             self._waiting.foreign_max if _is_foreign(write) else self._waiting.max,
         ]
 
+    def _grant_arguments(self, write: GrantWrite) -> list[Any]:
+        before = b"" if write.before is None else write.before.record
+        return [b"G", write.item.ref, before, self._codec.grants(write.item, write.after)]
+
     def _committed(self, write: Write, answer: list[Any], made: Recent | None) -> Committed:
         code, record, waits = answer
         outcome = CODES[code]
-        if isinstance(write, ParkWrite):
-            if outcome is not WriteStatus.FULL:
-                return Committed(outcome)
+        if isinstance(write, ParkWrite) and outcome is WriteStatus.FULL:
             return Committed(outcome, detail=self._bound_met(write, record.partition(b" ")[0]))
+        if isinstance(write, ParkWrite | GrantWrite):
+            return Committed(outcome)
         if outcome is WriteStatus.WRITTEN:
             assert made is not None  # noqa: S101  # what is written was encoded
             if isinstance(write, ReleaseWrite):
@@ -312,8 +320,10 @@ def _made(replies: Mapping[str, Any], before: Mapping[str, int]) -> list[Made]:
     ]
 
 
-def _needs_life_keys(write: AssignWrite | ReleaseWrite) -> bool:
-    return isinstance(write, ReleaseWrite) or (write.key is not None and write.scope is None)
+def _needs_life_keys(write: AssignWrite | ReleaseWrite | GrantWrite) -> bool:
+    if isinstance(write, AssignWrite):
+        return write.key is not None and write.scope is None
+    return True
 
 
 def _may_change_key(write: Write) -> bool:

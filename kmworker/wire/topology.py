@@ -57,6 +57,11 @@ class Topology:
         return f"{self.namespace}.clients.{client}"
 
     @property
+    def audit(self) -> str:
+        """Return the exchange, and the queue, of records for the audit trail."""
+        return f"{self.namespace}.audit"
+
+    @property
     def exchanges(self) -> tuple[str, ...]:
         """Return the exchanges that a worker needs."""
         return (self.events, self.assignments, self.keys, self.dead)

@@ -14,9 +14,16 @@ from enum import StrEnum
 import structlog
 
 from kmworker.clock import Clock, rfc3339
-from kmworker.domain.look_up import NOTHING, Presumed, items_to_look_up, presume
+from kmworker.domain.grants import GrantsSeen
+from kmworker.domain.look_up import (
+    NOTHING,
+    Presumed,
+    grants_to_look_up,
+    items_to_look_up,
+    presume,
+)
 from kmworker.domain.message import Confirm, Delivery, Outgoing
-from kmworker.domain.model import Item, State
+from kmworker.domain.model import Broken, Item, State
 from kmworker.domain.plan import Committed, Fresh, Plan
 from kmworker.domain.planner import plan_batch
 from kmworker.domain.policy import Policy
@@ -78,6 +85,7 @@ class AwaitingLookup:
     """Whether anything has to be looked up at all."""
     known: Pending[dict[Item, State]]
     presumed: Presumed
+    grants: Pending[dict[Item, GrantsSeen | Broken | None]]
 
 
 @value
@@ -162,14 +170,24 @@ class Stages:
         if batch.may_be_new:
             events, presumed = presume(batch.arrivals, self._store.recall)
         items = items_to_look_up(events)
-        return AwaitingLookup(batch, began, bool(items), self._store.look_up(items), presumed)
+        granting = grants_to_look_up(events)
+        return AwaitingLookup(
+            batch,
+            began,
+            bool(items or granting),
+            self._store.look_up(items),
+            presumed,
+            self._store.look_up_grants(granting),
+        )
 
     def commit(self, asked: AwaitingLookup) -> AwaitingCommit:
         """Take what the store knows, plan, and send the writes."""
         known = asked.known.result()
         self._on_milestone(Milestone.LOOK_UP)
-        arrivals = asked.batch.arrivals
-        plan = plan_batch(arrivals, known, self._policy, self._fresh(), asked.presumed)
+        arrivals, grants = asked.batch.arrivals, asked.grants.result()
+        plan = plan_batch(
+            arrivals, known, self._policy, self._fresh(), asked.presumed, grants=grants
+        )
         self._on_milestone(Milestone.PLAN)
         return AwaitingCommit(
             asked.batch, asked.began, known, plan, self._store.commit(plan.writes)

@@ -1,10 +1,19 @@
 """Items, events, records and policies to test with: sound as they come, changed by keyword."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
-from kmworker.domain.event import Event, Happening, Release, RequestedEncryption, Unencrypted
+from kmworker.domain.event import (
+    Attach,
+    Detach,
+    Event,
+    Happening,
+    Release,
+    RequestedEncryption,
+    Unencrypted,
+)
 from kmworker.domain.message import Delivery, Original
 from kmworker.domain.model import (
     Assignment,
@@ -152,6 +161,20 @@ def release_of(item: Item, generation: int = 0, *, event_id: str | None = None) 
     """The event that says that an item is gone, named after it unless told otherwise."""
     cause = Cause(event_id or f"end-of-{item.id}", "/test", RELEASE_TYPE[item.kind])
     return Release(cause, item, generation)
+
+
+def attach(
+    name: str = "a1", node: str = "n1", event_id: str | None = None, **more: object
+) -> Attach:
+    """The event that attaches the volume v1, named after the attachment unless told otherwise."""
+    cause = Cause(event_id or f"on-{name}", "/nova", "volume-attached")
+    return replace(Attach(cause, volume(), name, node), **more)  # type: ignore[arg-type]
+
+
+def detach(name: str = "a1", event_id: str | None = None) -> Detach:
+    """The event that detaches it."""
+    cause = Cause(event_id or f"off-{name}", "/nova", "volume-detached")
+    return Detach(cause, volume(), name)
 
 
 def original_of(event: Happening) -> Original:

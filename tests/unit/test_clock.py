@@ -34,3 +34,8 @@ def test_an_answer_that_took_long_is_believed_only_if_there_is_no_better() -> No
 
 def test_times_are_read_as_they_are_written() -> None:
     assert unix_s(rfc3339(1_795_449_600.125)) == 1_795_449_600.125
+
+
+def test_a_leap_second_is_the_beginning_of_the_next_minute() -> None:
+    assert unix_s("2016-12-31T23:59:60Z") == unix_s("2017-01-01T00:00:00Z")
+    assert unix_s("2017-01-01t00:59:60.5+01:00") == unix_s("2017-01-01T00:00:00.5Z")

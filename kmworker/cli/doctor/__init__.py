@@ -29,8 +29,8 @@ __all__ = ["app"]
 
 COLUMN: Final = 13
 EVERYTHING_ELSE: Final = (
-    "keyring", "policy", "producers", "tls", "broker", "queues", "permissions", "policies", "store",
-    *OF_STORE,
+    "keyring", "policy", "producers", "tls", "broker", "queues", "permissions", "policies", "audit",
+    "store", *OF_STORE,
 )  # fmt: skip
 app = group()
 

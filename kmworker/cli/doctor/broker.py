@@ -10,7 +10,14 @@ from kmworker.bus.amqp.link import Link
 from kmworker.bus.amqp.tls import virtual_host
 from kmworker.bus.inspection import Inspection
 from kmworker.bus.management import Management
-from kmworker.bus.policies import Fault, faults, limits_deliveries
+from kmworker.bus.policies import (
+    SHIPPED_FOR_AUDIT,
+    Fault,
+    audit_faults,
+    faults,
+    half_full,
+    limits_deliveries,
+)
 from kmworker.cli.doctor.checks import FAILED, NOT_CHECKED, WARNED, Check, checked, not_checked
 from kmworker.cli.terminal.output import plural
 from kmworker.errors import NotCounted, SetupError
@@ -24,6 +31,9 @@ from kmworker.wire.topology import Topology
 __all__ = ["check_broker"]
 
 COLUMNS = "name policy arguments"
+AUDIT_HINT = (
+    "is kmworker auditor running, and has its disk room? When it is full, no key is delivered"
+)
 
 
 def check_broker(settings: Settings) -> Iterator[Check]:
@@ -38,7 +48,7 @@ def check_broker(settings: Settings) -> Iterator[Check]:
         found = [checked("broker", partial(_inspected, it, inspections, stack)) for it in brokers]
         if not inspections:
             yield from found
-            yield from not_checked("the broker", "queues", "permissions", "policies")
+            yield from not_checked("the broker", "queues", "permissions", "policies", "audit")
             return
         # Those that answer are enough for a worker.
         yield from (replace(it, status=WARNED) if it.status == FAILED else it for it in found)
@@ -48,10 +58,11 @@ def check_broker(settings: Settings) -> Iterator[Check]:
         queues = checked("queues", lambda: _queues(inspection, settings))
         yield queues
         if queues.status == FAILED:
-            yield from not_checked("the queues", "permissions", "policies")
+            yield from not_checked("the queues", "permissions", "policies", "audit")
             return
         yield checked("permissions", lambda: _permissions(inspection))
         yield _policies(version, settings.broker)
+        yield _audit(inspection, settings.broker)
 
 
 def _inspected(settings: BrokerSettings, inspections: list[Inspection], stack: ExitStack) -> str:
@@ -119,6 +130,33 @@ def _unseen(why: str, what: str, vhost: str, version: str) -> Check:
     return Check("policies", NOT_CHECKED, why, hint)
 
 
+def _audit(inspection: Inspection, settings: BrokerSettings) -> Check:
+    """Look whether records would get into the audit trail, and are taken off their queue."""
+    try:
+        return checked("audit", lambda: _audited(inspection, Topology(settings.namespace).audit))
+    except NotCounted as unknown:
+        return Check("audit", NOT_CHECKED, str(unknown), "the account auditor may")
+
+
+def _audited(inspection: Inspection, name: str) -> str | tuple[str, str]:
+    found = inspection.audit_queue()
+    if found is None:
+        return (
+            f"no {name}: nothing can be recorded in the audit trail",
+            "import config/rabbitmq/definitions.json",
+        )
+    if not inspection.may_record():
+        who = f"user {inspection.user} may not write {name}"
+        return who, "grant it: see config/rabbitmq/"
+    waiting, auditors = found
+    said = f"{plural(waiting, 'record')} on the way to the auditor"
+    if waiting * 2 >= SHIPPED_FOR_AUDIT["max-length"]:
+        return f"{said}: half of what its queue takes", AUDIT_HINT
+    if waiting and not auditors:
+        return f"{said}, and none runs", "start it: kmworker auditor"
+    return said
+
+
 def _governed(settings: BrokerSettings, vhost: str, version: str, found: list[Fault]) -> str:
     topology = Topology(settings.namespace)
     management = Management(str(settings.management_url), vhost, settings.connect_timeout_s)
@@ -131,4 +169,11 @@ def _governed(settings: BrokerSettings, vhost: str, version: str, found: list[Fa
         elif name != topology.anchor:
             hint = "broker.management_url must be of the broker that broker.url names"
             raise SetupError(f"the management API knows no queue {name} in vhost {vhost}", hint)
+    audit = management.governed(topology.audit)
+    if audit is not None:
+        queues += 1
+        found += audit_faults(audit, version, topology, vhost)
+        if full := half_full(audit):
+            said = f"{audit.queue} is half full or more: {full}"
+            found.append(Fault(said, AUDIT_HINT, loses=False))
     return f"nothing throws events away from {plural(queues, 'queue')} in vhost {vhost}"

@@ -3,8 +3,8 @@
 --
 -- KEYS  1 items  2 keys  3 scopes  4 deks  5 lineage  6 holders  7 stats
 --       8 waiting  9 waiting:deadlines  10 waiting:sources  11 parked  12 waiting:shares
---       13 commits  14 fence; and where a write clones or releases, or changes a key-id:
---       15 outbox  16 keys:due  17 clones  18 tombstones
+--       13 commits  14 fence; and where a write clones or releases, changes a key-id, or grants:
+--       15 outbox  16 keys:due  17 clones  18 tombstones  19 grants
 -- ARGV  1 most bytes of one project's events that may wait here
 --       2 the term of the KEK that these are written under, then for each write one of
 --   'A' ref record disposition scope_id key_id key_record scope_record dek source item key scope
@@ -18,6 +18,8 @@
 --       the item held none, and key and scope are as above; deactivated is what the key-id's
 --       record becomes if nobody else holds it, '' if it stays; destroy_at and now are in Unix
 --       seconds, destroy_at is '' where that has no time
+--   'G' ref before after
+--       write grants, if the record is still this, to the byte ('' there is none)
 --   'P' entry source parked waiting deadline project most
 --       park, if this life of the source has not come, and fewer than `most` of the project's
 --       events wait here: a flood takes up no place but its own project's
@@ -38,7 +40,7 @@
 -- which says later whether what is written here is still there: it is looked at before.
 
 local WRITTEN, EXISTS, STALE, ORPHAN, PARKED, FULL = 0, 1, 2, 3, 4, 5
-local NUMBER_OF_ARGS = {A = 14, R = 10, P = 8}
+local NUMBER_OF_ARGS = {A = 14, R = 10, G = 4, P = 8}
 -- Of a bound; from here on a person is told.
 local CROWDED = 0.8
 -- Lua hands at most some 8,000 values to one call. Even, so that it parts no field and value.
@@ -58,12 +60,12 @@ end
 
 local types = {
   'hash', 'hash', 'hash', 'hash', 'zset', 'hash', 'hash', 'hash', 'zset', 'zset', 'hash', 'hash',
-  'string', 'string', 'hash', 'zset', 'hash', 'zset'}
+  'string', 'string', 'hash', 'zset', 'hash', 'zset', 'hash'}
 local written, added, removed = {1, 2, 3, 4, 6}, {5}, replaces and {5} or {}
 local incremented = {6, 7}
 if parks then written, added = {1, 2, 3, 4, 6, 8, 11, 12}, {5, 9, 10} end
 if #KEYS > 14 then
-  written[#written + 1] = 15
+  written[#written + 1], written[#written + 2] = 15, 19
   added[#added + 1], added[#added + 2] = 16, 18
   removed[#removed + 1] = 16
   incremented[3] = 17
@@ -93,7 +95,7 @@ end
 local function view(key) return {key = key, seen = {}, new = {}} end
 local items, keys, scopes, deks = view(KEYS[1]), view(KEYS[2]), view(KEYS[3]), view(KEYS[4])
 local waiting, parked, shares = view(KEYS[8]), view(KEYS[11]), view(KEYS[12])
-local holders, outbox = view(KEYS[6]), view(KEYS[15])
+local holders, outbox, grants = view(KEYS[6]), view(KEYS[15]), view(KEYS[19])
 
 local function read(hash, fields)
   for from = 1, #fields, PAGE_SIZE do
@@ -167,7 +169,7 @@ local function read_all()
         sources[#sources + 1] = ARGV[at + 1]
         if ARGV[at + 7] ~= '' then counted_keys[#counted_keys + 1] = ARGV[at + 4] end
       end
-    else
+    elseif ARGV[at] == 'P' then
       refs[#refs + 1] = life_of(ARGV[at + 2])
     end
   end
@@ -288,6 +290,13 @@ local function release(at)
   return {WRITTEN, is_last and 1 or false, waits(ref)}
 end
 
+local function grant(at)
+  local ref, before = ARGV[at], ARGV[at + 1]
+  if (get(grants, ref) or '') ~= before then return {STALE, false, 0} end
+  put(grants, ref, ARGV[at + 2])
+  return {WRITTEN, false, 0}
+end
+
 -- How many of a project's events wait here, and their bytes. A share that someone spoilt
 -- counts for nothing, and none is larger than all.
 local taken = {}
@@ -331,7 +340,7 @@ local function park(at)
 end
 
 -- Nothing but what would be missed: a repeat is no commit.
-local function is_commit() return #items.new > 0 or #parked.new > 0 end
+local function is_commit() return #items.new > 0 or #parked.new > 0 or #grants.new > 0 end
 
 local function write_all()
   if is_commit() then commits = redis.call('INCR', KEYS[13]) end
@@ -339,7 +348,7 @@ local function write_all()
     put(shares, project, string.format('{"events":%d,"bytes":%d}', share[1], share[2]))
   end
   for key_id in pairs(born) do put(holders, key_id, held[key_id]) end
-  for _, hash in ipairs({deks, scopes, keys, items, parked, waiting, shares, holders, outbox}) do
+  for _, hash in ipairs({deks, scopes, keys, items, parked, waiting, shares, holders, outbox, grants}) do
     write('HSET', hash.key, hash.new)
   end
   for key_id, at in pairs(due) do
@@ -371,7 +380,7 @@ end
 
 read_all()
 local out = {}
-local act = {A = assign, R = release, P = park}
+local act = {A = assign, R = release, G = grant, P = park}
 for i, at in ipairs(places) do out[i] = act[ARGV[at]](at + 1) end
 write_all()
 return {out, tonumber(commits), is_commit() and 1 or 0, 0}

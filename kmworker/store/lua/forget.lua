@@ -2,7 +2,7 @@
 -- DEK is destroyed. Only what is still as it was read, and nothing that events wait for.
 --
 -- KEYS  1 items  2 keys  3 scopes  4 deks  5 lineage  6 stats  7 keys:due  8 tombstones
---       9 waiting:sources  10 commits
+--       9 waiting:sources  10 commits  11 grants
 -- ARGV  1 scope_id, '' for tombstones without one  2 the scope's record, '' if that stays
 --       3 how many tombstones, then for each: ref record counter
 --       (of stats; its record is one less, or one more that is gone: see below)
@@ -10,8 +10,8 @@
 -- Returns how many tombstones were forgotten; all records of the scope go together or stay
 
 local refused = refusal(
-  {'hash', 'hash', 'hash', 'hash', 'zset', 'hash', 'zset', 'zset', 'zset', 'string'},
-  {HGET = {1, 2, 3}, HEXISTS = {4}, HDEL = {1, 2, 3}, ZREM = {5, 7, 8}, HINCRBY = {6},
+  {'hash', 'hash', 'hash', 'hash', 'zset', 'hash', 'zset', 'zset', 'zset', 'string', 'hash'},
+  {HGET = {1, 2, 3}, HEXISTS = {4}, HDEL = {1, 2, 3, 11}, ZREM = {5, 7, 8}, HINCRBY = {6},
    ZRANGEBYLEX = {9}, INCR = {10}})
 if refused then return refused end
 
@@ -41,6 +41,7 @@ for at = 4, last, 3 do
   local ref = ARGV[at]
   if may_go(ref, ARGV[at + 1]) then
     redis.call('HDEL', KEYS[1], ref)
+    redis.call('HDEL', KEYS[11], ref)
     redis.call('ZREM', KEYS[8], ref)
     if scope_id ~= '' then redis.call('ZREM', KEYS[5], scope_id .. ' ' .. ref) end
     redis.pcall('HINCRBY', KEYS[6], ARGV[at + 2], ARGV[at + 2] == 'early' and -1 or 1)

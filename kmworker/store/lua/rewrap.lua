@@ -2,7 +2,7 @@
 -- scope's record and its wrapped DEK both or neither. And fence the project first: from then on
 -- nobody writes there under a KEK of an older term.
 --
--- KEYS  1 items  2 keys  3 scopes  4 deks  5 parked  6 outbox  7 commits  8 fence
+-- KEYS  1 items  2 keys  3 scopes  4 deks  5 parked  6 outbox  7 commits  8 fence  9 grants
 -- ARGV  1 the term of the KEK that these are written under
 --       2 1: fence the project with it
 --       then for each change six values: which of KEYS, field, before, after, and of a scope its
@@ -10,8 +10,8 @@
 -- Returns how many were made, or -1 if the project is fenced against that term
 
 local refused = refusal(
-  {'hash', 'hash', 'hash', 'hash', 'hash', 'hash', 'string', 'string'},
-  {HSET = {1, 2, 3, 4, 5, 6}, HGET = {1, 2, 3, 4, 5, 6}, INCR = {7}, SET = {8}})
+  {'hash', 'hash', 'hash', 'hash', 'hash', 'hash', 'string', 'string', 'hash'},
+  {HSET = {1, 2, 3, 4, 5, 6, 9}, HGET = {1, 2, 3, 4, 5, 6, 9}, INCR = {7}, SET = {8}})
 if refused then return refused end
 
 local fence, spoilt = term_at(KEYS[8])

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from kmworker.domain.model import KeyRecord
 from kmworker.store.reading import Named, StoreReader, text
+from kmworker.verify.rules.grants import grants_findings
 from kmworker.verify.rules.indexes import (
     due_member_findings,
     lineage_member_findings,
@@ -32,6 +33,7 @@ class IndexStages:
             ScanStage(reader, "tombstones", ("tombstones", "items"), self._judge_tombstones),
             ScanStage(reader, "keys:due", ("keys:due", "keys"), self._judge_due),
             ScanStage(reader, "outbox", ("outbox", "keys"), self._judge_outbox),
+            ScanStage(reader, "grants", ("grants",), self._judge_grants),
         ]
 
     def _judge_lineage(self, project: str, page: Sequence[Named], *, atomic: bool) -> Judged:
@@ -78,6 +80,15 @@ class IndexStages:
             present = self._key(project, key_id, found["keys"][key_id])
             judged[name] = list(outbox_findings(project, text(name), own, present))
         return judged
+
+    def _judge_grants(self, project: str, page: Sequence[Named], *, atomic: bool) -> Judged:
+        page, _found = fetched(self._reader, project, "grants", page, {}, atomic=atomic)
+        return {
+            name: list(
+                grants_findings(project, text(name), self._opening.grants(project, text(name), raw))
+            )
+            for name, raw in page
+        }
 
     def _key(self, project: str, key_id: str, raw: bytes | None) -> Opened[KeyRecord]:
         return self._opening.key(project, key_id, raw)

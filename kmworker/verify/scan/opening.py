@@ -5,9 +5,11 @@ from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
 from kmworker.clock import unix_s
+from kmworker.domain.grants import Grants
 from kmworker.domain.model import ItemRecord, KeyRecord, Place, ScopeRecord
 from kmworker.errors import PermanentError, UnknownKek
 from kmworker.store.encoding import due_score
+from kmworker.store.grant_records import grants_in
 from kmworker.store.item_records import item_in
 from kmworker.store.kek_states import KekCustody
 from kmworker.store.key_records import key_in, scope_in
@@ -81,6 +83,18 @@ class Opening:
             return record
 
         return self._open(Place(project, "scopes", scope_id), raw, read)
+
+    def grants(self, project: str, ref: str, raw: bytes | None) -> Opened[Grants]:
+        """Open a record of grants."""
+
+        def read(body: bytes) -> Grants:
+            grants = grants_in(_fields(body))
+            for it in grants.attachments:
+                if it.grant is not None and it.grant.expires_at is not None:
+                    unix_s(it.grant.expires_at)
+            return grants
+
+        return self._open(Place(project, "grants", ref), raw, read)
 
     def parked(self, project: str, entry: str, raw: bytes | None) -> Opened[Parked]:
         """Open a waiting event's record."""

@@ -59,7 +59,9 @@ def suggestion(event_type: str, place: str, name: str) -> str:
         return f"; did you mean {meant}?"
     elsewhere = [other for other in EVENTS if name in _known(other, place)]
     if elsewhere:
-        return f" in {event_type}; it belongs to {' and '.join(elsewhere)}"
+        *all_but_last, last = elsewhere
+        said = f"{', '.join(all_but_last)} and {last}" if all_but_last else last
+        return f" in {event_type}; it belongs to {said}"
     return "; notes of your own go into data.extra"
 
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 from kmworker.errors import Reason
 from kmworker.settings import BrokerSettings
 from kmworker.wire.assignments import ASSIGNED_TYPE
+from kmworker.wire.audit_records import AUDIT_TYPE
 from kmworker.wire.dead_letters.headers import DeadLetterHeaders
 from kmworker.wire.events.definition import EVENT_TYPES, EVENTS
 from kmworker.wire.properties import CLOUD_EVENT, PERSISTENT
@@ -19,7 +20,7 @@ from kmworker.wire.schemas.delegation_channels import (
     delegation_operations,
 )
 from kmworker.wire.schemas.dialect import Schema, schema_of
-from kmworker.wire.schemas.examples import ASSIGNED, CHANGED, DEAD, RELEASED
+from kmworker.wire.schemas.examples import ASSIGNED, CHANGED, DEAD, RECORDED, RELEASED
 from kmworker.wire.schemas.messages import schemas_by_type
 from kmworker.wire.schemas.parts import amqp, at, cloud_event, durable, exchange, in_channel, named
 from kmworker.wire.topology import Topology
@@ -174,6 +175,21 @@ def _channels(schemas: Schema) -> Schema:
             "bindings": exchange(TOPOLOGY.dead),
         },
         **delegation_channels(),
+        "audit": {
+            "address": "record.{what}.{project}",
+            "title": "What goes into the audit trail",
+            "description": (
+                f"The quorum queue `{TOPOLOGY.audit}` is bound with `record.#`, and read by the"
+                " auditor alone; its checkpoints have the routing key `checkpoint`. Without a"
+                " project, the key ends before it."
+            ),
+            "messages": named([AUDIT_TYPE]),
+            "parameters": {
+                "what": {"description": "What was done, or refused.", "location": at("data/what")},
+                "project": {"description": "Whose.", "location": at("data/project_id")},
+            },
+            "bindings": exchange(TOPOLOGY.audit),
+        },
     }
 
 
@@ -209,6 +225,13 @@ def _operations() -> Schema:
             "bindings": sent,
         },
         **delegation_operations(),
+        "sendAuditRecords": {
+            "action": "send",
+            "channel": {"$ref": "#/channels/audit"},
+            "summary": "Record an act, before what it is about leaves.",
+            "messages": in_channel("audit", [AUDIT_TYPE]),
+            "bindings": sent,
+        },
     }
 
 
@@ -228,6 +251,9 @@ def _messages(schemas: Schema) -> Schema:
         name: cloud_event(schemas[name], example, "data/key_id", "The key-id.")
         for name, example in CHANGED.items()
     }
+    announced[AUDIT_TYPE] = cloud_event(
+        schemas[AUDIT_TYPE], RECORDED, "data/request", "The request that it answers."
+    )
     return events | {
         **announced,
         "dead-letter": _dead_letter(),

@@ -3,6 +3,7 @@
 import json
 from typing import Any, Final
 
+from kmworker.domain.audit import Act, Actor, ActorKind, ActOutcome, AuditRecord
 from kmworker.domain.decision import Refuse
 from kmworker.domain.keys import JANITOR, By, KeyEvent, LastChange, Operator
 from kmworker.domain.message import Original, Outgoing
@@ -23,12 +24,13 @@ from kmworker.domain.model import (
 )
 from kmworker.errors import Reason
 from kmworker.wire.assignments import announce, encode_data
+from kmworker.wire.audit_records import audit_message
 from kmworker.wire.dead_letters.writing import dead_letter
 from kmworker.wire.events.definition import EVENTS
 from kmworker.wire.key_changes import announce_key
 from kmworker.wire.releases import announce_release
 
-__all__ = ["ANNOUNCED", "ASSIGNED", "CHANGED", "DEAD", "RELEASED"]
+__all__ = ["ANNOUNCED", "ASSIGNED", "CHANGED", "DEAD", "RECORDED", "RELEASED"]
 
 SOURCE: Final = "/kmworker"
 KEY_ID: Final = "c0b7e0a4-6f0c-4b1e-9f57-2d3f8f0a9b61"
@@ -102,6 +104,21 @@ def _changed() -> dict[str, dict[str, Any]]:
     return found
 
 
+def _recorded() -> Outgoing:
+    """Record that the key of that snapshot was delivered."""
+    record = AuditRecord(
+        Act.KEY_DELIVERED,
+        Actor(ActorKind.CLIENT, "compute-17"),
+        NOW,
+        ActOutcome.DONE,
+        request="0b6f3c52-8a0e-4d0b-9d0e-3f1c5b7a9e21",
+        project=DATA["project_id"],
+        item=f"snapshot:{DATA['snapshot_id']}",
+        key_id=KEY_ID,
+    )
+    return audit_message(record, "key-server@keys01/4711-9f1c2b3a4d5e6f70", 42, SOURCE, "")
+
+
 def _dead() -> Outgoing:
     """Refuse the snapshot of the example, whose volume never came."""
     event = SNAPSHOT_TAKEN
@@ -122,4 +139,5 @@ ANNOUNCED: Final = _announced()
 ASSIGNED: Final[dict[str, Any]] = json.loads(ANNOUNCED.body)
 RELEASED: Final[dict[str, Any]] = json.loads(_released().body)
 CHANGED: Final = _changed()
+RECORDED: Final[dict[str, Any]] = json.loads(_recorded().body)
 DEAD: Final = _dead()

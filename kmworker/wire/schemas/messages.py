@@ -5,6 +5,7 @@ from typing import Final
 
 from kmworker.docstrings import descriptions
 from kmworker.wire.assignments import ASSIGNED_TYPE, KeyAssigned
+from kmworker.wire.audit_records import AUDIT_TYPE, AuditRecordedMessage
 from kmworker.wire.events.definition import EVENTS, Envelope, data_of
 from kmworker.wire.events.lifecycle import LifecycleEvent
 from kmworker.wire.key_changes import SAID, KeyChangedMessage
@@ -18,7 +19,7 @@ from kmworker.wire.schemas.delegation import (
     request_schemas,
 )
 from kmworker.wire.schemas.dialect import DIALECT, Schema, schema_of
-from kmworker.wire.schemas.examples import ASSIGNED, CHANGED, RELEASED
+from kmworker.wire.schemas.examples import ASSIGNED, CHANGED, RECORDED, RELEASED
 
 __all__ = ["json_schemas", "schemas_by_type"]
 
@@ -47,6 +48,7 @@ def json_schemas() -> dict[str, Schema]:
     examples = {name: it.example for name, it in EVENTS.items()} | {
         ASSIGNED_TYPE: ASSIGNED,
         RELEASED_TYPE: RELEASED,
+        AUDIT_TYPE: RECORDED,
         **CHANGED,
         **{name: it.example for name, it in REQUESTS.items()},
         **ANSWERS,
@@ -71,6 +73,7 @@ def schemas_by_type() -> dict[str, Schema]:
     schemas[RELEASED_TYPE] = schema_of(KeyReleasedMessage)
     schemas |= {name: _key_event(name) for name in SAID}
     schemas |= request_schemas() | answer_schemas()
+    schemas[AUDIT_TYPE] = schema_of(AuditRecordedMessage)
     return {name: {"title": name, **schema} for name, schema in schemas.items()}
 
 

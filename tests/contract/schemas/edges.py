@@ -10,7 +10,7 @@ from tests.kit.published_schemas import schema_of
 FULL: dict[str, dict[str, Any]] = {name: copy.deepcopy(it.example) for name, it in EVENTS.items()}
 FILLED_IN: dict[str, Any] = {
     "size_bytes": 1, "disposition": "reuse", "copy": "shared", "source": None,
-    "generation": 1, "source_generation": 0,
+    "generation": 1, "source_generation": 0, "mode": "ro", "expires_at": "2026-11-24T16:00:00Z",
     "encryption": {"cipher": "aes-xts-plain64", "key_bits": 256},
     "extra": {"ticket": 4711, "sorce": None},
 }  # fmt: skip

@@ -24,6 +24,7 @@ def is_beyond_the_schema(event_type: str, event: dict[str, Any]) -> bool:
     read = known(schema_of(event_type), event)
     return (
         not exists(read.get("time"))
+        or not exists(read["data"].get("expires_at"))
         or names_itself(read["data"])
         or is_of_a_foreign_source(read["data"])
         or shares_nothing(read["data"])

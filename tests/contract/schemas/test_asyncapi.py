@@ -142,6 +142,7 @@ def test_the_names_are_the_brokers() -> None:
         "keys": NAMES.keys,
         "dead": NAMES.dead,
         "requests": NAMES.requests,
+        "audit": NAMES.audit,
     }
     kinds = {name: (it["type"], it["durable"], it["autoDelete"]) for name, it in exchanges.items()}
     assert kinds.pop("requests") == ("direct", True, False)

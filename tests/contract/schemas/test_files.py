@@ -23,7 +23,8 @@ from tests.kit.published_schemas import complaints, schema_of, subschemas
 FOLDER = Path(__file__).parents[3] / "schemas"
 ANSWERS = ["key-delivered", "key-refused", "key-revoked"]
 MESSAGES = [
-    *EVENT_TYPES, "key-assigned", "key-released", *KEY_EVENT_TYPES, *REQUEST_TYPES, *ANSWERS
+    *EVENT_TYPES, "key-assigned", "key-released", *KEY_EVENT_TYPES, *REQUEST_TYPES, *ANSWERS,
+    "audit-recorded",
 ]  # fmt: skip
 DOCUMENTS = ["enrolment", "enrolment-request", "trust-list"]
 SCHEMAS = [*MESSAGES, *DOCUMENTS]

@@ -25,7 +25,7 @@ STORE_USERS: Final = (
     "worker", "dashboard", "operator", "key-operator", "janitor", "repairer", "rewrapper",
     "migrator",
 )  # fmt: skip
-BROKER_USERS: Final = ("producer", "worker", "subscriber", "operator")
+BROKER_USERS: Final = ("producer", "worker", "subscriber", "operator", "auditor")
 
 
 @dataclass(frozen=True, slots=True)

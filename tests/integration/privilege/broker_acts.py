@@ -11,6 +11,7 @@ from kmworker.wire.events.definition import EVENT_TYPES
 EVENTS, WORK = "kmworker.events", "kmworker.events.work"
 ASSIGNMENTS, DEAD = "kmworker.assignments", "kmworker.dead"
 ANCHOR = "kmworker.anchor"
+AUDIT = "kmworker.audit"
 OWN, LASTING, OTHERS = "kmworker.sub.tests", "kmworker.sub.lasting", "someone.elses"
 ASSIGNED: Final = "key-assigned.volume.p1"
 QUORUM: Final = {"x-queue-type": "quorum"}
@@ -85,6 +86,7 @@ MAY: Final[dict[str, dict[str, Act]]] = {
         "dead-letter": publish(DEAD, "malformed.unknown"),
         "count dead letters": look_at(DEAD),
         "keep the anchor": both(publish(ANCHOR, ANCHOR), consume(ANCHOR)),
+        "record": publish(AUDIT, "record.key-suspended.p1"),
     },
     "subscriber": {
         "declare a durable queue": both(
@@ -110,6 +112,12 @@ MAY: Final[dict[str, dict[str, Act]]] = {
         "announce again": publish(ASSIGNMENTS, ASSIGNED),
         "watch assignments": own_queue_bound(ASSIGNMENTS, "key-assigned.#"),
         "watch dead letters": own_queue_bound(DEAD, "#"),
+        "record": publish(AUDIT, "record.kek-activated"),
+    },
+    "auditor": {
+        "take records": consume(AUDIT),
+        "count records": look_at(AUDIT),
+        "publish checkpoints": publish(AUDIT, "checkpoint"),
     },
 }
 
@@ -143,6 +151,21 @@ REACHES: Final[dict[str, Act]] = {
 # dozen dots in a project's name, one announcement kept its publisher waiting for 13 s, and with a
 # few more for ever.
 WILD: Final = ("key-assigned.#.#", "key-assigned.#.p1", "key-assigned.##")
+# Reading the trail is a right of its own; and without its binding nothing could be recorded, and
+# so no key delivered.
+AUDIT_OF_OTHERS: Final[dict[str, Act]] = {
+    "take records": consume(AUDIT),
+    "purge records": lambda channel: channel.queue_purge(AUDIT),
+    "listen to records": own_queue_bound(AUDIT, "record.#"),
+}
+AUDIT_ITSELF: Final[dict[str, Act]] = {
+    "unbind the audit queue": lambda channel: channel.queue_unbind(AUDIT, AUDIT, "record.#"),
+    "bind the audit queue more widely": bind(AUDIT, AUDIT, "#"),
+    "delete the audit queue": lambda channel: channel.queue_delete(AUDIT),
+    "publish records past the exchange": publish("", AUDIT),
+    "forge a checkpoint": publish(AUDIT, "checkpoint"),
+    "take records from another queue": consume("kmworker.audit.more"),
+}
 NO_QUEUE_OF_ITS_OWN: Final[dict[str, Act]] = {
     "have the broker name a queue": own_queue_bound(ASSIGNMENTS, "key-assigned.#"),
     "declare a subscriber's queue": declare_queue(OWN),
@@ -161,6 +184,9 @@ MAY_NOT: Final[dict[str, dict[str, Act]]] = {
         "take dead letters": consume(DEAD),
         "purge events": lambda channel: channel.queue_purge(WORK),
         "move the anchor": publish(ANCHOR, ANCHOR),
+        **AUDIT_OF_OTHERS,
+        **AUDIT_ITSELF,
+        "record": publish(AUDIT, "record.key-suspended.p1"),
     },
     "worker": {
         **CONFIGURES,
@@ -170,6 +196,20 @@ MAY_NOT: Final[dict[str, dict[str, Act]]] = {
         "take dead letters": consume(DEAD),
         "purge dead letters": lambda channel: channel.queue_purge(DEAD),
         "take a subscriber's messages": consume(OWN),
+        **AUDIT_OF_OTHERS,
+        **AUDIT_ITSELF,
+    },
+    "auditor": {
+        **CONFIGURES,
+        **REACHES,
+        **NO_QUEUE_OF_ITS_OWN,
+        **{name: act for name, act in AUDIT_ITSELF.items() if name != "forge a checkpoint"},
+        "write a record": publish(AUDIT, "record.key-delivered.p1"),
+        "publish an event": publish(EVENTS, "volume-created"),
+        "publish an assignment": publish(ASSIGNMENTS, ASSIGNED),
+        "take events": consume(WORK),
+        "take dead letters": consume(DEAD),
+        "move the anchor": publish(ANCHOR, ANCHOR),
     },
     "subscriber": {
         **CONFIGURES,
@@ -184,6 +224,9 @@ MAY_NOT: Final[dict[str, dict[str, Act]]] = {
         "publish a dead letter": publish(DEAD, "malformed.unknown"),
         "take events": consume(WORK),
         "take dead letters": consume(DEAD),
+        **AUDIT_OF_OTHERS,
+        **AUDIT_ITSELF,
+        "record": publish(AUDIT, "record.key-suspended.p1"),
         "dead-letter into the events": declare_queue(
             "kmworker.sub.dlx2", **{"x-dead-letter-exchange": EVENTS}
         ),
@@ -204,5 +247,7 @@ MAY_NOT: Final[dict[str, dict[str, Act]]] = {
         "publish no assignment to subscribers": publish(ASSIGNMENTS, "volume-created"),
         "forge a dead letter": publish(DEAD, "malformed.unknown"),
         "take a subscriber's messages": consume(OWN),
+        **AUDIT_OF_OTHERS,
+        **AUDIT_ITSELF,
     },
 }

@@ -13,7 +13,7 @@ from pika.exceptions import (
     ProbableAuthenticationError,
 )
 
-from kmworker.bus.declaring import Declaring, ensure_anchor
+from kmworker.bus.declaring import Declaring, ensure_anchor, ensure_audit
 from kmworker.wire.topology import Topology
 from tests.integration.privilege.accounts import (
     BROKER_USERS,
@@ -116,14 +116,15 @@ def test_a_producer_publishes_by_command(broker: Broker, tmp_path: Path) -> None
 def test_a_worker_that_may_declare_finds_nothing_else_to_declare(broker: Broker) -> None:
     shipped = json.loads((CONFIG / "rabbitmq" / "definitions.json").read_text())
     topology = Topology(NAMESPACE)
-    names = {*topology.exchanges, topology.anchor}
-    queues = {topology.work, topology.dead, topology.anchor}
+    names = {*topology.exchanges, topology.anchor, topology.audit}
+    queues = {topology.work, topology.dead, topology.anchor, topology.audit}
     assert {exchange["name"] for exchange in shipped["exchanges"]} == names
     assert {queue["name"] for queue in shipped["queues"]} == queues
     before = _topology(broker)
     with broker.server.admin() as connection:
         Declaring(topology).ensure(connection)
         ensure_anchor(connection, topology)
+        ensure_audit(connection, topology)
     assert _topology(broker) == before
 
 

@@ -19,6 +19,7 @@ from tests.integration.privilege.broker_acts import (
     ANCHOR,
     ASSIGNED,
     ASSIGNMENTS,
+    AUDIT,
     DEAD,
     EVENTS,
     LASTING,
@@ -29,7 +30,7 @@ from tests.integration.privilege.broker_acts import (
 from tests.kit.polling import until
 from tests.kit.servers.accounts import ADMIN_USER
 
-OURS: Final = {WORK, DEAD, ANCHOR, LASTING}
+OURS: Final = {WORK, DEAD, ANCHOR, AUDIT, LASTING}
 TTL_S, EXPIRES_S = 1.0, 2.0
 # As in public deployments of OpenStack, whose queues are for calls that somebody waits for.
 CATCH_ALL: Final = {"message-ttl": int(TTL_S * 1000), "expires": int(EXPIRES_S * 1000)}
@@ -45,7 +46,7 @@ def admin(broker: Broker) -> Iterator[BlockingChannel]:
             channel.queue_declare(queue, durable=True, arguments=QUORUM)
         channel.queue_bind(LASTING, ASSIGNMENTS, "key-assigned.#")
         # Other tests have the same queues, and their workers leave an anchor.
-        for queue in (WORK, DEAD, ANCHOR):
+        for queue in (WORK, DEAD, ANCHOR, AUDIT):
             channel.queue_purge(queue)
         channel.confirm_delivery()
         yield channel
@@ -71,6 +72,7 @@ def test_a_policy_for_all_queues_destroys_no_event_and_no_queue_of_ours(
         ("worker", DEAD, "malformed.unknown"),
         ("worker", ASSIGNMENTS, ASSIGNED),
         ("worker", ANCHOR, ANCHOR),
+        ("worker", AUDIT, "record.key-suspended.p1"),
     ):
         with broker.connect(user) as connection:
             channel = connection.channel()

@@ -61,9 +61,16 @@ class Reader:
         found = self._looked("HGETALL", f"{self.prefix}secret:{{{project}}}:{table}")
         return {name.decode(): value for name, value in found.items()}
 
+    def key_servers(self) -> dict[str, Fields]:
+        """What each key server reports, by its id."""
+        return self._reports("keyservers", "keyserver")
+
     def workers(self) -> dict[str, Fields]:
-        ids = (found.decode() for found in self._command("ZRANGE", f"{self.prefix}:workers", 0, -1))
-        return {worker: self.fields(f"worker:{worker}") for worker in ids}
+        return self._reports("workers", "worker")
+
+    def _reports(self, index: str, kind: str) -> dict[str, Fields]:
+        ids = (found.decode() for found in self._command("ZRANGE", f"{self.prefix}:{index}", 0, -1))
+        return {name: self.fields(f"{kind}:{name}") for name in ids}
 
     def everything(self, pattern: str) -> Iterator[tuple[str, bytes]]:
         """Every key that matches, and all that is in it, as the administrator sees it."""

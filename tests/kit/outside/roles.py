@@ -44,6 +44,21 @@ COMMANDS: Final = {
     "verify": Roles("key-operator", None),
     "verify --repair": Roles("repairer", None),
     "migrate": Roles("migrator", None),
+    "auditor": Roles(None, "auditor"),
+    "keyserver": Roles("keyserver", "keyserver"),
+    "client": Roles("key-operator", None),
+    "client list": DASHBOARD,
+    "client show": DASHBOARD,
+    "client get": Roles(None, "client"),
+    "client init": NOBODY,
+    "client pin": NOBODY,
+    "trust": Roles("key-operator", None),
+    "trust show": DASHBOARD,
+    "trust init": NOBODY,
+    "trust key": NOBODY,
+    "trust sign": NOBODY,
+    # By whoever may read its files; no server is asked.
+    "audit": NOBODY,
     # By whoever has something to say.
     "publish": Roles(None, "producer"),
     # A producer may say only what is of a known type; an operator says anything again.

@@ -4,7 +4,7 @@ from uuid import uuid4
 
 from kmworker.clock import rfc3339
 from kmworker.domain.event import Happening
-from kmworker.domain.look_up import items_to_look_up
+from kmworker.domain.look_up import grants_to_look_up, items_to_look_up
 from kmworker.domain.plan import Committed, Fresh
 from kmworker.domain.planner import plan_batch
 from tests.kit.builders import SHIPPED, arrived
@@ -22,7 +22,7 @@ def play(stand: Stand, *events: Happening) -> list[Committed]:
     fresh = Fresh(
         rfc3339(now), lambda: str(uuid4()), stand.custody.kek_id, rfc3339(now + DAYS_30_S)
     )
-    plan = plan_batch(
-        [arrived(event, tag) for tag, event in enumerate(events, 1)], known, SHIPPED, fresh
-    )
+    grants = stand.first.look_up_grants(grants_to_look_up(events)).result()
+    arrivals = [arrived(event, tag) for tag, event in enumerate(events, 1)]
+    plan = plan_batch(arrivals, known, SHIPPED.of_one_owner(), fresh, grants=grants)
     return stand.commit(*plan.writes)

@@ -1,11 +1,22 @@
 """What policies and arguments do to our queues, and the command that repairs it."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from kmworker.bus.management import Governed
-from kmworker.bus.policies import SHIPPED, Fault, faults, limits_deliveries, shipped_policy
+from kmworker.bus.policies import (
+    SHIPPED,
+    SHIPPED_FOR_AUDIT,
+    Fault,
+    audit_faults,
+    faults,
+    half_full,
+    limits_deliveries,
+    shipped_policy,
+)
 from kmworker.wire.topology import Topology
 
 WORK = "kmworker.events.work"
@@ -104,3 +115,57 @@ def test_the_command_is_that_of_the_documents_for_any_namespace_and_vhost() -> N
         r" '^km\.prod\.(events\.work|dead|anchor)$'"
         ' \'{"delivery-limit": 1000000000, "overflow": "reject-publish"}\''
     )
+
+
+def of_audit(version: str = "3.10.8", **governed: Any) -> list[Fault]:
+    fields: dict[str, Any] = {"arguments": {}, "effective": {}}
+    it = Governed("kmworker.audit", **(fields | governed))
+    return list(audit_faults(it, version, TOPOLOGY, "kmworker"))
+
+
+@pytest.mark.parametrize("version", ["3.10.8", "4.0.5", "4.3.6"])
+def test_the_audit_trails_own_policy_is_sound_on_every_version(version: str) -> None:
+    assert of_audit(version, effective=dict(SHIPPED_FOR_AUDIT), policy="kmworker-audit") == []
+
+
+def test_the_shipped_definitions_say_what_doctor_looks_for() -> None:
+    path = Path(__file__).parents[3] / "config" / "rabbitmq" / "definitions.json"
+    shipped = {it["name"]: it for it in json.loads(path.read_text())["policies"]}
+    assert shipped["kmworker-audit"]["definition"] == dict(SHIPPED_FOR_AUDIT)
+    assert shipped["kmworker-audit"]["pattern"] in of_audit(effective={"expires": 1})[0].remedy
+
+
+@pytest.mark.parametrize(
+    ("effective", "said", "loses"),
+    [
+        ({**SHIPPED_FOR_AUDIT, "message-ttl": 5}, "message-ttl 5", True),
+        ({**SHIPPED_FOR_AUDIT, "overflow": "drop-head"}, "max-length 2000000", True),
+        (dict(SHIPPED), "nothing bounds it", False),
+        ({**SHIPPED_FOR_AUDIT, "delivery-limit": 20}, "delivery-limit 20", True),
+    ],
+)
+def test_what_throws_records_away_or_lets_them_fill_a_disk_is_named(
+    effective: dict[str, Any], said: str, loses: bool
+) -> None:
+    found = of_audit(effective=effective, policy="own", priority=200)[0]
+    assert said in found.what
+    assert found.loses is loses
+    assert "--priority 201 kmworker-audit '^kmworker\\.audit$'" in found.remedy
+
+
+@pytest.mark.parametrize(
+    ("messages", "size_bytes", "said"),
+    [
+        (999_999, 536_870_911, ""),
+        (1_000_000, 0, "1,000,000 of max-length 2,000,000"),
+        (1, 536_870_912, "536,870,912 of max-length-bytes 1,073,741,824"),
+    ],
+)
+def test_half_of_either_bound_is_half_full(messages: int, size_bytes: int, said: str) -> None:
+    effective = dict(SHIPPED_FOR_AUDIT)
+    it = Governed("q", {}, effective, messages=messages, size_bytes=size_bytes)
+    assert half_full(it) == said
+
+
+def test_what_has_no_bound_is_never_half_full() -> None:
+    assert half_full(Governed("q", {}, {}, messages=10**9)) == ""

@@ -14,8 +14,8 @@ from kmworker.settings import BrokerSettings
 from tests.kit.cli.stand import NOW_S, FilledStore, run, said
 
 ALL_NAMES = ["configuration", "keyring", "policy", "producers", "tls", "broker", "queues",
-             "permissions", "policies", "store", "rights", "writes", "durability", "clients",
-             "history", "reports", "workers", "janitor", "records", "clock"]  # fmt: skip
+             "permissions", "policies", "audit", "store", "rights", "writes", "durability",
+             "clients", "history", "reports", "workers", "janitor", "records", "clock"]  # fmt: skip
 DAY_S = 86_400
 DURABLE = {
     "appendonly": "yes",
@@ -46,6 +46,8 @@ class FakeInspection:
     """A broker where all is as it should be, unless told otherwise."""
 
     anchors: bool = True
+    audit: tuple[int, int] | None = (0, 1)
+    records: bool = True
     user: str = "kmworker"
 
     def __init__(self, *_arguments: object) -> None:
@@ -64,6 +66,12 @@ class FakeInspection:
 
     def may_anchor(self) -> bool:
         return self.anchors
+
+    def audit_queue(self) -> tuple[int, int] | None:
+        return self.audit
+
+    def may_record(self) -> bool:
+        return self.records
 
 
 @pytest.fixture
@@ -221,7 +229,7 @@ def test_an_unreachable_broker_fails_once(
 ) -> None:
     monkeypatch.setenv("KMWORKER_BROKER__URL", "amqp://away")
     assert failed() == {"broker": "no route to host"}
-    assert not_checked() == ["queues", "permissions", "policies"]
+    assert not_checked() == ["queues", "permissions", "policies", "audit"]
 
 
 def test_of_several_brokers_one_that_answers_is_enough(
@@ -262,6 +270,36 @@ def test_what_a_broker_throws_away_by_itself_is_said_where_policies_cannot_be_se
         assert ("came back 20 times" in found["detail"]) == (status == "warning")
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "said", "hint"),
+    [
+        ("audit", None, "no kmworker.audit: nothing can be recorded", "definitions.json"),
+        ("audit", (7, 0), "7 records on the way to the auditor, and none runs", "kmworker auditor"),
+        ("audit", (1_000_000, 1), "half of what its queue takes", "has its disk room"),
+        ("records", False, "user kmworker may not write kmworker.audit", "config/rabbitmq/"),
+    ],
+)
+def test_what_keeps_records_out_of_the_audit_trail_is_a_warning(  # noqa: PLR0917
+    healthy: FilledStore,
+    monkeypatch: pytest.MonkeyPatch,
+    field: str,
+    value: object,
+    said: str,
+    hint: str,
+) -> None:
+    monkeypatch.setattr(FakeInspection, field, value)
+    detail, advice = warned("audit")
+    assert said in detail
+    assert hint in advice
+
+
+def test_records_that_an_auditor_takes_are_no_matter(
+    healthy: FilledStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FakeInspection, "audit", (999_999, 1))
+    assert findings()["audit"]["status"] == "ok"
+
+
 def test_streams_are_a_broker_without_queues_of_their_own(
     healthy: FilledStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -270,7 +308,7 @@ def test_streams_are_a_broker_without_queues_of_their_own(
     found = findings(broker__url="redis://127.0.0.1")
     assert found["broker"]["detail"] == "streams in Redis 7.0.15 at redis://127.0.0.1"
     assert list(found) == [
-        it for it in ALL_NAMES if it not in {"queues", "permissions", "policies"}
+        it for it in ALL_NAMES if it not in {"queues", "permissions", "policies", "audit"}
     ]
 
 

@@ -26,6 +26,13 @@ LOADING: dict[str, tuple[str, ...] | None] = {
     "list": None,
     "janitor": ("janitor",),
     "reconcile": None,
+    # It has a key of its own, and no use for KEKs.
+    "auditor": None,
+    # Its own process loads them; see below.
+    "client": ("client", "list"),
+    "keyserver": ("keyserver",),
+    "trust": ("trust", "show"),
+    "audit": None,
     "key": ("key", "export", "KEY-ID", "--project", "p1", "--output", "dek"),
     "verify": ("verify",),
     "doctor": ("doctor",),

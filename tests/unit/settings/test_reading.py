@@ -61,8 +61,9 @@ def value_of(settings: BaseModel, setting: str) -> object:
 def test_without_a_file_or_variables_every_setting_has_its_default(folder: Path) -> None:
     settings = load_settings(environ={})
     assert settings.config_path is None
-    assert settings.keyring.path == folder / "keyring.json"
-    assert settings.model_copy(update={"keyring": Settings().keyring}) == Settings()
+    for setting in setting_names():
+        found, default = value_of(settings, setting), value_of(Settings(), setting)
+        assert found == (folder / default if isinstance(default, Path) else default), setting
 
 
 def test_the_first_file_of_the_search_order_is_the_only_one_read(

@@ -7,7 +7,15 @@ from typing import Any
 
 import pytest
 
-from kmworker.domain.event import Event, Happening, Release, RequestedEncryption, Unreadable
+from kmworker.domain.event import (
+    Attach,
+    Detach,
+    Event,
+    Happening,
+    Release,
+    RequestedEncryption,
+    Unreadable,
+)
 from kmworker.domain.model import Cause, Disposition, Item, Kind, Transport
 from kmworker.errors import Reason
 from kmworker.wire.events.reading import parse
@@ -65,6 +73,16 @@ DOCUMENTS: dict[str, dict[str, Any]] = {
         "replica-removed", "3a91", "/swift/ring-builder",
         project_id="swift-eu1", replica_id="policy-0/18/4711@obj-07", generation=0,
     ),
+    "volume-attached": _event(
+        "volume-attached", "c1d5", "/nova/cell1",
+        project_id="2f1d", volume_id="1111", attachment_id="6c1f", node="compute-17", mode="rw",
+        expires_at="2026-12-01T00:00:00+01:00", generation=7,
+    ),
+    "volume-detached": _event(
+        "volume-detached", "e8b4", "/nova/cell1",
+        project_id="2f1d", volume_id="1111", attachment_id="6c1f", node="compute-17", mode="ro",
+        expires_at="2026-12-01T00:00:00Z", generation=7,
+    ),
 }  # fmt: skip
 EVENTS: dict[str, Happening] = {
     "volume-created": Event(
@@ -105,6 +123,21 @@ EVENTS: dict[str, Happening] = {
     "replica-removed": Release(
         Cause("3a91", "/swift/ring-builder", "replica-removed"),
         Item("swift-eu1", Kind.REPLICA, "policy-0/18/4711@obj-07"),
+    ),
+    "volume-attached": Attach(
+        Cause("c1d5", "/nova/cell1", "volume-attached"),
+        Item("2f1d", Kind.VOLUME, "1111"),
+        "6c1f",
+        "compute-17",
+        "rw",
+        "2026-12-01T00:00:00+01:00",
+        7,
+    ),
+    "volume-detached": Detach(
+        Cause("e8b4", "/nova/cell1", "volume-detached"),
+        Item("2f1d", Kind.VOLUME, "1111"),
+        "6c1f",
+        7,
     ),
 }
 EACH_TYPE = pytest.mark.parametrize("event_type", DOCUMENTS)

@@ -38,6 +38,10 @@ OPTIONAL = {
     "volume-deleted": ["time", "data.generation"],
     "snapshot-deleted": ["time"],
     "replica-removed": ["time", "data.generation"],
+    "volume-attached": ["time", "data.mode", "data.expires_at", "data.generation"],
+    "volume-detached": [
+        "time", "data.node", "data.mode", "data.expires_at", "data.generation",
+    ],
 }  # fmt: skip
 REQUIRED = [
     (event_type, path)
@@ -282,7 +286,7 @@ WRONG: dict[str, list[Any]] = {
     "time": BAD_TIMES,
     "data.project_id": BAD_PROJECTS,
     **{f"data.{name}": [*BAD_NAMES, "a" * 256]
-       for name in ("volume_id", "snapshot_id", "replica_id", "source.id")},
+       for name in ("volume_id", "snapshot_id", "replica_id", "attachment_id", "source.id")},
     "data.source.project_id": BAD_PROJECTS,
     "data.source": [{}, {"kind": "volume"}, {"id": "a"}],
     "data.source.kind": ["", "Volume", "volume ", "key", "item", *SURROGATES],
@@ -295,6 +299,8 @@ WRONG: dict[str, list[Any]] = {
     "data.encryption.cipher": ["", " ", "aes xts", "é", "aes\n", "a" * 129, *SURROGATES],
     "data.encryption.key_bits": [0, -512, 65_537, 2**63, 10**4000],
     "data.transport": ["", "none", "Block", "rsync", *SURROGATES],
+    "data.mode": ["", "RW", "w", "readonly", *SURROGATES],
+    "data.expires_at": BAD_TIMES,
     "data.disposition": ["", "none", "deny", "Clone", "share", *SURROGATES],
     "data": [],
 }  # fmt: skip

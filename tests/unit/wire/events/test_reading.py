@@ -60,7 +60,7 @@ def test_a_misspelt_type_is_told_the_nearest(event_type: str, meant: str) -> Non
 
 
 @pytest.mark.parametrize(
-    "event_type", ["volume-detached", "snapshot-restored", "partition-removed", "key-assigned", "#"]
+    "event_type", ["backup-verified", "snapshot-restored", "partition-removed", "key-assigned", "#"]
 )
 def test_a_type_of_its_own_is_not_taken_for_a_misspelt_one(event_type: str) -> None:
     detail = refused(read(document() | {"type": event_type}), Reason.UNSUPPORTED_TYPE)

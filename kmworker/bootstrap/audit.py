@@ -1,0 +1,55 @@
+"""An auditor, as its program runs it, and the way into the trail for whoever records."""
+
+import os
+
+from kmworker.audit.auditor import Auditor
+from kmworker.audit.files import TrailFiles
+from kmworker.bus.audit_queue import RabbitAuditQueue
+from kmworker.bus.audit_trail import RabbitAuditTrail
+from kmworker.clock import SystemClock
+from kmworker.crypto.audit_key import AuditKey
+from kmworker.errors import SetupError
+from kmworker.ports import AuditTrail
+from kmworker.settings import BrokerSettings, Settings
+from kmworker.settings.urls import STREAM_SCHEMES
+
+__all__ = ["build_auditor", "open_audit_trail"]
+
+
+def build_auditor(settings: Settings) -> Auditor:
+    """Put an auditor together; nothing is sent or written yet.
+
+    Raises:
+        SetupError: no broker is configured, or it has no audit trail; the key cannot be used.
+    """
+    _refuse_streams(settings.broker)
+    return Auditor(
+        RabbitAuditQueue(settings.broker, f"kmworker auditor {os.getpid()}"),
+        TrailFiles(settings.audit.directory, AuditKey.load(settings.audit.key)),
+        SystemClock(),
+        settings.audit,
+    )
+
+
+def open_audit_trail(settings: BrokerSettings, role: str, *, user: str | None = None) -> AuditTrail:
+    """Return where a process records what it does; it connects when it does so first.
+
+    Args:
+        settings: where the broker is.
+        role: which kind of process it is: `key-server`, `operator`, `worker`, `janitor`.
+        user: as whom, where the broker calls us otherwise than the URL does.
+
+    Raises:
+        SetupError: no broker is configured, or it has no audit trail.
+    """
+    _refuse_streams(settings)
+    return RabbitAuditTrail(settings, role, user=user)
+
+
+def _refuse_streams(settings: BrokerSettings) -> None:
+    url = settings.url
+    if url is not None and url.partition(":")[0] in STREAM_SCHEMES:
+        raise SetupError(
+            "kmworker up keeps no audit trail",
+            "it is for installations on RabbitMQ: set broker.url to amqp://…",
+        )

@@ -1,0 +1,80 @@
+"""A key server, as its program runs it."""
+
+import os
+import platform
+import secrets
+from collections.abc import Callable
+from typing import Final
+
+from kmworker.bootstrap.assembly import assemble_key_server
+from kmworker.bootstrap.audit import open_audit_trail
+from kmworker.bus.request_queue import RabbitRequestQueue
+from kmworker.clock import StoreClock, SystemClock
+from kmworker.crypto import followed
+from kmworker.crypto.roots import open_root
+from kmworker.delegation.answers import AnswerSigner
+from kmworker.delegation.encoded import from_text
+from kmworker.delegation.identity import Identity
+from kmworker.delegation.signing import PUBLIC_BYTES
+from kmworker.delegation.trust_list import check_list, newest
+from kmworker.errors import Untrusted
+from kmworker.keyserver.answering import AnswerStep
+from kmworker.keyserver.loop import KeyServer, SignerFor
+from kmworker.keyserver.ports import HandedOut
+from kmworker.settings import Settings
+from kmworker.store.connection import connect
+from kmworker.store.inspection import Views
+from kmworker.store.names import Names
+
+__all__ = ["build_key_server", "signing_with"]
+
+PREFETCH: Final = 2_000
+"""Requests at hand: those that wait for their grants among them. A quorum queue gives no more."""
+
+
+def build_key_server(
+    settings: Settings, on_step: Callable[[AnswerStep], None] = lambda _step: None
+) -> KeyServer:
+    """Put a key server together; nothing is sent yet.
+
+    Args:
+        settings: as loaded.
+        on_step: called before each step; tests end the process there.
+
+    Raises:
+        RootAway: the keyring's root cannot be asked now.
+        SetupError: no store or broker is configured, or a file of keys cannot be used.
+    """
+    server_id = f"{platform.node()}-{os.getpid()}-{secrets.token_hex(3)}"
+    clock = StoreClock(SystemClock())
+    return assemble_key_server(
+        settings,
+        Views(connect(settings.store), Names(settings.store.prefix)),
+        followed(settings.keyring.path, open_root(settings.keyring.root)),
+        clock,
+        queue=RabbitRequestQueue(settings.broker, f"kmworker {server_id}", prefetch=PREFETCH),
+        trail=open_audit_trail(settings.broker, "key-server"),
+        signer_for=signing_with(Identity.load(settings.keyserver.identity), clock.now),
+        server_id=server_id,
+        on_step=on_step,
+    )
+
+
+def signing_with(identity: Identity, now: Callable[[], float]) -> SignerFor:
+    """Return what makes signers with this identity.
+
+    Args:
+        identity: the key server's.
+        now: Unix seconds.
+    """
+
+    def signer_for(handed_out: HandedOut, installation: str, source: str) -> AnswerSigner:
+        root = from_text(handed_out.root, PUBLIC_BYTES)
+        if root is None:
+            raise Untrusted("trust list: its root key is none", "kmworker trust publish")
+        trust = check_list(handed_out.text, handed_out.signature, root, installation)
+        # No client would believe what it carries.
+        newest(None, trust, now())
+        return AnswerSigner(identity, trust, source)
+
+    return signer_for

@@ -1,0 +1,44 @@
+"""What the commands on the trail have in common: which records, and where they are."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kmworker.audit.files import segments_of
+from kmworker.errors import NotFound, SetupError
+
+__all__ = ["ClientOption", "KeyIdOption", "OfWhatOption", "segments_at"]
+
+ClientOption = Annotated[
+    str | None, typer.Option("--client", metavar="NAME", help="Only of this client.")
+]
+KeyIdOption = Annotated[
+    str | None, typer.Option("--key-id", metavar="ID", help="Only of this key-id.")
+]
+OfWhatOption = Annotated[
+    str | None, typer.Option("--what", metavar="ACT", help="Only these, as key-delivered.")
+]
+
+
+def segments_at(directory: Path) -> list[Path]:
+    """Return the files of the trail in a directory.
+
+    Raises:
+        NotFound: there is none.
+        SetupError: this user may not look.
+    """
+    try:
+        found = segments_of(directory)
+        # Where nothing may be seen, nothing is found: so it is asked for.
+        directory.stat()
+        next(iter(directory.iterdir()), None)
+    except FileNotFoundError:
+        found = []
+    except OSError as error:
+        said = f"audit.directory {directory}: {error.strerror}"
+        raise SetupError(said, "reading the trail is a right of its own: docs/audit.md") from None
+    if not found:
+        hint = "kmworker auditor writes it; is audit.directory set to where it does?"
+        raise NotFound(f"no audit trail in {directory}", hint)
+    return found

@@ -1,0 +1,69 @@
+"""The newest trust list that this host has seen, kept beside its enrolment.
+
+Who has stolen a key that a newer list has left out could send the older list with it: so the
+newest is remembered, by all processes of a host.
+"""
+
+import json
+import logging
+from pathlib import Path
+
+from kmworker.delegation.enrolment import Enrolment
+from kmworker.delegation.trust_list import TrustList, check_list
+from kmworker.errors import SetupError, Untrusted
+from kmworker.files import keyfile
+from kmworker.files.keyfile import Purpose
+
+__all__ = ["TrustFile"]
+
+log = logging.getLogger("kmworker.client")
+
+PURPOSE = Purpose(
+    "trust list",
+    "the enrolment's path",
+    "it is written beside the enrolment when an answer has come",
+    "nothing is lost: it is no secret",
+    "this program",
+)
+
+
+class TrustFile:
+    """Reads it once, and writes it where there is a newer one."""
+
+    def __init__(self, enrolment_path: Path, enrolment: Enrolment) -> None:
+        """Read what is there.
+
+        Raises:
+            SetupError: what is there is not a list, or others could have written it.
+        """
+        self._path = enrolment_path.with_name(f"{enrolment_path.stem}.trust.json")
+        self._is_told = False
+        self.newest: TrustList | None = None
+        if self._path.exists():
+            self.newest = _list_in(self._path, enrolment)
+
+    def keep(self, trust: TrustList) -> None:
+        """Remember a list to go by, if it is another than was."""
+        if self.newest is not None and trust.text == self.newest.text:
+            return
+        self.newest = trust
+        content = json.dumps(trust.document, indent=2).encode() + b"\n"
+        problem = (
+            keyfile.replace(self._path, content)
+            if self._path.exists()
+            else keyfile.create(self._path, content)
+        )
+        if problem is not None and not self._is_told:
+            # This process goes by it all the same.
+            self._is_told = True
+            log.warning("the newest trust list is not kept: %s: %s", self._path, problem)
+
+
+def _list_in(path: Path, enrolment: Enrolment) -> TrustList:
+    content = keyfile.read(path, PURPOSE)
+    try:
+        said = json.loads(content)
+        return check_list(said["text"], said["signature"], enrolment.root, enrolment.installation)
+    except (KeyError, TypeError, ValueError, RecursionError, Untrusted):
+        hint = "delete it: it is written again with the next answer"
+        raise SetupError(f"trust list {path}: not one of this installation's", hint) from None

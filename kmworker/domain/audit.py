@@ -1,0 +1,129 @@
+"""What the audit trail says of one act: who did what, when, because of what, and what came of it.
+
+Never key material, and nothing that only a holder of a key could know.
+"""
+
+from enum import StrEnum
+from typing import Final
+
+from kmworker.domain.values import value
+
+__all__ = ["ACTS", "Act", "ActOutcome", "Actor", "ActorKind", "AuditRecord"]
+
+
+class Act(StrEnum):
+    """What was done, or refused. New ones are added; none changes its meaning."""
+
+    KEY_DELIVERED = "key-delivered"
+    KEY_REFUSED = "key-refused"
+    KEY_EXPORTED = "key-exported"
+    KEY_DEACTIVATED = "key-deactivated"
+    KEY_RESTORED = "key-restored"
+    KEY_SUSPENDED = "key-suspended"
+    KEY_RESUMED = "key-resumed"
+    KEY_COMPROMISED = "key-compromised"
+    KEY_DESTROYED = "key-destroyed"
+    KEY_DESTRUCTION_SET = "key-destruction-set"
+
+    SECRET_CREATED = "secret-created"  # noqa: S105  # words, not secrets
+    SECRET_STORED = "secret-stored"  # noqa: S105
+    SECRET_DELETED = "secret-deleted"  # noqa: S105
+    SECRETS_LISTED = "secrets-listed"
+    SECRET_DESCRIBED = "secret-described"  # noqa: S105
+
+    KEK_ADDED = "kek-added"
+    KEK_ACTIVATED = "kek-activated"
+    KEK_COMPROMISED = "kek-compromised"
+    KEK_RETIRED = "kek-retired"
+    KEK_REMOVED = "kek-removed"
+    KEK_RESTORED = "kek-restored"
+    KEYRING_MOVED = "keyring-moved"
+    REWRAPPED = "rewrapped"
+
+    CLIENT_ENROLLED = "client-enrolled"
+    CLIENT_RENEWED = "client-renewed"
+    CLIENT_REVOKED = "client-revoked"
+    GRANT_MADE = "grant-made"
+    GRANT_ENDED = "grant-ended"
+    TRUST_LIST_SIGNED = "trust-list-signed"
+
+    DEAD_LETTERS_REPLAYED = "dead-letters-replayed"
+    DEAD_LETTERS_DISCARDED = "dead-letters-discarded"
+    WAITING_EXPIRED = "waiting-expired"
+    ANNOUNCED_AGAIN = "announced-again"
+    STORE_ACCEPTED = "store-accepted"
+    STORE_MIGRATED = "store-migrated"
+    STORE_REPAIRED = "store-repaired"
+
+
+ACTS: Final = tuple(act.value for act in Act)
+
+
+class ActOutcome(StrEnum):
+    """What came of it."""
+
+    DONE = "done"
+    """Of a delivery: it was decided and recorded, and the answer leaves after this."""
+    REFUSED = "refused"
+    FAILED = "failed"
+
+
+class ActorKind(StrEnum):
+    """What kind of somebody it was."""
+
+    OPERATOR = "operator"
+    CLIENT = "client"
+    PRODUCER = "producer"
+    WORKER = "worker"
+    JANITOR = "janitor"
+    KEY_SERVER = "key-server"
+
+
+@value
+class Actor:
+    """Who did it."""
+
+    kind: ActorKind
+    name: str
+    """An operator's or client's name, a producer's `source`, a process's id."""
+    os_user: str | None = None
+    """Of an operator: as whom the command ran, whatever name was given."""
+    host: str | None = None
+
+
+@value
+class AuditRecord:
+    """One act. Its writer and number are given when it is on its way.
+
+    Attributes:
+        what: was done.
+        who: did it.
+        at: when, RFC 3339, UTC.
+        outcome: of it.
+        reason: an operator's words, or the contract's word for a refusal.
+        request: the id of the request that it answers.
+        event: the id of the event that it follows from, or announces: what is written again after
+            a crash has the same.
+        project: whose.
+        item: its ref.
+        key_id: of the key.
+        kek_id: of the KEK.
+        client: a client's name, where it is not who did it.
+        attachment_id: of the grant.
+        count: how many things it was done to, where they are not named.
+    """
+
+    what: Act
+    who: Actor
+    at: str
+    outcome: ActOutcome = ActOutcome.DONE
+    reason: str | None = None
+    request: str | None = None
+    event: str | None = None
+    project: str | None = None
+    item: str | None = None
+    key_id: str | None = None
+    kek_id: str | None = None
+    client: str | None = None
+    attachment_id: str | None = None
+    count: int | None = None

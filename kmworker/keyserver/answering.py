@@ -1,0 +1,328 @@
+"""One batch of requests, from the broker to its answers.
+
+In this order: decided, recorded, looked at again, answered, acknowledged. What cannot be recorded
+is not delivered; what was suspended, revoked or detached while it was recorded is not either. A
+crash anywhere leaves the requests with the broker, and a record without an answer: asked again,
+they are recorded and answered again.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final, Protocol
+
+import structlog
+
+from kmworker.clock import Clock, rfc3339
+from kmworker.delegation.answers import AnswerSigner, SignedAnswer
+from kmworker.delegation.clients import ClientRecord
+from kmworker.domain.audit import Act, Actor, ActorKind, ActOutcome, AuditRecord
+from kmworker.domain.message import Delivery
+from kmworker.domain.model import ScopeRecord
+from kmworker.domain.values import value
+from kmworker.errors import NotRecorded, PermanentError, UnknownKek
+from kmworker.keyserver.decide import Deliver, NoGrantYet, decide_request
+from kmworker.keyserver.intake import Asking, Refusing, RequestIntake, Unanswered
+from kmworker.keyserver.ports import FoundKey, KeyStore, Reply, RequestQueue
+from kmworker.keyserver.tally import AnswerTally
+from kmworker.ports import AuditTrail
+from kmworker.wire.answers.bodies import Delivered
+from kmworker.wire.answers.messages import Refusal
+
+__all__ = ["AnswerStep", "Answering", "Unwrapping"]
+
+log = structlog.get_logger()
+
+WAITS_MOST_S: Final = 25.0
+"""For its grant, since it came: a request lives 30 s on the broker."""
+MAX_WAITING: Final = 1_000
+MAX_WAITING_OF_ONE: Final = 100
+
+
+class AnswerStep(StrEnum):
+    """What a key server is about to do; tests end the process there."""
+
+    LOOK = "look"
+    RECORD = "record"
+    SEAL = "seal"
+    RECORDED = "recorded"
+    LOOK_AGAIN = "look-again"
+    ANSWER = "answer"
+    ACKNOWLEDGE = "acknowledge"
+
+
+class Unwrapping(Protocol):
+    """What a key server needs of the custody."""
+
+    def unwrap(self, project: str, scope: ScopeRecord, blob: bytes) -> bytes:
+        """Return the DEK; see `kmworker.ports.Custody.unwrap`."""
+        ...
+
+
+@value
+class _Granted:
+    asking: Asking
+    deliver: Deliver
+    wrapped: bytes = field(repr=False)
+
+
+@dataclass(slots=True)
+class _Sorted:
+    """What is to become of some requests."""
+
+    granted: list[_Granted] = field(default_factory=list)
+    refusing: list[Refusing] = field(default_factory=list)
+    later: list[Asking] = field(default_factory=list)
+
+
+class Answering:
+    """Takes requests through all steps.
+
+    All may raise `TransientError`: nothing was acknowledged then, and the broker delivers it again.
+    """
+
+    def __init__(  # noqa: PLR0913  # its parts; one place builds it
+        self,
+        *,
+        queue: RequestQueue,
+        store: KeyStore,
+        custody: Unwrapping,
+        trail: AuditTrail,
+        intake: RequestIntake,
+        clock: Clock,
+        tally: AnswerTally,
+        keep_s: float,
+        on_step: Callable[[AnswerStep], None] = lambda _step: None,
+    ) -> None:
+        """Prepare.
+
+        Args:
+            queue: of the requests.
+            store: the records.
+            custody: opens wrapped DEKs.
+            trail: where each delivery is recorded before it is made.
+            intake: checks requests.
+            clock: the store's time.
+            tally: what is counted.
+            keep_s: how long a client may keep a copy at most.
+            on_step: called before each step; tests end the process there.
+        """
+        self.signer: AnswerSigner | None = None
+        self._queue = queue
+        self._store = store
+        self._custody = custody
+        self._trail = trail
+        self._intake = intake
+        self._clock = clock
+        self._tally = tally
+        self._keep_s = keep_s
+        self._on_step = on_step
+        self._waiting: list[tuple[float, Asking]] = []
+        """With the monotonic second until which each waits for its grant."""
+
+    @property
+    def is_waited(self) -> bool:
+        """Return whether requests wait for their grants."""
+        return bool(self._waiting)
+
+    def forget(self) -> None:
+        """Let go of what waits: on a new connection it comes again."""
+        self._waiting.clear()
+        self._tally.waiting = 0
+
+    def handle(self, deliveries: Sequence[Delivery]) -> None:
+        """Answer these, and those that have waited for what is there now."""
+        assert self.signer is not None  # noqa: S101  # the loop sees to that
+        self._on_step(AnswerStep.LOOK)
+        taken = self._intake.take(deliveries)
+        unanswered = [it for it in taken if isinstance(it, Unanswered)]
+        for it in unanswered:
+            self._tally.dropped(it.why)
+        asking = [it for it in taken if isinstance(it, Asking)]
+        waiting, self._waiting = self._waiting, []
+        found = self._sort([*asking, *(it for _until, it in waiting)])
+        found.refusing += [it for it in taken if isinstance(it, Refusing)]
+        self._keep_waiting(found, {id(it): until for until, it in waiting})
+        replies = self._answered(found, self.signer)
+        self._on_step(AnswerStep.ANSWER)
+        sent = self._queue.send([reply for _delivery, reply in replies])
+        self._tally.unrouted(sent.result())
+        self._on_step(AnswerStep.ACKNOWLEDGE)
+        self._queue.acknowledge(
+            [*(it.delivery for it in unanswered), *(delivery for delivery, _reply in replies)]
+        )
+
+    def _sort(self, asking: Sequence[Asking]) -> _Sorted:
+        """Decide each over what the store has of it now."""
+        sorted_ = _Sorted()
+        for it, found in zip(asking, self._find(asking), strict=True):
+            if found is None:
+                sorted_.refusing.append(Refusing(it, Refusal.TRY_LATER))
+                continue
+            decision = self._decide(it, it.client, found)
+            if isinstance(decision, NoGrantYet):
+                sorted_.later.append(it)
+            elif isinstance(decision, Refusal):
+                sorted_.refusing.append(Refusing(it, decision))
+            elif found.wrapped is None:
+                log.error("a wrapped DEK is missing", key_id=decision.key.key_id)
+                sorted_.refusing.append(Refusing(it, Refusal.TRY_LATER))
+            else:
+                sorted_.granted.append(_Granted(it, decision, found.wrapped))
+        return sorted_
+
+    def _find(self, asking: Sequence[Asking]) -> Sequence[FoundKey | None]:
+        try:
+            return self._store.find([it.asked for it in asking])
+        except UnknownKek as unknown:
+            # Its file is on its way to this host; nobody is told more than that it is not now.
+            log.warning("KEK missing", kek_id=unknown.kek_id)
+            return [None] * len(asking)
+
+    def _decide(
+        self, it: Asking, client: ClientRecord, found: FoundKey
+    ) -> Deliver | Refusal | NoGrantYet:
+        decision = decide_request(client, it.asked, found, self._clock.now(), self._keep_s)
+        if found.flaw and decision is Refusal.TRY_LATER:
+            log.error("a record is broken", detail=found.flaw, project=it.asked.project)
+        return decision
+
+    def _keep_waiting(self, found: _Sorted, until: dict[int, float]) -> None:
+        """Let requests wait for their grants, and refuse those that have waited long enough."""
+        now = self._clock.monotonic()
+        of_each: dict[str, int] = {}
+        for it in found.later:
+            deadline = until.get(id(it), it.delivery.received_at + WAITS_MOST_S)
+            name = it.client.name
+            of_each[name] = of_each.get(name, 0) + 1
+            if now >= deadline:
+                found.refusing.append(Refusing(it, Refusal.NOT_GRANTED))
+            elif of_each[name] > MAX_WAITING_OF_ONE or len(self._waiting) >= MAX_WAITING:
+                found.refusing.append(Refusing(it, Refusal.TRY_LATER))
+            else:
+                self._waiting.append((deadline, it))
+        self._tally.waiting = len(self._waiting)
+
+    def _answered(self, found: _Sorted, signer: AnswerSigner) -> list[tuple[Delivery, Reply]]:
+        """Record all of it, and return the answers that may leave."""
+        at = rfc3339(self._clock.now())
+        records = [_delivery_of(it, at) for it in found.granted]
+        records += [_refusal_of(it, at) for it in found.refusing if it.reason in RECORDED]
+        sealed: list[SignedAnswer | None] = [None] * len(found.granted)
+        is_recorded = not records
+        if records:
+            self._on_step(AnswerStep.RECORD)
+            try:
+                pending = self._trail.record(records)
+                # While the broker writes them down.
+                self._on_step(AnswerStep.SEAL)
+                sealed = [self._sealed(it, signer, at) for it in found.granted]
+                pending.result()
+                self._on_step(AnswerStep.RECORDED)
+                is_recorded = True
+            except NotRecorded as refused:
+                self._tally.trouble = str(refused)
+                log.warning("not recorded, so not delivered", detail=str(refused))
+        if is_recorded:
+            self._tally.trouble = ""
+        still = self._still(found.granted) if is_recorded else set()
+        replies = []
+        for it, answer in zip(found.granted, sealed, strict=True):
+            reason = None if answer is not None and id(it) in still else Refusal.TRY_LATER
+            if reason is None and answer is not None:
+                self._tally.delivered()
+                replies.append(_reply(it.asking, answer))
+            else:
+                replies.append(self._refused(Refusing(it.asking, Refusal.TRY_LATER), signer, at))
+        for refusing in found.refusing:
+            unrecorded = not is_recorded and refusing.reason in RECORDED
+            told = Refusing(refusing.asking, Refusal.TRY_LATER) if unrecorded else refusing
+            replies.append(self._refused(told, signer, at))
+        return replies
+
+    def _sealed(self, it: _Granted, signer: AnswerSigner, at: str) -> SignedAnswer | None:
+        asked, deliver = it.asking.asked, it.deliver
+        scope = deliver.scope
+        delivered = Delivered(
+            deliver.key.key_id, scope.encryption, deliver.state, deliver.not_after
+        )
+        try:
+            return signer.deliver(
+                asked,
+                it.asking.client.name,
+                it.asking.signer,
+                delivered,
+                self._custody.unwrap(asked.project, scope, it.wrapped),
+                at=at,
+            )
+        except (PermanentError, UnknownKek) as broken:
+            log.error("a DEK does not unwrap", scope_id=scope.scope_id, error=str(broken))  # noqa: TRY400
+            return None
+
+    def _still(self, granted: Sequence[_Granted]) -> set[int]:
+        """Return which of these are granted still: much may have ended while it was recorded."""
+        if not granted:
+            return set()
+        self._on_step(AnswerStep.LOOK_AGAIN)
+        clients = self._store.clients([it.asking.client.name for it in granted])
+        still = set()
+        asking = [it.asking for it in granted]
+        for it, found in zip(granted, self._find(asking), strict=True):
+            client = clients.get(it.asking.client.name)
+            if client is None or found is None or it.asking.signer not in client.identities:
+                continue
+            decision = self._decide(it.asking, client, found)
+            if isinstance(decision, Deliver) and _is_same(decision, it.deliver):
+                still.add(id(it))
+        return still
+
+    def _refused(self, refusing: Refusing, signer: AnswerSigner, at: str) -> tuple[Delivery, Reply]:
+        asking = refusing.asking
+        self._tally.refused(refusing.reason)
+        answer = signer.refuse(
+            asking.asked, asking.client.name, refusing.reason, at=at, detail=refusing.detail
+        )
+        return _reply(asking, answer)
+
+
+RECORDED: Final = frozenset(Refusal) - {Refusal.TRY_LATER}
+"""That it is to be asked again is said of what is not decided."""
+
+
+def _is_same(now: Deliver, before: Deliver) -> bool:
+    return (now.key, now.scope, now.attachment) == (before.key, before.scope, before.attachment)
+
+
+def _reply(asking: Asking, answer: SignedAnswer) -> tuple[Delivery, Reply]:
+    reply = Reply(asking.queue, asking.asked.id, answer.body, answer.headers)
+    return asking.delivery, reply
+
+
+def _delivery_of(it: _Granted, at: str) -> AuditRecord:
+    asked = it.asking.asked
+    return AuditRecord(
+        Act.KEY_DELIVERED,
+        Actor(ActorKind.CLIENT, it.asking.client.name),
+        at,
+        request=asked.id,
+        reason=it.asking.purpose,
+        project=asked.project,
+        item=None if asked.item is None else asked.item.ref,
+        key_id=it.deliver.key.key_id,
+        attachment_id=it.deliver.attachment,
+    )
+
+
+def _refusal_of(it: Refusing, at: str) -> AuditRecord:
+    asked = it.asking.asked
+    return AuditRecord(
+        Act.KEY_REFUSED,
+        Actor(ActorKind.CLIENT, it.asking.client.name),
+        at,
+        ActOutcome.REFUSED,
+        reason=it.reason.value,
+        request=asked.id,
+        project=asked.project or None,
+        item=None if asked.item is None else asked.item.ref,
+        key_id=asked.key_id,
+    )

@@ -1,0 +1,179 @@
+"""The key server's loop: connect, take requests, answer; wait where a server is away."""
+
+from collections.abc import Callable, Mapping
+from typing import Final, Protocol
+
+import structlog
+
+from kmworker.clock import StoreClock
+from kmworker.delegation.answers import AnswerSigner
+from kmworker.errors import (
+    BrokerUnavailable,
+    NotFound,
+    PermanentError,
+    StoreUnavailable,
+    TransientError,
+    Untrusted,
+)
+from kmworker.keyserver.answering import Answering
+from kmworker.keyserver.ports import HandedOut, KeyStore, RequestQueue
+from kmworker.keyserver.tally import AnswerTally
+from kmworker.ports import AuditTrail
+
+__all__ = ["KeyServer", "Reporting", "SignerFor"]
+
+log = structlog.get_logger()
+
+BATCH: Final = 128
+WAIT_S: Final = 0.25
+"""For a request; and how often one that waits for its grant is looked at again."""
+RETRY_S: Final = 1.0
+MAX_RETRY_S: Final = 30.0
+FOLLOW_S: Final = 2.0
+"""How often the keyring, the trust list and the time are looked at."""
+REPORT_S: Final = 5.0
+POLL_S: Final = 0.1
+
+SignerFor = Callable[[HandedOut, str, str], AnswerSigner]
+"""Returns what signs, given the list that is handed out, the installation, and CloudEvents' source.
+
+Raises:
+    SetupError: the list does not have this key server's keys.
+    Untrusted: it is not signed by its root key, or holds no more.
+"""
+
+
+class Reporting(Protocol):
+    """Where operators see a key server; best effort."""
+
+    def write(self, state: str, fields: Mapping[str, str | int | float]) -> None:
+        """Write what it is doing, and what it has counted.
+
+        Raises:
+            StoreUnavailable: it is not written.
+        """
+
+
+class KeyServer:
+    """One process."""
+
+    def __init__(  # noqa: PLR0913  # its parts; one place builds it
+        self,
+        *,
+        queue: RequestQueue,
+        store: KeyStore,
+        trail: AuditTrail,
+        answering: Answering,
+        signer_for: SignerFor,
+        reporting: Reporting,
+        clock: StoreClock,
+        tally: AnswerTally,
+    ) -> None:
+        self._queue = queue
+        self._store = store
+        self._trail = trail
+        self._answering = answering
+        self._signer_for = signer_for
+        self._reporting = reporting
+        self._clock = clock
+        self._tally = tally
+        self._source = ""
+        self._handed_out: HandedOut | None = None
+        self._generation = 0
+        self._follow_at = 0.0
+        self._report_at = 0.0
+        self._is_stopping = False
+
+    def stop(self) -> None:
+        """Return from `run` after the batch at hand."""
+        self._is_stopping = True
+
+    def run(self) -> None:
+        """Work until stopped; servers that are away, and a missing trust list, are waited for.
+
+        Raises:
+            SetupError: the store may not be used, or the trust list does not have our keys.
+        """
+        pause_s, last = RETRY_S, ""
+        try:
+            while not self._is_stopping:
+                try:
+                    self.turn()
+                    pause_s, last = RETRY_S, ""
+                except (TransientError, NotFound, Untrusted, PermanentError) as error:
+                    said = f"{type(error).__name__}: {error}"
+                    if said != last:
+                        hint = getattr(error, "hint", "")
+                        log.warning("waiting", detail=said, hint=hint)
+                    last = said
+                    self._let_go(error)
+                    self._pause(pause_s)
+                    pause_s = min(2 * pause_s, MAX_RETRY_S)
+        finally:
+            self._report("stopped")
+            self._queue.close()
+            self._trail.close()
+
+    def turn(self) -> None:
+        """Do what there is to do, and wait a moment for it."""
+        self._ready()
+        self._queue.open()
+        if self._generation != self._queue.generation:
+            self._generation = self._queue.generation
+            self._answering.forget()
+        deliveries = self._queue.receive(BATCH, WAIT_S)
+        if deliveries or self._answering.is_waited:
+            self._answering.handle(deliveries)
+        self._queue.tick()
+        self._trail.tick()
+        self._report_if_due("running")
+
+    def _ready(self) -> None:
+        """See that we may answer, and by which keys."""
+        now = self._clock.monotonic()
+        if not self._source:
+            self._source = self._store.admit()
+        elif now < self._follow_at:
+            return
+        self._follow_at = now + FOLLOW_S
+        self._clock.agree(self._store.time_s)
+        self._store.follow_keyring()
+        handed_out = self._store.trust()
+        if handed_out is None:
+            hint = "kmworker trust sign, then kmworker trust publish"
+            raise NotFound("no trust list is handed out", hint)
+        # Also where it is the same one: it may be over now.
+        signer = self._signer_for(handed_out, self._store.installation, self._source)
+        if handed_out != self._handed_out:
+            log.info("trust list", signer=repr(signer))
+        self._handed_out, self._answering.signer = handed_out, signer
+
+    def _let_go(self, error: Exception) -> None:
+        if isinstance(error, StoreUnavailable):
+            # Whoever comes back may be another.
+            self._source = ""
+        if not isinstance(error, BrokerUnavailable):
+            # What is at hand goes back, so that another key server may answer it.
+            self._queue.close()
+        self._answering.forget()
+        self._report_if_due("waiting")
+
+    def _report_if_due(self, state: str) -> None:
+        now = self._clock.monotonic()
+        if now >= self._report_at:
+            self._report_at = now + REPORT_S
+            self._report(state)
+
+    def _report(self, state: str) -> None:
+        tally = self._tally
+        fields: dict[str, str | int | float] = {**tally.counts, "waiting": tally.waiting}
+        try:
+            self._reporting.write(state, {**fields, "trouble": tally.trouble})
+        except TransientError:
+            # The store is away, which shows by itself.
+            return
+
+    def _pause(self, seconds: float) -> None:
+        until = self._clock.monotonic() + seconds
+        while not self._is_stopping and self._clock.monotonic() < until:
+            self._clock.sleep(POLL_S)

@@ -1,0 +1,124 @@
+"""What a key server needs of the broker and the store, beside the audit trail and the custody."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import field
+from typing import Any, Protocol
+
+from kmworker.delegation.clients import ClientRecord
+from kmworker.domain.grants import Grants
+from kmworker.domain.message import Confirm, Delivery
+from kmworker.domain.model import KeyRecord, ScopeRecord, State
+from kmworker.domain.values import value
+from kmworker.ports import Pending
+from kmworker.wire.answers.bodies import Asked
+
+__all__ = ["FoundKey", "HandedOut", "KeyStore", "Reply", "RequestQueue"]
+
+
+@value
+class Reply:
+    """An answer on its way to a client: transient, and gone when nobody waits for it any more."""
+
+    queue: str
+    message_id: str
+    body: bytes = field(repr=False)
+    headers: Mapping[str, Any]
+
+
+class RequestQueue(Protocol):
+    """The requests. Every method raises `BrokerUnavailable` when the connection is lost."""
+
+    @property
+    def generation(self) -> int:
+        """Return the number of the connection: deliveries of older ones are void."""
+
+    def open(self) -> None:
+        """Connect what is not connected, check the names, start consuming."""
+
+    def receive(self, limit: int, timeout_s: float) -> list[Delivery]:
+        """Take what has come, at most ``limit``; wait up to ``timeout_s`` for the first."""
+
+    def send(self, replies: Sequence[Reply]) -> Pending[list[Confirm]]:
+        """Send answers; one whose client is gone is `Confirm.UNROUTED`."""
+
+    def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
+        """Settle these; those of an older generation are skipped."""
+
+    def tick(self) -> None:
+        """Keep idle connections alive; call about once a second."""
+
+    def close(self) -> None:
+        """Leave; what is not acknowledged goes to another key server."""
+
+
+@value
+class FoundKey:
+    """What the store has of what was asked for, all of one moment."""
+
+    state: State
+    """Of the item; None also where a key-id was asked for."""
+    key: KeyRecord | None
+    scope: ScopeRecord | None
+    wrapped: bytes | None = field(repr=False)
+    grants: Grants
+    flaw: str = ""
+    """What is wrong with a record, for the log; then there is nothing else."""
+
+
+@value
+class HandedOut:
+    """The trust list that key servers hand out."""
+
+    root: str
+    """The public root key, in base64."""
+    text: str
+    signature: str
+
+
+class KeyStore(Protocol):
+    """The records, as a key server sees them: it changes none.
+
+    Every method raises `StoreUnavailable` when the store does not answer.
+    """
+
+    def admit(self) -> str:
+        """Check that this store may be used; return CloudEvents' `source` and open it.
+
+        Raises:
+            SetupError: it is not durable, or its records belong to another keyring.
+            NotFound: no worker has used it yet.
+            UnknownKek: the keyring lacks the active KEK.
+        """
+
+    @property
+    def installation(self) -> str:
+        """Return the installation's id, once it is admitted."""
+
+    def follow_keyring(self) -> None:
+        """Take up what has become of KEKs, and of the keyring file; to be called now and then."""
+
+    def clients(self, names: Sequence[str]) -> dict[str, ClientRecord]:
+        """Return those of these that are clients; one whose record is forged is none."""
+
+    def is_first(self, asked: Sequence[tuple[str, Asked]]) -> list[bool | None]:
+        """Note requests by client and id; say of each whether nobody has asked it before.
+
+        False: it was asked before, with these bytes. None: with others.
+        """
+
+    def find(self, asked: Sequence[Asked]) -> list[FoundKey]:
+        """Return what is asked for.
+
+        Raises:
+            UnknownKek: a record is under a KEK that the keyring lacks.
+        """
+
+    def trust(self) -> HandedOut | None:
+        """Return the trust list that is handed out.
+
+        Raises:
+            PermanentError: with `Reason.INTEGRITY`: somebody has altered it.
+        """
+
+    def time_s(self) -> float:
+        """Return the store's time, Unix seconds."""

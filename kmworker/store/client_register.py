@@ -1,0 +1,96 @@
+"""Who is a client of this installation, and which trust list its key servers hand out.
+
+In the hands of an operator: read, and changed only where nobody was faster.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from kmworker.delegation.clients import ClientRecord
+from kmworker.domain.lifecycle import NoStep
+from kmworker.errors import StoreUnavailable
+from kmworker.store.connection import store_errors
+from kmworker.store.inspection import PAGE_SIZE, Views
+from kmworker.store.kek_states import STATES
+from kmworker.store.records import CLIENTS, LIST, TRUST, RecordCodec, TrustRecord
+from kmworker.store.scripts import Scripts
+
+__all__ = ["ClientRegister"]
+
+ROUNDS: Final = 10
+
+
+class ClientRegister:
+    """Reads and changes; every method raises `StoreUnavailable` when the store does not answer."""
+
+    def __init__(self, views: Views, codec: RecordCodec) -> None:
+        self._views = views
+        self._codec = codec
+        self._scripts = Scripts(views.client)
+
+    def read(self, name: str) -> ClientRecord | None:
+        """Return a client.
+
+        Raises:
+            PermanentError: with `Reason.INTEGRITY`: its record fails authentication.
+            UnknownKek: it is under a KEK that the keyring lacks.
+        """
+        raw = self._raw(CLIENTS, name)
+        return None if not raw else self._codec.read_client(name, raw)
+
+    def names(self) -> list[str]:
+        """Return the names of all clients, sorted."""
+        with store_errors():
+            found = self._views.client.hscan_iter(self._views.names.top(CLIENTS), count=PAGE_SIZE)
+            return sorted({name.decode(errors="replace") for name, _record in found})
+
+    def clients(self) -> Iterator[ClientRecord]:
+        """Give all clients, by their names; raises as `read` does."""
+        for name in self.names():
+            client = self.read(name)
+            if client is not None:
+                yield client
+
+    def change(
+        self, name: str, become: Callable[[ClientRecord | None], ClientRecord | NoStep]
+    ) -> ClientRecord | NoStep:
+        """Make of a client what it becomes; raises as `read` does.
+
+        Args:
+            name: its own.
+            become: returns what it becomes, or why not; called again where somebody was faster.
+        """
+        for _ in range(ROUNDS):
+            states, raw = self._states(), self._raw(CLIENTS, name)
+            before = None if not raw else self._codec.read_client(name, raw)
+            after = become(before)
+            if isinstance(after, NoStep):
+                return after
+            if self._write(CLIENTS, states, name, raw, self._codec.client(after)):
+                return after
+        raise StoreUnavailable(f"client {name} changes all the time: try again")
+
+    def trust(self) -> TrustRecord | None:
+        """Return the trust list that is handed out; raises as `read` does."""
+        raw = self._raw(TRUST, LIST)
+        return None if not raw else self._codec.read_trust(raw)
+
+    def hand_out(self, trust: TrustRecord) -> bool:
+        """Have key servers hand out this list; return whether nobody else was faster."""
+        states, raw = self._states(), self._raw(TRUST, LIST)
+        return self._write(TRUST, states, LIST, raw, self._codec.trust(trust))
+
+    def _states(self) -> bytes:
+        with store_errors():
+            found: bytes | None = self._views.client.hget(self._views.names.top("keyring"), STATES)
+        return found or b""
+
+    def _raw(self, key: str, field: str) -> bytes:
+        with store_errors():
+            found: bytes | None = self._views.client.hget(self._views.names.top(key), field)
+        return found or b""
+
+    def _write(self, key: str, states: bytes, field: str, before: bytes, after: bytes) -> bool:
+        keys = self._views.names.top(key), self._views.names.top("keyring")
+        (made,) = self._scripts.run([("enroll", keys, [states, field, before, after])])
+        return bool(made)

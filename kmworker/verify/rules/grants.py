@@ -1,0 +1,24 @@
+"""Grants: is each record one that a worker wrote, of the item whose name it has?
+
+Whether an item is attached, storage alone knows; and a volume may be attached before its
+creation has been heard of.
+"""
+
+from collections.abc import Iterator
+
+from kmworker.domain.grants import Grants
+from kmworker.domain.model import Place
+from kmworker.verify.rules.findings import Finding, Problem
+from kmworker.verify.rules.opened import Flawed, Opened, Sound, flaw_at
+from kmworker.verify.rules.records import item_named
+
+__all__ = ["grants_findings"]
+
+
+def grants_findings(project: str, ref: str, own: Opened[Grants]) -> Iterator[Finding]:
+    """Judge the grants of one item."""
+    place = Place(project, "grants", ref)
+    if isinstance(own, Flawed):
+        yield flaw_at(place, own)
+    elif isinstance(own, Sound) and item_named(project, ref) is None:
+        yield Finding(Problem.RECORD_WRONG, place, "no item has this name")

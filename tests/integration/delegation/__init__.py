@@ -1,0 +1,1 @@
+"""Delegation on real servers, with the shipped accounts."""
