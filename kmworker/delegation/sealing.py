@@ -5,10 +5,11 @@ stays closed unless both are broken. Base mode says nothing of who sealed: a sig
 ties what is sealed to its place, so that nothing can be opened as an answer to something else.
 """
 
+from functools import cache
 from hashlib import shake_256
 from typing import Final
 
-from cryptography.exceptions import InvalidTag
+from cryptography.exceptions import InvalidTag, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey, MLKEM768PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.hpke import (
@@ -24,6 +25,7 @@ from kmworker.delegation.buffer import KeyBuffer
 from kmworker.domain.keys import Encryption
 from kmworker.domain.values import value
 from kmworker.encoding import length_prefixed
+from kmworker.errors import SetupError
 from kmworker.secrecy import Secret
 from kmworker.wire.answers.bodies import Asked
 
@@ -115,6 +117,7 @@ class SealingKey(Secret):
     __slots__ = ("_key", "_seed", "public")
 
     def __init__(self, seed: bytes) -> None:
+        _check_supported()
         if len(seed) != SEAL_SEED_BYTES:
             raise ValueError(f"an X-Wing key has {SEAL_SEED_BYTES} bytes")
         # expandDecapsulationKey of the draft: other programs read the same 32 bytes.
@@ -143,7 +146,28 @@ class SealingKey(Secret):
         return self._seed
 
 
+@cache
+def _check_supported() -> None:
+    """Refuse a build of `cryptography` on an OpenSSL before 3.5, before there is a key in a frame.
+
+    Raises:
+        SetupError: it has no ML-KEM.
+    """
+    try:
+        MLKEM768PublicKey.from_public_bytes(b"")
+    except ValueError:
+        # No key has no bytes: so far only a build that has ML-KEM comes.
+        return
+    except UnsupportedAlgorithm:
+        pass
+    raise SetupError(
+        "this build of the package cryptography has no ML-KEM",
+        "install its wheel from PyPI, 49 or newer, or build it with OpenSSL 3.5",
+    )
+
+
 def _public(public: bytes) -> MLKEM768X25519PublicKey:
+    _check_supported()
     return MLKEM768X25519PublicKey(
         MLKEM768PublicKey.from_public_bytes(public[:MLKEM_PUBLIC_BYTES]),
         X25519PublicKey.from_public_bytes(public[MLKEM_PUBLIC_BYTES:]),

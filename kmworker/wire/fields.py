@@ -58,7 +58,9 @@ UtcTime = Annotated[str, Field(pattern=UTC_TIME)]
 
 
 def _real(text: str) -> str:
-    """Refuse what no clock can have shown: the 30th of February, and second 60 with it."""
+    """Refuse the 30th of February, and second 60: programs in many languages cannot read that."""
+    if text[17:19] == "60":
+        raise ValueError("a leap second")
     unix_s(text)
     return text
 

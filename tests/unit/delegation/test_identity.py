@@ -5,6 +5,8 @@ import json
 import os
 import pickle
 import stat
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -56,6 +58,38 @@ def test_its_file_is_for_its_owner_alone_and_is_never_written_over(
         kind.generate(AT).write(path)
     assert refused.value.hint
     assert path.read_bytes() == before
+
+
+def test_of_processes_that_make_one_at_once_one_does_and_all_read_it(tmp_path: Path) -> None:
+    path = tmp_path / "identity.json"
+    script = (
+        "import sys, pathlib; from kmworker.delegation.identity import Identity\n"
+        "from kmworker.errors import SetupError\n"
+        "path = pathlib.Path(sys.argv[1])\n"
+        "made = Identity.generate('2026-11-23T16:00:00.000Z')\n"
+        "sys.stdin.readline()\n"
+        "try: made.write(path)\n"
+        "except SetupError: print('refused', end=' ')\n"
+        "else: print('made', end=' ')\n"
+        "sys.stdout.flush(); sys.stdin.readline()\n"
+        "print(Identity.load(path).public.fingerprint)"
+    )
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", script, path],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )
+        for _ in range(3)
+    ]  # fmt: skip
+    for it in started:
+        assert it.stdin is not None
+        it.stdin.write("go\n")
+        it.stdin.flush()
+    # The first word of each, so that all have written or been refused.
+    done = [it.stdout.read(len("made ")) for it in started if it.stdout is not None]
+    told = [it.communicate("go\n", timeout=60)[0].split() for it in started]
+    assert sorted(done) == ["made ", "refus", "refus"]
+    assert len({words[-1] for words in told}) == 1
 
 
 def test_a_root_key_is_read_again(tmp_path: Path) -> None:

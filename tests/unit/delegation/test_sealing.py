@@ -4,11 +4,14 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from cryptography.exceptions import UnsupportedAlgorithm
 
+from kmworker.delegation import sealing
 from kmworker.delegation.identity import Identity
 from kmworker.delegation.sealing import OVERHEAD_BYTES, SealingKey, delivery_info, seal, upload_info
 from kmworker.domain.keys import Encryption
 from kmworker.domain.model import Item, Kind
+from kmworker.errors import SetupError
 from tests.kit.delegation_vectors import (
     AT,
     DELIVERED,
@@ -127,3 +130,20 @@ def test_a_key_pair_is_the_drafts() -> None:
     public = SealingKey(bytes.fromhex(seed)).public.hex()
     assert public.startswith("e2236b35a8c24b39b10aa1323a96a919a2ced88400633a7b07131713fc14b2b5")
     assert public.endswith("859edb06eff389b27dce59844570216223593d4ba32d9abac8cd049040ef6534")
+
+
+class Lacking:
+    """ML-KEM, of a build on an older OpenSSL."""
+
+    @staticmethod
+    def from_public_bytes(_: bytes) -> None:
+        raise UnsupportedAlgorithm("ML-KEM")
+
+
+def test_a_build_without_ml_kem_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sealing, "MLKEM768PublicKey", Lacking)
+    sealing._check_supported.cache_clear()
+    for attempt in (lambda: SealingKey(bytes(32)), lambda: seal(KEY, SERVER.public.seal, b"")):
+        with pytest.raises(SetupError, match="has no ML-KEM") as refused:
+            attempt()
+        assert "PyPI" in refused.value.hint
