@@ -236,6 +236,7 @@ def assemble_key_server(  # noqa: PLR0913  # what differs between the program an
         clock=clock,
         tally=tally,
         keep_s=keyserver.keep_s,
+        wait_s=keyserver.wait_s,
         on_step=on_step,
     )
     return KeyServer(

@@ -33,8 +33,6 @@ __all__ = ["AnswerStep", "Answering", "Unwrapping"]
 
 log = structlog.get_logger()
 
-WAITS_MOST_S: Final = 25.0
-"""For its grant, since it came: a request lives 30 s on the broker."""
 MAX_WAITING: Final = 1_000
 MAX_WAITING_OF_ONE: Final = 100
 
@@ -92,6 +90,7 @@ class Answering:
         clock: Clock,
         tally: AnswerTally,
         keep_s: float,
+        wait_s: float,
         on_step: Callable[[AnswerStep], None] = lambda _step: None,
     ) -> None:
         """Prepare.
@@ -105,6 +104,7 @@ class Answering:
             clock: the store's time.
             tally: what is counted.
             keep_s: how long a client may keep a copy at most.
+            wait_s: how long a request waits for its grant, since it came.
             on_step: called before each step; tests end the process there.
         """
         self.signer: AnswerSigner | None = None
@@ -116,6 +116,7 @@ class Answering:
         self._clock = clock
         self._tally = tally
         self._keep_s = keep_s
+        self._wait_s = wait_s
         self._on_step = on_step
         self._waiting: list[tuple[float, Asking]] = []
         """With the monotonic second until which each waits for its grant."""
@@ -192,7 +193,7 @@ class Answering:
         now = self._clock.monotonic()
         of_each: dict[str, int] = {}
         for it in found.later:
-            deadline = until.get(id(it), it.delivery.received_at + WAITS_MOST_S)
+            deadline = until.get(id(it), it.delivery.received_at + self._wait_s)
             name = it.client.name
             of_each[name] = of_each.get(name, 0) + 1
             if now >= deadline:

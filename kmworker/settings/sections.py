@@ -247,6 +247,8 @@ class KeyserverSettings(_Section):
     """File, from `kmworker trust key`: signs answers, and is what uploads are sealed to."""
     keep_s: Annotated[Seconds, Field(ge=60, le=2_592_000)] = 86_400.0
     """Seconds, 60 to 2592000, that a client may keep a copy; a day outlasts most outages."""
+    wait_s: Annotated[Seconds, Field(ge=0, le=25)] = 25.0
+    """Seconds, 0 to 25, that a request waits for its grant; it lives 30 on the broker."""
     rate_per_s: Annotated[Seconds, Field(ge=1, le=100_000)] = 50.0
     """Requests, 1 to 100000, of each client a second, on the whole; what is more is not heard."""
     burst: Annotated[int, Field(ge=1, le=1_000_000)] = 1_000

@@ -8,7 +8,7 @@ import pytest
 from kmworker.delegation.checking import DeliveredKey
 from kmworker.domain.audit import Act
 from kmworker.domain.model import KeyState
-from kmworker.keyserver.answering import WAITS_MOST_S, AnswerStep
+from kmworker.keyserver.answering import AnswerStep
 from kmworker.wire.answers.messages import Refusal
 from tests.kit.builders import held, released, volume
 from tests.unit.keyserver.world import (
@@ -18,6 +18,7 @@ from tests.unit.keyserver.world import (
     MARK,
     NAME,
     STRANGER,
+    WAIT_S,
     EndedHere,
     V,
     World,
@@ -135,7 +136,7 @@ def test_one_whose_grant_does_not_come_is_refused_in_the_end(world: World) -> No
     request = requested()
     server = world.server()
     server.handle([world.ask(request)])
-    world.clock.advance(WAITS_MOST_S - 0.1)
+    world.clock.advance(WAIT_S - 0.1)
     server.handle([])
     assert world.sent == []
     world.clock.advance(0.1)
@@ -165,7 +166,7 @@ def test_refusals_without_a_grant_differ_in_nothing_but_what_was_asked(world: Wo
         request = requested()
         server = world.server()
         server.handle([world.ask(request)])
-        world.clock.advance(WAITS_MOST_S)
+        world.clock.advance(WAIT_S)
         server.handle([])
         (checked,) = world.answers_to(request)
         body = json.loads(world.sent[-1].answer.body)

@@ -42,6 +42,7 @@ KEY_ID: Final = "5f0e1c9a-0000-4000-8000-000000000000"
 CAUSE: Final = Cause("on", "/nova", "volume-attached")
 FROM: Final = "2026-01-01T00:00:00.000Z"
 TO: Final = "2036-01-01T00:00:00.000Z"
+WAIT_S: Final = 25.0
 AT: Final = "2026-11-23T16:00:00.000Z"
 
 # Making keys takes long: all tests have these.
@@ -115,6 +116,7 @@ class World:
             clock=self.clock,
             tally=self.tally,
             keep_s=3600.0,
+            wait_s=WAIT_S,
             on_step=self._on_step,
         )
         answering.signer = SIGNER
