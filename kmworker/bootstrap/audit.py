@@ -8,12 +8,13 @@ from kmworker.bus.audit_queue import RabbitAuditQueue
 from kmworker.bus.audit_trail import RabbitAuditTrail
 from kmworker.clock import SystemClock
 from kmworker.crypto.audit_key import AuditKey
+from kmworker.embedded.file_trail import FileAuditTrail
 from kmworker.errors import SetupError
 from kmworker.ports import AuditTrail
 from kmworker.settings import BrokerSettings, Settings
 from kmworker.settings.urls import STREAM_SCHEMES
 
-__all__ = ["build_auditor", "open_audit_trail"]
+__all__ = ["build_auditor", "open_audit_trail", "open_key_servers_trail"]
 
 
 def build_auditor(settings: Settings) -> Auditor:
@@ -46,10 +47,30 @@ def open_audit_trail(settings: BrokerSettings, role: str, *, user: str | None = 
     return RabbitAuditTrail(settings, role, user=user)
 
 
+def open_key_servers_trail(settings: Settings) -> AuditTrail:
+    """Return where a key server records what it does; with streams, the files themselves.
+
+    Raises:
+        SetupError: no broker is configured, or the key of the trail's files cannot be used.
+    """
+    if not _is_streams(settings.broker):
+        return open_audit_trail(settings.broker, "key-server")
+    key = AuditKey.load(settings.audit.key)
+    return FileAuditTrail(
+        lambda: TrailFiles(settings.audit.directory, key),
+        SystemClock(),
+        settings.audit,
+        settings.broker.source,
+    )
+
+
 def _refuse_streams(settings: BrokerSettings) -> None:
-    url = settings.url
-    if url is not None and url.partition(":")[0] in STREAM_SCHEMES:
+    if _is_streams(settings):
         raise SetupError(
-            "kmworker up keeps no audit trail",
-            "it is for installations on RabbitMQ: set broker.url to amqp://…",
+            "with kmworker up, the key server alone writes the audit trail",
+            "kmworker audit reads it; for another, set broker.url to amqp://…",
         )
+
+
+def _is_streams(settings: BrokerSettings) -> bool:
+    return (settings.url or "").partition(":")[0] in STREAM_SCHEMES

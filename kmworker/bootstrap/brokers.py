@@ -24,7 +24,7 @@ from kmworker.wire.topology import Topology
 
 __all__ = [
     "Publishing", "Subscription", "count_queues", "open_bus", "open_dead_queue", "open_keep",
-    "open_publisher", "open_subscriber",
+    "open_publisher", "open_subscriber", "stream_client",
 ]  # fmt: skip
 
 
@@ -60,7 +60,7 @@ def open_bus(settings: BrokerSettings, *, prefetch: int, name: str) -> Bus:
     Raises:
         SetupError: no broker is configured.
     """
-    client = _stream_client(settings)
+    client = stream_client(settings)
     if client is None:
         return RabbitBus(settings, prefetch=prefetch, name=name)
     return StreamBus(client, namespace=settings.namespace, prefetch=prefetch, name=name)
@@ -74,7 +74,7 @@ def count_queues(settings: BrokerSettings) -> QueueCounts:
         SetupError: no broker is configured.
         BrokerUnavailable: it is not there.
     """
-    if _stream_client(settings) is not None:
+    if stream_client(settings) is not None:
         return open_bus(settings, prefetch=1, name="kmworker status").counts()
     link = Link(settings, "kmworker status")
     try:
@@ -98,7 +98,7 @@ def open_publisher(
     Raises:
         SetupError: no broker is configured.
     """
-    client = _stream_client(settings)
+    client = stream_client(settings)
     if client is None:
         link = Link(settings, name)
         return Publisher(link, settings.confirm_timeout_s, signs=signs, user=user)
@@ -117,7 +117,7 @@ def open_subscriber(
     Raises:
         SetupError: no broker is configured.
     """
-    client = _stream_client(settings)
+    client = stream_client(settings)
     if client is None:
         return RabbitSubscriber(settings, bindings)
     return StreamSubscriber(client, bindings)
@@ -131,7 +131,7 @@ def open_keep(settings: BrokerSettings, name: str) -> Iterator[Keep]:
         SetupError: no broker is configured.
         BrokerUnavailable: it is not there.
     """
-    if _stream_client(settings) is not None:
+    if stream_client(settings) is not None:
         yield lambda _choose: None
         return
     link = Link(settings, f"kmworker {name}")
@@ -158,13 +158,14 @@ def open_dead_queue(settings: BrokerSettings, name: str, user: str | None = None
     Raises:
         SetupError: no broker is configured.
     """
-    client = _stream_client(settings)
+    client = stream_client(settings)
     if client is None:
         return RabbitDeadQueue(settings, name, user)
     return StreamDeadQueue(client, settings.namespace)
 
 
-def _stream_client(settings: BrokerSettings) -> Client | None:
+def stream_client(settings: BrokerSettings) -> Client | None:
+    """Return a client of the streams that a URL means; None: it means AMQP."""
     # Only where there is one: several are AMQP.
     if settings.url is None or settings.url.partition(":")[0] not in STREAM_SCHEMES:
         return None

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import Final
 
 from kmworker.bootstrap.assembly import assemble_key_server
-from kmworker.bootstrap.audit import open_audit_trail
+from kmworker.bootstrap.audit import open_key_servers_trail
+from kmworker.bootstrap.brokers import stream_client
 from kmworker.bus.request_queue import RabbitRequestQueue
 from kmworker.clock import StoreClock, SystemClock
 from kmworker.crypto import followed
@@ -17,11 +18,12 @@ from kmworker.delegation.encoded import from_text
 from kmworker.delegation.identity import Identity
 from kmworker.delegation.signing import PUBLIC_BYTES
 from kmworker.delegation.trust_list import check_list, newest
+from kmworker.embedded.request_stream import StreamRequestQueue
 from kmworker.errors import Untrusted
 from kmworker.keyserver.answering import AnswerStep
 from kmworker.keyserver.loop import KeyServer, SignerFor
-from kmworker.keyserver.ports import HandedOut
-from kmworker.settings import Settings
+from kmworker.keyserver.ports import HandedOut, RequestQueue
+from kmworker.settings import BrokerSettings, Settings
 from kmworker.store.connection import connect
 from kmworker.store.inspection import Views
 from kmworker.store.names import Names
@@ -52,12 +54,19 @@ def build_key_server(
         Views(connect(settings.store), Names(settings.store.prefix)),
         followed(settings.keyring.path, open_root(settings.keyring.root)),
         clock,
-        queue=RabbitRequestQueue(settings.broker, f"kmworker {server_id}", prefetch=PREFETCH),
-        trail=open_audit_trail(settings.broker, "key-server"),
+        queue=_open_request_queue(settings.broker, f"kmworker {server_id}"),
+        trail=open_key_servers_trail(settings),
         signer_for=signing_with(Identity.load(settings.keyserver.identity), clock.now),
         server_id=server_id,
         on_step=on_step,
     )
+
+
+def _open_request_queue(settings: BrokerSettings, name: str) -> RequestQueue:
+    client = stream_client(settings)
+    if client is None:
+        return RabbitRequestQueue(settings, name, prefetch=PREFETCH)
+    return StreamRequestQueue(client, namespace=settings.namespace, prefetch=PREFETCH)
 
 
 def signing_with(identity: Identity, now: Callable[[], float]) -> SignerFor:

@@ -20,7 +20,7 @@ class KMWorker(Program):
 
     purposes: ClassVar[Mapping[str, str]] = {
         "worker": "Run one worker process until SIGTERM.",
-        "up": "Run an embedded store and queue, a worker and a janitor until Ctrl-C.",
+        "up": "Run an embedded store and queue, and all that works on them, until Ctrl-C.",
         "demo": "Send a sample collection through the queue and show which keys it gets.",
         "publish": "Publish events; returns once the broker has confirmed them.",
         "watch": "Print what is announced of items and of key-ids, until Ctrl-C.",

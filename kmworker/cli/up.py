@@ -35,12 +35,14 @@ def up(
         typer.Option("--data-dir", metavar="DIR", help="Where data and keyring are kept."),
     ] = None,
 ) -> None:
-    """Run an embedded store and queue, a worker and a janitor until Ctrl-C.
+    """Run an embedded store and queue, and all that works on them, until Ctrl-C.
 
-    The data folder holds everything, the keyring included; without --data-dir it is
-    $XDG_DATA_HOME/kmworker or ~/.local/share/kmworker. Nothing that was accepted is lost,
-    however this ends. Other commands of this user find it by themselves. There is no AMQP
-    in it: programs use `kmworker publish --file -` and `kmworker watch --json`.
+    That is a worker, a janitor and, once there are keys, a key server, whose audit trail is in the
+    folder audit. The data folder holds everything, the keyring and the root key that clients pin
+    included; without --data-dir it is $XDG_DATA_HOME/kmworker or ~/.local/share/kmworker. Nothing
+    that was accepted is lost, however this ends. Other commands of this user find it by
+    themselves. There is no AMQP in it: programs use `kmworker publish --file -` and
+    `kmworker watch --json`.
     """
     harden_process()
     invocation = context.find_object(Invocation) or Invocation()

@@ -9,10 +9,11 @@ it again.
 import logging
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from time import monotonic, sleep, time
-from typing import Final, Self
+from typing import Final, Protocol, Self
 
 from kmworker.bus.asker import Asker
 from kmworker.client.connecting import Backoff, broker_settings, check_refusal, with_advice
@@ -36,7 +37,7 @@ from kmworker.wire.requests.key_requested import KeyRequested
 from kmworker.wire.requests.request import ASKED_FOR, DIRECT_REPLY
 from kmworker.wire.topology import Topology
 
-__all__ = ["KeyRefused", "Keys", "NoAnswer", "item_of"]
+__all__ = ["Inquiry", "KeyRefused", "Keys", "NoAnswer", "item_of"]
 
 log = logging.getLogger("kmworker.client")
 
@@ -74,6 +75,25 @@ class NoAnswer(TransientError):
     """Nobody answered before the deadline; asked again, the answer may come."""
 
 
+class Inquiry(Protocol):
+    """Questions and their answers; every method raises `BrokerUnavailable` if the way is lost."""
+
+    def open(self) -> None:
+        """Connect if need be."""
+
+    def ask(self, question: Outgoing) -> None:
+        """Send a question, whose property `reply_to` is `DIRECT_REPLY`."""
+
+    def receive(self, timeout_s: float) -> list[Original]:
+        """Return the answers that have come; wait up to ``timeout_s`` for the first."""
+
+    def discard(self) -> None:
+        """Leave without a word: nothing on this connection can be trusted any more."""
+
+    def close(self) -> None:
+        """Leave."""
+
+
 class Keys:
     """Asks key servers for keys.
 
@@ -84,7 +104,7 @@ class Keys:
                 write(delivered.key.view)
     """
 
-    def __init__(  # three are needed, the others have defaults that suit
+    def __init__(  # noqa: PLR0913  # three are needed, the others have defaults that suit
         self,
         url: str | Sequence[str],
         *,
@@ -92,6 +112,7 @@ class Keys:
         enrolment: Path,
         namespace: str = "kmworker",
         deadline_s: float = 30.0,
+        inquire: Callable[[str], Inquiry] | None = None,
     ) -> None:
         """Prepare to ask; nothing is sent yet.
 
@@ -101,18 +122,19 @@ class Keys:
             enrolment: what ``kmworker client enroll`` has given for it.
             namespace: the installation's setting ``broker.namespace``.
             deadline_s: for an answer.
+            inquire: what asks in place of AMQP, given a name to be shown; the URL is not used then.
 
         Raises:
             SetupError: the URL is none, or a file cannot be used.
         """
-        self._settings = broker_settings(url, namespace)
+        self._inquire = inquire or partial(Asker, broker_settings(url, namespace))
         self._topology = Topology(namespace)
         self._identity = Identity.load(identity)
         self._enrolment = Enrolment.load(enrolment, self._identity.public)
         self._trust = TrustFile(enrolment, self._enrolment)
         self._deadline_s = deadline_s
         self._lock = threading.Lock()
-        self._asker: Asker | None = None
+        self._asker: Inquiry | None = None
         self._process = os.getpid()
         self._ahead_s = 0.0
         """How far the key servers' clock is ahead of ours."""
@@ -226,11 +248,11 @@ class Keys:
         self._trust.keep(checked.trust)
         return checked
 
-    def _asker_of_this_process(self) -> Asker:
+    def _asker_of_this_process(self) -> Inquiry:
         if self._asker is None or self._process != os.getpid():
             # The parent's connection is the parent's: not a word on it from here.
             self._process = os.getpid()
-            self._asker = Asker(self._settings, f"kmworker.client {self._enrolment.client}")
+            self._asker = self._inquire(f"kmworker.client {self._enrolment.client}")
         return self._asker
 
 

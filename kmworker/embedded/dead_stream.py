@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from kmworker.bus.dead_queue import PAGE_SIZE, Browsed
-from kmworker.domain.message import Original, Outgoing
-from kmworker.embedded.route import Router, read_entry, stream_errors
+from kmworker.domain.message import Outgoing
+from kmworker.embedded.route import Router, read_any_entry, stream_errors
 from kmworker.errors import NotFound
 from kmworker.store.client import Client
 from kmworker.wire.topology import Topology
@@ -48,7 +48,7 @@ class StreamDeadQueue:
             if not entries:
                 return
             after = b"(" + entries[-1][0]
-            yield [Browsed(_read(fields), entry, 0) for entry, fields in entries]
+            yield [Browsed(read_any_entry(fields), entry, 0) for entry, fields in entries]
 
     def replay(self, dead_letters: Sequence[tuple[Browsed, Outgoing]]) -> list[bool]:
         """Publish all, then delete what was routed."""
@@ -70,11 +70,3 @@ class StreamDeadQueue:
     def abandon(self) -> None:
         """Leave."""
         self.close()
-
-
-def _read(fields: dict[bytes, bytes]) -> Original:
-    try:
-        return read_entry(fields)
-    except (KeyError, ValueError):
-        # Somebody else's entry: what can be shown of it is its body.
-        return Original(fields.get(b"body", b""), "", {})

@@ -14,7 +14,7 @@ from kmworker.store.client import Client
 from kmworker.wire.properties import pack, unpack
 from kmworker.wire.topology import EVERYTHING, Topology
 
-__all__ = ["Router", "read_entry", "stream_errors"]
+__all__ = ["Router", "read_any_entry", "read_entry", "stream_errors"]
 
 FOREVER: Final = "forever"
 
@@ -107,6 +107,14 @@ def read_entry(fields: dict[bytes, bytes]) -> Original:
         # Somebody's who writes to the stream by hand; it is here by now, and is not held.
         return Original(b"", key, properties, Digest(hashlib.sha256(body).hexdigest(), len(body)))
     return Original(body, key, properties)
+
+
+def read_any_entry(fields: dict[bytes, bytes]) -> Original:
+    """Return the message that a stream entry carries; of somebody else's entry, its body."""
+    try:
+        return read_entry(fields)
+    except (KeyError, ValueError):
+        return Original(fields.get(b"body", b""), "", {})
 
 
 def _bindings(exchange: str) -> str:

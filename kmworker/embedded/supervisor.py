@@ -1,4 +1,4 @@
-"""Everything on one machine: an embedded server, a worker and a janitor, kept running.
+"""Everything on one machine: an embedded server, and the programs that it takes, kept running.
 
 These are processes of their own, as they are in production. All children end with this
 process, however it ends; what the next start finds is what was on disk, which is all
@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from signal import SIGTERM
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from kmworker.embedded.exit_with_parent import exit_with_parent
 from kmworker.embedded.route import Router
@@ -21,9 +21,12 @@ from kmworker.embedded.server import EmbeddedServer
 from kmworker.errors import SetupError
 from kmworker.files.following import StrangersLinkError, open_for_reading
 from kmworker.settings import Settings
-from kmworker.settings.instance import Instance, announce_instance, home
+from kmworker.settings.instance import Instance, announce_instance, home, paths_in
 from kmworker.store.client import connect_to
 from kmworker.wire.topology import Topology
+
+if TYPE_CHECKING:
+    from kmworker.embedded.own_trust import OwnTrust
 
 __all__ = ["Supervisor", "default_data_dir"]
 
@@ -32,6 +35,9 @@ RESTART_AFTER_S: Final = 1.0
 REFUSED: Final = 2
 """The exit code where a person must act first: starting it again helps nobody."""
 PROGRAMS: Final = ("worker", "janitor")
+KEY_SERVER: Final = "keyserver"
+"""It begins when there are keys: a worker has to have used the store before."""
+READY_EVERY_S: Final = 0.5
 
 
 class Supervisor:
@@ -53,6 +59,8 @@ class Supervisor:
         self._settings = settings
         self._make_keyring = make_keyring
         self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self._trust: OwnTrust | None = None
+        self._ready_at_s = 0.0
         self._stopping = False
 
     def start(self) -> None:
@@ -88,9 +96,27 @@ class Supervisor:
         while not self._stopping:
             if not self.server.running:
                 raise self.server.why_it_ended()
-            for name in PROGRAMS:
+            for name in list(self._running):
                 self._look_after(name)
+            if KEY_SERVER not in self._running and time.monotonic() >= self._ready_at_s:
+                self.begin_to_delegate()
+                self._ready_at_s = time.monotonic() + READY_EVERY_S
             time.sleep(LOOK_EVERY_S)
+
+    def begin_to_delegate(self) -> None:
+        """Start the key server if there are keys by now.
+
+        Raises:
+            SetupError: a file in the folder, by which clients know the key server, is of no use.
+        """
+        if self._trust is None:
+            # Here, where the programs start already: it loads half as much as they do.
+            from kmworker.embedded.own_trust import OwnTrust  # noqa: PLC0415
+
+            folder, settings = self.server.data_dir, self._settings.store
+            self._trust = OwnTrust(folder, self.server.url, self.server.keyring_path, settings)
+        if self._trust.is_ready():
+            self._running[KEY_SERVER] = self._start(KEY_SERVER)
 
     def stop(self) -> None:
         """End the programs, then the server, in good order."""
@@ -144,6 +170,10 @@ class Supervisor:
             "KMWORKER_STORE__URL": self.server.url,
             "KMWORKER_KEYRING__PATH": str(self.server.keyring_path),
             "KMWORKER_KEYRING__ROOT": "file:",
+            **{
+                f"KMWORKER_{section}__{name}".upper(): str(path)
+                for (section, name), path in paths_in(self.server.data_dir).items()
+            },
         }
         # A session of its own: Ctrl-C reaches us, and we stop it in good order.
         return subprocess.Popen(

@@ -10,11 +10,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
-__all__ = ["Instance", "announce_instance", "home", "running_instance"]
+__all__ = [
+    "ROOT_KEY", "Instance", "announce_instance", "home", "paths_in", "running_instance",
+]  # fmt: skip
 
 OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
 # A path may have 4096 bytes, and there are three.
 MAX_INSTANCE_BYTES: Final = 65_536
+ROOT_KEY: Final = "root-key.json"
+"""In an instance's folder: here, the owner of the one is the owner of the other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +30,15 @@ class Instance:
     keyring: str
     data_dir: str
     pid: int
+
+
+def paths_in(data_dir: Path) -> dict[tuple[str, str], Path]:
+    """Return what lies in an instance's folder beside its keyring, by the setting that says so."""
+    return {
+        ("keyserver", "identity"): data_dir / "keyserver.json",
+        ("audit", "directory"): data_dir / "audit",
+        ("audit", "key"): data_dir / "audit-key.json",
+    }
 
 
 @contextmanager

@@ -29,6 +29,8 @@ from kmworker.wire.topology import Topology
 KILLS = 25
 DEADLINE_S = 60.0
 EVENTS_PER_KILL = 12
+# Long enough for a grant that is on its way, and not for the whole of a request's life.
+SOON_REFUSED = {"KMWORKER_KEYSERVER__WAIT_S": "6"}
 
 
 class Up:
@@ -260,6 +262,75 @@ def test_programs_talk_to_it_through_pipes(up: Up) -> None:
             listener.kill()
     heard = [json.loads(line)["data"]["item"]["id"] for line in out.splitlines()]
     assert sorted(heard) == ["v0", "v3"]
+
+
+def delegate(up: Up) -> None:
+    """Enroll a host, attach a volume to it, and detach it; the host asks each time."""
+    made = up.run("client", "init")
+    assert made[0] == 0, made
+    enrolled = up.run(
+        "client", "enroll", "host", "--request", "-", "--node", "n1", "--project", "p0",
+        "--operator", "alice", "--reason", "drill", stdin=made[1],
+    )  # fmt: skip
+    assert enrolled[0] == 0, enrolled
+    assert up.run("client", "pin", "-", stdin=enrolled[1])[0] == 0
+    key = up.data_dir.parent / "key.bin"
+    get = "client", "get", "volume:v0", "--project", "p0", "--output", str(key)
+    # Asked before it is attached: it waits for that.
+    with up.begun(*get, stderr=subprocess.PIPE) as asking:
+        told(up, "attached", node="n1")
+        said = asking.communicate(timeout=DEADLINE_S)[1]
+    assert asking.returncode == 0, said
+    assert len(key.read_bytes()) == 64
+    told(up, "detached")
+    key.unlink()
+    code, _out, err = up.run(*get)
+    assert (code, "not-granted" in err, key.exists()) == (1, True, False), err
+
+
+def told(up: Up, what: str, **more: str) -> None:
+    """Publish that the volume is attached, or is no more."""
+    words = {"volume_id": "v0", "attachment_id": "a1", **more}
+    named = [it for name, text in words.items() for it in ("--set", f"{name}={text}")]
+    assert up.run("publish", f"volume-{what}", "--project", "p0", *named)[0] == 0
+
+
+def test_a_node_gets_the_key_of_what_is_attached_to_it_and_the_trail_says_so(up: Up) -> None:
+    up.environ |= SOON_REFUSED
+    up.start()
+    assert until(lambda: publish(up.url(), [event(0)]))
+    assert until(lambda: records(up.url()))
+    delegate(up)
+    code, out, err = up.run("audit", "tail")
+    acts = [line.split()[1] for line in out.decode().splitlines()]
+    assert (code, acts) == (0, ["key-delivered", "key-refused"]), err
+    assert up.end(signal.SIGTERM) == 0
+    # It needs no server, and ended signed.
+    code, out, err = up.run("audit", "verify", str(up.data_dir / "audit"))
+    assert (code, b"up to line 3" in out) == (0, True), (out, err)
+
+
+def test_data_from_before_there_was_delegation_is_taken_up(up: Up) -> None:
+    up.environ |= SOON_REFUSED
+    up.start()
+    assert until(lambda: publish(up.url(), [event(0)]))
+    identity = up.data_dir / "keyserver.json"
+    assert until(lambda: records(up.url()))
+    assert until(lambda: trusted(up))
+    views = Views(connect(StoreSettings(url=up.url())), Names("km"))
+    views.client.delete(views.names.top("trust"))
+    assert up.end(signal.SIGTERM) == 0
+    for name in ("keyserver.json", "root-key.json", "audit-key.json"):
+        (up.data_dir / name).unlink()
+    up.start()
+    assert until(lambda: trusted(up))
+    assert identity.exists()
+    delegate(up)
+
+
+def trusted(up: Up) -> bool:
+    """Return whether a trust list is handed out."""
+    return b"not after" in up.run("trust", "show")[1]
 
 
 def test_a_second_one_on_the_folder_is_refused_at_once(up: Up) -> None:

@@ -58,7 +58,7 @@ def export(  # noqa: PLR0913  # its options
         since=_moment("--since", since), until=_moment("--until", until),
         project=project, client=client, key_id=key_id, what=what,
     )  # fmt: skip
-    segments = segments_at(settings_of(context, wants_instance=False).audit.directory)
+    segments = segments_at(settings_of(context).audit.directory)
     segments = _from(segments, wanted.since)
     trail = _trail_of(segments[0])
     written = 0

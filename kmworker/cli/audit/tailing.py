@@ -48,7 +48,7 @@ def tail(  # noqa: PLR0913  # its options
     lines of the trail those are printed that are asked for. Ctrl-C is the normal end of --follow:
     exit code 0.
     """
-    directory = settings_of(context, wants_instance=False).audit.directory
+    directory = settings_of(context).audit.directory
     segments = segments_at(directory)
     wanted = RecordFilter(project=project, client=client, key_id=key_id, what=what)
     following = Following(directory)

@@ -58,7 +58,7 @@ def verify(
     kept = [it for path in checkpoint or [] for it in _checkpoints(path)]
     public = None if key is None else _key(key)
     if place is None:
-        place = settings_of(context, wants_instance=False).audit.directory
+        place = settings_of(context).audit.directory
     is_trail = place.is_dir()
     paths = segments_at(place) if is_trail else [_existing(place)]
     with progress("verifying", size_of(paths)) as advance:

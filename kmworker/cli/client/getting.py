@@ -7,11 +7,12 @@ from typing import Annotated, Final
 
 import typer
 
+from kmworker.bootstrap.keys import open_keys
 from kmworker.cli.frame.configured import settings_of
 from kmworker.cli.frame.endings import Ending, misused
 from kmworker.cli.frame.program import examples
 from kmworker.cli.terminal.output import complain, note
-from kmworker.client.keys import KeyRefused, Keys, item_of
+from kmworker.client.keys import KeyRefused, item_of
 from kmworker.crypto.hardening import harden_process
 from kmworker.errors import SetupError
 
@@ -49,20 +50,13 @@ def get(
     The key comes sealed to this host's identity. It is written once, and kept nowhere else. Exit
     code 1: it is refused, or nobody answers in time.
     """
-    settings = settings_of(context, wants_instance=False)
+    settings = settings_of(context)
     item = item_of(project, ref)
     if item is None:
         misused("REF: volume:ID, snapshot:ID, replica:ID or partition:ID")
     destination = _opened(output)
     harden_process()
-    client = settings.client
-    keys = Keys(
-        settings.broker.addresses,
-        identity=client.identity,
-        enrolment=client.enrolment,
-        namespace=settings.broker.namespace,
-        deadline_s=client.deadline_s,
-    )
+    keys = open_keys(settings)
     try:
         with keys, keys.get(item, purpose=purpose) as delivered:
             _write(destination, delivered.key.view)

@@ -16,7 +16,7 @@ from kmworker.settings import (
     load_settings,
     working_folder,
 )
-from kmworker.settings.instance import running_instance
+from kmworker.settings.instance import paths_in, running_instance
 
 __all__ = ["settings_of"]
 
@@ -70,12 +70,16 @@ def _of_instance(settings: Settings) -> Settings:
     if instance is None:
         return settings
     note(f"no broker or store is configured: using kmworker up in {instance.data_dir}")
-    ours = {"path": Path(instance.keyring), "root": "file:", "archive": None}
-    keyring = settings.keyring.model_copy(update=ours)
+    updates: dict[str, dict[str, object]] = {
+        "broker": {"url": instance.url},
+        "store": {"url": instance.url},
+        "keyring": {"path": Path(instance.keyring), "root": "file:", "archive": None},
+    }
+    for (section, name), path in paths_in(Path(instance.data_dir)).items():
+        updates.setdefault(section, {})[name] = path
     return settings.model_copy(
         update={
-            "broker": settings.broker.model_copy(update={"url": instance.url}),
-            "store": settings.store.model_copy(update={"url": instance.url}),
-            "keyring": keyring,
+            section: getattr(settings, section).model_copy(update=ours)
+            for section, ours in updates.items()
         }
     )

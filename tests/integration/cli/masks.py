@@ -22,6 +22,8 @@ FIXED: Final = (
     (r"\b(Redis|Valkey|RabbitMQ) \d+(\.\d+)+", lambda it: f"{it[1]} 9.9.9"),
     # How many there were depends on what came together.
     (r"\b\d+ commits", lambda _: "9 commits"),
+    # Lists are numbered by the time.
+    (r"(?<=list=)\d{10}\b", lambda _: "1767225600"),
     (r"(?<=ms=)[0-9.]+", lambda _: "9"),
     (r"\b\d\.\d s (ahead of|behind) this", lambda _: "0.0 s behind this"),
 )
