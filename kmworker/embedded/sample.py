@@ -2,9 +2,10 @@
 
 from typing import Any, Final, NamedTuple
 
-__all__ = ["SAMPLE", "SampleEvent"]
+__all__ = ["PROJECT", "SAMPLE", "SOURCE", "SampleEvent"]
 
 SOURCE: Final = "/demo"
+PROJECT: Final = "acme"
 # A Swift partition: storage policy, partition power, number. The same number means other data
 # once the power was raised.
 PARTITION: Final = "0/18/4711"
@@ -28,19 +29,19 @@ class SampleEvent(NamedTuple):
         return next((f"{kind}:{name}" for kind, name in reversed([*named]) if name), "-")
 
 
-def _volume(identifier: str, says: str, project: str = "acme", **more: object) -> SampleEvent:
+def _volume(identifier: str, says: str, project: str = PROJECT, **more: object) -> SampleEvent:
     return SampleEvent(
         "volume-created", says, {"project_id": project, "volume_id": identifier, **more}
     )
 
 
 def _snapshot(identifier: str, volume: str, says: str) -> SampleEvent:
-    data = {"project_id": "acme", "snapshot_id": identifier, "volume_id": volume}
+    data = {"project_id": PROJECT, "snapshot_id": identifier, "volume_id": volume}
     return SampleEvent("snapshot-taken", says, data)
 
 
 def _replica(  # noqa: PLR0913, PLR0917  # an event has that many fields
-    identifier: str, kind: str, source: str, node: str, transport: str, project: str = "acme"
+    identifier: str, kind: str, source: str, node: str, transport: str, project: str = PROJECT
 ) -> SampleEvent:
     data = {
         "project_id": project,
@@ -71,7 +72,7 @@ SAMPLE: Final = (
     _replica(f"{PARTITION}@obj-3", "partition", PARTITION, "obj-3", "file", "swift-eu1"),
     _volume(
         "db-lent", "another project's, from acme's tue", "globex",
-        source=_from("snapshot", "tue", project_id="acme"),
+        source=_from("snapshot", "tue", project_id=PROJECT),
     ),
     _snapshot("lost", "unknown", "a snapshot whose volume never comes"),
     SampleEvent("volume-created", "an event that is not JSON", {}, body=b"{oops"),

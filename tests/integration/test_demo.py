@@ -13,6 +13,10 @@ from tests.integration.cli.terminal import COLUMNS, STYLE, Terminal
 
 README: Final = Path(__file__).parents[2] / "README.md"
 IDS: Final = re.compile(r"\b[0-9a-f]{8}(-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})?\b")
+DELEGATION: Final = "delegation: the node that a volume is attached to gets its key, sealed to it:"
+STEPS: Final = frozenset({
+    "enrolled", "attached", "delivered", "refused", "detached", "recorded"
+})  # fmt: skip
 DECISION: Final = re.compile(r"  (\S+:\S+) +(\w+) +[0-9a-f]{8}  (\S+)(  \(again\))?")
 
 
@@ -52,6 +56,34 @@ def test_the_demonstration_shows_each_disposition_and_what_went_wrong(shown: lis
     assert [item for item, *_, again in told if again] == ["snapshot:tue"]
     assert "  snapshot:lost  waits for volume:unknown" in shown
     assert "  malformed: the body is not JSON" in shown
+
+
+def test_a_key_goes_to_the_node_that_its_volume_is_attached_to_and_to_no_other(
+    shown: list[str],
+) -> None:
+    key_ids = {found[1]: found[0].split()[2] for line in shown if (found := DECISION.match(line))}
+    told = [line.split() for line in shown[shown.index(DELEGATION) + 1 :]]
+    steps = [words for words in told if words and words[0] in STEPS]
+    assert [words[0] for words in steps] == [
+        "enrolled", "attached", "delivered", "delivered", "delivered", "refused", "detached",
+        "refused", "recorded",
+    ]  # fmt: skip
+    delivered = [words for words in steps if words[0] == "delivered"]
+    # The volume's key, and its clone's, which is another key-id.
+    assert [(words[1], words[2]) for words in delivered] == [
+        ("volume:db", key_ids["volume:db"]),
+        ("volume:db", key_ids["volume:db"]),
+        ("volume:db-copy", key_ids["volume:db-copy"]),
+    ]
+    assert key_ids["volume:db"] != key_ids["volume:db-copy"]
+    # What the first has encrypted, both have opened.
+    assert [" ".join(words[3:]) for words in delivered[1:]] == [
+        """blk-1 opens that: "a tenant's own data …\"""",
+        """opens the same: "a tenant's own data …\"""",
+    ]
+    refused = [words[2:] for words in steps if words[0] == "refused"]
+    assert refused == [["blk-2:", "not-granted"], ["blk-1:", "not-granted"]]
+    assert " ".join(steps[-1][1:]).startswith("3 key-delivered, 2 key-refused")
 
 
 def test_it_says_what_is_published_and_what_the_words_mean(shown: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""``kmworker demo``: a sample collection goes through the queue and gets its keys.
+"""A sample collection goes through the queue and gets its keys.
 
 Nothing here is special to a demonstration: the worker is a process of its own, the events
 take the way that every producer's take, and what is printed was announced or is in the store.
@@ -9,15 +9,17 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 from kmworker.bootstrap.brokers import Subscription, open_publisher, open_subscriber
+from kmworker.cli.demo.delegating import show_delegation, show_trail
 from kmworker.cli.frame.keys import keyring_at
-from kmworker.cli.frame.program import examples, group
+from kmworker.cli.frame.program import examples
 from kmworker.cli.installation.lineage import Seals, family_tree
 from kmworker.cli.terminal.output import console, line, note
 from kmworker.crypto import Keyring, KeyringCustody
@@ -27,6 +29,7 @@ from kmworker.embedded.sample import SAMPLE, SOURCE, SampleEvent
 from kmworker.embedded.supervisor import Supervisor
 from kmworker.errors import BrokerUnavailable
 from kmworker.settings import BrokerSettings, Settings, StoreSettings
+from kmworker.settings.instance import paths_in
 from kmworker.store.admission import enter
 from kmworker.store.connection import connect
 from kmworker.store.inspection import Views
@@ -36,7 +39,7 @@ from kmworker.wire.ids import random_id
 from kmworker.wire.properties import CLOUD_EVENT, PERSISTENT
 from kmworker.wire.topology import Topology
 
-__all__ = ["app"]
+__all__ = ["EXAMPLES", "demo"]
 
 DEADLINE_S: Final = 30.0
 QUIET_S: Final = 0.3
@@ -54,14 +57,14 @@ and in another terminal:
   {kmworker} show volume:v1
   {kmworker} explain"""
 
-app = group()
+EXAMPLES: Final = examples("kmworker demo")
 
 
-@app.command(epilog=examples("kmworker demo"))
 def demo() -> None:
     """Send a sample collection through the queue and show which keys it gets.
 
-    A server, a keyring and a worker are started in a scratch folder and removed at the end.
+    A server, a keyring, a worker and a key server are started in a scratch folder and removed at
+    the end. Nodes are enrolled, and get keys while volumes are attached to them.
     """
     harden_process()
     with TemporaryDirectory(prefix="kmworker-demo-") as folder, _running(Path(folder)) as up:
@@ -74,11 +77,16 @@ def demo() -> None:
             assignments.open()
             dead.open()
             _send(broker, topology)
-            dead_letters = _print_as_they_come(assignments, dead)
+            dead_letters = _print_as_they_come(assignments, dead, up.begin_to_delegate)
         store = StoreSettings(url=url)
         views = Views(connect(store), Names(store.prefix))
-        _print_lineage(views, up.server.keyring_path)
+        custody = KeyringCustody(keyring_at(up.server.keyring_path))
+        enter(custody, views)
+        _print_lineage(views, Seals(custody))
         _print_rest(views, dead_letters)
+        show_delegation(Path(folder), broker, views, custody, partial(_publish, broker, topology))
+        show_trail(paths_in(up.server.data_dir)["audit", "directory"])
+        line("")
     for text in NEXT.format(kmworker=_called()).splitlines():
         line(text)
 
@@ -88,6 +96,8 @@ def _running(folder: Path) -> Iterator[Supervisor]:
     environ = {name: value for name, value in os.environ.items() if not _is_setting(name)}
     # The demonstration speaks for itself; what goes wrong is still said.
     environ["KMWORKER_LOG__LEVEL"] = "error"
+    # Nobody asks here before it is known what is attached: who is refused is refused at once.
+    environ["KMWORKER_KEYSERVER__WAIT_S"] = "0"
     supervisor = Supervisor(
         folder / "data", environ, settings=Settings(), make_keyring=Keyring.generate
     )
@@ -149,7 +159,17 @@ def _message(event: SampleEvent, topology: Topology) -> Outgoing:
     return Outgoing(topology.events, event.type, body, properties)
 
 
-def _print_as_they_come(assignments: Subscription, dead: Subscription) -> list[Original]:
+def _publish(
+    broker: BrokerSettings, topology: Topology, event_type: str, data: dict[str, Any]
+) -> None:
+    with closing(open_publisher(broker, "demo")) as publisher:
+        publisher.open()
+        publisher.publish([_message(SampleEvent(event_type, "", data), topology)])
+
+
+def _print_as_they_come(
+    assignments: Subscription, dead: Subscription, on_first: Callable[[], None]
+) -> list[Original]:
     """Print until nothing comes any more; return the dead letters."""
     dead_letters: list[Original] = []
     deadline = time.monotonic() + DEADLINE_S
@@ -157,6 +177,8 @@ def _print_as_they_come(assignments: Subscription, dead: Subscription) -> list[O
     seen: set[str] = set()
     while time.monotonic() < deadline:
         arrived = assignments.receive(POLL_S)
+        if arrived and not seen:
+            on_first()
         for original in arrived:
             announced = json.loads(original.body)
             _tell(announced["data"], again=announced["id"] in seen)
@@ -179,10 +201,7 @@ def _tell(data: dict[str, Any], *, again: bool) -> None:
         line(f"{'':27}the storage has to {data['data_action']} the data it copies")
 
 
-def _print_lineage(views: Views, keyring: Path) -> None:
-    custody = KeyringCustody(keyring_at(keyring))
-    enter(custody, views)
-    seals = Seals(custody)
+def _print_lineage(views: Views, seals: Seals) -> None:
     line("")
     line("lineage by key scope:")
     screen = console()
@@ -206,4 +225,3 @@ def _print_rest(views: Views, dead_letters: Sequence[Original]) -> None:
     for dead in dead_letters:
         headers = dead.properties["application_headers"]
         line(f"  {headers['x-kmworker-reason']}: {headers['x-kmworker-detail']}")
-    line("")

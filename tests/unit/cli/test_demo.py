@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from kmworker.cli.demo import _called
+from kmworker.cli.demo.collection import _called
 
 
 @pytest.fixture
