@@ -63,22 +63,23 @@ class OwnTrust:
         """
         try:
             if not self._is_trusted and self._views.keyring():
-                self._hand_out_trust()
-                self._is_trusted = True
+                self._is_trusted = self._hand_out_trust()
             return self._is_trusted and self._views.has_projects()
         except TransientError:
             # Whoever looks after the server says what it is.
             return False
 
-    def _hand_out_trust(self) -> None:
+    def _hand_out_trust(self) -> bool:
         custody = KeyringCustody(Keyring.load(self._keyring))
         installation = enter(custody, self._views).layout.installation
         register = ClientRegister(self._views, RecordCodec(custody))
-        hand_out_trust(self._folder, register, installation, self._views.clock_s())
+        return hand_out_trust(self._folder, register, installation, self._views.clock_s())
 
 
-def hand_out_trust(folder: Path, register: ClientRegister, installation: str, now_s: float) -> None:
+def hand_out_trust(folder: Path, register: ClientRegister, installation: str, now_s: float) -> bool:
     """See that the folder has its keys, and that the store has a list of them that holds.
+
+    Returns False where somebody else has handed out another list meanwhile.
 
     Args:
         folder: of the instance.
@@ -97,11 +98,11 @@ def hand_out_trust(folder: Path, register: ClientRegister, installation: str, no
     handed_out = register.trust()
     present = None if handed_out is None else _read(handed_out, installation)
     if present is not None and _serves(present, identity, now_s):
-        return
+        return True
     root = _root(folder / ROOT_KEY, handed_out, at)
     number = max(int(now_s), 0 if present is None else present.number + 1)
     made = _signed(root, installation, number, identity, now_s)
-    register.hand_out(TrustRecord(as_text(root.public), made.text, made.signature))
+    return register.hand_out(TrustRecord(as_text(root.public), made.text, made.signature))
 
 
 def _identity(path: Path, at: str) -> Identity:

@@ -26,11 +26,14 @@ class Handed:
 
     def __init__(self) -> None:
         self.record: TrustRecord | None = None
+        self.is_slower = False
 
     def trust(self) -> TrustRecord | None:
         return self.record
 
     def hand_out(self, trust: TrustRecord) -> bool:
+        if self.is_slower:
+            return False
         self.record = trust
         return True
 
@@ -111,6 +114,14 @@ def test_no_other_root_key_is_made_where_clients_have_one(tmp_path: Path, handed
     with pytest.raises(SetupError, match="root key"):
         made(tmp_path, handed)
     assert (handed.record, (tmp_path / ROOT_KEY).exists()) == (before, False)
+
+
+def test_whoever_is_slower_than_an_operator_is_told(tmp_path: Path) -> None:
+    register: Any = Handed()
+    register.is_slower = True
+    assert not hand_out_trust(tmp_path, register, INSTALLATION, NOW_S)
+    register.is_slower = False
+    assert hand_out_trust(tmp_path, register, INSTALLATION, NOW_S)
 
 
 def test_another_root_key_signs_nothing(tmp_path: Path, handed: Handed) -> None:
