@@ -15,7 +15,7 @@ from tests.kit.builders import SHIPPED_POLICY
 from tests.kit.cli.stand import Broker, FilledStore, family
 
 HARDENING = (
-    "crypto.hardening", "cli.accept", "cli.demo", "cli.explain", "cli.frame.keys",
+    "crypto.hardening", "cli.accept", "cli.auditor", "cli.demo", "cli.explain", "cli.frame.keys",
     "cli.janitor", "cli.keyring.making", "cli.up",
 )  # fmt: skip
 """The modules that close their process by a name of their own."""
