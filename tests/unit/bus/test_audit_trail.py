@@ -24,6 +24,7 @@ class Publisher:
         self.refuses: set[int] = set()
         self.is_away = self.loses = False
         self.is_open = False
+        self.answers = True
         self.wire: list[tuple[int, bytes]] = []
         self.renewed = 0
 
@@ -52,7 +53,7 @@ class Publisher:
         return sent.confirms
 
     def is_over(self, sent: Sent) -> bool:
-        return sent is not None
+        return sent.is_lost or self.answers
 
     def tick(self) -> None:
         """Nothing idles here."""
@@ -159,6 +160,20 @@ def test_answers_may_be_taken_late_and_in_any_order(
     first.result()
     assert publisher.numbers == [1, 1, 2]
     assert trail.unconfirmed == 0
+
+
+def test_what_was_lost_and_is_on_its_way_again_is_not_sent_a_third_time(
+    trail: RabbitAuditTrail, publisher: Publisher
+) -> None:
+    publisher.loses = True
+    first = trail.record([RECORD])
+    publisher.loses, publisher.answers = False, False
+    second = trail.record([RECORD])
+    with pytest.raises(NotRecorded):
+        first.result()
+    trail.record([RECORD])
+    second.result()
+    assert publisher.numbers == [1, 1, 2, 3]
 
 
 def test_no_more_than_so_many_are_kept_and_beyond_them_no_number_is_given(
