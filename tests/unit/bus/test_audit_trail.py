@@ -11,7 +11,7 @@ from kmworker.bus.publisher import Sent
 from kmworker.domain.audit import Act, Actor, ActorKind, AuditRecord
 from kmworker.domain.message import Confirm, Outgoing
 from kmworker.errors import BrokerUnavailable, NotRecorded
-from tests.unit.bus.stubs import SETTINGS
+from tests.unit.bus.stubs import SETTINGS, StubBroker, StubLink
 
 RECORD = AuditRecord(Act.KEY_DELIVERED, Actor(ActorKind.CLIENT, "c"), "2026-11-30T16:00:00.000Z")
 
@@ -75,7 +75,8 @@ def publisher(monkeypatch: pytest.MonkeyPatch) -> Publisher:
 @pytest.fixture
 def trail(publisher: Publisher) -> RabbitAuditTrail:
     made: Any = RabbitAuditTrail(SETTINGS, "worker")
-    made._publisher = publisher
+    made._publisher, made._link = publisher, StubLink(StubBroker())
+    made._link.open()
     return made  # type: ignore[no-any-return]  # with another publisher
 
 
