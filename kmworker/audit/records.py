@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from kmworker.domain.values import value
 
-__all__ = ["RecordFilter", "data_of_record", "identity_of"]
+__all__ = ["RecordFilter", "data_of_record", "identity_in", "identity_of"]
 
 MAX_WRITER: Final = 255
 MAX_NUMBER: Final = 2**53
@@ -24,13 +24,26 @@ def data_of_record(body: bytes) -> Mapping[str, Any] | None:
         fields = json.loads(body)
     except (ValueError, RecursionError):
         return None
+    return data_in_record(fields)
+
+
+def data_in_record(fields: Any) -> Mapping[str, Any] | None:  # noqa: ANN401  # parsed JSON
+    """Return what a record says that was read as part of its line."""
     data = fields.get("data") if isinstance(fields, dict) else None
     return data if isinstance(data, dict) else None
 
 
 def identity_of(body: bytes) -> tuple[str, int, bytes] | None:
     """Return a record's writer, number and digest; None: it has none."""
-    data = data_of_record(body)
+    return _identity(data_of_record(body), body)
+
+
+def identity_in(fields: Any, body: bytes) -> tuple[str, int, bytes] | None:  # noqa: ANN401  # JSON
+    """Return the same of a record that was read as part of its line."""
+    return _identity(data_in_record(fields), body)
+
+
+def _identity(data: Mapping[str, Any] | None, body: bytes) -> tuple[str, int, bytes] | None:
     if data is None:
         return None
     writer, number = data.get("writer"), data.get("number")

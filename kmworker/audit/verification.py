@@ -13,7 +13,7 @@ from typing import Any, Final
 from kmworker.audit.checkpoints import Checkpoint, CheckSignature, read_checkpoint
 from kmworker.audit.exported import Ended, Heading, Omitted, read_part
 from kmworker.audit.lines import GENESIS, Line, Tip, linked
-from kmworker.audit.records import identity_of
+from kmworker.audit.records import identity_in
 from kmworker.audit.writers import Missing, Novelty, TrailPlace, Writers
 from kmworker.clock import unix_s
 from kmworker.domain.values import value
@@ -68,7 +68,9 @@ class Verified:
     alarms: list[tuple[int, str]] = field(default_factory=list)
     """Lines that the auditor itself has found wanting, and why; the first of them."""
     signed: Checkpoint | None = None
-    """The last checkpoint that holds: what comes after it is signed by nobody."""
+    """The last checkpoint that holds."""
+    unsigned: int = 0
+    """How many lines came after it, beside the one that holds it: they are signed by nobody."""
     trails: set[str] = field(default_factory=set)
     keys: set[str] = field(default_factory=set)
     """Public keys whose signatures hold; without a check, those that are named."""
@@ -157,7 +159,9 @@ class _Verification:
         found, last = self.found, self.found.tip.number
         ended = self._ended
         heading = self._heading
-        if heading is not None and ended is None:
+        if not found.read:
+            self._fault(Tampering.CUT_OFF, 1, "there is nothing")
+        elif heading is not None and ended is None:
             self._fault(Tampering.CUT_OFF, last + 1, "the export has no end")
         elif ended is not None and heading is None:
             self._fault(Tampering.REMOVED, found.first, "the export has no beginning")
@@ -216,6 +220,7 @@ class _Verification:
         for digest in omitted.digests:
             tip = self.expected
             self.found.omitted += 1
+            self.found.unsigned += 1
             self._advance(Tip(tip.number + 1, linked(tip.digest, digest)))
             if self.found.fault is not None:
                 return
@@ -237,6 +242,7 @@ class _Verification:
         self._note(line)
         self._last_at_s = max(self._last_at_s, _seconds(line.at))
         if self.found.fault is None:
+            self.found.unsigned += line.kind != "checkpoint"
             self._advance(line.tip)
 
     def _misplaced(self, number: int) -> None:
@@ -281,7 +287,7 @@ class _Verification:
     def _number(self, line: Line) -> None:
         if self._writers is None:
             return
-        known = identity_of(line.body)
+        known = identity_in(line.fields["record"], line.body)
         if known is None:
             self._alarm(line, "it names no writer and number")
             return
@@ -338,7 +344,7 @@ class _Verification:
         else:
             self.found.keys.add(it.key)
             if self.found.signed is None or it.line >= self.found.signed.line:
-                self.found.signed = it
+                self.found.signed, self.found.unsigned = it, 0
             return True
         return False
 

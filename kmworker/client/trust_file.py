@@ -58,7 +58,7 @@ class TrustFile:
             log.warning("the newest trust list is not kept: %s: %s", self._path, problem)
 
     def _write(self, trust: TrustList) -> str | None:
-        """Put it on disk, unless another process has put a newer one there; return what is wrong."""
+        """Put it on disk, unless a newer one is there; return what is wrong."""
         content = json.dumps(trust.document, indent=2).encode() + b"\n"
         with keyfile.changing(self._path, PURPOSE):
             if not self._path.exists():

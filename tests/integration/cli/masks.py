@@ -15,6 +15,8 @@ UUID: Final = r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b"
 KEK: Final = r"\b[0-9a-f]{16}\b"
 MAC: Final = r"\b[0-9a-f]{32}\b"
 FIXED: Final = (
+    (r"\b[0-9a-f]{64}\b", lambda _: f"{0:064}"),
+    (r"\b[0-9a-f]{128}\b", lambda _: f"{0:0128}"),
     (r"\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(?=Z)", lambda it: _clocked(it[1] or "")),
     (r"\b1[0-9]{9}\.[0-9]+", lambda _: "1767225600.0"),
     (MAC, lambda _: f"{0:032}"),

@@ -15,9 +15,9 @@ from tests.kit.builders import SHIPPED_POLICY
 from tests.kit.cli.stand import Broker, FilledStore, family
 
 HARDENING = (
-    "crypto.hardening", "cli.accept", "cli.client.getting", "cli.client.hosting", "cli.demo",
-    "cli.explain", "cli.frame.keys", "cli.janitor", "cli.keyring.archiving", "cli.keyring.making",
-    "cli.keyserver", "cli.trust.keeping", "cli.up",
+    "crypto.hardening", "cli.accept", "cli.auditor", "cli.client.getting", "cli.client.hosting",
+    "cli.demo", "cli.explain", "cli.frame.keys", "cli.janitor", "cli.keyring.archiving",
+    "cli.keyring.making", "cli.keyserver", "cli.trust.keeping", "cli.up",
 )  # fmt: skip
 """The modules that close their process by a name of their own."""
 PROGRAM_OF = cache(typer.main.get_command)

@@ -17,7 +17,7 @@ from kmworker.domain.message import Delivery, Digest, Original
 from kmworker.errors import BrokerUnavailable, NoRoom
 from kmworker.settings import AuditSettings
 from tests.kit.simulator.clock import SettableClock
-from tests.unit.audit.trails import KEY, body
+from tests.kit.trails import KEY, body
 
 DAY_S = 86_400.0
 
