@@ -186,12 +186,17 @@ values = st.recursive(
 records = st.fixed_dictionaries(
     {"data": st.fixed_dictionaries({"writer": scalars, "number": scalars, "more": values})}
 )
+sound = st.builds(
+    lambda number, more: {"data": {"writer": "w", "number": number, "more": more}},
+    st.integers(1, 3),
+    values,
+)
 encodings = st.sampled_from(["utf-8", "utf-16-le", "utf-32-le", "utf-8-sig"])
 noises = st.binary(max_size=40) | st.builds(
     lambda it, encoding, is_ascii: json.dumps(it, ensure_ascii=is_ascii).encode(
         encoding, "surrogatepass"
     ),
-    records | values,
+    sound | records | values,
     encodings,
     st.booleans(),
 )
