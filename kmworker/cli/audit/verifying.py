@@ -10,8 +10,8 @@ import typer
 from kmworker.audit.checkpoints import Checkpoint, read_checkpoints
 from kmworker.audit.files import lines_of
 from kmworker.audit.reading import whole_lines
-from kmworker.audit.verification import Verified
 from kmworker.audit.verification import verify as verified
+from kmworker.audit.verified import Verified
 from kmworker.cli.arguments.options import JsonOption
 from kmworker.cli.audit.options import by_pages, pages, segments_at
 from kmworker.cli.frame.configured import settings_of

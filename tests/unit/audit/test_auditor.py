@@ -15,7 +15,8 @@ from kmworker.audit.auditor import Auditor
 from kmworker.audit.checkpoints import Checkpoint
 from kmworker.audit.files import TrailFiles, lines_of, segments_of
 from kmworker.audit.lines import Line, read_line
-from kmworker.audit.verification import Verified, verify
+from kmworker.audit.verification import verify
+from kmworker.audit.verified import Verified
 from kmworker.crypto.audit_key import signature_holds
 from kmworker.domain.message import Delivery, Digest, Original
 from kmworker.errors import BrokerUnavailable, NoRoom
