@@ -14,7 +14,7 @@ from kmworker.crypto import followed
 from kmworker.crypto.roots import open_root
 from kmworker.delegation.answers import AnswerSigner
 from kmworker.delegation.encoded import from_text
-from kmworker.delegation.identity import Identity
+from kmworker.delegation.identity import KEY_SERVER_FILE, Identity
 from kmworker.delegation.signing import PUBLIC_BYTES
 from kmworker.delegation.trust_list import check_list, newest
 from kmworker.errors import Untrusted
@@ -47,6 +47,7 @@ def build_key_server(
     """
     server_id = f"{platform.node()}-{os.getpid()}-{secrets.token_hex(3)}"
     clock = StoreClock(SystemClock())
+    identity = Identity.load(settings.keyserver.identity, KEY_SERVER_FILE)
     return assemble_key_server(
         settings,
         Views(connect(settings.store), Names(settings.store.prefix)),
@@ -54,7 +55,7 @@ def build_key_server(
         clock,
         queue=RabbitRequestQueue(settings.broker, f"kmworker {server_id}", prefetch=PREFETCH),
         trail=open_audit_trail(settings.broker, "key-server"),
-        signer_for=signing_with(Identity.load(settings.keyserver.identity), clock.now),
+        signer_for=signing_with(identity, clock.now),
         server_id=server_id,
         on_step=on_step,
     )

@@ -239,7 +239,7 @@ JANITOR_MAY_NOT: Final = (
     "INFO",
 )  # fmt: skip
 
-# Beside the key operator and the rewrapper the only one that reads wrapped DEKs; it changes nothing.
+# It reads wrapped DEKs, as the key operator and the rewrapper do, and changes nothing.
 KEY_SERVER_MAY: Final = (
     *(f"HGET {key} f" for key in (ITEMS, KEYS, SCOPES, GRANTS, DEKS, TRUST)),
     f"HMGET {CLIENTS} a b",
