@@ -205,7 +205,7 @@ def test_what_waited_on_a_connection_that_is_lost_comes_again(world: Servers) ->
 
     def reconnect(turn: int) -> None:
         if turn == 2:
-            world.generation += 1
+            world._is_closed = True
 
     world.on_turn = reconnect
     world.run(4)
