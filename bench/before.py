@@ -9,6 +9,8 @@ the ratio within a round.
 """
 
 import argparse
+import os
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -86,6 +88,13 @@ def lines(before: list[Turn], now: list[Turn]) -> Iterator[str]:
         yield f"| {title} | {median(old):,.1f} | {median(new):,.1f} | {span} |"
 
 
+def _keyring_of(checkout: Path, path: Path) -> None:
+    """Have a checkout make the keyring: what is older does not read what is newer."""
+    command = [sys.executable, "-P", "-m", "kmworker", "keyring", "init", "--path", str(path)]
+    environment = {**os.environ, "PYTHONPATH": str(checkout.resolve())}
+    subprocess.run(command, env=environment, capture_output=True, check=True)
+
+
 def main() -> None:
     """Measure both, and print a table."""
     parser = argparse.ArgumentParser(prog="python -m bench.before", description=__doc__)
@@ -94,7 +103,7 @@ def main() -> None:
     options = parser.parse_args()
     both = [contestant_of(options.folder), contestant_of(Path(__file__).parent.parent)]
     turns: dict[str, list[Turn]] = {it.name: [] for it in both}
-    with private_servers() as servers:
+    with private_servers(make_keyring=lambda path: _keyring_of(options.folder, path)) as servers:
         for number in range(options.rounds):
             for contestant in rotated(both, number):
                 done = turn(servers, contestant)

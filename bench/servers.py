@@ -6,7 +6,7 @@ the rights that its framework wants: to declare what it likes, and to load scrip
 
 import secrets
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,7 +99,10 @@ class Servers:
 
 
 @contextmanager
-def private_servers(broker_options: Mapping[str, str] | None = None) -> Iterator[Servers]:
+def private_servers(
+    broker_options: Mapping[str, str] | None = None,
+    make_keyring: Callable[[Path], object] = Keyring.generate,
+) -> Iterator[Servers]:
     """Start a broker and a store of our own; both and their data go in the end."""
     with tempfile.TemporaryDirectory(prefix="kmworker-bench-") as scratch, ExitStack() as stack:
         folder = Path(scratch)
@@ -110,5 +113,5 @@ def private_servers(broker_options: Mapping[str, str] | None = None) -> Iterator
         store = stack.enter_context(closing(redis_store(folder / "store", STORE_OPTIONS)))
         broker.start()
         store.start()
-        Keyring.generate(folder / "keyring.json")
+        make_keyring(folder / "keyring.json")
         yield Servers(folder, broker, store)

@@ -17,7 +17,7 @@ from typing import BinaryIO, Final
 
 from kmworker.audit.checkpoints import Checkpoint, Signer, sign
 from kmworker.audit.lines import GENESIS, Line, append, content_of, read_line
-from kmworker.audit.records import identity_of
+from kmworker.audit.records import identity_in
 from kmworker.audit.writers import TrailPlace, Writers
 from kmworker.clock import rfc3339, unix_s
 from kmworker.errors import NoRoom, SetupError
@@ -237,7 +237,10 @@ class TrailFiles:
 
     def _recall(self, line: Line) -> None:
         self.unsigned = 0 if line.kind == "checkpoint" else self.unsigned + 1
-        if line.kind == "record" and (known := identity_of(line.body)) is not None:
+        if (
+            line.kind == "record"
+            and (known := identity_in(line.fields["record"], line.body)) is not None
+        ):
             with suppress(ValueError):
                 self.writers.note(*known, TrailPlace(line.number, unix_s(line.at)))
 

@@ -10,10 +10,12 @@ from typing import Any, Final
 
 from kmworker.domain.values import value
 
-__all__ = ["RecordFilter", "data_of_record", "identity_of"]
+__all__ = ["RecordFilter", "data_of_record", "identity_in", "identity_of"]
 
 MAX_WRITER: Final = 255
 MAX_NUMBER: Final = 2**53
+MAX_DEPTH: Final = 16
+"""A record is nested four deep."""
 
 
 def data_of_record(body: bytes) -> Mapping[str, Any] | None:
@@ -21,20 +23,47 @@ def data_of_record(body: bytes) -> Mapping[str, Any] | None:
     if b"\n" in body or b"\r" in body or not body.startswith(b"{"):
         return None
     try:
-        fields = json.loads(body)
+        # As text: of bytes, `json` takes UTF-16, too, which would not stand in a line of UTF-8.
+        fields = json.loads(body.decode(), parse_constant=_refuse)
     except (ValueError, RecursionError):
         return None
+    # Else a line that could be written could not be read, whose stack is another.
+    return data_in_record(fields) if _is_within(fields, MAX_DEPTH) else None
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON")
+
+
+def _is_within(found: object, depth: int) -> bool:
+    """Return whether a value is nested no deeper than that."""
+    inner = found.values() if isinstance(found, dict) else found if isinstance(found, list) else ()
+    return depth > 0 and all(_is_within(it, depth - 1) for it in inner)
+
+
+def data_in_record(fields: Any) -> Mapping[str, Any] | None:  # noqa: ANN401  # parsed JSON
+    """Return what a record says that was read as part of its line."""
     data = fields.get("data") if isinstance(fields, dict) else None
     return data if isinstance(data, dict) else None
 
 
 def identity_of(body: bytes) -> tuple[str, int, bytes] | None:
     """Return a record's writer, number and digest; None: it has none."""
-    data = data_of_record(body)
+    return _identity(data_of_record(body), body)
+
+
+def identity_in(fields: Any, body: bytes) -> tuple[str, int, bytes] | None:  # noqa: ANN401  # JSON
+    """Return the same of a record that was read as part of its line."""
+    return _identity(data_in_record(fields), body)
+
+
+def _identity(data: Mapping[str, Any] | None, body: bytes) -> tuple[str, int, bytes] | None:
     if data is None:
         return None
     writer, number = data.get("writer"), data.get("number")
     if not isinstance(writer, str) or not 0 < len(writer) <= MAX_WRITER:
+        return None
+    if not (writer.isascii() and writer.isprintable()):
         return None
     if not isinstance(number, int) or isinstance(number, bool) or not 0 < number <= MAX_NUMBER:
         return None

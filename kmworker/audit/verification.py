@@ -6,77 +6,19 @@ on: what comes later stands on what is not known any more.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any, Final
 
 from kmworker.audit.checkpoints import Checkpoint, CheckSignature, read_checkpoint
 from kmworker.audit.exported import Ended, Heading, Omitted, read_part
 from kmworker.audit.lines import GENESIS, Line, Tip, linked
-from kmworker.audit.records import identity_of
-from kmworker.audit.writers import Missing, Novelty, TrailPlace, Writers
+from kmworker.audit.records import identity_in
+from kmworker.audit.verified import Tampering, TrailFault, Verified
+from kmworker.audit.writers import Novelty, TrailPlace, Writers
 from kmworker.clock import unix_s
-from kmworker.domain.values import value
 
-__all__ = ["Tampering", "TrailFault", "Verified", "verify"]
+__all__ = ["verify"]
 
 MAX_TOLD: Final = 100
-
-
-class Tampering(StrEnum):
-    """What became of a line."""
-
-    CHANGED = "changed"
-    REMOVED = "removed"
-    MOVED = "moved"
-    DOUBLED = "doubled"
-    CUT_OFF = "cut off"
-    FORKED = "forked"
-    FORGED = "forged"
-
-
-@value
-class TrailFault:
-    """The first thing that is wrong."""
-
-    kind: Tampering
-    line: int
-    """The number of the line that it became of."""
-    position: int
-    """Which line of those that were read shows it, from 1 on."""
-    detail: str
-
-
-@dataclass(slots=True)
-class Verified:
-    """What a trail, or an export of it, is."""
-
-    first: int = 0
-    """The number of the first line; 0: there is none."""
-    tip: Tip = GENESIS
-    """The last line that is as it was written, and all before it."""
-    read: int = 0
-    """How many lines were read."""
-    records: int = 0
-    omitted: int = 0
-    """How many are there by their digests alone."""
-    fault: TrailFault | None = None
-    missing: list[Missing] = field(default_factory=list)
-    """Numbers of writers that never came to the auditor."""
-    awaited: list[Missing] = field(default_factory=list)
-    """Those that may still come: their writers may not be further ahead than they are late."""
-    alarms: list[tuple[int, str]] = field(default_factory=list)
-    """Lines that the auditor itself has found wanting, and why; the first of them."""
-    signed: Checkpoint | None = None
-    """The last checkpoint that holds: what comes after it is signed by nobody."""
-    trails: set[str] = field(default_factory=set)
-    keys: set[str] = field(default_factory=set)
-    """Public keys whose signatures hold; without a check, those that are named."""
-
-    @property
-    def is_good(self) -> bool:
-        """Return whether nothing is wrong with it."""
-        return self.fault is None and not self.missing and not self.alarms
 
 
 def verify(  # noqa: PLR0913  # what it is given to look at, and how
@@ -157,7 +99,9 @@ class _Verification:
         found, last = self.found, self.found.tip.number
         ended = self._ended
         heading = self._heading
-        if heading is not None and ended is None:
+        if not found.read:
+            self._fault(Tampering.CUT_OFF, 1, "there is nothing")
+        elif heading is not None and ended is None:
             self._fault(Tampering.CUT_OFF, last + 1, "the export has no end")
         elif ended is not None and heading is None:
             self._fault(Tampering.REMOVED, found.first, "the export has no beginning")
@@ -216,6 +160,7 @@ class _Verification:
         for digest in omitted.digests:
             tip = self.expected
             self.found.omitted += 1
+            self.found.unsigned += 1
             self._advance(Tip(tip.number + 1, linked(tip.digest, digest)))
             if self.found.fault is not None:
                 return
@@ -237,6 +182,7 @@ class _Verification:
         self._note(line)
         self._last_at_s = max(self._last_at_s, _seconds(line.at))
         if self.found.fault is None:
+            self.found.unsigned += line.kind != "checkpoint"
             self._advance(line.tip)
 
     def _misplaced(self, number: int) -> None:
@@ -281,7 +227,7 @@ class _Verification:
     def _number(self, line: Line) -> None:
         if self._writers is None:
             return
-        known = identity_of(line.body)
+        known = identity_in(line.fields["record"], line.body)
         if known is None:
             self._alarm(line, "it names no writer and number")
             return
@@ -338,7 +284,7 @@ class _Verification:
         else:
             self.found.keys.add(it.key)
             if self.found.signed is None or it.line >= self.found.signed.line:
-                self.found.signed = it
+                self.found.signed, self.found.unsigned = it, 0
             return True
         return False
 

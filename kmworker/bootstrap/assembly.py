@@ -30,6 +30,7 @@ from kmworker.wire.ids import random_id
 from kmworker.wire.topology import Topology
 from kmworker.worker.loop import OUTBOX_S, Worker
 from kmworker.worker.outbox import OutboxAnnouncer
+from kmworker.worker.recorded import RecordedFirst
 from kmworker.worker.reporter import Reporter
 from kmworker.worker.rollback import Anchor
 from kmworker.worker.stages import Exchanges, Milestone, Stages
@@ -53,6 +54,7 @@ def assemble(  # noqa: PLR0913  # what differs between the program and a simulat
     policy: Policy,
     clock: StoreClock,
     time_s: Callable[[], float],
+    trail: AuditTrail | None = None,
     new_id: Callable[[], str] = random_id,
     on_milestone: Callable[[Milestone], None] = lambda _: None,
     jitter: Callable[[float, float], float] = random.uniform,
@@ -69,15 +71,18 @@ def assemble(  # noqa: PLR0913  # what differs between the program and a simulat
         policy: how items get their key-ids.
         clock: by which the worker goes.
         time_s: asks the store what time it is, Unix seconds; the clock is set by it.
+        trail: where changes of key-ids are recorded; None: nowhere.
         new_id: draws key-ids and DEK-ids.
         on_milestone: called each time a batch has passed one; tests stop the process there.
         jitter: draws between two numbers, so that workers do not come back in step.
     """
     tally = Tally(clock)
     topology = Topology(settings.broker.namespace)
+    recorded = RecordedFirst(store, trail)
     stages = Stages(
         bus=bus,
         store=store,
+        recorded=recorded,
         policy=policy,
         clock=clock,
         tally=tally,
@@ -94,7 +99,7 @@ def assemble(  # noqa: PLR0913  # what differs between the program and a simulat
         timekeeper=Timekeeper(clock, time_s, tally),
         anchor=assemble_anchor(settings, bus.anchor, store, custody, worker_id),
         outbox=OutboxAnnouncer(
-            store, bus, worker_id=worker_id, exchange=topology.keys, every_s=OUTBOX_S
+            store, bus, recorded, worker_id=worker_id, exchange=topology.keys, every_s=OUTBOX_S
         ),
         reporter=Reporter(
             reports,

@@ -15,7 +15,7 @@ from kmworker.crypto import followed
 from kmworker.crypto.roots import open_root
 from kmworker.delegation.answers import AnswerSigner
 from kmworker.delegation.encoded import from_text
-from kmworker.delegation.identity import Identity
+from kmworker.delegation.identity import KEY_SERVER_FILE, Identity
 from kmworker.delegation.signing import PUBLIC_BYTES
 from kmworker.delegation.trust_list import check_list, newest
 from kmworker.embedded.request_stream import StreamRequestQueue
@@ -49,6 +49,7 @@ def build_key_server(
     """
     server_id = f"{platform.node()}-{os.getpid()}-{secrets.token_hex(3)}"
     clock = StoreClock(SystemClock())
+    identity = Identity.load(settings.keyserver.identity, KEY_SERVER_FILE)
     return assemble_key_server(
         settings,
         Views(connect(settings.store), Names(settings.store.prefix)),
@@ -56,7 +57,7 @@ def build_key_server(
         clock,
         queue=_open_request_queue(settings.broker, f"kmworker {server_id}"),
         trail=open_key_servers_trail(settings),
-        signer_for=signing_with(Identity.load(settings.keyserver.identity), clock.now),
+        signer_for=signing_with(identity, clock.now),
         server_id=server_id,
         on_step=on_step,
     )

@@ -10,6 +10,7 @@ from importlib import resources
 from pathlib import Path
 
 from kmworker.bootstrap.assembly import assemble, assemble_anchor, assemble_store
+from kmworker.bootstrap.audit import open_audit_trail
 from kmworker.bootstrap.brokers import open_bus, open_keep
 from kmworker.clock import Clock, StoreClock, SystemClock
 from kmworker.crypto import KeyringCustody, followed
@@ -140,6 +141,7 @@ def build_worker(
         policy=policy,
         clock=clock,
         time_s=parts.store.time_s,
+        trail=open_audit_trail(settings.broker, "worker") if settings.audit.records else None,
         on_milestone=on_milestone,
     )
 

@@ -25,7 +25,7 @@ from kmworker.bus.declaring import ensure_audit
 from kmworker.bus.publisher import Publisher, Sent
 from kmworker.domain.audit import AuditRecord
 from kmworker.domain.message import Confirm, Outgoing
-from kmworker.errors import BrokerUnavailable, NotRecorded, TransientError
+from kmworker.errors import BrokerUnavailable, NotRecorded, SetupError, TransientError
 from kmworker.ports import Pending
 from kmworker.settings import BrokerSettings
 from kmworker.wire.audit_records import MAX_RECORD_BYTES, audit_message
@@ -156,7 +156,13 @@ class RabbitAuditTrail:
         if self._publisher.is_open:
             return
         self._publisher.open()
-        ensure_audit(self._link.connection, self._topology)
+        try:
+            with self._link.call():
+                ensure_audit(self._link.connection, self._topology)
+        except SetupError as wrong:
+            # It may be put right while this process goes on; meanwhile nothing is recorded.
+            self._publisher.close()
+            raise BrokerUnavailable(f"{wrong}: {wrong.hint}") from wrong
 
     def _numbered(self, record: AuditRecord) -> _Numbered:
         number = self._given + 1

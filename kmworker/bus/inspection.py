@@ -125,7 +125,7 @@ class Inspection:
 
     def may_record(self) -> bool:
         """Return whether this user may write records for the audit trail."""
-        return self._ask(_publish_in_vain, self._topology.audit) is not _FORBIDDEN
+        return self._ask(_record_in_vain, self._topology.audit) is not _FORBIDDEN
 
     def may_anchor(self) -> bool:
         """Return whether the anchor is there, and this user may read and write it."""
@@ -170,9 +170,14 @@ def _consume_in_vain(channel: Any, queue: str) -> None:
     channel.basic_consume(queue, arguments={"x-priority": NEVER})
 
 
-def _publish_in_vain(channel: Any, exchange: str) -> None:
+def _record_in_vain(channel: Any, exchange: str) -> None:
+    """Ask the same of a record, whose routing keys are permitted apart."""
+    _publish_in_vain(channel, exchange, f"record.{NEVER}")
+
+
+def _publish_in_vain(channel: Any, exchange: str, key: str = NEVER) -> None:
     """Ask to publish what would expire at no time, for a user that is not there."""
     message = Message(b"", expiration=NEVER, user_id=f"{NEVER} a user")
-    channel.send_method(spec.Basic.Publish, "Bssbb", (0, exchange, NEVER, False, False), message)
+    channel.send_method(spec.Basic.Publish, "Bssbb", (0, exchange, key, False, False), message)
     # Publishing has no answer of its own; whatever comes next brings the refusal with it.
     channel.basic_qos(0, 1, False)  # noqa: FBT003  # per consumer, of which there is none

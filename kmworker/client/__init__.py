@@ -9,10 +9,16 @@
     with Subscriber(url, queue="kmworker.sub.cinder") as subscriber:
         subscriber.run(lambda assignment: print(assignment.item.ref, assignment.key_id))
 
-It speaks AMQP and nothing else: neither Redis nor key material is ever in its reach. What
-to publish when, and what to do with an assignment, is in docs/producing.md and
-docs/subscribing.md.
+    with Keys(url, identity=identity, enrolment=enrolment) as keys:
+        with keys.get(Item("2f1d", Kind.VOLUME, "1111")) as delivered:
+            pipe.write(delivered.key.view)
+
+It speaks AMQP and nothing else: neither Redis nor the installation's keys are ever in its reach,
+but for those that are delivered to it. What to publish when, what to do with an assignment, and
+how a node gets a key, is in docs/producing.md, docs/subscribing.md and docs/delegating.md.
 """
+
+from typing import TYPE_CHECKING, Any
 
 from kmworker.client.assignment import Assignment, Release
 from kmworker.client.key_change import KeyChange
@@ -32,6 +38,9 @@ from kmworker.errors import (
 from kmworker.wire.events import types
 from kmworker.wire.events.types import *  # noqa: F403  # every type of event, by its class
 
+if TYPE_CHECKING:
+    from kmworker.client.keys import KeyRefused, Keys, NoAnswer
+
 __all__ = [
     "UNENCRYPTED",
     "Assignment",
@@ -45,8 +54,11 @@ __all__ = [
     "KMWorkerError",
     "KeyChange",
     "KeyEvent",
+    "KeyRefused",
     "KeyState",
+    "Keys",
     "Kind",
+    "NoAnswer",
     "Operator",
     "PermanentError",
     "Producer",
@@ -60,3 +72,12 @@ __all__ = [
     "Unrouted",
 ]
 __all__ += types.__all__
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401  # whatever is asked for
+    """Import what opens keys when it is asked for: most programs ask for none."""
+    if name not in {"KeyRefused", "Keys", "NoAnswer"}:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from kmworker.client import keys  # noqa: PLC0415  # see above
+
+    return getattr(keys, name)

@@ -37,6 +37,7 @@ class TrustFile:
             SetupError: what is there is not a list, or others could have written it.
         """
         self._path = enrolment_path.with_name(f"{enrolment_path.stem}.trust.json")
+        self._enrolment = enrolment
         self._is_told = False
         self.newest: TrustList | None = None
         if self._path.exists():
@@ -47,16 +48,25 @@ class TrustFile:
         if self.newest is not None and trust.text == self.newest.text:
             return
         self.newest = trust
-        content = json.dumps(trust.document, indent=2).encode() + b"\n"
-        problem = (
-            keyfile.replace(self._path, content)
-            if self._path.exists()
-            else keyfile.create(self._path, content)
-        )
+        try:
+            problem = self._write(trust)
+        except SetupError as error:
+            problem = str(error)
         if problem is not None and not self._is_told:
             # This process goes by it all the same.
             self._is_told = True
             log.warning("the newest trust list is not kept: %s: %s", self._path, problem)
+
+    def _write(self, trust: TrustList) -> str | None:
+        """Put it on disk, unless a newer one is there; return what is wrong."""
+        content = json.dumps(trust.document, indent=2).encode() + b"\n"
+        with keyfile.changing(self._path, PURPOSE):
+            if not self._path.exists():
+                return keyfile.create(self._path, content)
+            there = _list_in(self._path, self._enrolment)
+            if there.number >= trust.number:
+                return None
+            return keyfile.replace(self._path, content)
 
 
 def _list_in(path: Path, enrolment: Enrolment) -> TrustList:

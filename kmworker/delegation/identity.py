@@ -28,7 +28,8 @@ from kmworker.secrecy import Secret
 from kmworker.wire.fields import UTC_TIME
 
 __all__ = [
-    "IDENTITY_FILE", "Identity", "PublicIdentity", "key_id_of", "public_identity", "shown",
+    "IDENTITY_FILE", "KEY_SERVER_FILE", "Identity", "PublicIdentity", "key_id_of",
+    "public_identity", "shown",
 ]  # fmt: skip
 
 IDENTITY: Final = "kmworker/identity"
@@ -43,6 +44,15 @@ IDENTITY_FILE: Final = Purpose(
     "make one on this host: kmworker client init",
     "make another and enrol that",
     "this program",
+)
+
+
+KEY_SERVER_FILE: Final = Purpose(
+    "key server's keys",
+    "keyserver.identity",
+    "make them on this host: kmworker trust key",
+    "make others, and have a list signed without these",
+    "the key server",
 )
 
 
@@ -100,16 +110,20 @@ class Identity(Secret):
         return cls(os.urandom(SEED_BYTES), os.urandom(SEAL_SEED_BYTES), created_at)
 
     @classmethod
-    def load(cls, path: Path) -> "Identity":
+    def load(cls, path: Path, purpose: Purpose = IDENTITY_FILE) -> "Identity":
         """Read and check an identity's file.
+
+        Args:
+            path: of the file.
+            purpose: a client's, or a key server's: what errors say.
 
         Raises:
             SetupError: it is not there, not what it should be, or open to others.
         """
-        found = _parsed(read_file(path, IDENTITY_FILE))
+        found = _parsed(read_file(path, purpose))
         if isinstance(found, str):
-            hint = "restore it from where it was made, or make another: kmworker client init"
-            raise SetupError(f"identity {path}: {found}", hint)
+            hint = f"restore it from where it was made, or {purpose.if_missing}"
+            raise SetupError(f"{purpose.name} {path}: {found}", hint)
         return found
 
     def write(self, path: Path) -> None:

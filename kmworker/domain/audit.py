@@ -6,9 +6,10 @@ Never key material, and nothing that only a holder of a key could know.
 from enum import StrEnum
 from typing import Final
 
+from kmworker.domain.keys import By, Cause, Janitor, KeyChanged, KeyEvent, Operator
 from kmworker.domain.values import value
 
-__all__ = ["ACTS", "Act", "ActOutcome", "Actor", "ActorKind", "AuditRecord"]
+__all__ = ["ACTS", "Act", "ActOutcome", "Actor", "ActorKind", "AuditRecord", "record_of_change"]
 
 
 class Act(StrEnum):
@@ -127,3 +128,46 @@ class AuditRecord:
     client: str | None = None
     attachment_id: str | None = None
     count: int | None = None
+
+
+OF_CHANGES: Final = {
+    KeyEvent.DEACTIVATED: Act.KEY_DEACTIVATED,
+    KeyEvent.RESTORED: Act.KEY_RESTORED,
+    KeyEvent.SUSPENDED: Act.KEY_SUSPENDED,
+    KeyEvent.RESUMED: Act.KEY_RESUMED,
+    KeyEvent.COMPROMISED: Act.KEY_COMPROMISED,
+    KeyEvent.DESTROYED: Act.KEY_DESTROYED,
+}
+
+
+def record_of_change(changed: KeyChanged, announcement_id: str) -> AuditRecord:
+    """Return what the trail says of a change of a key-id's, made from the store's record of it.
+
+    It can be made at any time after the change, as often as it takes: so nobody has to wait for
+    the trail who suspends a key.
+
+    Args:
+        changed: as it is stored.
+        announcement_id: of the message that announces it; the same in each record of the change.
+    """
+    change = changed.change
+    return AuditRecord(
+        OF_CHANGES[change.event],
+        _actor(change.by),
+        change.at,
+        reason=change.by.reason if isinstance(change.by, Operator) else None,
+        request=change.by.id if isinstance(change.by, Cause) else None,
+        event=announcement_id,
+        project=changed.project,
+        key_id=changed.key.key_id,
+    )
+
+
+def _actor(by: By) -> Actor:
+    match by:
+        case Operator():
+            return Actor(ActorKind.OPERATOR, by.name)
+        case Cause():
+            return Actor(ActorKind.PRODUCER, by.source)
+        case Janitor.JANITOR:
+            return Actor(ActorKind.JANITOR, "janitor")

@@ -14,7 +14,7 @@ from kmworker.clock import rfc3339
 from kmworker.crypto import Keyring, KeyringCustody
 from kmworker.crypto.audit_key import AuditKey
 from kmworker.delegation.encoded import as_text, from_text
-from kmworker.delegation.identity import Identity, key_id_of
+from kmworker.delegation.identity import KEY_SERVER_FILE, Identity, key_id_of
 from kmworker.delegation.root_key import RootKey
 from kmworker.delegation.signing import PUBLIC_BYTES
 from kmworker.delegation.trust_list import TrustList, check_list, make_list
@@ -108,7 +108,7 @@ def hand_out_trust(folder: Path, register: ClientRegister, installation: str, no
 def _identity(path: Path, at: str) -> Identity:
     if not path.exists():
         Identity.generate(at).write(path)
-    return Identity.load(path)
+    return Identity.load(path, KEY_SERVER_FILE)
 
 
 def _root(path: Path, handed_out: TrustRecord | None, at: str) -> RootKey:

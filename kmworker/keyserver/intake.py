@@ -123,6 +123,8 @@ class RequestIntake:
         if isinstance(signer, Dropped):
             return Unanswered(delivery, signer.value)
         read = understood(message.body, client.name, self._now())
+        if isinstance(read, Misread) and client.is_revoked:
+            return Unanswered(delivery, Dropped.UNKNOWN_CLIENT.value)
         if isinstance(read, Misread):
             asked = Asked(read.id, digest_of(message.body), "", None, None)
             return self._refused(

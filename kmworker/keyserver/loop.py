@@ -133,7 +133,7 @@ class KeyServer:
         now = self._clock.monotonic()
         if not self._source:
             self._source = self._store.admit()
-        elif now < self._follow_at:
+        elif now < self._follow_at and self._answering.signer is not None:
             return
         self._follow_at = now + FOLLOW_S
         self._clock.agree(self._store.time_s)
@@ -156,6 +156,8 @@ class KeyServer:
             # What is at hand goes back, so that another key server may answer it.
             self._queue.close()
         self._answering.forget()
+        # Whatever is wrong now, nothing is signed before it has been looked at again.
+        self._answering.signer = None
         self._report_if_due("waiting")
 
     def _report_if_due(self, state: str) -> None:

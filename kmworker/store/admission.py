@@ -35,6 +35,7 @@ from kmworker.store.layout import (
     LayoutAltered,
     LayoutCustody,
     check_values,
+    disbelieved,
     fields_of,
     former,
     layout_in,
@@ -308,7 +309,8 @@ def enter(custody: KekCustody, views: Views) -> Recognised:
         SetupError: its records are not of our keyring, or of another layout.
         UnknownKek: the keyring lacks the active KEK.
     """
-    layout, keyring = views.fields("layout"), views.keyring()
+    # In this order: between the two a KEK may be retired that the layout was under before.
+    keyring, layout = views.keyring(), views.fields("layout")
     if not layout and not keyring:
         raise not_used_yet()
     found = recognised(layout, keyring, custody, views.names)
@@ -336,6 +338,8 @@ def recognised(
     refuse_layout(ours)
     source = source_in(keyring, ours.installation, custody, names)
     keks = states_in(keyring, ours.installation, custody, names.top("keyring"))
+    if (altered := disbelieved(layout, keks.opening, names.top("layout"))) is not None:
+        raise altered
     return Recognised(ours, source, keks)
 
 

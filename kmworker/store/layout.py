@@ -7,7 +7,7 @@ if another layout or another installation had written it.
 
 import hmac
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from typing import Final, Protocol
@@ -17,7 +17,7 @@ from kmworker.errors import SetupError, UnknownKek
 
 __all__ = [
     "MINIMUM", "NUMBER", "RESTORE", "Layout", "LayoutAltered", "LayoutCustody", "check_values",
-    "fields_of", "former", "layout_in", "other_keyring", "refuse_layout",
+    "disbelieved", "fields_of", "former", "layout_in", "other_keyring", "refuse_layout",
 ]  # fmt: skip
 
 NUMBER: Final = 3
@@ -118,6 +118,24 @@ def layout_in(fields: Mapping[str, str], custody: LayoutCustody, key: str) -> La
         changed_at=fields["changed_at"],
         release=fields["release"],
     )
+
+
+def disbelieved(
+    fields: Mapping[str, str], opening: Collection[str], key: str
+) -> LayoutAltered | None:
+    """Return what is wrong with a layout hash whose seal fits, by what may be opened with still.
+
+    Args:
+        fields: the hash.
+        opening: the KEKs that anything may be under, by `km:keyring`.
+        key: where it is, for messages.
+    """
+    seal = WELL_FORMED.fullmatch(fields.get(SEAL, ""))
+    if seal is None or seal[1] in opening:
+        return None
+    # It goes under the active KEK before another is retired.
+    said = f"{key} has been altered: it is under KEK {seal[1]}, and nothing may be any more"
+    return LayoutAltered(said, RESTORE)
 
 
 def other_keyring(kek_id: str, key: str) -> SetupError:

@@ -76,6 +76,7 @@ class RedisStore:
         self._due = DueIndex(client, names, self._scripts, clock)
         self._outbox = Outbox(client, names, self._codec, clock, waiting.sweep_s)
         self._recent = RecentRecords()
+        self._wraps = Wraps(client, names, custody)
         self._writes = Writes(
             client,
             custody,
@@ -87,7 +88,7 @@ class RedisStore:
             due=self._due,
             crowds=self._crowds,
             outbox=self._outbox,
-            wraps=Wraps(client, names, custody),
+            wraps=self._wraps,
             on_fence=admission.pass_fence,
             on_states=admission.follow_if_changed,
             clock=clock,
@@ -97,6 +98,7 @@ class RedisStore:
     def admit(self) -> str:
         """Check that this store may be used; see `Admission.admit`."""
         self._recent.clear()
+        self._wraps.forget()
         return self._admission.admit()
 
     def follow_keyring(self) -> None:

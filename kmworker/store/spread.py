@@ -28,11 +28,11 @@ UNKNOWN: Final = "unknown"
 KEYS: Final = ("items", "keys", "scopes", "parked", "outbox", "grants", "stats")
 # At least, from the end of one count to the beginning of the next.
 EVERY_S: Final = 60.0
-# Projects, and records of all of them, in one step: a millisecond or two of Redis' time.
+# Projects, and records of all of them, in one step: some two milliseconds of Redis' time.
 PROJECTS_AT_ONCE: Final = 100
-RECORDS_AT_ONCE: Final = 1000
+RECORDS_AT_ONCE: Final = 500
 # Of each project at least, where there are many.
-LEAST_RECORDS: Final = 20
+LEAST_RECORDS: Final = 10
 # Forged seals may name any.
 MAX_KEKS: Final = 1000
 DONE: Final = 0

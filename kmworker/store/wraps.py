@@ -18,11 +18,9 @@ from kmworker.store.connection import is_no_number, store_errors, translate
 from kmworker.store.names import Names
 from kmworker.store.pipe import Command
 
-__all__ = ["MAX_LOST_WRAPS", "STATS_FIELD", "WRAPS", "Wraps", "most_wraps"]
+__all__ = ["MAX_LOST_WRAPS", "WRAPS", "Wraps", "most_wraps"]
 
 WRAPS: Final = "wraps"
-STATS_FIELD: Final = "wraps:"
-"""Before the kek_id, in a project's stats."""
 # Of the first block, so that a process which makes few wastes few; each next one is twice as large.
 FIRST_BLOCK: Final = 2_048
 LAST_BLOCK: Final = 65_536
@@ -90,6 +88,10 @@ class Wraps:
                 raise translate(reply)
             self._left += block
             self._half, self._block = block // 2, min(2 * block, LAST_BLOCK)
+
+    def forget(self) -> None:
+        """Leave what is reserved: another server may not have heard of it."""
+        self._begin(self._kek.kek_id)
 
     def _asking(self) -> list[Command]:
         self._is_asked = True

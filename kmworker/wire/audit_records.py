@@ -26,7 +26,7 @@ AUDIT_TYPE: Final = "audit-recorded"
 RECORD_KEYS: Final = "record.#"
 """What the auditor's queue is bound with: checkpoints are for others."""
 CHECKPOINT_KEY: Final = "checkpoint"
-MAX_RECORD_BYTES: Final = 16 * 1024
+MAX_RECORD_BYTES: Final = 24 * 1024
 """Each text has 255 characters at most, of up to 6 bytes where JSON escapes them."""
 
 

@@ -124,6 +124,7 @@ class Worker:
             self._leave()
         finally:
             self._reporter.last()
+            self._outbox.close()
             self._bus.close()
 
     def _anchor_commits(self) -> None:

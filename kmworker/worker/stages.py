@@ -38,6 +38,7 @@ from kmworker.wire.key_changes import announce_key
 from kmworker.worker.held_back import HeldBack
 from kmworker.worker.outbox import taken
 from kmworker.worker.parse import Batch, Parser
+from kmworker.worker.recorded import RecordedFirst
 from kmworker.worker.tally import Tally
 
 __all__ = [
@@ -125,6 +126,7 @@ class Stages:
         *,
         bus: Bus,
         store: Store,
+        recorded: RecordedFirst,
         policy: Policy,
         clock: Clock,
         tally: Tally,
@@ -136,6 +138,7 @@ class Stages:
         self.exchanges = exchanges
         self._bus = bus
         self._store = store
+        self._recorded = recorded
         self._policy = policy
         self._clock = clock
         self._tally = tally
@@ -231,7 +234,7 @@ class Stages:
         self._tally.count("unrouted", unrouted)
         self._acknowledge(done, sent.left)
         if done.changes:
-            self._store.said(taken(done.changes, of_changes))
+            self._recorded.said(taken(done.changes, of_changes), self.exchanges.producer)
         self._count(done, sent.sent_at)
         self._on_milestone(Milestone.SETTLE)
 

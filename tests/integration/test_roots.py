@@ -26,6 +26,11 @@ def said(logs: Sequence[MutableMapping[str, Any]], event: str) -> list[MutableMa
     return [it for it in logs if it["event"] == event]
 
 
+def troubles(site: Site) -> list[str]:
+    """What each worker says of its keyring file."""
+    return [it["keyring_trouble"] for it in site.reader.workers().values()]
+
+
 def test_a_root_that_is_away_at_the_start_is_exit_code_3_with_the_reason(
     site: Site, openbao: OpenBao
 ) -> None:
@@ -58,6 +63,12 @@ def test_a_root_that_goes_away_later_stops_no_worker_and_is_asked_again(
         grown.replace(path)
         (alert,) = until(lambda: said(logs, "keyring file not taken up"), "the root is away")
         assert "cannot be reached" in alert["detail"]
+        until(lambda: troubles(site) == ["root-away"], "operators see it")
+        shown = site.run("status").stdout
+        assert "its root of trust does not answer" in shown
+        # What the root said is for its own host's log.
+        assert "cannot be reached" not in shown
         openbao.start()
         (taken,) = until(lambda: said(logs, "KEK not known to the store"), "it is asked again")
         assert taken["kek_id"] == new
+        until(lambda: troubles(site) == [""], "and that it is over")

@@ -1,7 +1,8 @@
 """``kmworker audit export``: some records, with what it takes to verify them elsewhere."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -9,17 +10,24 @@ import typer
 
 from kmworker.audit.exported import export_lines
 from kmworker.audit.lines import read_line
-from kmworker.audit.reading import size_of, whole_lines
+from kmworker.audit.reading import whole_lines
 from kmworker.audit.records import RecordFilter
 from kmworker.cli.arguments.moments import moment_option
 from kmworker.cli.arguments.options import OfProjectOption
-from kmworker.cli.audit.options import ClientOption, KeyIdOption, OfWhatOption, segments_at
+from kmworker.cli.audit.options import (
+    ClientOption,
+    KeyIdOption,
+    OfWhatOption,
+    by_pages,
+    pages,
+    segments_at,
+)
 from kmworker.cli.frame.configured import settings_of
 from kmworker.cli.frame.endings import misused
 from kmworker.cli.frame.program import examples
 from kmworker.cli.terminal.output import note, plural, progress
 from kmworker.clock import rfc3339
-from kmworker.errors import SetupError
+from kmworker.errors import NotFound, SetupError
 
 __all__ = ["EXAMPLES", "export"]
 
@@ -61,31 +69,33 @@ def export(  # noqa: PLR0913  # its options
     segments = segments_at(settings_of(context).audit.directory)
     segments = _from(segments, wanted.since)
     trail = _trail_of(segments[0])
+    with progress("exporting", pages(segments)) as advance:
+        lines = export_lines(by_pages(whole_lines(segments), advance), wanted, trail)
+        try:
+            heading = next(lines, None)
+            if heading is None:
+                raise NotFound("nothing came into the trail in that time")
+            written = _write(output, chain([heading], lines))
+        except ValueError as broken:
+            said = f"the trail has a line that is not as it was written: {broken}"
+            raise SetupError(said, "kmworker audit verify names it") from None
+    note(f"{plural(written, 'line')} into {output}, the others as digests")
+
+
+def _write(output: Path, lines: Iterable[bytes]) -> int:
+    """Write lines into a new file; return how many of them are of the trail."""
     written = 0
     try:
         descriptor = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, MODE)
     except OSError as error:
         raise SetupError(f"{output}: {error.strerror}", "name a file that is not there") from None
-    with (
-        os.fdopen(descriptor, "wb") as file,
-        progress("exporting", size_of(segments)) as advance,
-    ):
-        try:
-            for text in export_lines(_counted(segments, advance), wanted, trail):
-                written += text.startswith(b'{"previous"')
-                file.write(text + b"\n")
-        except ValueError as broken:
-            said = f"the trail has a line that is not as it was written: {broken}"
-            raise SetupError(said, "kmworker audit verify names it") from None
+    with os.fdopen(descriptor, "wb") as file:
+        for text in lines:
+            written += text.startswith(b'{"previous"')
+            file.write(text + b"\n")
         file.flush()
         os.fsync(file.fileno())
-    note(f"{plural(written, 'line')} into {output}, the others as digests")
-
-
-def _counted(segments: list[Path], advance: Callable[[int], None]) -> Iterator[bytes]:
-    for text in whole_lines(segments):
-        advance(len(text) + 1)
-        yield text
+    return written
 
 
 def _moment(name: str, text: str | None) -> str | None:

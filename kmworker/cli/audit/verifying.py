@@ -1,7 +1,7 @@
 """``kmworker audit verify``: is the trail, or an export of it, what an auditor wrote?"""
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -9,11 +9,11 @@ import typer
 
 from kmworker.audit.checkpoints import Checkpoint, read_checkpoints
 from kmworker.audit.files import lines_of
-from kmworker.audit.reading import size_of, whole_lines
-from kmworker.audit.verification import Verified
+from kmworker.audit.reading import whole_lines
 from kmworker.audit.verification import verify as verified
+from kmworker.audit.verified import Verified
 from kmworker.cli.arguments.options import JsonOption
-from kmworker.cli.audit.options import segments_at
+from kmworker.cli.audit.options import by_pages, pages, segments_at
 from kmworker.cli.frame.configured import settings_of
 from kmworker.cli.frame.endings import Ending, misused
 from kmworker.cli.frame.program import examples
@@ -61,9 +61,9 @@ def verify(
         place = settings_of(context).audit.directory
     is_trail = place.is_dir()
     paths = segments_at(place) if is_trail else [_existing(place)]
-    with progress("verifying", size_of(paths)) as advance:
+    with progress("verifying", pages(paths)) as advance:
         found = verified(
-            _counted(paths, advance, is_growing=is_trail),
+            by_pages(_texts(paths, is_growing=is_trail), advance),
             kept,
             signature_holds,
             key=public,
@@ -76,15 +76,11 @@ def verify(
     raise typer.Exit(Ending.DONE if found.is_good else Ending.FAILED)
 
 
-def _counted(
-    paths: Sequence[Path], advance: Callable[[int], None], *, is_growing: bool
-) -> Iterator[bytes]:
+def _texts(paths: Sequence[Path], *, is_growing: bool) -> Iterator[bytes]:
     for number, path in enumerate(paths, start=1):
         # The last line of a trail may be in the midst of being written.
         is_last = is_growing and number == len(paths)
-        for text in whole_lines([path]) if is_last else lines_of(path):
-            advance(len(text) + 1)
-            yield text
+        yield from whole_lines([path]) if is_last else lines_of(path)
 
 
 def _existing(path: Path) -> Path:
@@ -131,7 +127,7 @@ def _rows(found: Verified, *, is_named: bool) -> Iterator[tuple[str, str]]:
     if found.signed is None:
         yield "signed", "nothing: no checkpoint is among them"
     else:
-        left = found.tip.number - found.signed.line
+        left = found.unsigned
         behind = f"; {plural(left, 'line')} after it" if left else ""
         yield "signed", f"up to line {found.signed.line}, on {found.signed.at}{behind}"
     for public in sorted(found.keys):
@@ -163,6 +159,7 @@ def _document(found: Verified) -> dict[str, Any]:
         "missing": [_gap(it) for it in found.missing],
         "awaited": [_gap(it) for it in found.awaited],
         "alarms": [{"line": number, "why": why} for number, why in found.alarms],
+        "unsigned": found.unsigned,
         "signed": None if found.signed is None else found.signed.fields,
         "keys": sorted(found.keys),
         "trails": sorted(found.trails),

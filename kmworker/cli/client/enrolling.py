@@ -154,7 +154,7 @@ def enroll(  # noqa: PLR0913  # its options
     """
     by = operator_of(operator, reason)
     if re.fullmatch(CLIENT_NAME[1:-1], name) is None:
-        misused("NAME: 1 to 128 of A-Z a-z 0-9 . _ : @ + ~ = -")
+        misused("the name: 1 to 128 of A-Z a-z 0-9 . _ : @ + ~ = -")
     rights = Rights(
         frozenset(_chosen("--right", right or [Right.GET.value], list(Right))),
         frozenset(_chosen("--kind", kind or [it.value for it in KINDS], KINDS)),
@@ -197,7 +197,7 @@ def renew(  # noqa: PLR0913  # its options
 
     def become(before: ClientRecord | None) -> ClientRecord | NoStep:
         if before is None:
-            return NoStep("there is no such client; kmworker client list shows those there are")
+            raise _no_client(name)
         return renewed(before, asked.identity, is_alone=alone)
 
     del by  # It is told to the audit trail alone.
@@ -223,13 +223,17 @@ def revoke(
 
     def become(before: ClientRecord | None) -> ClientRecord | NoStep:
         if before is None:
-            return NoStep("there is no such client; kmworker client list shows those there are")
+            raise _no_client(name)
         return revoked(before, room.mark(by))
 
     made = room.register.change(name, become)
     _tell(made, name)
     line(f"client {name} is revoked")
     note(f"what it was given it has: kmworker audit export --client {name}")
+
+
+def _no_client(name: str) -> NotFound:
+    return NotFound(f"no client {name}", "kmworker client list shows those there are")
 
 
 def _chosen(option: str, words: Sequence[str], members: Sequence[Word]) -> list[Word]:

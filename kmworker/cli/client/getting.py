@@ -53,24 +53,25 @@ def get(
     settings = settings_of(context)
     item = item_of(project, ref)
     if item is None:
-        misused("REF: volume:ID, snapshot:ID, replica:ID or partition:ID")
-    destination = _opened(output)
+        misused("the item: volume:ID, snapshot:ID, replica:ID or partition:ID")
+    destination = _destination(output)
+    if not settings.broker.addresses:
+        hint = "set broker.url, with this client's own user"
+        raise SetupError("no broker is configured", hint)
     harden_process()
     keys = open_keys(settings)
     try:
         with keys, keys.get(item, purpose=purpose) as delivered:
             _write(destination, delivered.key.view)
-            note(f"key-id {delivered.key_id}, {delivered.encryption.cipher},"
-                 f" {delivered.encryption.key_bits} bits")  # fmt: skip
+            said = delivered.encryption
+            note(f"key-id {delivered.key_id}: {said.cipher}, {said.key_bits} bits")
     except KeyRefused as refused:
-        if not isinstance(destination, int):
-            destination.unlink()
         complain(f"{ref} of project {project}: {refused}", refused.hint)
         raise typer.Exit(Ending.FAILED) from None
 
 
-def _opened(output: str) -> int | Path:
-    """Return where it is to be written; a file is made before anything is asked for."""
+def _destination(output: str) -> int | Path:
+    """Return where it is to be written, before anything is asked for."""
     if output == "-":
         if sys.stdout.isatty():
             misused("--output -: a key is not shown on a terminal: send it into a pipe")
@@ -81,10 +82,8 @@ def _opened(output: str) -> int | Path:
             misused(f"--output {output}: no open file descriptor")
         return int(number)
     path = Path(output)
-    try:
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))
-    except OSError as error:
-        raise SetupError(f"--output {output}: {error.strerror}", "name a new file") from None
+    if path.exists() or path.is_symlink():
+        raise SetupError(f"--output {output}: already exists", "name a new file")
     return path
 
 
@@ -97,10 +96,23 @@ def _is_open(descriptor: int) -> bool:
 
 
 def _write(destination: int | Path, key: memoryview) -> None:
-    descriptor = destination if isinstance(destination, int) else os.open(destination, os.O_WRONLY)
+    if isinstance(destination, int):
+        _write_all(destination, key)
+        return
+    try:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(destination, flags, 0o600)
+    except OSError as error:
+        hint = "name a new file in a folder of your own"
+        raise SetupError(f"--output {destination}: {error.strerror}", hint) from None
+    try:
+        _write_all(descriptor, key)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _write_all(descriptor: int, key: memoryview) -> None:
     left = key
     while left:
         left = left[os.write(descriptor, left) :]
-    if not isinstance(destination, int):
-        os.fsync(descriptor)
-        os.close(descriptor)

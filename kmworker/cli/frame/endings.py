@@ -23,6 +23,7 @@ from kmworker.errors import (
     SetupError,
     TransientError,
     UnknownKek,
+    Untrusted,
 )
 
 __all__ = ["Ending", "UsageError", "endings", "misused", "run_process"]
@@ -126,7 +127,7 @@ def _ending_of(error: KMWorkerError) -> tuple[Ending, str]:
             return Ending.WRONG, hint
         case SetupError():
             return Ending.WRONG, error.hint
-        case NotFound():
+        case NotFound() | Untrusted():
             return Ending.FAILED, error.hint
         case PermanentError():
             return Ending.FAILED, "find out who wrote to the store"

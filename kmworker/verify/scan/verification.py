@@ -19,6 +19,7 @@ from kmworker.store.layout import (
     Layout,
     LayoutAltered,
     check_values,
+    disbelieved,
     other_keyring,
     refuse_layout,
 )
@@ -234,9 +235,11 @@ class Audit:
             in_use = bool(self._listed or layout)
             self._top += keyring_findings(keyring, theirs, ours, in_use=in_use)
             if keyring:
-                self._use(keyring, installation)
+                self._use(layout, keyring, installation)
 
-    def _use(self, keyring: Mapping[str, str], installation: str) -> None:
+    def _use(
+        self, layout: Mapping[str, str], keyring: Mapping[str, str], installation: str
+    ) -> None:
         """Open under those KEKs that anything may be under."""
         key = self._reader.names.top("keyring")
         try:
@@ -244,6 +247,9 @@ class Audit:
         except LayoutAltered:
             self._top.append(keks_finding())
             return
+        altered = disbelieved(layout, keks.opening, self._reader.names.top("layout"))
+        if altered is not None:
+            self._top.append(layout_finding(str(altered)))
         # What is written is not looked at with it: one that is missing shows where it is missed.
         self._fences.use(installation, keks.term)
         with suppress(UnknownKek):

@@ -17,6 +17,7 @@ from kmworker.errors import SetupError, StoreUnavailable
 from kmworker.store.admission import enter
 from kmworker.store.inspection import Views
 from kmworker.store.kek_register import KekRegister
+from kmworker.store.layout import LayoutAltered
 from kmworker.store.names import Names
 from kmworker.store.records import RecordCodec
 from kmworker.store.redis_store import RedisStore
@@ -289,6 +290,20 @@ def test_what_is_under_a_retired_kek_is_forged(stand: Stand) -> None:
     assert "it is forged" in known.detail
 
 
+def test_a_layout_under_a_retired_kek_is_not_believed(stand: Stand) -> None:
+    before = stand.value(stand.top("layout"))
+    rewrap(stand)
+    stand.step_kek(OLD, KekStep.RETIRE)
+    stand.store(custody=custody()).admit()
+    stand.raw.hset(stand.top("layout"), mapping=before)
+    with pytest.raises(LayoutAltered, match="and nothing may be any more"):
+        stand.store(custody=custody()).admit()
+    with pytest.raises(LayoutAltered, match="and nothing may be any more"):
+        enter(custody(), stand.views("key-operator"))
+    stand.custody = custody()
+    assert [(it.problem, it.place.key) for it in found_in(stand)] == [("layout-wrong", "layout")]
+
+
 def test_older_states_of_keks_put_back_are_noticed(stand: Stand) -> None:
     store = stand.store(custody=custody())
     store.admit()
@@ -316,6 +331,7 @@ def test_states_from_before_the_fence_stop_whoever_starts_then(stand: Stand) -> 
 
 
 def test_of_two_key_operators_at_once_one_is_first(stand: Stand) -> None:
+    rewrap(stand)
     views = stand.views("key-operator")
     register = KekRegister(views, custody())
     assert isinstance(register.step(NEW, KekStep.ACTIVATE, BY), NoStep)

@@ -164,6 +164,19 @@ def test_each_process_reserves_for_itself(stand: Stand) -> None:
     assert stand.reserved() == 3 * FIRST_BLOCK
 
 
+def test_what_a_server_may_not_have_heard_of_is_reserved_anew_after_a_reconnection(
+    stand: Stand,
+) -> None:
+    store = stand.store()
+    store.admit()
+    store.commit([draft.create(volume("v1"))]).result()
+    # It was promoted before it had heard of that.
+    stand.raw.delete(stand.top("wraps"))
+    store.admit()
+    store.commit([draft.create(volume("v2"))]).result()
+    assert stand.reserved() == FIRST_BLOCK
+
+
 def test_a_batch_that_creates_no_key_asks_for_no_wraps(stand: Stand, tap: Wiretap) -> None:
     store = stand.store(tap)
     store.commit([draft.create(volume("v1"))]).result()

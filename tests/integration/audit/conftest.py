@@ -13,7 +13,8 @@ import pytest
 from kmworker.audit.files import lines_of, segments_of
 from kmworker.audit.lines import read_line
 from kmworker.audit.records import data_of_record
-from kmworker.audit.verification import Verified, verify
+from kmworker.audit.verification import verify
+from kmworker.audit.verified import Verified
 from kmworker.bus.audit_trail import RabbitAuditTrail
 from kmworker.crypto.audit_key import AuditKey, signature_holds
 from kmworker.domain.audit import Act, Actor, ActorKind, AuditRecord

@@ -14,7 +14,7 @@ from kmworker.errors import NotRecorded
 from kmworker.settings import BrokerSettings
 from tests.integration.audit.conftest import Auditor, NewTrail, auditor_on, record
 from tests.kit.polling import until
-from tests.kit.servers import RabbitMQ, Start
+from tests.kit.servers import ADMIN, RabbitMQ, Start
 
 KILLS = 6
 SLACK_BYTES = 700
@@ -137,6 +137,31 @@ def test_without_a_queue_nothing_is_recorded(
     rabbitmq.define(namespace)
     trail.tick()
     until(lambda: _all_sent(trail), "all are sent again")
+
+
+def test_whoever_may_declare_finds_nothing_missing(
+    auditor: Auditor, new_trail: NewTrail, rabbitmq: RabbitMQ, namespace: str
+) -> None:
+    rabbitmq.define(namespace, names=False)
+    trail = new_trail(url=rabbitmq.url_of(ADMIN, namespace))
+    trail.record([record(0)]).result()
+    auditor.start()
+    auditor.has(1)
+
+
+def test_a_name_that_is_something_else_records_nothing_until_it_is_put_right(
+    new_trail: NewTrail, rabbitmq: RabbitMQ, namespace: str
+) -> None:
+    trail = new_trail(url=rabbitmq.url_of(ADMIN, namespace))
+    with rabbitmq.admin(namespace) as admin:
+        channel = admin.channel()
+        channel.queue_delete(f"{namespace}.audit")
+        channel.queue_declare(f"{namespace}.audit", durable=True, auto_delete=False)
+        for _ in range(2):
+            with pytest.raises(NotRecorded, match="as something else"):
+                trail.record([record(0)])
+        channel.queue_delete(f"{namespace}.audit")
+    trail.record([record(0)]).result()
 
 
 def test_a_broker_that_is_away_gives_nothing_a_number(new_trail: NewTrail) -> None:

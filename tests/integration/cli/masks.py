@@ -14,7 +14,13 @@ from tests.kit.outside.worker import Site
 UUID: Final = r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b"
 KEK: Final = r"\b[0-9a-f]{16}\b"
 MAC: Final = r"\b[0-9a-f]{32}\b"
+HEX: Final = re.compile("[0-9a-f]+").fullmatch
 FIXED: Final = (
+    # Keys and signatures in base64, and fingerprints as people compare them.
+    (r"\b[A-Za-z0-9+/]{40,}={0,2}", lambda it: it[0] if HEX(it[0]) else "A" * min(len(it[0]), 88)),
+    (r"\b[a-z2-7]{4}(-[a-z2-7]{4}){7}\b", lambda it: re.sub("[a-z2-7]", "a", it[0])),
+    (r"\b[0-9a-f]{64}\b", lambda _: f"{0:064}"),
+    (r"\b[0-9a-f]{128}\b", lambda _: f"{0:0128}"),
     (r"\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(?=Z)", lambda it: _clocked(it[1] or "")),
     (r"\b1[0-9]{9}\.[0-9]+", lambda _: "1767225600.0"),
     (MAC, lambda _: f"{0:032}"),

@@ -15,6 +15,7 @@ from kmworker.crypto import Keyring
 from tests.kit.outside.worker import Site, working
 from tests.kit.polling import until
 from tests.kit.servers import At, RabbitMQ, StoreServer
+from tests.kit.trails import lay_trail
 
 DAY_S: Final = 86_400
 AGO_S: Final = 3 * DAY_S + 60
@@ -96,6 +97,7 @@ class Stage:
         site = Site(folder, broker, store, name, name, settings=settings)
         (folder / "inventory.txt").write_text("p1 volume:v1\np1 snapshot:s1\np1 volume:v8\n")
         (folder / "event.json").write_text(FAMILY.splitlines()[2])
+        lay_trail(folder / "trail")
         (folder / "wrong.jsonl").write_text(FAMILY.splitlines()[0] + '\n{"specversion": "1.0"}\n')
         return site
 

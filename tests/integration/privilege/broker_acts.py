@@ -12,6 +12,7 @@ EVENTS, WORK = "kmworker.events", "kmworker.events.work"
 ASSIGNMENTS, DEAD = "kmworker.assignments", "kmworker.dead"
 ANCHOR = "kmworker.anchor"
 AUDIT = "kmworker.audit"
+REQUESTS = "kmworker.requests"
 OWN, LASTING, OTHERS = "kmworker.sub.tests", "kmworker.sub.lasting", "someone.elses"
 ASSIGNED: Final = "key-assigned.volume.p1"
 QUORUM: Final = {"x-queue-type": "quorum"}
@@ -119,6 +120,17 @@ MAY: Final[dict[str, dict[str, Act]]] = {
         "count records": look_at(AUDIT),
         "publish checkpoints": publish(AUDIT, "checkpoint"),
     },
+    "keyserver": {
+        "take requests": consume(REQUESTS),
+        "answer in a client's queue": publish("", "kmworker.clients.compute-17"),
+        "record": publish(AUDIT, "record.key-delivered.p1"),
+    },
+    "client": {
+        "ask": publish(REQUESTS, "key-requested"),
+        "hear answers": lambda channel: channel.basic_consume(
+            "amq.rabbitmq.reply-to", lambda *_: None, auto_ack=True
+        ),
+    },
 }
 
 CONFIGURES: Final[dict[str, Act]] = {
@@ -166,6 +178,16 @@ AUDIT_ITSELF: Final[dict[str, Act]] = {
     "forge a checkpoint": publish(AUDIT, "checkpoint"),
     "take records from another queue": consume("kmworker.audit.more"),
 }
+REQUESTS_OF_OTHERS: Final[dict[str, Act]] = {
+    "take requests": consume(REQUESTS),
+    "purge requests": lambda channel: channel.queue_purge(REQUESTS),
+    "ask": publish(REQUESTS, "key-requested"),
+    "unbind the requests": lambda channel: channel.queue_unbind(
+        REQUESTS, REQUESTS, "key-requested"
+    ),
+    "take requests from another queue": consume("kmworker.requests.more"),
+    "hear a client's answers": consume("kmworker.clients.compute-17"),
+}
 NO_QUEUE_OF_ITS_OWN: Final[dict[str, Act]] = {
     "have the broker name a queue": own_queue_bound(ASSIGNMENTS, "key-assigned.#"),
     "declare a subscriber's queue": declare_queue(OWN),
@@ -184,6 +206,7 @@ MAY_NOT: Final[dict[str, dict[str, Act]]] = {
         "take dead letters": consume(DEAD),
         "purge events": lambda channel: channel.queue_purge(WORK),
         "move the anchor": publish(ANCHOR, ANCHOR),
+        **REQUESTS_OF_OTHERS,
         **AUDIT_OF_OTHERS,
         **AUDIT_ITSELF,
         "record": publish(AUDIT, "record.key-suspended.p1"),
@@ -196,13 +219,55 @@ MAY_NOT: Final[dict[str, dict[str, Act]]] = {
         "take dead letters": consume(DEAD),
         "purge dead letters": lambda channel: channel.queue_purge(DEAD),
         "take a subscriber's messages": consume(OWN),
+        **REQUESTS_OF_OTHERS,
         **AUDIT_OF_OTHERS,
         **AUDIT_ITSELF,
+    },
+    "keyserver": {
+        # It answers in whichever queue there is: a client's has whatever name that has.
+        **{
+            name: act
+            for name, act in CONFIGURES.items()
+            if name not in {"publish past all exchanges", "publish dead letters to the queue"}
+        },
+        **REACHES,
+        **NO_QUEUE_OF_ITS_OWN,
+        **AUDIT_OF_OTHERS,
+        **{
+            name: act
+            for name, act in AUDIT_ITSELF.items()
+            if name != "publish records past the exchange"
+        },
+        **{
+            name: act
+            for name, act in REQUESTS_OF_OTHERS.items()
+            if name not in {"take requests", "purge requests"}
+        },
+        "publish an event": publish(EVENTS, "volume-created"),
+        "publish an assignment": publish(ASSIGNMENTS, ASSIGNED),
+        "take events": consume(WORK),
+        "take dead letters": consume(DEAD),
+        "move the anchor": publish(ANCHOR, ANCHOR),
+    },
+    "client": {
+        **CONFIGURES,
+        **REACHES,
+        **NO_QUEUE_OF_ITS_OWN,
+        **AUDIT_OF_OTHERS,
+        **AUDIT_ITSELF,
+        **{name: act for name, act in REQUESTS_OF_OTHERS.items() if name != "ask"},
+        "record": publish(AUDIT, "record.key-delivered.p1"),
+        "publish an event": publish(EVENTS, "volume-attached"),
+        "publish an assignment": publish(ASSIGNMENTS, ASSIGNED),
+        "take events": consume(WORK),
+        "take dead letters": consume(DEAD),
+        "move the anchor": publish(ANCHOR, ANCHOR),
     },
     "auditor": {
         **CONFIGURES,
         **REACHES,
         **NO_QUEUE_OF_ITS_OWN,
+        **REQUESTS_OF_OTHERS,
         **{name: act for name, act in AUDIT_ITSELF.items() if name != "forge a checkpoint"},
         "write a record": publish(AUDIT, "record.key-delivered.p1"),
         "publish an event": publish(EVENTS, "volume-created"),
@@ -224,6 +289,7 @@ MAY_NOT: Final[dict[str, dict[str, Act]]] = {
         "publish a dead letter": publish(DEAD, "malformed.unknown"),
         "take events": consume(WORK),
         "take dead letters": consume(DEAD),
+        **REQUESTS_OF_OTHERS,
         **AUDIT_OF_OTHERS,
         **AUDIT_ITSELF,
         "record": publish(AUDIT, "record.key-suspended.p1"),
@@ -247,6 +313,7 @@ MAY_NOT: Final[dict[str, dict[str, Act]]] = {
         "publish no assignment to subscribers": publish(ASSIGNMENTS, "volume-created"),
         "forge a dead letter": publish(DEAD, "malformed.unknown"),
         "take a subscriber's messages": consume(OWN),
+        **REQUESTS_OF_OTHERS,
         **AUDIT_OF_OTHERS,
         **AUDIT_ITSELF,
     },

@@ -7,6 +7,8 @@ WAITING, DEADLINES, STATS = "km:{p}:waiting", "km:{p}:waiting:deadlines", "km:{p
 DEKS, PARKED, EXPIRED = "kmsecret:{p}:deks", "kmsecret:{p}:parked", "kmsecret:{p}:expired"
 COMMITS, OUTBOX, DUE = "km:{p}:commits", "km:{p}:outbox", "km:{p}:keys:due"
 PROJECTS, FEED, WORKER = "km:projects", "km:feed", "km:worker:host-1-abc"
+GRANTS, CLIENTS, TRUST = "km:{p}:grants", "km:clients", "km:trust"
+ASKED, KEY_SERVER = "km:asked:abc", "km:keyserver:host-1-abc"
 
 # As the contract opens them, by the commands that it names.
 OPEN: Final = (
@@ -163,6 +165,11 @@ KEY_OPERATOR_MAY: Final = (
     f"ZREM {DUE} m",
     "ZADD km:outboxes LT 1 p",
     f"INCR {COMMITS}",
+    # Who is a client, and which trust list is handed out.
+    f"HSET {CLIENTS} f v",
+    f"HSET {TRUST} f v",
+    f"HSCAN {CLIENTS} 0",
+    f"EVAL return(1) 2 {CLIENTS} km:keyring",
     # What a KEK's leak takes besides.
     "SET km:{p}:fence 1",
     f"EVAL return(1) 1 {KEYS}",
@@ -172,8 +179,9 @@ KEY_OPERATOR_MAY_NOT: Final = (
     *(it for it in CODE if not it.startswith(("EVAL ", "EVALSHA "))),
     f"EVAL return(1) 1 {DEKS}",
     f"EVAL return(1) 1 {LINEAGE}",
-    *(f"HDEL {key} f" for key in (KEYS, SCOPES, OUTBOX)),
+    *(f"HDEL {key} f" for key in (KEYS, SCOPES, OUTBOX, CLIENTS, TRUST)),
     "HSET km:{p}:holders f v",
+    f"HSET {GRANTS} f v",
     *(f"{write} {key} f" for key in (DEKS, PARKED) for write in ("HDEL", "DEL", "UNLINK")),
     f"HSET {DEKS} f v",
     f"HGETALL {DEKS}",
@@ -228,6 +236,34 @@ JANITOR_MAY_NOT: Final = (
     "EVAL return(1) 1 other",
     "SCRIPT LOAD return(1)",
     NAMES,
+    "INFO",
+)  # fmt: skip
+
+# It reads wrapped DEKs, as the key operator and the rewrapper do, and changes nothing.
+KEY_SERVER_MAY: Final = (
+    *(f"HGET {key} f" for key in (ITEMS, KEYS, SCOPES, GRANTS, DEKS, TRUST)),
+    f"HMGET {CLIENTS} a b",
+    f"EVAL return(1) 5 {ITEMS} {KEYS} {SCOPES} {DEKS} {GRANTS}",
+    f"SET {ASKED} v NX EX 900",
+    f"GET {ASKED}",
+    f"HSET {KEY_SERVER} f v",
+    f"EXPIRE {KEY_SERVER} 9",
+    "ZADD km:keyservers 1 m",
+    "HGETALL km:layout",
+    "HGETALL km:keyring",
+    "CONFIG GET appendonly",
+)
+KEY_SERVER_MAY_NOT: Final = (
+    *(it for it in WRITES if not it.startswith("EXPIRE")), *UNLIMITED, *SERVER, *ELSEWHERE, NAMES,
+    *(f"{write} {key} f v" for key in (GRANTS, CLIENTS, TRUST, DEKS, OUTBOX, "km:keyring")
+      for write in ("HSET", "HDEL")),
+    *(f"{read} {DEKS} f" for read in ("HMGET", "HSTRLEN")),
+    f"HSCAN {DEKS} 0",
+    f"HGETALL {DEKS}",
+    *(f"{it} {key} f" for key in (PARKED, EXPIRED) for it in ("HGET", "HEXISTS")),
+    f"EVAL return(1) 1 {PARKED}",
+    f"DEL {ASKED}",
+    "SCRIPT LOAD return(1)",
     "INFO",
 )  # fmt: skip
 
@@ -344,6 +380,7 @@ MAY: Final = {
     "operator": OPERATOR_MAY,
     "key-operator": KEY_OPERATOR_MAY,
     "janitor": JANITOR_MAY,
+    "keyserver": KEY_SERVER_MAY,
     "repairer": REPAIRER_MAY,
     "migrator": REPLACER_MAY,
     "rewrapper": REWRAPPER_MAY,
@@ -353,6 +390,7 @@ MAY_NOT: Final = {
     "operator": OPERATOR_MAY_NOT,
     "key-operator": KEY_OPERATOR_MAY_NOT,
     "janitor": JANITOR_MAY_NOT,
+    "keyserver": KEY_SERVER_MAY_NOT,
     "repairer": REPAIRER_MAY_NOT,
     "migrator": REPLACER_MAY_NOT,
     "rewrapper": REWRAPPER_MAY_NOT,

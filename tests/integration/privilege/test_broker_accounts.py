@@ -116,8 +116,9 @@ def test_a_producer_publishes_by_command(broker: Broker, tmp_path: Path) -> None
 def test_a_worker_that_may_declare_finds_nothing_else_to_declare(broker: Broker) -> None:
     shipped = json.loads((CONFIG / "rabbitmq" / "definitions.json").read_text())
     topology = Topology(NAMESPACE)
-    names = {*topology.exchanges, topology.anchor, topology.audit}
-    queues = {topology.work, topology.dead, topology.anchor, topology.audit}
+    # Whoever ships requests has made their queue, with its bounds.
+    names = {*topology.exchanges, topology.anchor, topology.audit, topology.requests}
+    queues = {topology.work, topology.dead, topology.anchor, topology.audit, topology.requests}
     assert {exchange["name"] for exchange in shipped["exchanges"]} == names
     assert {queue["name"] for queue in shipped["queues"]} == queues
     before = _topology(broker)

@@ -25,6 +25,7 @@ from tests.integration.privilege.broker_acts import (
     LASTING,
     OTHERS,
     QUORUM,
+    REQUESTS,
     WORK,
 )
 from tests.kit.polling import until
@@ -90,7 +91,8 @@ def test_our_policies_are_on_our_queues_and_on_no_others(
     broker: Broker, admin: BlockingChannel
 ) -> None:
     governed = _policies(broker)
-    assert {queue for queue, policy in governed.items() if policy} == OURS
+    # Requests live for seconds, and are asked again.
+    assert {queue for queue, policy in governed.items() if policy} == {*OURS, REQUESTS}
     # A program that crashes in a loop gives innocent neighbours back, too.
     for policy in json.loads(broker.server.ctl("export_definitions", "-"))["policies"]:
         assert policy["definition"]["delivery-limit"] >= 1_000_000

@@ -15,7 +15,7 @@ from tests.kit.builders import SHIPPED_POLICY
 from tests.kit.cli.stand import Broker, FilledStore, family
 
 HARDENING = (
-    "crypto.hardening", "cli.accept", "cli.client.getting", "cli.client.hosting",
+    "crypto.hardening", "cli.accept", "cli.auditor", "cli.client.getting", "cli.client.hosting",
     "cli.demo.collection", "cli.explain", "cli.frame.keys", "cli.janitor",
     "cli.keyring.archiving", "cli.keyring.making", "cli.keyserver", "cli.trust.keeping", "cli.up",
 )  # fmt: skip

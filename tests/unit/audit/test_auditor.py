@@ -1,23 +1,28 @@
 """The auditor: each record once, whatever ends it at whichever step."""
 
+import json
 from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kmworker.audit.auditor import Auditor
 from kmworker.audit.checkpoints import Checkpoint
 from kmworker.audit.files import TrailFiles, lines_of, segments_of
 from kmworker.audit.lines import Line, read_line
-from kmworker.audit.verification import Verified, verify
+from kmworker.audit.verification import verify
+from kmworker.audit.verified import Verified
 from kmworker.crypto.audit_key import signature_holds
 from kmworker.domain.message import Delivery, Digest, Original
 from kmworker.errors import BrokerUnavailable, NoRoom
 from kmworker.settings import AuditSettings
 from tests.kit.simulator.clock import SettableClock
-from tests.unit.audit.trails import KEY, body
+from tests.kit.trails import KEY, body
 
 DAY_S = 86_400.0
 
@@ -175,9 +180,56 @@ def test_another_record_under_a_number_that_was_taken_is_an_alarm(
     assert stand.verified().alarms == [(3, "another record came under a number that was taken")]
 
 
+scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
+values = st.recursive(
+    scalars, lambda it: st.lists(it, max_size=3) | st.dictionaries(st.text(max_size=4), it)
+)
+records = st.fixed_dictionaries(
+    {"data": st.fixed_dictionaries({"writer": scalars, "number": scalars, "more": values})}
+)
+sound = st.builds(
+    lambda number, more: {"data": {"writer": "w", "number": number, "more": more}},
+    st.integers(1, 3),
+    values,
+)
+encodings = st.sampled_from(["utf-8", "utf-16-le", "utf-32-le", "utf-8-sig"])
+noises = st.binary(max_size=40) | st.builds(
+    lambda it, encoding, is_ascii: json.dumps(it, ensure_ascii=is_ascii).encode(
+        encoding, "surrogatepass"
+    ),
+    sound | records | values,
+    encodings,
+    st.booleans(),
+)
+
+
+@given(st.lists(noises, min_size=1, max_size=6))
+def test_whatever_comes_leaves_a_trail_that_can_be_read(bodies: list[bytes]) -> None:
+    with TemporaryDirectory() as folder:
+        stand = Stand(Path(folder) / "trail", Queue(BODIES[0], *bodies))
+        stand.drain()
+        # It starts on it again, and nothing in it looks changed.
+        stand.queue.ready.append((99, BODIES[1]))
+        stand.drain()
+        assert stand.verified().fault is None
+        assert BODIES[1] in stand.kept()
+
+
+@pytest.mark.parametrize("depth", [3, 13, 14, 100, 900, 980, 990, 1000, 5000])
+def test_however_deep_a_message_is_nested_its_line_can_be_read(tmp_path: Path, depth: int) -> None:
+    deep = b'{"data":{"writer":"w","number":1,"x":' + b"[" * depth + b"]" * depth + b"}}"
+    stand = Stand(tmp_path / "trail", Queue(deep))
+    stand.drain()
+    assert stand.verified().fault is None
+    assert bool(stand.kept()) is (depth <= 14)
+
+
 @pytest.mark.parametrize("noise", [
     b"", b"{", b"[]", b'{"data":{}}', b'{"data":{"writer":"w","number":0}}', b"\xff\xfe",
     b'{"data":{"writer":"w",\n"number":1}}', b'{"data":{"writer":"w","number":true}}',
+    b'{"data":{"writer":"w\\u001b","number":1}}', b'{"data":{"writer":"\\ud800","number":1}}',
+    b'{"data":{"writer":"w","number":1,"x":NaN}}',
+    '{"data":{"writer":"w","number":1}}'.encode("utf-16-le"),
 ])  # fmt: skip
 def test_a_message_that_is_no_record_is_kept_as_what_it_is(tmp_path: Path, noise: bytes) -> None:
     stand = Stand(tmp_path / "trail", Queue(BODIES[0], noise, BODIES[1]))

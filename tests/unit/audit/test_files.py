@@ -13,7 +13,7 @@ from kmworker.audit.verification import verify
 from kmworker.audit.writers import TrailPlace
 from kmworker.crypto.audit_key import signature_holds
 from kmworker.errors import NoRoom, SetupError
-from tests.unit.audit.trails import KEY, WRITER, body
+from tests.kit.trails import KEY, WRITER, body
 
 NOW_S = 1_796_000_000.0
 

@@ -11,9 +11,10 @@ from kmworker.audit.checkpoints import Checkpoint
 from kmworker.audit.exported import export_lines
 from kmworker.audit.lines import append, content_of, read_line
 from kmworker.audit.records import RecordFilter
-from kmworker.audit.verification import Tampering, TrailFault, Verified, verify
+from kmworker.audit.verification import verify
+from kmworker.audit.verified import Tampering, TrailFault, Verified
 from kmworker.crypto.audit_key import signature_holds
-from tests.unit.audit.trails import AT, KEY, OTHER_KEY, TRAIL, WRITER, Chain, body, chain_of
+from tests.kit.trails import AT, KEY, OTHER_KEY, TRAIL, WRITER, Chain, body, chain_of
 
 RECORDS = 12
 CHAIN = chain_of(RECORDS, every=5)

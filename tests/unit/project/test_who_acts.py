@@ -24,6 +24,7 @@ WHO_MAY: Final = {
     "bench/stage.py": "declares a peer's work queue, and counts what is in it",
     "tests/chaos/ground.py": "looks into what is closed to dashboards",
     "tests/contract/bus/test_dead_queue.py": "damages, and looks into queues",
+    "tests/integration/audit/test_trail.py": "a writer that may declare, declares",
     "tests/integration/bus/conftest.py": "publishes what no honest producer sends",
     "tests/integration/bus/test_consuming.py": "a worker that may declare, declares",
     "tests/integration/bus/test_publishing.py": "a worker that may declare, declares",

@@ -1,10 +1,11 @@
 """Trails to test with: lines as an auditor writes them, and a key."""
 
+from pathlib import Path
+
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from kmworker.audit.checkpoints import Checkpoint, sign
 from kmworker.audit.lines import GENESIS, Tip, append, content_of
-from kmworker.audit.writers import Writers
 from kmworker.crypto.audit_key import AuditKey
 from kmworker.domain.audit import Act, Actor, ActorKind, AuditRecord
 from kmworker.wire.audit_records import audit_message
@@ -64,11 +65,12 @@ def chain_of(records: int, every: int = 0) -> Chain:
     return chain
 
 
-def known(*numbers: int) -> Writers:
-    """Return what is known when these numbers of one writer have come."""
-    from kmworker.audit.writers import TrailPlace  # noqa: PLC0415
-
-    writers = Writers()
-    for number in numbers:
-        writers.note(WRITER, number, b"%d" % number, TrailPlace(number, 0.0))
-    return writers
+def lay_trail(folder: Path) -> None:
+    """Write a trail of three records, signed, into a folder."""
+    chain = Chain()
+    for number, project in enumerate(("p1", "p2", "p1"), start=1):
+        key_id = f"c0b7e0a4-6f0c-4b1e-9f57-{number:012}"
+        chain.add("record", body(number, project=project, item=f"volume:v{number}", key_id=key_id))
+    chain.sign()
+    folder.mkdir(mode=0o700)
+    (folder / SEGMENT).write_bytes(b"".join(line + b"\n" for line in chain.lines))

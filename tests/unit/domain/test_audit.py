@@ -1,0 +1,48 @@
+"""What the trail says of a change of a key-id's."""
+
+import pytest
+
+from kmworker.domain.audit import Act, Actor, ActorKind, record_of_change
+from kmworker.domain.keys import (
+    JANITOR,
+    By,
+    Cause,
+    KeyChanged,
+    KeyEvent,
+    KeyRecord,
+    KeyState,
+    LastChange,
+    Operator,
+)
+
+AT = "2026-11-30T16:00:00.000Z"
+
+
+def changed(event: KeyEvent, by: By) -> KeyChanged:
+    change = LastChange(event, AT, by, KeyState.ACTIVE)
+    return KeyChanged("p1", KeyRecord("k1", "s1", "d1", KeyState.ACTIVE, None, AT, changed=change))
+
+
+@pytest.mark.parametrize("event", KeyEvent)
+def test_every_change_is_an_act_of_the_same_name(event: KeyEvent) -> None:
+    assert record_of_change(changed(event, JANITOR), "a1").what.value == event.value
+
+
+@pytest.mark.parametrize(
+    ("by", "who", "reason", "answers"),
+    [
+        (Operator("alice", "leak"), Actor(ActorKind.OPERATOR, "alice"), "leak", None),
+        (
+            Cause("e1", "/cinder", "volume-deleted"),
+            Actor(ActorKind.PRODUCER, "/cinder"),
+            None,
+            "e1",
+        ),
+        (JANITOR, Actor(ActorKind.JANITOR, "janitor"), None, None),
+    ],
+)
+def test_it_says_who_and_why(by: By, who: Actor, reason: str | None, answers: str | None) -> None:
+    record = record_of_change(changed(KeyEvent.SUSPENDED, by), "a1")
+    assert (record.what, record.who, record.at) == (Act.KEY_SUSPENDED, who, AT)
+    assert (record.reason, record.request, record.event) == (reason, answers, "a1")
+    assert (record.project, record.key_id) == ("p1", "k1")

@@ -1,0 +1,212 @@
+"""The key server's loop: what it waits for, what ends it, and what it says of itself."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+
+from kmworker.clock import StoreClock
+from kmworker.delegation.answers import AnswerSigner
+from kmworker.domain.message import Delivery
+from kmworker.errors import (
+    BrokerUnavailable,
+    NotFound,
+    SetupError,
+    StoreUnavailable,
+    TransientError,
+    Untrusted,
+)
+from kmworker.keyserver.loop import KeyServer
+from kmworker.keyserver.ports import HandedOut
+from tests.unit.keyserver.world import INSTALLATION, SIGNER, World, requested
+
+HANDED_OUT = HandedOut("root", "text", "signature")
+
+
+class Servers(World):
+    """A world whose servers may be away."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.handed_out: HandedOut | None = HANDED_OUT
+        self.away: dict[str, Exception] = {}
+        self.happened: list[str] = []
+        self.reports: list[tuple[str, Mapping[str, Any]]] = []
+        self.signers: list[HandedOut] = []
+        self.turns = 0
+        self._is_closed = False
+        self._given: set[tuple[int, int]] = set()
+        self.on_turn: Callable[[int], None] = lambda _turn: None
+        self.loop: KeyServer | None = None
+
+    def _at(self, what: str) -> None:
+        self.happened.append(what)
+        if what in self.away:
+            raise self.away[what]
+
+    def admit(self) -> str:
+        self._at("admit")
+        return "/kmworker"
+
+    def follow_keyring(self) -> None:
+        self._at("follow")
+
+    def trust(self) -> HandedOut | None:
+        self._at("trust")
+        return self.handed_out
+
+    def time_s(self) -> float:
+        return self.clock.now()
+
+    def open(self) -> None:
+        self._at("open")
+        if self._is_closed:
+            self._is_closed = False
+            self.generation += 1
+
+    def receive(self, limit: int, timeout_s: float) -> list[Delivery]:
+        self.turns += 1
+        self.on_turn(self.turns)
+        self.clock.advance(timeout_s)
+        fresh = [it for it in self.unsettled if (self.generation, it.tag) not in self._given]
+        self._given |= {(self.generation, it.tag) for it in fresh[:limit]}
+        return fresh[:limit]
+
+    def tick(self) -> None:
+        self.happened.append("tick")
+
+    def close(self) -> None:
+        self.happened.append("close")
+        self._is_closed = True
+
+    def write(self, state: str, fields: Mapping[str, Any]) -> None:
+        self.reports.append((state, fields))
+
+    def signer_for(self, handed_out: HandedOut, installation: str, source: str) -> AnswerSigner:
+        self._at("sign")
+        assert (installation, source) == (INSTALLATION, "/kmworker")
+        self.signers.append(handed_out)
+        return SIGNER
+
+    def run(self, turns: int) -> None:
+        """Let it take so many turns, or try so often."""
+        it: Any = self
+        answering = self.server()
+        answering.signer = None
+        loop = KeyServer(
+            queue=it, store=it, trail=it, answering=answering, signer_for=self.signer_for,
+            reporting=it, clock=StoreClock(self.clock), tally=self.tally,
+        )  # fmt: skip
+        self.loop = loop
+        tries = 0
+        inner = loop.turn
+
+        def turn() -> None:
+            nonlocal tries
+            tries += 1
+            if tries >= turns:
+                loop.stop()
+            inner()
+
+        loop.turn = turn  # type: ignore[method-assign]
+        loop.run()
+
+
+@pytest.fixture
+def world() -> Servers:
+    return Servers()
+
+
+def test_it_answers_and_says_so(world: Servers) -> None:
+    request = requested()
+    world.ask(request)
+    world.run(3)
+    assert world.answers_to(request)
+    assert world.reports[-1][0] == "stopped"
+    assert world.reports[-1][1]["delivered"] == 1
+    assert world.happened[-2:] == ["close", "close"]
+
+
+@pytest.mark.parametrize(
+    ("what", "error"),
+    [
+        ("admit", StoreUnavailable("away")),
+        ("admit", NotFound("no worker has used it yet")),
+        ("open", BrokerUnavailable("away")),
+        ("follow", StoreUnavailable("away")),
+        ("sign", Untrusted("held until yesterday")),
+    ],
+    ids=["store", "unused store", "broker", "store later", "list is over"],
+)
+def test_what_is_away_is_waited_for(world: Servers, what: str, error: Exception) -> None:
+    request = requested()
+    world.ask(request)
+    world.away[what] = error
+    world.run(2)
+    assert not world.sent
+    world.away.clear()
+    world.run(2)
+    assert world.answers_to(request)
+
+
+def test_a_store_that_was_away_is_admitted_again(world: Servers) -> None:
+    def lose(turn: int) -> None:
+        if turn == 1:
+            raise StoreUnavailable("away")
+
+    world.on_turn = lose
+    world.run(3)
+    assert world.happened.count("admit") == 2
+
+
+def test_without_a_trust_list_it_waits_for_one(world: Servers) -> None:
+    world.handed_out = None
+    world.ask(requested())
+    world.run(2)
+    assert not world.sent
+    assert world.signers == []
+
+
+def test_a_list_is_taken_up_while_it_runs(world: Servers) -> None:
+    other = HandedOut("root", "another", "signature")
+
+    def publish(turn: int) -> None:
+        if turn == 2:
+            world.handed_out = other
+
+    world.on_turn = publish
+    world.run(15)
+    assert world.signers[0] == HANDED_OUT
+    assert world.signers[-1] == other
+
+
+def test_a_list_that_lacks_its_keys_ends_it(world: Servers) -> None:
+    world.away["sign"] = SetupError("list 3 does not have this key server's key")
+    with pytest.raises(SetupError):
+        world.run(2)
+    assert world.reports[-1][0] == "stopped"
+
+
+def test_a_report_that_cannot_be_written_stops_nothing(world: Servers) -> None:
+    def fail(_state: str, _fields: Mapping[str, Any]) -> None:
+        raise TransientError("away")
+
+    world.write = fail  # type: ignore[assignment,method-assign]
+    request = requested()
+    world.ask(request)
+    world.run(2)
+    assert world.answers_to(request)
+
+
+def test_what_waited_on_a_connection_that_is_lost_comes_again(world: Servers) -> None:
+    world.keys.clear()
+    request = requested()
+    world.ask(request)
+
+    def reconnect(turn: int) -> None:
+        if turn == 2:
+            world._is_closed = True
+
+    world.on_turn = reconnect
+    world.run(4)
+    assert world.tally.waiting == 1
