@@ -17,7 +17,10 @@ MAC: Final = r"\b[0-9a-f]{32}\b"
 HEX: Final = re.compile("[0-9a-f]+").fullmatch
 FIXED: Final = (
     # Keys and signatures in base64, and fingerprints as people compare them.
-    (r"\b[A-Za-z0-9+/]{40,}={0,2}", lambda it: it[0] if HEX(it[0]) else "A" * min(len(it[0]), 88)),
+    (
+        r"(?<![\w+/])[A-Za-z0-9+/]{40,}={0,2}",
+        lambda it: it[0] if HEX(it[0]) else "A" * min(len(it[0]), 88),
+    ),
     (r"\b[a-z2-7]{4}(-[a-z2-7]{4}){7}\b", lambda it: re.sub("[a-z2-7]", "a", it[0])),
     (r"\b[0-9a-f]{64}\b", lambda _: f"{0:064}"),
     (r"\b[0-9a-f]{128}\b", lambda _: f"{0:0128}"),
