@@ -68,7 +68,7 @@ def _refuse_streams(settings: BrokerSettings) -> None:
     if _is_streams(settings):
         raise SetupError(
             "with kmworker up, the key server alone writes the audit trail",
-            "kmworker audit reads it; for another, set broker.url to amqp://…",
+            "kmworker audit reads it; for others to record, set broker.url to amqp://…",
         )
 
 
