@@ -265,27 +265,47 @@ def test_programs_talk_to_it_through_pipes(up: Up) -> None:
 
 
 def delegate(up: Up) -> None:
-    """Enroll a host, attach a volume to it, and detach it; the host asks each time."""
-    made = up.run("client", "init")
-    assert made[0] == 0, made
-    enrolled = up.run(
-        "client", "enroll", "host", "--request", "-", "--node", "n1", "--project", "p0",
-        "--operator", "alice", "--reason", "drill", stdin=made[1],
-    )  # fmt: skip
-    assert enrolled[0] == 0, enrolled
-    assert up.run("client", "pin", "-", stdin=enrolled[1])[0] == 0
-    key = up.data_dir.parent / "key.bin"
-    get = "client", "get", "volume:v0", "--project", "p0", "--output", str(key)
+    """Attach a volume to a host that asks before, and again when it is detached."""
+    enroll(up)
     # Asked before it is attached: it waits for that.
-    with up.begun(*get, stderr=subprocess.PIPE) as asking:
+    with up.begun(*get(up), stderr=subprocess.PIPE) as asking:
         told(up, "attached", node="n1")
         said = asking.communicate(timeout=DEADLINE_S)[1]
     assert asking.returncode == 0, said
+    key = up.data_dir.parent / "key.bin"
     assert len(key.read_bytes()) == 64
     told(up, "detached")
     key.unlink()
-    code, _out, err = up.run(*get)
+    code, _out, err = up.run(*get(up))
     assert (code, "not-granted" in err, key.exists()) == (1, True, False), err
+
+
+def enroll(up: Up) -> None:
+    """Make this host a client, which answers for the node n1."""
+    code, request, err = up.run("client", "init")
+    assert code == 0, err
+    enrolled = up.run(
+        "client", "enroll", "host", "--request", "-", "--node", "n1", "--project", "p0",
+        "--operator", "alice", "--reason", "drill", stdin=request,
+    )  # fmt: skip
+    assert enrolled[0] == 0, enrolled
+    assert up.run("client", "pin", "-", stdin=enrolled[1])[0] == 0
+
+
+def get(up: Up) -> tuple[str, ...]:
+    """Return the command that gets the key of the first event's volume."""
+    output = str(up.data_dir.parent / "key.bin")
+    return "client", "get", "volume:v0", "--project", "p0", "--output", output
+
+
+def got(up: Up) -> bytes:
+    """Get the key."""
+    code, _out, err = up.run(*get(up))
+    assert code == 0, err
+    key = up.data_dir.parent / "key.bin"
+    found = key.read_bytes()
+    key.unlink()
+    return found
 
 
 def told(up: Up, what: str, **more: str) -> None:
@@ -308,6 +328,27 @@ def test_a_node_gets_the_key_of_what_is_attached_to_it_and_the_trail_says_so(up:
     # It needs no server, and ended signed.
     code, out, err = up.run("audit", "verify", str(up.data_dir / "audit"))
     assert (code, b"up to line 3" in out) == (0, True), (out, err)
+
+
+def test_a_key_server_that_is_killed_comes_back_and_its_trail_is_whole(up: Up) -> None:
+    up.start()
+    assert until(lambda: publish(up.url(), [event(0)]))
+    assert until(lambda: records(up.url()))
+    enroll(up)
+    told(up, "attached", node="n1")
+    before = got(up)
+    (key_server,) = [
+        it for it in up.children() if b"keyserver" in Path(f"/proc/{it}/cmdline").read_bytes()
+    ]
+    os.kill(key_server, signal.SIGKILL)
+    assert got(up) == before
+    up.end(signal.SIGKILL)
+    up.start()
+    assert got(up) == before
+    assert up.end(signal.SIGTERM) == 0
+    code, out, err = up.run("audit", "verify", str(up.data_dir / "audit"), "--json")
+    found = json.loads(out)
+    assert (code, found["records"], found["missing"]) == (0, 3, []), err
 
 
 def test_data_from_before_there_was_delegation_is_taken_up(up: Up) -> None:
