@@ -36,7 +36,7 @@ def environ(tmp_path: Path) -> dict[str, str]:
 COMPLETED: Final = {
     "a command": ("pub", ["publish"]),
     "any command": ("", list(KMWorker.purposes)),
-    "a part of a command": ("keyring ", ["init", "add", "move", "activate", "retire", "status"]),
+    "a part of a command": ("audit ", ["tail", "export", "verify"]),
     "a part of list": ("list ", ["projects", "items", "keys"]),
     "a kind of item": ("list items --kind s", ["snapshot"]),
     "a key's state": ("list keys --state s", ["suspended"]),

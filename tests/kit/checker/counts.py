@@ -20,6 +20,9 @@ def index_problems(contents: Contents) -> Iterator[str]:
         yield f"stats {counted}, items {dict(made)}"
     if stats.get("early", 0) != len(contents.items) - len(data):
         yield f"early {stats.get('early')}, not {len(contents.items) - len(data)}"
+    wraps = sum(number for name, number in stats.items() if name.startswith("wraps:"))
+    if wraps < stats.get("create", 0):
+        yield f"wraps {wraps}, created {stats.get('create')}"
     lineage = {f"{it['scope_id']} {_ref(it)}": 0 for it in data if it["scope_id"]}
     if contents.lineage != lineage:
         yield f"lineage {dict(contents.lineage.items() ^ lineage.items())}"

@@ -1,16 +1,18 @@
-"""Every command that loads KEKs has closed its process before."""
+"""Every command that loads secret keys has closed its process before."""
 
 from pathlib import Path
+from typing import Never
 
 import pytest
 
 from kmworker.cli.app import KMWorker
 from kmworker.crypto import Keyring
+from kmworker.delegation.identity import Identity
 from kmworker.embedded.supervisor import Supervisor
 from tests.kit.cli.fixtures import HARDENING
 from tests.kit.cli.stand import Broker, FilledStore, family, run
 
-# None: it has no use for KEKs, or they are in another process of its own.
+# None: it has no use for them, or they are in another process of its own.
 LOADING: dict[str, tuple[str, ...] | None] = {
     "worker": ("worker",),
     "up": ("up",),
@@ -51,37 +53,38 @@ def test_every_command_is_listed_here() -> None:
 
 @pytest.fixture
 def order(store: FilledStore, broker: Broker, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What happens first: the process is closed, or KEKs come into it."""
+    """What happens first: the process is closed, or its keys come into it."""
     store.assign(*family())
     happened: list[str] = []
     for place in HARDENING:
         monkeypatch.setattr(f"kmworker.{place}.harden_process", lambda: happened.append("closed"))
 
-    def keks(_path: Path, _root: object = None) -> Keyring:
-        happened.append("KEKs")
+    def keys(_path: Path, _more: object = None) -> Never:
+        happened.append("keys")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Keyring, "load", keks)
-    monkeypatch.setattr(Keyring, "generate", keks)
+    monkeypatch.setattr(Keyring, "load", keys)
+    monkeypatch.setattr(Keyring, "generate", keys)
+    monkeypatch.setattr(Identity, "load", keys)
     monkeypatch.setattr(Supervisor, "start", lambda it: it._make_keyring(Path("keyring.json")))
     monkeypatch.setattr(Supervisor, "stop", lambda _it: None)
     return happened
 
 
 @pytest.mark.parametrize("command", [it for it in LOADING.values() if it is not None], ids=" ".join)
-def test_a_command_that_loads_keks_has_closed_its_process(
+def test_a_command_that_loads_keys_has_closed_its_process(
     order: list[str], command: tuple[str, ...]
 ) -> None:
     run(*command)
-    assert order[:2] == ["closed", "KEKs"]
+    assert order[:2] == ["closed", "keys"]
 
 
 def test_a_keyring_is_made_in_a_closed_process(order: list[str]) -> None:
     run("keyring", "init")
-    assert order == ["closed", "KEKs"]
+    assert order == ["closed", "keys"]
 
 
 @pytest.mark.parametrize("command", [name for name, it in LOADING.items() if it is None])
 def test_the_others_load_none(order: list[str], command: str) -> None:
     run(command)
-    assert "KEKs" not in order
+    assert "keys" not in order
