@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from kmworker.cli.key import compromising
 from kmworker.domain import decision, retention
 from kmworker.domain.model import held_in
 from kmworker.domain.retention import Destroy
 from kmworker.janitor.project import ProjectPass
+from kmworker.store import compromising
 from kmworker.store.census import Census
 from kmworker.store.inspection import Views
 from kmworker.store.redis_store import RedisStore
