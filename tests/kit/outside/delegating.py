@@ -67,10 +67,10 @@ class Delegation:
     def exported(self, name: str) -> bytes:
         """Return the DEK of a volume, as a key operator exports it."""
         item = self.site.reader.records(P, "items")[f"volume:{name}"]
-        path = self.host / f"exported-{name}"
-        self.site.run(
-            "key", "export", item["data"]["key_id"], "--project", P, "--output", str(path)
-        )
+        key_id = item["data"]["key_id"]
+        path = self.host / f"exported-{key_id}"
+        if not path.exists():
+            self.site.run("key", "export", key_id, "--project", P, "--output", str(path))
         return path.read_bytes()
 
     def attachments(self, name: str) -> dict[str, Any]:

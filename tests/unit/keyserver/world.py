@@ -19,7 +19,7 @@ from kmworker.domain.grants import NO_GRANTS, Attachment, Grant, Grants, Over
 from kmworker.domain.keys import Operator
 from kmworker.domain.message import Confirm, Delivery, Original
 from kmworker.domain.model import Cause, Held, Item, Kind, ScopeRecord, State
-from kmworker.errors import NotRecorded
+from kmworker.errors import NotRecorded, PublishRefused
 from kmworker.keyserver.answering import Answering, AnswerStep
 from kmworker.keyserver.intake import RequestIntake
 from kmworker.keyserver.ports import FoundKey, Reply
@@ -89,6 +89,8 @@ class World:
         self.trail: list[AuditRecord] = []
         self.trail_is_full = False
         self.sent: list[Reply] = []
+        self.harmful: set[str] = set()
+        """Addresses over which the broker ends the connection."""
         self.unsettled: list[Delivery] = []
         self.asked: dict[str, str] = {}
         self.tally = AnswerTally()
@@ -153,7 +155,12 @@ class World:
         self.trail += records
         return Answered(None)
 
+    def open(self) -> None:
+        """Connect anew: nothing of it is modelled."""
+
     def send(self, replies: Sequence[Reply]) -> Pending[list[Confirm]]:
+        if self.harmful & {it.queue for it in replies}:
+            raise PublishRefused("(541) INTERNAL_ERROR")
         self.sent += replies
         return Answered([Confirm.STORED] * len(replies))
 
