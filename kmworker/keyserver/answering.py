@@ -6,7 +6,6 @@ crash anywhere leaves the requests with the broker, and a record without an answ
 they are recorded and answered again.
 """
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -21,26 +20,20 @@ from kmworker.domain.audit import Act, Actor, ActorKind, ActOutcome, AuditRecord
 from kmworker.domain.message import Delivery
 from kmworker.domain.model import ScopeRecord
 from kmworker.domain.values import value
-from kmworker.errors import NotRecorded, PermanentError, PublishRefused, UnknownKek
+from kmworker.errors import NotRecorded, PermanentError, UnknownKek
 from kmworker.keyserver.decide import Deliver, NoGrantYet, decide_request
 from kmworker.keyserver.intake import Asking, Refusing, RequestIntake, Unanswered
 from kmworker.keyserver.ports import FoundKey, KeyStore, Reply, RequestQueue
+from kmworker.keyserver.sending import AnswerSending
 from kmworker.keyserver.tally import AnswerTally
+from kmworker.keyserver.waiting import WaitingRequests
 from kmworker.ports import AuditTrail
-from kmworker.wire.answers.bodies import Delivered
+from kmworker.wire.answers.bodies import Asked, Delivered
 from kmworker.wire.answers.messages import Refusal
 
 __all__ = ["AnswerStep", "Answering", "Unwrapping"]
 
 log = structlog.get_logger()
-
-WAITS_MOST_S: Final = 25.0
-"""For its grant, since it came: a request lives 30 s on the broker."""
-LOOK_S: Final = 0.25
-"""How often they are looked at, however much else comes."""
-MAX_WAITING: Final = 1_000
-MAX_WAITING_OF_ONE: Final = 100
-HARMFUL_ADDRESS: Final = "harmful-address"
 
 
 class AnswerStep(StrEnum):
@@ -117,13 +110,12 @@ class Answering:
         self._custody = custody
         self._trail = trail
         self._intake = intake
+        self._sending = AnswerSending(queue, tally, intake.bar)
         self._clock = clock
         self._tally = tally
         self._keep_s = keep_s
         self._on_step = on_step
-        self._waiting: list[tuple[float, Asking]] = []
-        """With the monotonic second until which each waits for its grant."""
-        self._look_at = 0.0
+        self._waiting = WaitingRequests(clock.monotonic)
 
     @property
     def is_waited(self) -> bool:
@@ -144,61 +136,29 @@ class Answering:
         for it in unanswered:
             self._tally.dropped(it.why)
         asking = [it for it in taken if isinstance(it, Asking)]
-        waiting = self._due(is_busy=bool(deliveries))
-        found = self._sort([*asking, *(it for _until, it in waiting)])
+        waiting = self._waiting.due(is_busy=bool(deliveries))
+        found = self._sort([*asking, *waiting], new=len(asking))
         found.refusing += [it for it in taken if isinstance(it, Refusing)]
-        self._keep_waiting(found, {id(it): until for until, it in waiting})
+        found.refusing += self._waiting.keep(found.later)
+        self._tally.waiting = len(self._waiting)
         replies = self._answered(found, self.signer)
         self._on_step(AnswerStep.ANSWER)
-        self._send(replies)
+        self._sending.send(replies)
         self._on_step(AnswerStep.ACKNOWLEDGE)
         self._queue.acknowledge(
             [*(it.delivery for it in unanswered), *(delivery for delivery, _reply in replies)]
         )
 
-    def _due(self, *, is_busy: bool) -> list[tuple[float, Asking]]:
-        """Take what waits, if it is time to look at it again; what comes does not hurry that."""
-        now = self._clock.monotonic()
-        if is_busy and now < self._look_at:
-            return []
-        self._look_at = now + LOOK_S
-        waiting, self._waiting = self._waiting, []
-        return waiting
-
-    def _send(self, replies: Sequence[tuple[Delivery, Reply]]) -> None:
-        try:
-            self._send_some(replies)
-        except PublishRefused:
-            # An address is what the client's broker user says it is, and RabbitMQ ends the
-            # connection of whoever publishes to one that it cannot decode.
-            of_each: dict[object, list[tuple[Delivery, Reply]]] = {}
-            for it in replies:
-                of_each.setdefault(it[0].original.properties["user_id"], []).append(it)
-            for client, own in of_each.items():
-                self._send_of_one(str(client), own)
-
-    def _send_of_one(self, client: str, replies: Sequence[tuple[Delivery, Reply]]) -> None:
-        """Send one client's answers; without any, if the broker ends the connection over them."""
-        self._queue.open()
-        try:
-            self._send_some(replies)
-        except PublishRefused as refused:
-            log.error("an address ends the connection", client=client, detail=str(refused))  # noqa: TRY400
-            self._intake.bar(client)
-            for _ in replies:
-                self._tally.dropped(HARMFUL_ADDRESS)
-
-    def _send_some(self, replies: Sequence[tuple[Delivery, Reply]]) -> None:
-        sent = self._queue.send([reply for _delivery, reply in replies])
-        self._tally.unrouted(sent.result())
-
-    def _sort(self, asking: Sequence[Asking]) -> _Sorted:
-        """Decide each over what the store has of it now."""
+    def _sort(self, asking: Sequence[Asking], *, new: int) -> _Sorted:
+        """Decide each over what the store has of it now; the first so many are new."""
         sorted_ = _Sorted()
-        for it, found in zip(asking, self._find(asking), strict=True):
+        for place, (it, found) in enumerate(zip(asking, self._find(asking), strict=True)):
             if found is None:
                 sorted_.refusing.append(Refusing(it, Refusal.TRY_LATER))
                 continue
+            if found.flaw and place < new:
+                # Whatever is told: of broken grants it is that there are none.
+                log.error("a record is broken", detail=found.flaw, project=it.asked.project)
             decision = self._decide(it, it.client, found)
             if isinstance(decision, NoGrantYet):
                 sorted_.later.append(it)
@@ -212,36 +172,26 @@ class Answering:
         return sorted_
 
     def _find(self, asking: Sequence[Asking]) -> Sequence[FoundKey | None]:
+        asked = [it.asked for it in asking]
         try:
-            return self._store.find([it.asked for it in asking])
+            return self._store.find(asked)
+        except UnknownKek:
+            # Somebody's record: it is nobody else's trouble.
+            return [self._found_alone(it) for it in asked]
+
+    def _found_alone(self, asked: Asked) -> FoundKey | None:
+        try:
+            (found,) = self._store.find([asked])
         except UnknownKek as unknown:
             # Its file is on its way to this host; nobody is told more than that it is not now.
             log.warning("KEK missing", kek_id=unknown.kek_id)
-            return [None] * len(asking)
+            return None
+        return found
 
     def _decide(
         self, it: Asking, client: ClientRecord, found: FoundKey
     ) -> Deliver | Refusal | NoGrantYet:
-        decision = decide_request(client, it.asked, found, self._clock.now(), self._keep_s)
-        if found.flaw and decision is Refusal.TRY_LATER:
-            log.error("a record is broken", detail=found.flaw, project=it.asked.project)
-        return decision
-
-    def _keep_waiting(self, found: _Sorted, until: dict[int, float]) -> None:
-        """Let requests wait for their grants, and refuse those that have waited long enough."""
-        now = self._clock.monotonic()
-        of_each = Counter(it.client.name for _until, it in self._waiting)
-        for it in found.later:
-            deadline = until.get(id(it), it.delivery.received_at + WAITS_MOST_S)
-            name = it.client.name
-            of_each[name] += 1
-            if now >= deadline:
-                found.refusing.append(Refusing(it, Refusal.NOT_GRANTED))
-            elif of_each[name] > MAX_WAITING_OF_ONE or len(self._waiting) >= MAX_WAITING:
-                found.refusing.append(Refusing(it, Refusal.TRY_LATER))
-            else:
-                self._waiting.append((deadline, it))
-        self._tally.waiting = len(self._waiting)
+        return decide_request(client, it.asked, found, self._clock.now(), self._keep_s)
 
     def _answered(self, found: _Sorted, signer: AnswerSigner) -> list[tuple[Delivery, Reply]]:
         """Record all of it, and return the answers that may leave."""

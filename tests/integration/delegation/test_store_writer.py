@@ -1,13 +1,13 @@
 """Whoever can write to Redis: what he edits or moves is no record, and gives nobody a key."""
 
 from collections.abc import Iterator
-from typing import Any, Final, Self
+from typing import Any, Final, Self, cast
 
 import pytest
 
 from tests.integration.cli.test_events import volume
 from tests.kit.outside.asking import Host, Line, lined, second_client
-from tests.kit.outside.delegating import Delegation, P, attached, enrol
+from tests.kit.outside.delegating import WHO, Delegation, P, attached, detached, enrol
 from tests.kit.polling import until
 from tests.kit.servers import RabbitMQ
 
@@ -39,7 +39,7 @@ class Records:
     def __init__(self, told: Delegation, key: str) -> None:
         self._redis: Any = told.site.reader.admin
         self._name = f"{told.site.prefix}:{key}"
-        self._before: dict[bytes, bytes] = self._redis.hgetall(self._name)
+        self._before = cast("dict[bytes, bytes]", self._redis.hgetall(self._name))
         assert self._before
 
     def __enter__(self) -> Self:
@@ -164,3 +164,45 @@ def test_a_trust_list_that_is_edited_is_not_handed_out(
         line.pump(1)
         assert line.answers_to(request) == []
     assert host.key_in(line.answer_to(request), request)
+
+
+def test_an_older_record_that_is_put_back_is_none_to_who_has_seen_the_newer(
+    told: Delegation, rabbitmq: RabbitMQ, line: Line, host: Host
+) -> None:
+    """A revoked client, a detached volume, a suspended key: all as they were before."""
+    redis: Any = told.site.reader.admin
+    named = f"{told.site.prefix}:{{{P}}}"
+    key_id = told.site.reader.records(P, "items")[f"volume:{MINE}"]["data"]["key_id"]
+    options = ("--node", "compute-17", "--project", "*")
+    with second_client(told, rabbitmq, "stolen", enrol, *options) as stolen, lined(stolen) as own:
+        is_served(stolen, own, MINE)
+        is_served(host, line, MINE)
+        fields = [
+            (f"{told.site.prefix}:clients", stolen.name),
+            (f"{named}:grants", f"volume:{MINE}"),
+            (f"{named}:keys", key_id),
+        ]
+        before = [redis.hget(*it) for it in fields]
+        told.site.run("client", "revoke", stolen.name, *WHO)
+        told.site.run("key", "suspend", f"volume:{MINE}", "--project", P, *WHO)
+        for asker, line_, word in ((stolen, own, "unknown-client"), (host, line, "suspended")):
+            request = asker.request(MINE)
+            assert asker.refusal_in(line_.ask(request), request) == word
+        told.tell(detached(MINE))
+        until(lambda: "over" in told.attachments(MINE)["a1"], "it is detached")
+        waiting = host.request(MINE)
+        line.send(waiting)
+        is_served_another(told, host, line)
+        for field, record in zip(fields, before, strict=True):
+            redis.hset(*field, record)
+        theft, again = stolen.request(MINE), host.request(MINE)
+        own.send(theft)
+        line.send(again)
+        for request in (waiting, again):
+            assert host.refusal_in(line.answer_to(request), request) == "not-granted"
+        assert own.answers_to(theft) == []
+
+
+def is_served_another(told: Delegation, host: Host, line: Line) -> None:
+    told.tell(attached(NOBODYS))
+    is_served(host, line, NOBODYS)

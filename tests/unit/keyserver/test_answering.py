@@ -1,6 +1,7 @@
 """A batch of requests: nothing leaves that is not recorded, whatever ends where."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -9,8 +10,12 @@ from kmworker.delegation.checking import DeliveredKey
 from kmworker.delegation.requests import sign_request
 from kmworker.domain.audit import Act
 from kmworker.domain.model import KeyState
-from kmworker.keyserver.answering import LOOK_S, WAITS_MOST_S, AnswerStep
+from kmworker.errors import UnknownKek
+from kmworker.keyserver.answering import AnswerStep
+from kmworker.keyserver.ports import FoundKey
 from kmworker.keyserver.rates import BARRED_S
+from kmworker.keyserver.waiting import LOOK_S, WAITS_MOST_S
+from kmworker.wire.answers.bodies import Asked
 from kmworker.wire.answers.messages import Refusal
 from kmworker.wire.requests.key_requested import KeyRequested
 from kmworker.wire.requests.request import DIRECT_REPLY
@@ -241,7 +246,7 @@ def test_what_comes_does_not_have_those_that_wait_looked_at_each_time(world: Wor
     waiting = volume("not-yet")
     looks: list[int] = []
     find, server = world.find, world.server()
-    world.find = lambda asked: (looks.append(len(asked)), find(asked))[1]  # type: ignore[assignment, method-assign, func-returns-value]
+    world.find = lambda asked: (looks.append(len(asked)), find(asked))[1]  # type: ignore[method-assign, func-returns-value]
     server.handle([world.ask(requested(waiting))])
     del looks[:]
     for _ in range(5):
@@ -251,3 +256,19 @@ def test_what_comes_does_not_have_those_that_wait_looked_at_each_time(world: Wor
     world.clock.advance(LOOK_S)
     server.handle([world.ask(requested())])
     assert looks[10:] == [2, 1]
+
+
+def test_a_record_under_a_kek_that_is_not_here_yet_is_its_own_clients_trouble(world: World) -> None:
+    theirs = volume("theirs")
+    find = world.find
+
+    def found(asked: Sequence[Asked]) -> list[FoundKey]:
+        if theirs in [it.item for it in asked]:
+            raise UnknownKek("under a KEK that is missing", "k2")
+        return find(asked)
+
+    world.find = found  # type: ignore[method-assign]
+    early, mine = requested(theirs), requested()
+    world.server().handle([world.ask(early), world.ask(mine)])
+    assert world.refusals(early) == [Refusal.TRY_LATER]
+    assert delivered(world, mine) == [DEK]

@@ -22,7 +22,7 @@ from kmworker.domain.model import Cause, Held, Item, Kind, ScopeRecord, State
 from kmworker.errors import NotRecorded, PublishRefused
 from kmworker.keyserver.answering import Answering, AnswerStep
 from kmworker.keyserver.intake import RequestIntake
-from kmworker.keyserver.ports import FoundKey, Reply
+from kmworker.keyserver.ports import FoundKey, KeyStore, Reply
 from kmworker.keyserver.rates import Rates
 from kmworker.keyserver.tally import AnswerTally
 from kmworker.ports import Answered, Pending
@@ -103,17 +103,20 @@ class World:
 
     # --- what a key server is given ----------------------------------------------------
 
-    def server(self) -> Answering:
-        """Return a key server that has just started."""
+    def server(self, store: KeyStore | None = None) -> Answering:
+        """Return a key server that has just started; it may see our store through another."""
         rates = Rates(1e6, 1_000_000, self.clock.monotonic)
         # It is as much of each as a batch needs.
         it: Any = self
+        seen: Any = store or self
         answering = Answering(
             queue=it,
-            store=it,
+            store=seen,
             custody=it,
             trail=it,
-            intake=RequestIntake(it, rates, self.clock.now, lambda name: f"km.clients.{name}"),
+            intake=RequestIntake(
+                store or it, rates, self.clock.now, lambda name: f"km.clients.{name}"
+            ),
             clock=self.clock,
             tally=self.tally,
             keep_s=3600.0,
