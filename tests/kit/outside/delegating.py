@@ -92,8 +92,8 @@ def detached(volume: str, attachment: str = "a1") -> str:
 
 
 @contextmanager
-def delegating(site: Site, key_servers: int = 1) -> Iterator[Delegation]:
-    """Run a worker and key servers on a site, with one client enrolled for `NODE`."""
+def delegating(site: Site, key_servers: int = 1, *options: str) -> Iterator[Delegation]:
+    """Run a worker and key servers on a site, with one client enrolled, for `NODE` if not said."""
     policy = site.folder / "policy.toml"
     policy.write_text(SHIPPED.read_text() + POLICY)
     settings = {
@@ -108,7 +108,7 @@ def delegating(site: Site, key_servers: int = 1) -> Iterator[Delegation]:
         host = site.folder / "host"
         host.mkdir()
         made = Delegation(site, host, installation)
-        enrol(made)
+        enrol(made, *options)
         with serving(site, key_servers):
             yield made
 
