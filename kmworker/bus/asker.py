@@ -80,10 +80,6 @@ class Asker:
         self._arrived.clear()
         return found
 
-    def discard(self) -> None:
-        """Leave without a word: nothing on this connection can be trusted any more."""
-        self._link.discard()
-
     def close(self) -> None:
         """Leave."""
         self._link.close()

@@ -122,9 +122,21 @@ class Keys:
 
     def _begin(self) -> None:
         """Begin in this process: nothing of another's is touched, not even to close it."""
-        self._keeping = threading.Lock()
-        asker = Asker(self._settings, f"kmworker.client {self._enrolment.client}")
-        self._conversation = Conversation(asker)
+        self._changing = threading.Lock()
+        self._begun: Conversation | None = None
+
+    @property
+    def _conversation(self) -> Conversation:
+        """Return this process's.
+
+        Raises:
+            SetupError: a file that the URL names cannot be used.
+        """
+        with self._changing:
+            if self._begun is None:
+                asker = Asker(self._settings, f"kmworker.client {self._enrolment.client}")
+                self._begun = Conversation(asker)
+            return self._begun
 
     def __enter__(self) -> Self:
         return self
@@ -134,7 +146,8 @@ class Keys:
 
     def close(self) -> None:
         """Leave the broker."""
-        self._conversation.close()
+        if self._begun is not None:
+            self._begun.close()
 
     def get(
         self, item: Item, *, purpose: str | None = None, deadline_s: float | None = None
@@ -229,7 +242,7 @@ class Keys:
             seen=self._trust.newest,
             now_s=time(),
         )
-        with self._keeping:
+        with self._changing:
             self._trust.keep(checked.trust)
         return checked
 

@@ -1,7 +1,7 @@
 """Answers on their way, so that no client's address keeps others from theirs.
 
-An address is what the client's user of the broker says it is, and RabbitMQ (3.10.8) ends the
-connection of whoever publishes to one that it cannot decode.
+An address is what the client's user of the broker says it is, and RabbitMQ (3.10.8, 4.0.5) ends
+the connection of whoever publishes to one that it cannot decode.
 """
 
 from collections.abc import Callable, Sequence
