@@ -12,6 +12,7 @@ from kmworker.janitor.loop import JanitorLoop
 from kmworker.keyserver.answering import Answering, AnswerStep
 from kmworker.keyserver.intake import RequestIntake
 from kmworker.keyserver.loop import KeyServer, SignerFor
+from kmworker.keyserver.newest import NewestSeen
 from kmworker.keyserver.ports import RequestQueue
 from kmworker.keyserver.rates import Rates
 from kmworker.keyserver.tally import AnswerTally
@@ -223,12 +224,14 @@ def assemble_key_server(  # noqa: PLR0913  # what differs between the program an
     admission = _assemble_admission(
         settings, views.client, custody, clock, worker_id=server_id, new_id=random_id
     )
-    store = DelegationStore(
-        views.client,
-        names,
-        RecordCodec(custody, admission.may_open),
-        admission,
-        views.has_projects,
+    store = NewestSeen(
+        DelegationStore(
+            views.client,
+            names,
+            RecordCodec(custody, admission.may_open),
+            admission,
+            views.has_projects,
+        )
     )
     keyserver, tally = settings.keyserver, AnswerTally()
     rates = Rates(keyserver.rate_per_s, keyserver.burst, clock.monotonic)

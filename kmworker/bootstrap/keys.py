@@ -4,7 +4,8 @@ from functools import partial
 
 from kmworker.bootstrap.brokers import stream_client
 from kmworker.bus.asker import Asker
-from kmworker.client.keys import Inquiry, Keys
+from kmworker.client.conversation import Inquiry
+from kmworker.client.keys import Keys
 from kmworker.embedded.asker import StreamAsker
 from kmworker.settings import BrokerSettings, Settings
 

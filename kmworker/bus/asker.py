@@ -5,24 +5,29 @@ that is gone.
 """
 
 from collections import deque
+from contextlib import suppress
 from typing import Any, Final
 
-from amqp import Message
+from amqp import Message, spec
 
 from kmworker.bus.amqp.frames import RawDelivery
 from kmworker.bus.amqp.link import Link
+from kmworker.bus.amqp.transport import wait_for_any
 from kmworker.domain.message import Original, Outgoing
 from kmworker.settings import BrokerSettings
 from kmworker.wire.requests.request import DIRECT_REPLY
 
 __all__ = ["Asker"]
 
-# A signal's handler runs between waits, so no wait is longer than this.
-WAIT_SLICE_S: Final = 0.25
+ENDED: Final = (OSError, AttributeError, ValueError)
+"""What there is to see of a connection that another thread has just closed."""
 
 
 class Asker:
-    """One connection; every method raises `BrokerUnavailable` when it is lost."""
+    """One connection; every method raises `BrokerUnavailable` when it is lost.
+
+    For one thread at a time, but for `wait`.
+    """
 
     def __init__(self, settings: BrokerSettings, name: str) -> None:
         """Prepare; nothing is sent yet.
@@ -34,6 +39,11 @@ class Asker:
         self._arrived: deque[RawDelivery] = deque()
         self._link = Link(settings, name, self._arrived.append)
         self._channel: Any = None
+
+    @property
+    def is_open(self) -> bool:
+        """Return whether it is connected, as far as is known."""
+        return self._link.is_open
 
     def open(self) -> None:
         """Connect if need be."""
@@ -49,23 +59,26 @@ class Asker:
     def ask(self, question: Outgoing) -> None:
         """Send a question, whose property `reply_to` is `DIRECT_REPLY`."""
         message = Message(question.body, **question.properties)
+        content = (0, question.exchange, question.routing_key, False, False)
         with self._link.errors():
-            self._channel.basic_publish(
-                message, exchange=question.exchange, routing_key=question.routing_key
-            )
+            # Not basic_publish: it reads, and who waits for what it has read would wait on.
+            self._channel.send_method(spec.Basic.Publish, "Bssbb", content, message)
 
-    def receive(self, timeout_s: float) -> list[Original]:
-        """Return the answers that have come; wait up to ``timeout_s`` for the first."""
-        if not self._arrived:
-            self._link.drain(min(timeout_s, WAIT_SLICE_S))
+    def wait(self, timeout_s: float) -> None:
+        """Wait until something may have come; nothing is read, and another may ask meanwhile."""
+        connection = self._link.connection
+        # Whoever ends it meanwhile closes what is waited for: that is seen when it is read.
+        with suppress(*ENDED):
+            wait_for_any([connection], timeout_s)
+
+    def take(self) -> list[Original]:
+        """Return the answers that have come; wait for none."""
+        while self._link.drain(0):
+            pass
         self._link.tick()
         found = [Original(it.body, it.routing_key, it.properties) for it in self._arrived]
         self._arrived.clear()
         return found
-
-    def discard(self) -> None:
-        """Leave without a word: nothing on this connection can be trusted any more."""
-        self._link.discard()
 
     def close(self) -> None:
         """Leave."""

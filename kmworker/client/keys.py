@@ -1,22 +1,24 @@
 """Getting keys on the node that needs them.
 
 It connects when a key is first asked for, once for each process: after a fork the child connects
-anew, and threads take turns. What is asked is sent again, as it was, when a server goes away
-meanwhile, until the deadline; asking twice does no harm. No key is kept here: who asks again gets
-it again.
+anew, and threads ask at the same time by the one connection. What is asked is sent again, as it
+was, when a server goes away meanwhile, until the deadline; asking twice does no harm. No key is
+kept here: who asks again gets it again.
 """
 
 import logging
 import os
 import threading
+import weakref
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from time import monotonic, sleep, time
-from typing import Final, Protocol, Self
+from typing import Final, Self
 
 from kmworker.bus.asker import Asker
 from kmworker.client.connecting import Backoff, broker_settings, check_refusal, with_advice
+from kmworker.client.conversation import Conversation, Inquiry
 from kmworker.client.trust_file import TrustFile
 from kmworker.clock import rfc3339
 from kmworker.delegation.checking import (
@@ -31,18 +33,20 @@ from kmworker.delegation.requests import SignedRequest, sign_request
 from kmworker.delegation.signing import SIGNATURE_HEADER
 from kmworker.domain.message import Original, Outgoing
 from kmworker.domain.model import Item, Kind
-from kmworker.errors import BrokerUnavailable, KMWorkerError, TransientError
+from kmworker.errors import BrokerUnavailable, KMWorkerError, TransientError, Untrusted
 from kmworker.wire.answers.messages import Refusal
 from kmworker.wire.requests.key_requested import KeyRequested
 from kmworker.wire.requests.request import ASKED_FOR, DIRECT_REPLY
 from kmworker.wire.topology import Topology
 
-__all__ = ["Inquiry", "KeyRefused", "Keys", "NoAnswer", "item_of"]
+__all__ = ["KeyRefused", "Keys", "NoAnswer", "item_of"]
 
 log = logging.getLogger("kmworker.client")
 
 ASK_AGAIN_S: Final = 10.0
 """Without an answer: what was sent may have been lost with whoever had taken it."""
+UNTRUSTED_S: Final = 2.0
+"""How long an answer that holds is waited for, after one that does not."""
 HINTS: Final = {
     Refusal.NOT_GRANTED: "it is attached to no node of this client's, or there is no such item",
     Refusal.UNKNOWN_CLIENT: "this client was revoked: an operator has to enroll it anew",
@@ -73,25 +77,6 @@ class KeyRefused(KMWorkerError):
 
 class NoAnswer(TransientError):
     """Nobody answered before the deadline; asked again, the answer may come."""
-
-
-class Inquiry(Protocol):
-    """Questions and their answers; every method raises `BrokerUnavailable` if the way is lost."""
-
-    def open(self) -> None:
-        """Connect if need be."""
-
-    def ask(self, question: Outgoing) -> None:
-        """Send a question, whose property `reply_to` is `DIRECT_REPLY`."""
-
-    def receive(self, timeout_s: float) -> list[Original]:
-        """Return the answers that have come; wait up to ``timeout_s`` for the first."""
-
-    def discard(self) -> None:
-        """Leave without a word: nothing on this connection can be trusted any more."""
-
-    def close(self) -> None:
-        """Leave."""
 
 
 class Keys:
@@ -133,11 +118,28 @@ class Keys:
         self._enrolment = Enrolment.load(enrolment, self._identity.public)
         self._trust = TrustFile(enrolment, self._enrolment)
         self._deadline_s = deadline_s
-        self._lock = threading.Lock()
-        self._asker: Inquiry | None = None
-        self._process = os.getpid()
         self._ahead_s = 0.0
         """How far the key servers' clock is ahead of ours."""
+        self._begin()
+        _everywhere.add(self)
+
+    def _begin(self) -> None:
+        """Begin in this process: nothing of another's is touched, not even to close it."""
+        self._changing = threading.Lock()
+        self._begun: Conversation | None = None
+
+    @property
+    def _conversation(self) -> Conversation:
+        """Return this process's.
+
+        Raises:
+            SetupError: a file that the URL names cannot be used.
+        """
+        with self._changing:
+            if self._begun is None:
+                inquiry = self._inquire(f"kmworker.client {self._enrolment.client}")
+                self._begun = Conversation(inquiry)
+            return self._begun
 
     def __enter__(self) -> Self:
         return self
@@ -147,10 +149,8 @@ class Keys:
 
     def close(self) -> None:
         """Leave the broker."""
-        with self._lock:
-            if self._asker is not None and self._process == os.getpid():
-                self._asker.close()
-            self._asker = None
+        if self._begun is not None:
+            self._begun.close()
 
     def get(
         self, item: Item, *, purpose: str | None = None, deadline_s: float | None = None
@@ -175,21 +175,18 @@ class Keys:
             purpose=purpose,
             time=rfc3339(time() + self._ahead_s),
         )
-        with self._lock:
-            until = monotonic() + (self._deadline_s if deadline_s is None else deadline_s)
-            return self._asked(request, until)
+        until = monotonic() + (self._deadline_s if deadline_s is None else deadline_s)
+        return self._asked(request, until)
 
     def _asked(self, request: KeyRequested, until: float) -> DeliveredKey:
         signed = self._signed(request)
         backoff, why, is_retimed = Backoff(), "no key server has answered", False
         while monotonic() < until:
             try:
-                self._send(signed)
                 checked = self._answer_to(signed, min(until, monotonic() + ASK_AGAIN_S))
             except BrokerUnavailable as error:
                 check_refusal(error)
                 why = str(with_advice(error))
-                self._asker_of_this_process().discard()
                 sleep(max(0.0, min(backoff.next_s(), until - monotonic())))
                 continue
             if checked is None:
@@ -214,28 +211,31 @@ class Keys:
         enrolment = self._enrolment
         return sign_request(request, self._identity, enrolment.installation, enrolment.client)
 
-    def _send(self, signed: SignedRequest) -> None:
+    def _answer_to(self, signed: SignedRequest, until: float) -> Checked | None:
+        """Ask, and wait for the answer; None: it has not come.
+
+        Raises:
+            Untrusted: what has come does not hold, and nothing that does has come soon after.
+        """
         properties = signed.properties(self._enrolment.client)
         question = Outgoing(self._topology.requests, signed.type, signed.body, properties)
-        asker = self._asker_of_this_process()
-        asker.open()
-        asker.ask(question)
-
-    def _answer_to(self, signed: SignedRequest, until: float) -> Checked | None:
-        """Wait for the answer to a request; None: it has not come."""
-        while (left_s := until - monotonic()) > 0:
-            for answer in self._asker_of_this_process().receive(left_s):
-                found = self._checked(answer, signed)
-                if found is not None:
-                    return found
+        conversation, wrong = self._conversation, None
+        with conversation.about(signed.asked.id):
+            generation = conversation.ask(question, until)
+            while answers := conversation.answers_to(signed.asked.id, generation, until):
+                for answer in answers:
+                    try:
+                        return self._checked(answer, signed)
+                    except Untrusted as untrusted:
+                        # Anybody's who can write to us: the answer may be behind it.
+                        wrong = untrusted
+                        until = min(until, monotonic() + UNTRUSTED_S)
+        if wrong is not None:
+            raise wrong
         return None
 
-    def _checked(self, answer: Original, signed: SignedRequest) -> Checked | None:
-        """Return an answer that holds; None: it is the answer to something else."""
+    def _checked(self, answer: Original, signed: SignedRequest) -> Checked:
         headers = answer.properties.get("application_headers") or {}
-        if answer.properties.get("correlation_id") != signed.asked.id:
-            # Of a request that was given up before.
-            return None
         checked = check_answer(
             answer.body,
             headers.get(SIGNATURE_HEADER),
@@ -245,15 +245,21 @@ class Keys:
             seen=self._trust.newest,
             now_s=time(),
         )
-        self._trust.keep(checked.trust)
+        with self._changing:
+            self._trust.keep(checked.trust)
         return checked
 
-    def _asker_of_this_process(self) -> Inquiry:
-        if self._asker is None or self._process != os.getpid():
-            # The parent's connection is the parent's: not a word on it from here.
-            self._process = os.getpid()
-            self._asker = self._inquire(f"kmworker.client {self._enrolment.client}")
-        return self._asker
+
+_everywhere: "weakref.WeakSet[Keys]" = weakref.WeakSet()
+
+
+def _begin_in_child() -> None:
+    # Locks are as some thread of the parent had them, which is not here to let them go.
+    for keys in list(_everywhere):
+        keys._begin()  # noqa: SLF001  # it is this module's
+
+
+os.register_at_fork(after_in_child=_begin_in_child)
 
 
 def item_of(project: str, ref: str) -> Item | None:

@@ -1,8 +1,9 @@
 """Asking over the embedded mode's streams, and hearing the answers on a stream of one's own."""
 
-from contextlib import suppress
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from secrets import token_hex
-from typing import Final
 
 from kmworker.domain.message import Original, Outgoing
 from kmworker.embedded.request_stream import answers_of
@@ -15,12 +16,9 @@ from kmworker.wire.topology import Topology
 
 __all__ = ["StreamAsker"]
 
-# A signal's handler runs between waits, so no wait is longer than this.
-WAIT_SLICE_S: Final = 0.25
-
 
 class StreamAsker:
-    """A `kmworker.client.keys.Inquiry` on Redis or Valkey streams."""
+    """A `kmworker.client.conversation.Inquiry` on Redis or Valkey streams."""
 
     def __init__(self, client: Client, namespace: str) -> None:
         """Prepare; nothing is sent yet.
@@ -35,10 +33,19 @@ class StreamAsker:
         self._router = Router(client)
         answers = answers_of(Topology(namespace))
         self._subscriber = StreamSubscriber(client, {answers: [self._address]})
+        self._arrived: deque[Original] = deque()
+        self._is_open = False
+
+    @property
+    def is_open(self) -> bool:
+        """Return whether there is a stream for answers, as far as is known."""
+        return self._is_open
 
     def open(self) -> None:
         """Have a stream for answers; one that nobody has read for long is made anew."""
+        self._arrived.clear()
         self._subscriber.open()
+        self._is_open = True
 
     def ask(self, question: Outgoing) -> None:
         """Send a question, whose property `reply_to` is `DIRECT_REPLY`.
@@ -48,20 +55,36 @@ class StreamAsker:
         """
         properties = {**question.properties, "reply_to": self._address}
         addressed = Outgoing(question.exchange, question.routing_key, question.body, properties)
-        if not all(self._router.publish([addressed])):
+        with self._losing():
+            is_taken = all(self._router.publish([addressed]))
+        if not is_taken:
             raise BrokerUnavailable("no key server is running yet")
 
-    def receive(self, timeout_s: float) -> list[Original]:
-        """Return the answers that have come; wait up to ``timeout_s`` for the first."""
-        return self._subscriber.receive(min(timeout_s, WAIT_SLICE_S))
+    def wait(self, timeout_s: float) -> None:
+        """Wait until something has come; another may ask meanwhile."""
+        with self._losing():
+            self._arrived.extend(self._subscriber.receive(timeout_s))
 
-    def discard(self) -> None:
-        """Leave without a word."""
-        self._client.drop_connections()
+    def take(self) -> list[Original]:
+        """Return the answers that have come; wait for none."""
+        found = list(self._arrived)
+        for _ in found:
+            self._arrived.popleft()
+        return found
 
     def close(self) -> None:
         """Leave; the stream goes with us."""
+        self._is_open = False
         # Without the server, or when this fails, the stream ends by itself.
         with suppress(BrokerUnavailable):
             self._subscriber.close()
         self._client.close()
+
+    @contextmanager
+    def _losing(self) -> Iterator[None]:
+        try:
+            yield
+        except BrokerUnavailable:
+            # Open anew then: the stream that was read may be gone with the server.
+            self._is_open = False
+            raise

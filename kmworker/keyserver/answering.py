@@ -24,17 +24,16 @@ from kmworker.errors import NotRecorded, PermanentError, UnknownKek
 from kmworker.keyserver.decide import Deliver, NoGrantYet, decide_request
 from kmworker.keyserver.intake import Asking, Refusing, RequestIntake, Unanswered
 from kmworker.keyserver.ports import FoundKey, KeyStore, Reply, RequestQueue
+from kmworker.keyserver.sending import AnswerSending
 from kmworker.keyserver.tally import AnswerTally
+from kmworker.keyserver.waiting import WaitingRequests
 from kmworker.ports import AuditTrail
-from kmworker.wire.answers.bodies import Delivered
+from kmworker.wire.answers.bodies import Asked, Delivered
 from kmworker.wire.answers.messages import Refusal
 
 __all__ = ["AnswerStep", "Answering", "Unwrapping"]
 
 log = structlog.get_logger()
-
-MAX_WAITING: Final = 1_000
-MAX_WAITING_OF_ONE: Final = 100
 
 
 class AnswerStep(StrEnum):
@@ -113,13 +112,12 @@ class Answering:
         self._custody = custody
         self._trail = trail
         self._intake = intake
+        self._sending = AnswerSending(queue, tally, intake.bar)
         self._clock = clock
         self._tally = tally
         self._keep_s = keep_s
-        self._wait_s = wait_s
         self._on_step = on_step
-        self._waiting: list[tuple[float, Asking]] = []
-        """With the monotonic second until which each waits for its grant."""
+        self._waiting = WaitingRequests(clock.monotonic, wait_s)
 
     @property
     def is_waited(self) -> bool:
@@ -140,26 +138,29 @@ class Answering:
         for it in unanswered:
             self._tally.dropped(it.why)
         asking = [it for it in taken if isinstance(it, Asking)]
-        waiting, self._waiting = self._waiting, []
-        found = self._sort([*asking, *(it for _until, it in waiting)])
+        waiting = self._waiting.due(is_busy=bool(deliveries))
+        found = self._sort([*asking, *waiting], new=len(asking))
         found.refusing += [it for it in taken if isinstance(it, Refusing)]
-        self._keep_waiting(found, {id(it): until for until, it in waiting})
+        found.refusing += self._waiting.keep(found.later)
+        self._tally.waiting = len(self._waiting)
         replies = self._answered(found, self.signer)
         self._on_step(AnswerStep.ANSWER)
-        sent = self._queue.send([reply for _delivery, reply in replies])
-        self._tally.unrouted(sent.result())
+        self._sending.send(replies)
         self._on_step(AnswerStep.ACKNOWLEDGE)
         self._queue.acknowledge(
             [*(it.delivery for it in unanswered), *(delivery for delivery, _reply in replies)]
         )
 
-    def _sort(self, asking: Sequence[Asking]) -> _Sorted:
-        """Decide each over what the store has of it now."""
+    def _sort(self, asking: Sequence[Asking], *, new: int) -> _Sorted:
+        """Decide each over what the store has of it now; the first so many are new."""
         sorted_ = _Sorted()
-        for it, found in zip(asking, self._find(asking), strict=True):
+        for place, (it, found) in enumerate(zip(asking, self._find(asking), strict=True)):
             if found is None:
                 sorted_.refusing.append(Refusing(it, Refusal.TRY_LATER))
                 continue
+            if found.flaw and place < new:
+                # Whatever is told: of broken grants it is that there are none.
+                log.error("a record is broken", detail=found.flaw, project=it.asked.project)
             decision = self._decide(it, it.client, found)
             if isinstance(decision, NoGrantYet):
                 sorted_.later.append(it)
@@ -173,36 +174,26 @@ class Answering:
         return sorted_
 
     def _find(self, asking: Sequence[Asking]) -> Sequence[FoundKey | None]:
+        asked = [it.asked for it in asking]
         try:
-            return self._store.find([it.asked for it in asking])
+            return self._store.find(asked)
+        except UnknownKek:
+            # Somebody's record: it is nobody else's trouble.
+            return [self._found_alone(it) for it in asked]
+
+    def _found_alone(self, asked: Asked) -> FoundKey | None:
+        try:
+            (found,) = self._store.find([asked])
         except UnknownKek as unknown:
             # Its file is on its way to this host; nobody is told more than that it is not now.
             log.warning("KEK missing", kek_id=unknown.kek_id)
-            return [None] * len(asking)
+            return None
+        return found
 
     def _decide(
         self, it: Asking, client: ClientRecord, found: FoundKey
     ) -> Deliver | Refusal | NoGrantYet:
-        decision = decide_request(client, it.asked, found, self._clock.now(), self._keep_s)
-        if found.flaw and decision is Refusal.TRY_LATER:
-            log.error("a record is broken", detail=found.flaw, project=it.asked.project)
-        return decision
-
-    def _keep_waiting(self, found: _Sorted, until: dict[int, float]) -> None:
-        """Let requests wait for their grants, and refuse those that have waited long enough."""
-        now = self._clock.monotonic()
-        of_each: dict[str, int] = {}
-        for it in found.later:
-            deadline = until.get(id(it), it.delivery.received_at + self._wait_s)
-            name = it.client.name
-            of_each[name] = of_each.get(name, 0) + 1
-            if now >= deadline:
-                found.refusing.append(Refusing(it, Refusal.NOT_GRANTED))
-            elif of_each[name] > MAX_WAITING_OF_ONE or len(self._waiting) >= MAX_WAITING:
-                found.refusing.append(Refusing(it, Refusal.TRY_LATER))
-            else:
-                self._waiting.append((deadline, it))
-        self._tally.waiting = len(self._waiting)
+        return decide_request(client, it.asked, found, self._clock.now(), self._keep_s)
 
     def _answered(self, found: _Sorted, signer: AnswerSigner) -> list[tuple[Delivery, Reply]]:
         """Record all of it, and return the answers that may leave."""

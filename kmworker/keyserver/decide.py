@@ -70,15 +70,12 @@ def decide_request(  # noqa: PLR0911  # one for each answer, in the order of pre
         if granted is None:
             return NoGrantYet.NO_GRANT_YET
         until_s, attachment = min(until_s, granted[0]), granted[1] or None
+    if found.flaw:
+        # Who may have it is told nothing that could be taken for its end.
+        return Refusal.TRY_LATER
     if asked.item is not None and not isinstance(found.state, Held):
         # Not there yet; gone is as if it never was.
-        return (
-            NoGrantYet.NO_GRANT_YET
-            if found.state is None and not found.flaw
-            else Refusal.NOT_GRANTED
-        )
-    if found.flaw:
-        return Refusal.TRY_LATER
+        return NoGrantYet.NO_GRANT_YET if found.state is None else Refusal.NOT_GRANTED
     if found.key is None or found.scope is None:
         # It is not encrypted, or nobody has such a key-id.
         return Refusal.NOT_GRANTED

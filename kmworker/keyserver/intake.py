@@ -103,6 +103,10 @@ class RequestIntake:
         ]
         return list(self._without_reused(taken))
 
+    def bar(self, client: str) -> None:
+        """Hear nothing of a client for a while."""
+        self._rates.bar(client)
+
     def _claimed(self, delivery: Delivery) -> str | Unanswered:
         message = _signed(delivery)
         if delivery.original.dropped is not None or len(message.body) > MAX_BODY_BYTES:

@@ -135,7 +135,6 @@ class KeyServer:
             self._source = self._store.admit()
         elif now < self._follow_at and self._answering.signer is not None:
             return
-        self._follow_at = now + FOLLOW_S
         self._clock.agree(self._store.time_s)
         self._store.follow_keyring()
         handed_out = self._store.trust()
@@ -147,6 +146,8 @@ class KeyServer:
         if handed_out != self._handed_out:
             log.info("trust list", signer=repr(signer))
         self._handed_out, self._answering.signer = handed_out, signer
+        # Not before: until all of it holds again, nothing is answered by what held before.
+        self._follow_at = now + FOLLOW_S
 
     def _let_go(self, error: Exception) -> None:
         if isinstance(error, StoreUnavailable):

@@ -7,9 +7,9 @@ from a buffer that is filled by one read of whatever is there, and frames writte
 py-amqp's own; of TLS, what is checked is in tls.py.
 """
 
+import select
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from select import POLLIN, poll
 from ssl import SSLContext, SSLSocket, SSLWantReadError
 from typing import Any, Final
 
@@ -288,7 +288,12 @@ def wait_for_any(connections: Sequence[BufferedConnection], timeout_s: float) ->
     transports = [connection.transport for connection in connections]
     if any(transport.has_frame for transport in transports):
         return
+    sockets = [transport.sock for transport in transports]
+    # eventlet, under which clients run, takes it away, and lets select be.
+    if (poll := getattr(select, "poll", None)) is None:
+        select.select(sockets, (), (), timeout_s)
+        return
     readable = poll()
-    for transport in transports:
-        readable.register(transport.sock, POLLIN)
+    for it in sockets:
+        readable.register(it, select.POLLIN)
     readable.poll(timeout_s * MILLISECONDS)

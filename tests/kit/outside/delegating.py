@@ -67,10 +67,10 @@ class Delegation:
     def exported(self, name: str) -> bytes:
         """Return the DEK of a volume, as a key operator exports it."""
         item = self.site.reader.records(P, "items")[f"volume:{name}"]
-        path = self.host / f"exported-{name}"
-        self.site.run(
-            "key", "export", item["data"]["key_id"], "--project", P, "--output", str(path)
-        )
+        key_id = item["data"]["key_id"]
+        path = self.host / f"exported-{key_id}"
+        if not path.exists():
+            self.site.run("key", "export", key_id, "--project", P, "--output", str(path))
         return path.read_bytes()
 
     def attachments(self, name: str) -> dict[str, Any]:
@@ -92,8 +92,8 @@ def detached(volume: str, attachment: str = "a1") -> str:
 
 
 @contextmanager
-def delegating(site: Site, key_servers: int = 1) -> Iterator[Delegation]:
-    """Run a worker and key servers on a site, with one client enrolled for `NODE`."""
+def delegating(site: Site, key_servers: int = 1, *options: str) -> Iterator[Delegation]:
+    """Run a worker and key servers on a site, with one client enrolled, for `NODE` if not said."""
     policy = site.folder / "policy.toml"
     policy.write_text(SHIPPED.read_text() + POLICY)
     settings = {
@@ -108,7 +108,7 @@ def delegating(site: Site, key_servers: int = 1) -> Iterator[Delegation]:
         host = site.folder / "host"
         host.mkdir()
         made = Delegation(site, host, installation)
-        enrol(made)
+        enrol(made, *options)
         with serving(site, key_servers):
             yield made
 

@@ -1,20 +1,31 @@
 """A batch of requests: nothing leaves that is not recorded, whatever ends where."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 
 from kmworker.delegation.checking import DeliveredKey
+from kmworker.delegation.requests import sign_request
 from kmworker.domain.audit import Act
 from kmworker.domain.model import KeyState
+from kmworker.errors import UnknownKek
 from kmworker.keyserver.answering import AnswerStep
+from kmworker.keyserver.ports import FoundKey
+from kmworker.keyserver.rates import BARRED_S
+from kmworker.keyserver.waiting import LOOK_S
+from kmworker.wire.answers.bodies import Asked
 from kmworker.wire.answers.messages import Refusal
+from kmworker.wire.requests.key_requested import KeyRequested
+from kmworker.wire.requests.request import DIRECT_REPLY
 from tests.kit.builders import held, released, volume
 from tests.unit.keyserver.world import (
+    AT,
     CLIENT,
     DEK,
     IDENTITY,
+    INSTALLATION,
     MARK,
     NAME,
     STRANGER,
@@ -204,3 +215,61 @@ def test_a_renewed_identity_gets_what_is_sealed_to_the_one_that_asked(world: Wor
     request = requested()
     world.server().handle([world.ask(request)])
     assert delivered(world, request) == [DEK]
+
+
+def test_an_address_that_ends_the_connection_harms_its_own_client_alone(world: World) -> None:
+    other = replace(CLIENT, name="compute-18")
+    world.known[other.name] = other
+    world.harmful = {f"{DIRECT_REPLY}.bad"}
+    bad, good = requested(), requested()
+    by_other = sign_request(asked_now(), IDENTITY, INSTALLATION, other.name)
+    server = world.server()
+    server.handle([
+        world.ask(bad, reply_to=f"{DIRECT_REPLY}.bad"), world.ask(good),
+        world.ask(by_other, user_id=other.name),
+    ])  # fmt: skip
+    assert [it.answer.request_id for it in world.sent] == [by_other.asked.id]
+    assert (world.unsettled, world.tally.counts["dropped_harmful_address"]) == ([], 2)
+    # It is not heard for a while; then it is a client as before.
+    server.handle([world.ask(requested())])
+    assert world.tally.counts["dropped_too_often"] == 1
+    world.clock.advance(BARRED_S + 1.0)
+    again = requested()
+    server.handle([world.ask(again)])
+    assert delivered(world, again) == [DEK]
+
+
+def asked_now() -> KeyRequested:
+    return KeyRequested(project_id=V.project, item=V, reply_to=DIRECT_REPLY, time=AT)
+
+
+def test_what_comes_does_not_have_those_that_wait_looked_at_each_time(world: World) -> None:
+    waiting = volume("not-yet")
+    looks: list[int] = []
+    find, server = world.find, world.server()
+    world.find = lambda asked: (looks.append(len(asked)), find(asked))[1]  # type: ignore[method-assign, func-returns-value]
+    server.handle([world.ask(requested(waiting))])
+    del looks[:]
+    for _ in range(5):
+        server.handle([world.ask(requested())])
+    # Each for its own, and once more before it leaves.
+    assert looks == [1] * 10
+    world.clock.advance(LOOK_S)
+    server.handle([world.ask(requested())])
+    assert looks[10:] == [2, 1]
+
+
+def test_a_record_under_a_kek_that_is_not_here_yet_is_its_own_clients_trouble(world: World) -> None:
+    theirs = volume("theirs")
+    find = world.find
+
+    def found(asked: Sequence[Asked]) -> list[FoundKey]:
+        if theirs in [it.item for it in asked]:
+            raise UnknownKek("under a KEK that is missing", "k2")
+        return find(asked)
+
+    world.find = found  # type: ignore[method-assign]
+    early, mine = requested(theirs), requested()
+    world.server().handle([world.ask(early), world.ask(mine)])
+    assert world.refusals(early) == [Refusal.TRY_LATER]
+    assert delivered(world, mine) == [DEK]

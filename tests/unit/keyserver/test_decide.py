@@ -104,9 +104,9 @@ def test_a_grant_ends_with_its_item() -> None:
 
 def test_of_a_broken_record_who_has_a_grant_is_told_to_come_later() -> None:
     broken = replace(key_of(None, live()), flaw="its seal is broken")
-    assert decided(broken) is Refusal.NOT_GRANTED
-    sound = replace(key_of(held(V), live()), flaw="its seal is broken")
-    assert decided(sound) is Refusal.TRY_LATER
+    assert decided(broken) is Refusal.TRY_LATER
+    # And who has none waits, as for anything else.
+    assert decided(replace(broken, grants=NO_GRANTS)) is LATER
 
 
 @pytest.mark.parametrize(

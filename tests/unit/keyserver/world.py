@@ -19,10 +19,10 @@ from kmworker.domain.grants import NO_GRANTS, Attachment, Grant, Grants, Over
 from kmworker.domain.keys import Operator
 from kmworker.domain.message import Confirm, Delivery, Original
 from kmworker.domain.model import Cause, Held, Item, Kind, ScopeRecord, State
-from kmworker.errors import NotRecorded
+from kmworker.errors import NotRecorded, PublishRefused
 from kmworker.keyserver.answering import Answering, AnswerStep
 from kmworker.keyserver.intake import RequestIntake
-from kmworker.keyserver.ports import FoundKey, Reply
+from kmworker.keyserver.ports import FoundKey, KeyStore, Reply
 from kmworker.keyserver.rates import Rates
 from kmworker.keyserver.tally import AnswerTally
 from kmworker.ports import Answered, Pending
@@ -90,6 +90,8 @@ class World:
         self.trail: list[AuditRecord] = []
         self.trail_is_full = False
         self.sent: list[Reply] = []
+        self.harmful: set[str] = set()
+        """Addresses over which the broker ends the connection."""
         self.unsettled: list[Delivery] = []
         self.asked: dict[str, str] = {}
         self.tally = AnswerTally()
@@ -102,17 +104,20 @@ class World:
 
     # --- what a key server is given ----------------------------------------------------
 
-    def server(self) -> Answering:
-        """Return a key server that has just started."""
+    def server(self, store: KeyStore | None = None) -> Answering:
+        """Return a key server that has just started; it may see our store through another."""
         rates = Rates(1e6, 1_000_000, self.clock.monotonic)
         # It is as much of each as a batch needs.
         it: Any = self
+        seen: Any = store or self
         answering = Answering(
             queue=it,
-            store=it,
+            store=seen,
             custody=it,
             trail=it,
-            intake=RequestIntake(it, rates, self.clock.now, lambda name: f"km.clients.{name}"),
+            intake=RequestIntake(
+                store or it, rates, self.clock.now, lambda name: f"km.clients.{name}"
+            ),
             clock=self.clock,
             tally=self.tally,
             keep_s=3600.0,
@@ -155,7 +160,12 @@ class World:
         self.trail += records
         return Answered(None)
 
+    def open(self) -> None:
+        """Connect anew: nothing of it is modelled."""
+
     def send(self, replies: Sequence[Reply]) -> Pending[list[Confirm]]:
+        if self.harmful & {it.queue for it in replies}:
+            raise PublishRefused("(541) INTERNAL_ERROR")
         self.sent += replies
         return Answered([Confirm.STORED] * len(replies))
 
