@@ -50,10 +50,10 @@ class WaitingRequests:
         now = self._monotonic()
         of_each = Counter(it.client.name for it in self._waiting)
         for it in later:
-            of_each[it.client.name] += 1
             if now >= it.delivery.received_at + self._wait_s:
                 yield Refusing(it, Refusal.NOT_GRANTED)
-            elif of_each[it.client.name] > MAX_WAITING_OF_ONE or len(self) >= MAX_WAITING:
+            elif of_each[it.client.name] >= MAX_WAITING_OF_ONE or len(self) >= MAX_WAITING:
                 yield Refusing(it, Refusal.TRY_LATER)
             else:
+                of_each[it.client.name] += 1
                 self._waiting.append(it)

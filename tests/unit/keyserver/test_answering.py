@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
+from structlog.testing import capture_logs
 
 from kmworker.delegation.checking import DeliveredKey
 from kmworker.delegation.requests import sign_request
@@ -162,6 +163,17 @@ def test_so_many_may_wait_of_one_client_and_others_are_told_to_come_later(world:
     world.server().handle([world.ask(it) for it in requests])
     assert [world.refusals(it) for it in requests].count([Refusal.TRY_LATER]) == 1
     assert world.tally.waiting == 100
+
+
+def test_a_broken_record_is_logged_once_however_long_its_request_waits(world: World) -> None:
+    world.keys[V] = replace(key_of(held(V)), flaw="the grants' seal does not hold")
+    request = requested()
+    server = world.server()
+    with capture_logs() as logged:
+        server.handle([world.ask(request)])
+        server.handle([])
+    assert [it["detail"] for it in logged] == ["the grants' seal does not hold"]
+    assert server.is_waited
 
 
 def test_refusals_without_a_grant_differ_in_nothing_but_what_was_asked(world: World) -> None:

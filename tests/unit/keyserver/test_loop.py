@@ -159,6 +159,17 @@ def test_a_store_that_was_away_is_admitted_again(world: Servers) -> None:
     assert world.happened.count("admit") == 2
 
 
+def test_after_whatever_went_wrong_it_looks_at_its_keys_before_it_answers(world: Servers) -> None:
+    def lose(turn: int) -> None:
+        if turn == 1:
+            raise BrokerUnavailable("away")
+
+    world.on_turn = lose
+    world.run(3)
+    assert world.happened.count("admit") == 1
+    assert world.happened.count("trust") == 2
+
+
 def test_without_a_trust_list_it_waits_for_one(world: Servers) -> None:
     world.handed_out = None
     world.ask(requested())
