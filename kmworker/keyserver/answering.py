@@ -9,21 +9,25 @@ they are recorded and answered again.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final, Protocol
+from typing import Protocol
 
 import structlog
 
 from kmworker.clock import Clock, rfc3339
 from kmworker.delegation.answers import AnswerSigner, SignedAnswer
 from kmworker.delegation.clients import ClientRecord
-from kmworker.domain.audit import Act, Actor, ActorKind, ActOutcome, AuditRecord
 from kmworker.domain.message import Delivery
 from kmworker.domain.model import ScopeRecord
-from kmworker.domain.values import value
 from kmworker.errors import NotRecorded, PermanentError, UnknownKek
 from kmworker.keyserver.decide import Deliver, NoGrantYet, decide_request
 from kmworker.keyserver.intake import Asking, Refusing, RequestIntake, Unanswered
 from kmworker.keyserver.ports import FoundKey, KeyStore, Reply, RequestQueue
+from kmworker.keyserver.recording import (
+    RECORDED,
+    Granted,
+    record_of_delivery,
+    record_of_refusal,
+)
 from kmworker.keyserver.sending import AnswerSending
 from kmworker.keyserver.tally import AnswerTally
 from kmworker.keyserver.waiting import WaitingRequests
@@ -56,18 +60,11 @@ class Unwrapping(Protocol):
         ...
 
 
-@value
-class _Granted:
-    asking: Asking
-    deliver: Deliver
-    wrapped: bytes = field(repr=False)
-
-
 @dataclass(slots=True)
 class _Sorted:
     """What is to become of some requests."""
 
-    granted: list[_Granted] = field(default_factory=list)
+    granted: list[Granted] = field(default_factory=list)
     refusing: list[Refusing] = field(default_factory=list)
     later: list[Asking] = field(default_factory=list)
 
@@ -170,7 +167,7 @@ class Answering:
                 log.error("a wrapped DEK is missing", key_id=decision.key.key_id)
                 sorted_.refusing.append(Refusing(it, Refusal.TRY_LATER))
             else:
-                sorted_.granted.append(_Granted(it, decision, found.wrapped))
+                sorted_.granted.append(Granted(it, decision, found.wrapped))
         return sorted_
 
     def _find(self, asking: Sequence[Asking]) -> Sequence[FoundKey | None]:
@@ -198,8 +195,8 @@ class Answering:
     def _answered(self, found: _Sorted, signer: AnswerSigner) -> list[tuple[Delivery, Reply]]:
         """Record all of it, and return the answers that may leave."""
         at = rfc3339(self._clock.now())
-        records = [_delivery_of(it, at) for it in found.granted]
-        records += [_refusal_of(it, at) for it in found.refusing if it.reason in RECORDED]
+        records = [record_of_delivery(it, at) for it in found.granted]
+        records += [record_of_refusal(it, at) for it in found.refusing if it.reason in RECORDED]
         sealed: list[SignedAnswer | None] = [None] * len(found.granted)
         is_recorded = not records
         if records:
@@ -232,7 +229,7 @@ class Answering:
             replies.append(self._refused(told, signer, at))
         return replies
 
-    def _sealed(self, it: _Granted, signer: AnswerSigner, at: str) -> SignedAnswer | None:
+    def _sealed(self, it: Granted, signer: AnswerSigner, at: str) -> SignedAnswer | None:
         asked, deliver = it.asking.asked, it.deliver
         scope = deliver.scope
         delivered = Delivered(
@@ -251,7 +248,7 @@ class Answering:
             log.error("a DEK does not unwrap", scope_id=scope.scope_id, error=str(broken))  # noqa: TRY400
             return None
 
-    def _still(self, granted: Sequence[_Granted]) -> set[int]:
+    def _still(self, granted: Sequence[Granted]) -> set[int]:
         """Return which of these are granted still: much may have ended while it was recorded."""
         if not granted:
             return set()
@@ -277,43 +274,9 @@ class Answering:
         return _reply(asking, answer)
 
 
-RECORDED: Final = frozenset(Refusal) - {Refusal.TRY_LATER}
-"""That it is to be asked again is said of what is not decided."""
-
-
 def _is_same(now: Deliver, before: Deliver) -> bool:
     return (now.key, now.scope, now.attachment) == (before.key, before.scope, before.attachment)
 
 
 def _reply(asking: Asking, answer: SignedAnswer) -> tuple[Delivery, Reply]:
     return asking.delivery, Reply(asking.queue, answer)
-
-
-def _delivery_of(it: _Granted, at: str) -> AuditRecord:
-    asked = it.asking.asked
-    return AuditRecord(
-        Act.KEY_DELIVERED,
-        Actor(ActorKind.CLIENT, it.asking.client.name),
-        at,
-        request=asked.id,
-        reason=it.asking.purpose,
-        project=asked.project,
-        item=None if asked.item is None else asked.item.ref,
-        key_id=it.deliver.key.key_id,
-        attachment_id=it.deliver.attachment,
-    )
-
-
-def _refusal_of(it: Refusing, at: str) -> AuditRecord:
-    asked = it.asking.asked
-    return AuditRecord(
-        Act.KEY_REFUSED,
-        Actor(ActorKind.CLIENT, it.asking.client.name),
-        at,
-        ActOutcome.REFUSED,
-        reason=it.reason.value,
-        request=asked.id,
-        project=asked.project or None,
-        item=None if asked.item is None else asked.item.ref,
-        key_id=asked.key_id,
-    )
