@@ -5,7 +5,8 @@
 
 Private servers, shipped accounts. Clients and OpenBao's are one Python process, which opens what it
 gets; nodes of the storm are connections of one client that answers for all of them. Ratios within
-one run are what counts: clients, broker, store and key servers share the machine.
+one run are what counts: clients, broker, store and key servers share the machine. What of it each
+of them takes is in the last columns: microseconds of CPU for each delivery.
 """
 
 import argparse
@@ -16,18 +17,21 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from http.client import HTTPSConnection
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from time import process_time
 from typing import Any, Final
 
+from bench.processes import cpu_s, pids_below
 from bench.tables import table
 from kmworker.delegation.requests import SignedRequest
 from tests.kit.outside.asking import Host, Line, host_of, lined
 from tests.kit.outside.delegating import NODE, Delegation, P, attached, delegating, serving
 from tests.kit.outside.wire import said
-from tests.kit.outside.worker import Site
+from tests.kit.outside.worker import Site, Worker
 from tests.kit.polling import until
 from tests.kit.servers import RabbitMQ, redis_store
 from tests.kit.servers.openbao import OpenBao
@@ -49,7 +53,10 @@ BOOTING: Final = {
     "KMWORKER_KEYSERVER__BURST": "1000000",
 }
 
-HEADS: Final = ("what", "a second", "median ms", "99% ms", "worst ms")
+HEADS: Final = (
+    "what", "a second", "median ms", "99% ms", "worst ms",
+    "servers µs", "broker µs", "store µs", "clients µs",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +78,28 @@ class Waits:
         return [name, f"{self.per_s:,.0f}", *(f"{1e3 * it:,.1f}" for it in at)]
 
 
+@dataclass(frozen=True, slots=True)
+class Parties:
+    """Whose CPU time it takes; nobody's where there is none."""
+
+    servers: Sequence[int]
+    """Process ids: of key servers, or of OpenBao."""
+    broker: Sequence[int] = ()
+    store: Sequence[int] = ()
+
+    def row(self, name: str, measured: Callable[[], Waits]) -> list[str]:
+        """Measure; return what there is to say of it."""
+        before = self._spent_s()
+        waits = measured()
+        spent = (now - then for now, then in zip(self._spent_s(), before, strict=True))
+        return [*waits.row(name), *(f"{1e6 * it / len(waits.each_s):,.0f}" for it in spent)]
+
+    def _spent_s(self) -> list[float]:
+        each = (self.servers, self.broker, self.store)
+        spent = (cpu_s(it for pid in pids for it in pids_below(pid)) for pids in each)
+        return [*spent, process_time()]
+
+
 def main() -> None:
     """Measure, and print."""
     parser = argparse.ArgumentParser(prog="python -m bench.delivering", description=__doc__)
@@ -80,17 +109,22 @@ def main() -> None:
     given = parser.parse_args()
     load = os.getloadavg()[0]
     with TemporaryDirectory(prefix="kmworker-bench-") as folder, ExitStack() as stack:
-        made = stack.enter_context(_installed(Path(folder), given.volumes, given.nodes))
+        made, all_but_servers = stack.enter_context(
+            _installed(Path(folder), given.volumes, given.nodes)
+        )
         bao = stack.enter_context(_openbao(Path(folder) / "openbao"))
-        print("\n".join(table(HEADS, list(measure(made, bao, given.volumes, given.seconds)))))
+        beside = measure(made, all_but_servers, bao, given.volumes, given.seconds)
+        print("\n".join(table(HEADS, list(beside))))
         print(f"\nboot storm: {given.volumes:,} volumes by {given.nodes} nodes, all at once")
-        print("\n".join(table(HEADS, list(storm(made, given.volumes, given.nodes)))))
+        print(
+            "\n".join(table(HEADS, list(storm(made, all_but_servers, given.volumes, given.nodes))))
+        )
     print(f"load average before: {load:.1f}, of {os.cpu_count()} cores, which all of this shares")
 
 
 @contextmanager
-def _installed(folder: Path, volumes: int, nodes: int) -> Iterator[Delegation]:
-    """Run an installation in which each volume is attached to one of the nodes."""
+def _installed(folder: Path, volumes: int, nodes: int) -> Iterator[tuple[Delegation, Parties]]:
+    """Run an installation, without key servers; each volume is attached to one of the nodes."""
     (folder / "broker").mkdir()
     (folder / "store").mkdir()
     (folder / "site").mkdir()
@@ -107,7 +141,7 @@ def _installed(folder: Path, volumes: int, nodes: int) -> Iterator[Delegation]:
             grants = f"km:{{{P}}}:grants"
             count: Any = site.reader.admin
             until(lambda: count.hlen(grants) == volumes, "all are attached", within_s=PATIENCE_S)
-            yield made
+            yield made, Parties((), [broker.pid], [store.pid])
     finally:
         broker.close()
         store.close()
@@ -134,20 +168,31 @@ def _openbao(folder: Path) -> Iterator[OpenBao]:
         server.close()
 
 
-def measure(made: Delegation, bao: OpenBao, volumes: int, seconds: float) -> Iterator[list[str]]:
+def measure(
+    made: Delegation, others: Parties, bao: OpenBao, volumes: int, seconds: float
+) -> Iterator[list[str]]:
     """Give a row for each measurement."""
     host = host_of(made)
     decrypt = _decrypting(bao)
     for number in (1, 2):
-        with serving(made.site, number), lined(host) as line:
-            servers = f"{number} key server{'s' if number > 1 else ''}"
+        with serving(made.site, number) as serve, lined(host) as line:
+            parties, servers = _with(others, serve), _so_many(number)
             _until_answered(host, line)
-            yield pipelined(host, line, volumes, seconds).row(f"{servers}, as many as can be")
-            yield paced(host, line, volumes, seconds).row(f"{servers}, {RATE_PER_S:g} a second")
-    yield in_threads(decrypt, seconds).row("OpenBao transit decrypt, as many as can be")
-    yield paced_in_threads(decrypt, seconds).row(
-        f"OpenBao transit decrypt, {RATE_PER_S:g} a second"
-    )
+            most = partial(pipelined, host, line, volumes, seconds)
+            yield parties.row(f"{servers}, as many as can be", most)
+            each = partial(paced, host, line, volumes, seconds)
+            yield parties.row(f"{servers}, {RATE_PER_S:g} a second", each)
+    peer, name = Parties([bao.pid]), "OpenBao transit decrypt"
+    yield peer.row(f"{name}, as many as can be", partial(in_threads, decrypt, seconds))
+    yield peer.row(f"{name}, {RATE_PER_S:g} a second", partial(paced_in_threads, decrypt, seconds))
+
+
+def _with(others: Parties, servers: Sequence[Worker]) -> Parties:
+    return replace(others, servers=[it.process.pid for it in servers])
+
+
+def _so_many(number: int) -> str:
+    return f"{number} key server{'s' if number > 1 else ''}"
 
 
 def _until_answered(host: Host, line: Line) -> None:
@@ -278,23 +323,21 @@ def paced_in_threads(client: Callable[[], Callable[[], None]], seconds: float) -
 # --- the storm --------------------------------------------------------------------------------
 
 
-def storm(made: Delegation, volumes: int, nodes: int) -> Iterator[list[str]]:
+def storm(made: Delegation, others: Parties, volumes: int, nodes: int) -> Iterator[list[str]]:
     """All nodes start at once, and ask for all of their volumes."""
     host = host_of(made)
     for number in (1, 2):
-        with serving(made.site, number), ExitStack() as stack:
+        with serving(made.site, number) as serve, ExitStack() as stack:
             lines = [stack.enter_context(lined(host)) for _ in range(min(nodes, CONNECTIONS))]
             _until_answered(host, lines[0])
-            waits, again = _booted(host, lines, volumes)
-            name = f"{number} key server{'s' if number > 1 else ''}"
-            yield waits.row(f"{name}, {again:,} asked again" if again else name)
+            yield _with(others, serve).row(_so_many(number), partial(_booted, host, lines, volumes))
 
 
-def _booted(host: Host, lines: Sequence[Line], volumes: int) -> tuple[Waits, int]:
+def _booted(host: Host, lines: Sequence[Line], volumes: int) -> Waits:
     sent: list[dict[str, tuple[float, SignedRequest]]] = [{} for _ in lines]
     # Signing is each node's own work, which all do at once.
     requests = [(it % len(lines), host.request(f"v{it}")) for it in range(volumes)]
-    began, again = time.monotonic(), 0
+    began = time.monotonic()
     for node, request in requests:
         sent[node][request.asked.id] = (began, request)
         lines[node].send(request)
@@ -307,12 +350,12 @@ def _booted(host: Host, lines: Sequence[Line], volumes: int) -> tuple[Waits, int
         if time.monotonic() >= ask_again_at:
             ask_again_at += ASK_AGAIN_S
             for line, left in zip(lines, sent, strict=True):
-                again += len(left)
+                print(f"asked again: {len(left):,}")
                 for _since, request in left.values():
                     line.send(request)
     if any(sent):
         raise RuntimeError(f"{sum(map(len, sent)):,} were not answered in {PATIENCE_S:g} s")
-    return Waits(waits, time.monotonic() - began), again
+    return Waits(waits, time.monotonic() - began)
 
 
 if __name__ == "__main__":
