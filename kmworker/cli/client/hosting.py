@@ -76,10 +76,13 @@ def pin(
         enrolment = Enrolment.read(content, identity.public)
     except Untrusted as wrong:
         raise SetupError(f"{file}: {wrong}", wrong.hint) from None
-    if is_new:
-        # The one before would be refused beside the identity that takes over.
-        settings.enrolment.unlink(missing_ok=True)
-    enrolment.write(settings.enrolment)
+    if _is_at(settings.enrolment, file):
+        _close(settings.enrolment)
+    else:
+        if is_new:
+            # The one before would be refused beside the identity that takes over.
+            settings.enrolment.unlink(missing_ok=True)
+        enrolment.write(settings.enrolment)
     if is_new:
         take_over(settings.identity)
     line(f"client {enrolment.client} of installation {enrolment.installation}")
@@ -93,6 +96,18 @@ def _identity_of(content: bytes, path: Path) -> tuple[Identity, bool]:
         if waiting.public.fingerprint.encode() in content:
             return waiting, True
     return Identity.load(path), False
+
+
+def _is_at(path: Path, file: str) -> bool:
+    """Return whether it is there already: a shell has put it where it is to be."""
+    return file != "-" and path.exists() and path.samefile(file)
+
+
+def _close(path: Path) -> None:
+    try:
+        path.chmod(0o600)
+    except OSError as error:
+        raise SetupError(f"{path}: {error.strerror}", "run as who owns it") from None
 
 
 def _read(file: str) -> bytes:

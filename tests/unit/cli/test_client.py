@@ -163,6 +163,17 @@ def test_what_is_no_right_is_refused(options: tuple[str, ...], said: str) -> Non
 
 
 @pytest.mark.usefixtures("trusting")
+def test_what_a_shell_has_put_in_its_place_is_pinned_there() -> None:
+    given = json.dumps(enrolled())
+    Path("enrolment.json").write_text(given)
+    Path("enrolment.json").chmod(0o644)
+    assert run("client", "pin", "./enrolment.json", **HOST).exit_code == 0
+    identity = Identity.load(Path("identity.json"))
+    assert Enrolment.load(Path("enrolment.json"), identity.public).client == "compute-17"
+    assert Path("enrolment.json").read_text() == given
+
+
+@pytest.mark.usefixtures("trusting")
 def test_an_enrolled_name_is_not_taken_by_another() -> None:
     enrolled()
     Path("identity.json").unlink()
