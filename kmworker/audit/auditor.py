@@ -42,8 +42,9 @@ USER: Final = "user_id"
 class AuditQueue(Protocol):
     """The records, as the broker has them. Every method raises `BrokerUnavailable` if it goes."""
 
-    generation: int
-    """Grows with each new connection: what came on one before is delivered again."""
+    @property
+    def generation(self) -> int:
+        """Grows with each new connection: what came on one before is delivered again."""
 
     def open(self) -> None:
         """Connect what is not connected, and start consuming."""
