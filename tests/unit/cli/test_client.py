@@ -76,6 +76,35 @@ def test_another_root_key_is_refused_unless_it_is_meant(trusting: str) -> None:
     assert document("trust", "show")["root"] == json.loads(other)["root"]
 
 
+def test_a_root_key_under_a_passphrase_signs_with_it_alone(installation: str) -> None:
+    Path("words").touch(0o600)
+    Path("words").write_text("five words that dice have thrown\n")
+    made = run("trust", "init", "--root", "root.json", "--passphrase-file", "words")
+    assert made.exit_code == 0
+    assert "its passphrase apart" in made.stderr
+    assert "dice" not in Path("root.json").read_text()
+    listed = json.loads(signed(installation, "--passphrase-file", "words"))
+    assert listed["root"] == made.stdout.strip()
+    sign = ("trust", "sign", "server.json", "--root", "root.json", "--installation", installation)
+    assert "nobody is there to type it" in failed(2, *sign)
+    Path("words").write_text("five words that dice have thrown twice")
+    assert "the passphrase is another one" in failed(2, *sign, "--passphrase-file", "words")
+    Path("words").chmod(0o644)
+    assert "open to group or others" in failed(2, *sign, "--passphrase-file", "words")
+
+
+def test_a_passphrase_comes_from_one_place_and_is_not_short(installation: str) -> None:
+    del installation
+    init = ("trust", "init", "--root", "root.json")
+    assert "nobody is there to type it" in failed(2, *init, "--passphrase")
+    both = failed(2, *init, "--passphrase", "--passphrase-file", "words")
+    assert "do not go together" in both
+    Path("words").touch(0o600)
+    Path("words").write_text("eight ls")
+    assert "fewer than 16 bytes" in failed(2, *init, "--passphrase-file", "words")
+    assert not Path("root.json").exists()
+
+
 @pytest.mark.parametrize(
     "change",
     [
