@@ -13,6 +13,7 @@ from typing import Any, Final
 import structlog
 
 from kmworker.delegation.clients import ClientRecord
+from kmworker.delegation.requests import FRESH_S
 from kmworker.domain.grants import NO_GRANTS
 from kmworker.domain.model import Broken, Held, held_in
 from kmworker.errors import PermanentError
@@ -31,8 +32,12 @@ log = structlog.get_logger()
 
 DELEGATE_KEYS: Final = ("items", "keys", "scopes", "deks", "grants")
 PER_REQUEST: Final = 5
-REMEMBERED_S: Final = 900
-"""A request is fresh for 300 s around its time, so this is as long as any can be sent again."""
+REMEMBERED_S: Final = int(2 * FRESH_S) + 60
+"""A request is fresh for as long around its time, and clocks may differ a little: so long, and no
+longer, can one be sent again."""
+DIGEST_DIGITS: Final = 32
+"""Of 128 bits. Some 200 bytes of memory for each request: whoever asks as often as may be has some
+7 MB (docs/delegating.md). To find two with one digest would harm nobody but who has asked both."""
 NOTHING: Final = FoundKey(None, None, None, None, NO_GRANTS)
 
 
@@ -89,13 +94,14 @@ class DelegationStore:
         with store_errors():
             pipeline = self._client.pipeline(transaction=False)
             for client, request in asked:
-                name = self._names.asked(sha256(f"{client} {request.id}".encode()).hexdigest())
-                pipeline.set(name, request.digest, nx=True, ex=REMEMBERED_S)
+                digest = sha256(f"{client} {request.id}".encode()).hexdigest()
+                name = self._names.asked(digest[:DIGEST_DIGITS])
+                pipeline.set(name, request.digest[:DIGEST_DIGITS], nx=True, ex=REMEMBERED_S)
                 pipeline.get(name)
             replies = pipeline.execute()
         noted = zip(replies[::2], replies[1::2], asked, strict=True)
         return [
-            True if is_new else (None if kept != request.digest.encode() else False)
+            True if is_new else (None if kept != request.digest[:DIGEST_DIGITS].encode() else False)
             for is_new, kept, (_client, request) in noted
         ]
 
