@@ -7,10 +7,9 @@ again, and unroutable without harm, since its queue goes with it.
 from collections.abc import Sequence
 from typing import Any, Final
 
-from amqp.exceptions import AccessRefused, NotFound
-
 from kmworker.bus.amqp.brokers import Brokers
 from kmworker.bus.amqp.link import Link
+from kmworker.bus.declaring import ensure_requests
 from kmworker.bus.publisher import Confirms, Publisher
 from kmworker.bus.queue_reader import QueueReader
 from kmworker.domain.message import Confirm, Delivery, Outgoing
@@ -55,8 +54,13 @@ class RabbitRequestQueue:
         return self._reader.generation
 
     def open(self) -> None:
-        """Connect what is not connected, check the names, start consuming."""
-        self._reader.open(self._check)
+        """Connect what is not connected, declare what is missing if we may, start consuming.
+
+        Raises:
+            BrokerUnavailable: the broker is not there, or the queue is not.
+            SetupError: a name is something else.
+        """
+        self._reader.open(self._prepare)
         self._publisher.open()
 
     def receive(self, limit: int, timeout_s: float) -> list[Delivery]:
@@ -81,26 +85,13 @@ class RabbitRequestQueue:
         self._publisher.close()
         self._reader.close()
 
-    def _check(self, connection: Any) -> None:
-        """See that the queue is there: its policy bounds it, and is an administrator's.
-
-        Raises:
-            BrokerUnavailable: it is not.
-        """
-        channel = connection.channel()
+    def _prepare(self, connection: Any) -> None:
+        """Declare what is missing if we may."""
         try:
-            channel.queue_declare(self._topology.requests, passive=True)
-        except AccessRefused:
-            # Who may not look is told when he consumes.
-            return
-        except NotFound:
+            ensure_requests(connection, self._topology)
+        except BrokerUnavailable:
             self._reader.discard()
-            raise BrokerUnavailable(
-                f"queue {self._topology.requests} missing on the broker: an administrator has it"
-                " made with config/rabbitmq/definitions.json"
-            ) from None
-        finally:
-            channel.close()
+            raise
 
 
 def _outgoing(reply: Reply) -> Outgoing:

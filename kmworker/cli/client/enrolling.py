@@ -198,9 +198,8 @@ def renew(  # noqa: PLR0913  # its options
     def become(before: ClientRecord | None) -> ClientRecord | NoStep:
         if before is None:
             raise _no_client(name)
-        return renewed(before, asked.identity, is_alone=alone)
+        return renewed(before, asked.identity, room.mark(by), is_alone=alone)
 
-    del by  # It is told to the audit trail alone.
     made = room.register.change(name, become)
     _tell(made, name, asked.identity)
     _print_enrolment(room, made, asked.identity, root)

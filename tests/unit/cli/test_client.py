@@ -220,14 +220,20 @@ def test_a_host_is_renewed_without_a_gap() -> None:
     words = ("client", "renew", "compute-17", "--request", "-", *WHO)
     given = run(*words, stdin=request)
     assert given.exit_code == 0, given.stderr
-    assert len(document("client", "show", "compute-17")["fingerprints"]) == 2
+    shown = document("client", "show", "compute-17")
+    assert len(shown["fingerprints"]) == 2
+    assert (shown["renewed_by"], shown["renewed_because"]) == ("alice", "a drill")
+    assert shown["renewed_at"] >= shown["enrolled_at"]
     assert run("client", "pin", "-", stdin=given.stdout, **HOST).exit_code == 0
     after = Identity.load(Path("identity.json"))
     assert after.public != before.public
     assert not next_path(Path("identity.json")).exists()
     assert Identity.load(former_path(Path("identity.json"))).public == before.public
     assert run(*words, "--alone", stdin=request).exit_code == 0
-    assert len(document("client", "show", "compute-17")["fingerprints"]) == 1
+    alone = document("client", "show", "compute-17")
+    assert len(alone["fingerprints"]) == 1
+    # Its newest identity is as old as it was.
+    assert alone["renewed_at"] == shown["renewed_at"]
     assert "already" in failed(1, *words, "--alone", stdin=request).replace(" is to be", "")
 
 
