@@ -28,7 +28,8 @@ BATCH: Final = 128
 WAIT_S: Final = 0.25
 """For a request; and how often one that waits for its grant is looked at again."""
 RETRY_S: Final = 1.0
-MAX_RETRY_S: Final = 30.0
+MAX_RETRY_S: Final = 10.0
+"""A node that starts asks for 30 s, and may have begun a moment ago."""
 FOLLOW_S: Final = 2.0
 """How often the keyring, the trust list and the time are looked at."""
 REPORT_S: Final = 5.0

@@ -26,9 +26,9 @@ from kmworker.wire.answers.messages import Refusal
 __all__ = ["EXAMPLES", "get"]
 
 EXAMPLES = examples(
-    "kmworker client get volume:1111 --project p1 --output - | base64 --wrap=0 | \\",
-    "    cryptsetup open --key-file - /dev/vdb data",
-    "kmworker client get snapshot:54af --project p1 --output key.bin --json",
+    "kmworker client get volume:1111 --project p1 --output - | \\",
+    "    base64 --wrap=0 | cryptsetup open --key-file - /dev/vdb data",
+    "kmworker client get snapshot:54af --project p1 --output key.bin",
     "kmworker client get volume:1111 --project p1 --output fd:3",
 )
 DESCRIPTOR: Final = "fd:"

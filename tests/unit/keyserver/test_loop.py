@@ -155,7 +155,7 @@ def test_while_it_waits_it_is_seen_to_live_and_says_why(world: Servers) -> None:
     waiting = [fields["trouble"] for state, fields in world.reports if state == "waiting"]
     assert set(waiting) == {"BrokerUnavailable: no route to host"}
     # Its pauses grow beyond what a dead one is told by.
-    paused_s = 1 + 2 + 4 + 8 + 16
+    paused_s = 1 + 2 + 4 + 8 + 10
     assert len(waiting) >= paused_s / 5
 
 
