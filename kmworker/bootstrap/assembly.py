@@ -79,7 +79,7 @@ def assemble(  # noqa: PLR0913  # what differs between the program and a simulat
     """
     tally = Tally(clock)
     topology = Topology(settings.broker.namespace)
-    recorded = RecordedFirst(store, trail)
+    recorded = RecordedFirst(store, clock, trail)
     stages = Stages(
         bus=bus,
         store=store,

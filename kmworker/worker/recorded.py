@@ -8,10 +8,11 @@ event that made it, or one that is made of the change's name.
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import assert_never
+from typing import Final, assert_never
 
 import structlog
 
+from kmworker.clock import Clock
 from kmworker.domain.audit import (
     AuditRecord,
     KeptRecord,
@@ -30,25 +31,39 @@ __all__ = ["RecordedFirst"]
 
 log = structlog.get_logger()
 
+LEFT_ALONE_S: Final = 10.0
+
 
 class RecordedFirst:
     """Notes that changes of keys, grants, KEKs and clients are done with."""
 
-    def __init__(self, store: Store, trail: AuditTrail | None = None) -> None:
+    def __init__(self, store: Store, clock: Clock, trail: AuditTrail | None = None) -> None:
         """Prepare.
 
         Args:
             store: whose outboxes these are.
+            clock: by which the trail is left alone for a while.
             trail: where changes are recorded; None: nowhere.
         """
         self._store = store
+        self._clock = clock
         self._trail = trail
         self._is_told = False
+        self._left_alone_until_s = 0.0
+        """Monotonic."""
 
     @property
     def is_on(self) -> bool:
         """Return whether changes are recorded."""
         return self._trail is not None
+
+    @property
+    def takes(self) -> bool:
+        """Return whether the trail is worth the wait of events for it: it has not just refused.
+
+        A broker that confirms nothing takes its time for that, and each batch would wait so long.
+        """
+        return self._clock.monotonic() >= self._left_alone_until_s
 
     def said(self, changes: Sequence[Unsaid], producer: str) -> bool:
         """Let changes leave the outbox; return whether they do, if there are any.
@@ -77,6 +92,8 @@ class RecordedFirst:
         if self._trail is None:
             return True
         records = [record for it in changes for record in _records_of(it, producer)]
+        if not records:
+            return True
         try:
             self._trail.record(records).result()
         except NotRecorded as refused:
@@ -84,8 +101,10 @@ class RecordedFirst:
             if not self._is_told:
                 log.error("what was done is not in the audit trail", detail=str(refused))  # noqa: TRY400
             self._is_told = True
+            self._left_alone_until_s = self._clock.monotonic() + LEFT_ALONE_S
             return False
         self._is_told = False
+        self._left_alone_until_s = 0.0
         return True
 
 

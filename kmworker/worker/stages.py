@@ -250,7 +250,12 @@ class Stages:
         self._bus.acknowledge(done.deliveries)
 
     def _let_leave(self, done: Done, of_changes: Sequence[Confirm]) -> None:
-        """Have recorded, where anything is, what has become of keys and grants; nobody waits."""
+        """Have recorded, where anything is, what has become of keys and grants; nobody waits.
+
+        What the trail does not take just now stays where it is: whoever looks there next tries.
+        """
+        if not self._recorded.takes:
+            return
         said: list[Unsaid] = [*taken(done.changes, of_changes)]
         if self._recorded.is_on:
             said += done.grants

@@ -289,6 +289,13 @@ def test_rewrapping_takes_it_along(stand: Stand) -> None:
         for page in run.rewrap(project):
             assert page.flaws == []
     run.finish()
+    kept_records = [
+        raw
+        for key in (stand.key("p1", "unrecorded"), stand.top("unrecorded"))
+        for raw in stand.value(key).values()
+    ]
+    assert len(kept_records) == 4
+    assert all(f',"seal":"v2.{OTHER}.'.encode() in raw for raw in kept_records)
     assert not any(it for project in run.projects() for it in run.references(project, FIRST))
     assert run.references_of_no_project(FIRST) == []
     stand.first = stand.store(custody=NEWER_CUSTODY, records=True)

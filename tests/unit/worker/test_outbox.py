@@ -13,8 +13,9 @@ from kmworker.domain.model import Cause
 from kmworker.errors import NotRecorded
 from kmworker.ports import Answered
 from kmworker.worker.outbox import OutboxAnnouncer
-from kmworker.worker.recorded import RecordedFirst
+from kmworker.worker.recorded import LEFT_ALONE_S, RecordedFirst
 from tests.kit.builders import volume
+from tests.kit.simulator.clock import SettableClock
 
 AT = "2026-11-30T16:00:00.000Z"
 
@@ -88,7 +89,7 @@ class Trail:
 
 
 def announcer(store: Any, bus: Any, trail: Trail | None) -> OutboxAnnouncer:
-    recorded = RecordedFirst(store, trail)
+    recorded = RecordedFirst(store, SettableClock(), trail)
     return OutboxAnnouncer(store, bus, recorded, worker_id="w", exchange="x", every_s=1.0)
 
 
@@ -176,3 +177,28 @@ def test_without_a_trail_what_is_left_for_one_leaves() -> None:
     store = Store(MADE, ENROLLED)
     announcer(store, Bus(), None).announce("/kmworker")
     assert store.left == []
+
+
+def test_events_do_not_wait_for_a_trail_that_has_just_refused() -> None:
+    store, trail, clock = Store(MADE), Trail(), SettableClock()
+    recorded = RecordedFirst(store, clock, trail)  # type: ignore[arg-type]  # what it needs of one
+    found = [recorded.takes]
+    trail.is_full = True
+    recorded.said([MADE], "/kmworker")
+    found.append(recorded.takes)
+    clock.sleep(LEFT_ALONE_S)
+    found.append(recorded.takes)
+    recorded.said([MADE], "/kmworker")
+    found.append(recorded.takes)
+    trail.is_full = False
+    # Whoever looks into the outbox goes on trying.
+    recorded.said([MADE], "/kmworker")
+    found.append(recorded.takes)
+    assert found == [True, False, True, False, True]
+    assert store.left == []
+
+
+def test_a_release_that_ends_no_attachment_leaves_without_a_record() -> None:
+    store, trail = Store(GrantsChanged(volume("v1"), "released 0", (), ())), Trail()
+    announcer(store, Bus(), trail).announce("/kmworker")
+    assert (store.left, trail.records) == ([], [])
