@@ -1,5 +1,8 @@
 """The store, as a key server sees it: it reads records and wrapped DEKs, and changes none.
 
+Each record is looked at twice for a delivery, before it is recorded and after. What stands in the
+store is asked for both times; where it is the same to the byte, its seals are not checked again.
+
 What it writes is which requests it has seen, so that one that is sent again is known for the same,
 whichever key server it comes to.
 """
@@ -8,9 +11,10 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from hashlib import sha256
 from itertools import chain
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import structlog
+from redis.exceptions import RedisError
 
 from kmworker.delegation.clients import ClientRecord
 from kmworker.domain.grants import NO_GRANTS
@@ -29,10 +33,17 @@ __all__ = ["DelegationStore"]
 
 log = structlog.get_logger()
 
+K = TypeVar("K")
+V = TypeVar("V")
+
 DELEGATE_KEYS: Final = ("items", "keys", "scopes", "deks", "grants")
 PER_REQUEST: Final = 5
 REMEMBERED_S: Final = 900
 """A request is fresh for 300 s around its time, so this is as long as any can be sent again."""
+IF_NEW: Final = ("NX", "GET", "EX", REMEMBERED_S)
+"""The first that asks is noted; the answer is what was noted before (Redis 7.0)."""
+MAX_READ: Final = 4_096
+"""Of each kind, some 20 MB in all."""
 NOTHING: Final = FoundKey(None, None, None, None, NO_GRANTS)
 
 
@@ -53,6 +64,8 @@ class DelegationStore:
         self._admission = admission
         self._has_projects = has_projects
         self._scripts = Scripts(client)
+        self._clients_read: dict[str, tuple[bytes, ClientRecord]] = {}
+        self._keys_read: dict[tuple[str, str, str], tuple[Sequence[bytes | None], FoundKey]] = {}
 
     @property
     def installation(self) -> str:
@@ -61,11 +74,18 @@ class DelegationStore:
 
     def admit(self) -> str:
         """Check that this store may be used; see `Admission.admit`."""
+        self._forget()
         return self._admission.admit_after_a_worker(self._has_projects)
 
     def follow_keyring(self) -> None:
         """Take up what has become of KEKs, and of the keyring file; see `Admission.follow`."""
+        self._forget()
         self._admission.follow()
+
+    def _forget(self) -> None:
+        """Read everything anew: what opens a record may open it no more."""
+        self._clients_read.clear()
+        self._keys_read.clear()
 
     def clients(self, names: Sequence[str]) -> dict[str, ClientRecord]:
         """Return those of these that are clients; one whose record is forged is none."""
@@ -79,28 +99,44 @@ class DelegationStore:
             if record is None:
                 continue
             try:
-                found[name] = self._codec.read_client(name, record)
+                found[name] = self._client_in(name, record)
             except PermanentError as forged:
                 log.error("a client's record is not authentic", client=name, detail=forged.detail)  # noqa: TRY400
         return found
 
+    def _client_in(self, name: str, record: bytes) -> ClientRecord:
+        before = self._clients_read.get(name)
+        if before is not None and before[0] == record:
+            return before[1]
+        client = self._codec.read_client(name, record)
+        _keep(self._clients_read, name, (record, client))
+        return client
+
     def is_first(self, asked: Sequence[tuple[str, Asked]]) -> list[bool | None]:
         """Note requests by client and id; say of each whether nobody has asked it before."""
-        with store_errors():
-            pipeline = self._client.pipeline(transaction=False)
-            for client, request in asked:
-                name = self._names.asked(sha256(f"{client} {request.id}".encode()).hexdigest())
-                pipeline.set(name, request.digest, nx=True, ex=REMEMBERED_S)
-                pipeline.get(name)
-            replies = pipeline.execute()
-        noted = zip(replies[::2], replies[1::2], asked, strict=True)
-        return [
-            True if is_new else (None if kept != request.digest.encode() else False)
-            for is_new, kept, (_client, request) in noted
+        if not asked:
+            return []
+        commands = [
+            ("SET", self._asked_name(client, request), request.digest, *IF_NEW)
+            for client, request in asked
         ]
+        with store_errors():
+            kept = self._client.pipe.send(commands).result()
+            for it in kept:
+                if isinstance(it, RedisError):
+                    raise it
+        return [
+            True if digest is None else (False if digest == request.digest.encode() else None)
+            for digest, (_client, request) in zip(kept, asked, strict=True)
+        ]
+
+    def _asked_name(self, client: str, request: Asked) -> str:
+        return self._names.asked(sha256(f"{client} {request.id}".encode()).hexdigest())
 
     def find(self, asked: Sequence[Asked]) -> list[FoundKey]:
         """Return what is asked for, in one round trip."""
+        if not asked:
+            return []
         shares: defaultdict[str, list[int]] = defaultdict(list)
         for index, request in enumerate(asked):
             shares[request.project].append(index)
@@ -124,6 +160,15 @@ class DelegationStore:
         return found
 
     def _found(self, asked: Asked, values: Sequence[bytes | None]) -> FoundKey:
+        name = (asked.project, *_named(asked))
+        before = self._keys_read.get(name)
+        if before is not None and before[0] == values:
+            return before[1]
+        found = self._read(asked, values)
+        _keep(self._keys_read, name, (values, found))
+        return found
+
+    def _read(self, asked: Asked, values: Sequence[bytes | None]) -> FoundKey:
         record, key, scope, wrapped, granted = values
         try:
             if asked.item is None:
@@ -166,6 +211,12 @@ class DelegationStore:
         with store_errors():
             seconds, microseconds = self._client.time()
         return float(seconds) + float(microseconds) / 1e6
+
+
+def _keep(read: dict[K, V], name: K, found: V) -> None:
+    if len(read) >= MAX_READ:
+        read.clear()
+    read[name] = found
 
 
 def _named(asked: Asked) -> tuple[str, str]:
