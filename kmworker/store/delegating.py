@@ -25,6 +25,7 @@ from kmworker.store.admission import Admission
 from kmworker.store.client import Client
 from kmworker.store.connection import store_errors
 from kmworker.store.names import Names
+from kmworker.store.pipe import Command
 from kmworker.store.records import CLIENTS, LIST, TRUST, RecordCodec, refuse_other_dek
 from kmworker.store.scripts import Scripts
 from kmworker.wire.answers.bodies import Asked
@@ -92,8 +93,7 @@ class DelegationStore:
         asked = sorted(set(names))
         if not asked:
             return {}
-        with store_errors():
-            records = self._client.hmget(self._names.top(CLIENTS), asked)
+        (records,) = self._replies([("HMGET", self._names.top(CLIENTS), *asked)])
         found = {}
         for name, record in zip(asked, records, strict=True):
             if record is None:
@@ -120,15 +120,20 @@ class DelegationStore:
             ("SET", self._asked_name(client, request), request.digest, *IF_NEW)
             for client, request in asked
         ]
-        with store_errors():
-            kept = self._client.pipe.send(commands).result()
-            for it in kept:
-                if isinstance(it, RedisError):
-                    raise it
+        kept = self._replies(commands)
         return [
             True if digest is None else (False if digest == request.digest.encode() else None)
             for digest, (_client, request) in zip(kept, asked, strict=True)
         ]
+
+    def _replies(self, commands: Sequence[Command]) -> list[Any]:
+        """Run commands in one round trip; the first error is raised."""
+        with store_errors():
+            replies: list[Any] = self._client.pipe.send(commands).result()
+            for it in replies:
+                if isinstance(it, RedisError):
+                    raise it
+        return replies
 
     def _asked_name(self, client: str, request: Asked) -> str:
         return self._names.asked(sha256(f"{client} {request.id}".encode()).hexdigest())
