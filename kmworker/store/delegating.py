@@ -1,7 +1,7 @@
 """The store, as a key server sees it: it reads records and wrapped DEKs, and changes none.
 
 Each record is looked at twice for a delivery, before it is recorded and after. What stands in the
-store is asked for both times; where it is the same to the byte, its seals are not checked again.
+store is asked for both times; where it is the same to the byte, it is not opened again.
 
 What it writes is which requests it has seen, so that one that is sent again is known for the same,
 whichever key server it comes to.
@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from hashlib import sha256
 from itertools import chain
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import structlog
 from redis.exceptions import RedisError
@@ -21,12 +21,14 @@ from kmworker.domain.grants import NO_GRANTS
 from kmworker.domain.model import Broken, Held, held_in
 from kmworker.errors import PermanentError
 from kmworker.keyserver.ports import FoundKey, HandedOut
+from kmworker.ports import Answered, Pending
 from kmworker.store.admission import Admission
 from kmworker.store.client import Client
 from kmworker.store.connection import store_errors
 from kmworker.store.names import Names
-from kmworker.store.pipe import Command
-from kmworker.store.records import CLIENTS, LIST, TRUST, RecordCodec, refuse_other_dek
+from kmworker.store.pipe import Command, Then
+from kmworker.store.records import CLIENTS, LIST, TRUST, refuse_other_dek
+from kmworker.store.remembering import RememberingCodec
 from kmworker.store.scripts import Scripts
 from kmworker.wire.answers.bodies import Asked
 
@@ -34,17 +36,12 @@ __all__ = ["DelegationStore"]
 
 log = structlog.get_logger()
 
-K = TypeVar("K")
-V = TypeVar("V")
-
 DELEGATE_KEYS: Final = ("items", "keys", "scopes", "deks", "grants")
 PER_REQUEST: Final = 5
 REMEMBERED_S: Final = 900
 """A request is fresh for 300 s around its time, so this is as long as any can be sent again."""
 IF_NEW: Final = ("NX", "GET", "EX", REMEMBERED_S)
 """The first that asks is noted; the answer is what was noted before (Redis 7.0)."""
-MAX_READ: Final = 4_096
-"""Of each kind, some 20 MB in all."""
 NOTHING: Final = FoundKey(None, None, None, None, NO_GRANTS)
 
 
@@ -55,7 +52,7 @@ class DelegationStore:
         self,
         client: Client,
         names: Names,
-        codec: RecordCodec,
+        codec: RememberingCodec,
         admission: Admission,
         has_projects: Callable[[], bool],
     ) -> None:
@@ -65,8 +62,6 @@ class DelegationStore:
         self._admission = admission
         self._has_projects = has_projects
         self._scripts = Scripts(client)
-        self._clients_read: dict[str, tuple[bytes, ClientRecord]] = {}
-        self._keys_read: dict[tuple[str, str, str], tuple[Sequence[bytes | None], FoundKey]] = {}
 
     @property
     def installation(self) -> str:
@@ -75,67 +70,51 @@ class DelegationStore:
 
     def admit(self) -> str:
         """Check that this store may be used; see `Admission.admit`."""
-        self._forget()
+        self._codec.forget()
         return self._admission.admit_after_a_worker(self._has_projects)
 
     def follow_keyring(self) -> None:
         """Take up what has become of KEKs, and of the keyring file; see `Admission.follow`."""
-        self._forget()
+        self._codec.forget()
         self._admission.follow()
-
-    def _forget(self) -> None:
-        """Read everything anew: what opens a record may open it no more."""
-        self._clients_read.clear()
-        self._keys_read.clear()
 
     def clients(self, names: Sequence[str]) -> dict[str, ClientRecord]:
         """Return those of these that are clients; one whose record is forged is none."""
         asked = sorted(set(names))
         if not asked:
             return {}
-        (records,) = self._replies([("HMGET", self._names.top(CLIENTS), *asked)])
+        with store_errors():
+            records = self._client.hmget(self._names.top(CLIENTS), asked)
         found = {}
         for name, record in zip(asked, records, strict=True):
             if record is None:
                 continue
             try:
-                found[name] = self._client_in(name, record)
+                found[name] = self._codec.read_client(name, record)
             except PermanentError as forged:
                 log.error("a client's record is not authentic", client=name, detail=forged.detail)  # noqa: TRY400
         return found
 
-    def _client_in(self, name: str, record: bytes) -> ClientRecord:
-        before = self._clients_read.get(name)
-        if before is not None and before[0] == record:
-            return before[1]
-        client = self._codec.read_client(name, record)
-        _keep(self._clients_read, name, (record, client))
-        return client
-
     def is_first(self, asked: Sequence[tuple[str, Asked]]) -> list[bool | None]:
-        """Note requests by client and id; say of each whether nobody has asked it before."""
+        """Say of requests, by client and id, whether nobody has asked them before."""
+        return self._noted([("GET", self._asked_name(it)) for it in asked], asked).result()
+
+    def note(self, asked: Sequence[tuple[str, Asked]]) -> Pending[list[bool | None]]:
+        """Note requests by client and id; the store has them on disk when the answer is there."""
+        commands = [("SET", self._asked_name(it), it[1].digest, *IF_NEW) for it in asked]
+        return self._noted(commands, asked)
+
+    def _noted(
+        self, commands: Sequence[Command], asked: Sequence[tuple[str, Asked]]
+    ) -> Pending[list[bool | None]]:
         if not asked:
-            return []
-        commands = [
-            ("SET", self._asked_name(client, request), request.digest, *IF_NEW)
-            for client, request in asked
-        ]
-        kept = self._replies(commands)
-        return [
-            True if digest is None else (False if digest == request.digest.encode() else None)
-            for digest, (_client, request) in zip(kept, asked, strict=True)
-        ]
-
-    def _replies(self, commands: Sequence[Command]) -> list[Any]:
-        """Run commands in one round trip; the first error is raised."""
+            return Answered([])
         with store_errors():
-            replies: list[Any] = self._client.pipe.send(commands).result()
-            for it in replies:
-                if isinstance(it, RedisError):
-                    raise it
-        return replies
+            replies = self._client.pipe.send(commands)
+        return Then(replies, lambda: _compared(replies, asked))
 
-    def _asked_name(self, client: str, request: Asked) -> str:
+    def _asked_name(self, asked: tuple[str, Asked]) -> str:
+        client, request = asked
         return self._names.asked(sha256(f"{client} {request.id}".encode()).hexdigest())
 
     def find(self, asked: Sequence[Asked]) -> list[FoundKey]:
@@ -165,15 +144,6 @@ class DelegationStore:
         return found
 
     def _found(self, asked: Asked, values: Sequence[bytes | None]) -> FoundKey:
-        name = (asked.project, *_named(asked))
-        before = self._keys_read.get(name)
-        if before is not None and before[0] == values:
-            return before[1]
-        found = self._read(asked, values)
-        _keep(self._keys_read, name, (values, found))
-        return found
-
-    def _read(self, asked: Asked, values: Sequence[bytes | None]) -> FoundKey:
         record, key, scope, wrapped, granted = values
         try:
             if asked.item is None:
@@ -218,10 +188,17 @@ class DelegationStore:
         return float(seconds) + float(microseconds) / 1e6
 
 
-def _keep(read: dict[K, V], name: K, found: V) -> None:
-    if len(read) >= MAX_READ:
-        read.clear()
-    read[name] = found
+def _compared(replies: Pending[list[Any]], asked: Sequence[tuple[str, Asked]]) -> list[bool | None]:
+    """Return of each whether nothing was noted before: False: the same; None: something else."""
+    with store_errors():
+        kept = replies.result()
+        for it in kept:
+            if isinstance(it, RedisError):
+                raise it
+    return [
+        True if digest is None else (False if digest == request.digest.encode() else None)
+        for digest, (_client, request) in zip(kept, asked, strict=True)
+    ]
 
 
 def _named(asked: Asked) -> tuple[str, str]:

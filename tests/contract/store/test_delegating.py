@@ -15,10 +15,12 @@ from kmworker.domain.grants import NO_GRANTS, Grants, granted
 from kmworker.domain.keys import Operator
 from kmworker.domain.model import Broken, Held, Kind, Place
 from kmworker.domain.plan import GrantWrite
+from kmworker.errors import StoreUnavailable
 from kmworker.keyserver.ports import FoundKey
-from kmworker.store.delegating import MAX_READ, DelegationStore
+from kmworker.store.delegating import DelegationStore
 from kmworker.store.names import Names
 from kmworker.store.records import RecordCodec
+from kmworker.store.remembering import MAX_READ, RememberingCodec
 from kmworker.wire.answers.bodies import Asked
 from tests.kit.builders import NOW, attach
 from tests.kit.store.builders import draft, volume
@@ -33,7 +35,7 @@ HOST: Final = Identity.generate(AT)
 CLIENT: Final = ClientRecord("compute-17", 1, (HOST.public,), RIGHTS, MARK)
 
 
-class Counting(RecordCodec):
+class Counting(RememberingCodec):
     """Counts the records whose seals are checked."""
 
     def __init__(self, stand: Stand) -> None:
@@ -172,27 +174,43 @@ def test_what_is_remembered_is_bounded(
     store: DelegationStore, codec: Counting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert MAX_READ > 128
-    monkeypatch.setattr("kmworker.store.delegating.MAX_READ", 1)
+    monkeypatch.setattr("kmworker.store.remembering.MAX_READ", 1)
     store.find([asked(), replace(asked(), item=volume("v2"))])
     checks = codec.checks
     found(store)
     assert codec.checks == 2 * checks
 
 
-def test_a_request_is_new_once_and_its_id_belongs_to_its_bytes(
+def test_a_request_is_new_until_it_is_noted_and_its_id_belongs_to_its_bytes(
     stand: Stand, store: DelegationStore, tap: Wiretap
 ) -> None:
     other = asked(digest="1" * 64)
+    assert store.is_first([("c", asked()), ("c", asked())]) == [True, True]
     tap.trips.clear()
-    said = store.is_first([("c", asked()), ("c", asked()), ("c", other), ("d", other)])
-    assert said == [True, False, None, True]
+    noted = store.note([("c", asked()), ("c", asked()), ("c", other), ("d", other)])
     assert len(tap.trips) == 1
-    assert store.is_first([("c", asked()), ("d", asked())]) == [False, None]
+    # Something else may be asked for while the store writes it down.
+    assert not found(store).flaw
+    assert noted.result() == [True, False, None, True]
+    assert store.is_first([("c", asked()), ("c", other), ("d", asked())]) == [False, None, None]
+    assert store.note([("c", other)]).result() == [None]
     names = list(stand.raw.scan_iter(f"{stand.prefix}:asked:*"))
     assert [0 < stand.raw.ttl(it) <= 900 for it in names] == [True, True]
+
+
+def test_what_cannot_be_noted_is_told(stand: Stand, store: DelegationStore) -> None:
+    store.note([("c", asked())]).result()
+    (name,) = stand.raw.scan_iter(f"{stand.prefix}:asked:*")
+    stand.raw.delete(name)
+    stand.raw.hset(name, "somebody", "else")
+    with pytest.raises(StoreUnavailable):
+        store.note([("c", asked())]).result()
+    with pytest.raises(StoreUnavailable):
+        store.is_first([("c", asked())])
 
 
 def test_nothing_is_asked_for_nobody(store: DelegationStore, tap: Wiretap) -> None:
     tap.trips.clear()
     assert (store.is_first([]), store.find([]), store.clients([])) == ([], [], {})
+    assert store.note([]).result() == []
     assert tap.trips == []
