@@ -10,6 +10,7 @@ from kmworker.delegation.clients import ClientRecord
 from kmworker.domain.lifecycle import NoStep
 from kmworker.errors import StoreUnavailable
 from kmworker.store.connection import store_errors
+from kmworker.store.copies import REVOKED
 from kmworker.store.inspection import PAGE_SIZE, Views
 from kmworker.store.kek_states import STATES
 from kmworker.store.records import CLIENTS, LIST, TRUST, RecordCodec, TrustRecord
@@ -66,7 +67,9 @@ class ClientRegister:
             after = become(before)
             if isinstance(after, NoStep):
                 return after
-            if self._write(CLIENTS, states, name, raw, self._codec.client(after)):
+            # Key servers tell it to give up what it has, without waiting for any broker here.
+            told = f"{name} {after.version}" if after.is_revoked else ""
+            if self._write(CLIENTS, states, name, raw, self._codec.client(after), told):
                 return after
         raise StoreUnavailable(f"client {name} changes all the time: try again")
 
@@ -90,7 +93,11 @@ class ClientRegister:
             found: bytes | None = self._views.client.hget(self._views.names.top(key), field)
         return found or b""
 
-    def _write(self, key: str, states: bytes, field: str, before: bytes, after: bytes) -> bool:
-        keys = self._views.names.top(key), self._views.names.top("keyring")
-        (made,) = self._scripts.run([("enroll", keys, [states, field, before, after])])
+    def _write(  # noqa: PLR0913, PLR0917  # what is written, and over what
+        self, key: str, states: bytes, field: str, before: bytes, after: bytes, told: str = ""
+    ) -> bool:
+        keys = [key, "keyring", REVOKED] if told else [key, "keyring"]
+        names = [self._views.names.top(it) for it in keys]
+        argv = [states, field, before, after, *([told] if told else [])]
+        (made,) = self._scripts.run([("enroll", names, argv)])
         return bool(made)
