@@ -106,6 +106,9 @@ class Keeping:
     def _listen(self) -> None:
         backoff = Backoff()
         while not self._is_over.is_set():
+            # Not by the other thread: it may be waiting for an answer.
+            for given_up in self._copies.give_up_old():
+                self.tell(given_up)
             try:
                 heard = self._hear(monotonic() + SLICE_S)
                 backoff.reset()
@@ -135,8 +138,6 @@ class Keeping:
         while not self._is_over.is_set():
             self._is_due.wait(SLICE_S)
             self._is_due.clear()
-            for given_up in self._copies.give_up_old():
-                self.tell(given_up)
             for item, key_id in self._copies.to_ask():
                 if self._is_over.is_set():
                     return
