@@ -260,21 +260,18 @@ class Writes:
     def _committed(self, write: Write, answer: list[Any], made: Recent | None) -> Committed:
         code, record, waits = answer
         outcome = CODES[code]
+        # Most are, and each question costs every event.
+        if outcome is WriteStatus.WRITTEN and isinstance(write, AssignWrite):
+            return self._assigned(write, made, has_waiting=bool(waits))
         if isinstance(write, ParkWrite) and outcome is WriteStatus.FULL:
             return Committed(outcome, detail=self._bound_met(write, record.partition(b" ")[0]))
         if isinstance(write, ParkWrite | GrantWrite):
             return Committed(outcome)
         if outcome is WriteStatus.WRITTEN:
-            assert made is not None  # noqa: S101  # what is written was encoded
-            if isinstance(write, ReleaseWrite):
-                if record:
-                    # Its key-id is another record now.
-                    self._recent.forget(write.item)
-                return Committed(outcome, has_waiting=bool(waits), has_deactivated=bool(record))
-            if write.changed is not None and write.source is not None:
-                self._recent.forget(write.source.item)
-            data = made.known.data if isinstance(made.known, Held) else b""
-            return Committed(outcome, write.assignment, data, bool(waits))
+            if record:
+                # Its key-id is another record now.
+                self._recent.forget(write.item)
+            return Committed(outcome, has_waiting=bool(waits), has_deactivated=bool(record))
         item = write.item
         self._recent.forget(item)
         if outcome is WriteStatus.EXISTS:
@@ -283,6 +280,13 @@ class Writes:
             self._recent.forget(write.source.item)
         # Never the plan's assignment: what is not stored must not be announced.
         return Committed(outcome)
+
+    def _assigned(self, write: AssignWrite, made: Recent | None, *, has_waiting: bool) -> Committed:
+        assert made is not None  # noqa: S101  # what is written was encoded
+        if write.changed is not None and write.source is not None:
+            self._recent.forget(write.source.item)
+        data = made.known.data if isinstance(made.known, Held) else b""
+        return Committed(WriteStatus.WRITTEN, write.assignment, data, has_waiting)
 
     def _existing(self, item: Item, record: bytes, waits: int) -> Committed:
         try:

@@ -6,6 +6,7 @@ here raises, and nothing is decoded that is larger than what a worker carries on
 """
 
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from struct import error as StructError  # noqa: N812  # it is no constant
 from struct import pack, unpack_from
 from typing import Any, Final
@@ -34,6 +35,7 @@ FIXED_BYTES: Final = {
 }  # fmt: skip
 LENGTH_FIRST: Final = frozenset(b"SxFA")
 DELIVERY_COUNT: Final = "x-delivery-count"
+DELIVERY_MODE: Final = "delivery_mode"
 
 
 def read_properties(payload: bytes) -> dict[str, Any]:
@@ -69,6 +71,15 @@ def counted(payload: bytes) -> int:
     return 0
 
 
+# Producers set the same few again and again; flags that a stranger makes up take up no more room.
+@lru_cache(maxsize=64)
+def _plain_names(flags: int) -> tuple[str, ...] | None:
+    """Return what these flags say is there, in order; None if something else is, too."""
+    if flags & ~PLAIN_FLAGS:
+        return None
+    return tuple(name for name, bit in PLAIN.items() if flags & bit)
+
+
 def _plain(payload: bytes) -> dict[str, Any] | None:
     """Return the properties if they are among the few that most producers set.
 
@@ -78,13 +89,14 @@ def _plain(payload: bytes) -> dict[str, Any] | None:
     at = PROPERTIES_AT + 2
     try:
         (flags,) = unpack_from(">H", payload, PROPERTIES_AT)
-        if flags & ~PLAIN_FLAGS:
+        names = _plain_names(flags)
+        if names is None:
             return None
-        for name, bit in PLAIN.items():
-            if flags & bit and name == "delivery_mode":
+        for name in names:
+            if name == DELIVERY_MODE:
                 properties[name] = payload[at]
                 at += 1
-            elif flags & bit:
+            else:
                 start = at + 1
                 at = start + payload[at]
                 properties[name] = payload[start:at].decode()
