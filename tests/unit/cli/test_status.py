@@ -153,6 +153,13 @@ def test_what_stands_in_place_of_a_record_hides_nothing_else(store: FilledStore,
     assert ("clients       0" in out) == (key == "clients")
 
 
+def test_what_the_audit_trail_does_not_take_is_told(store: FilledStore) -> None:
+    busy(store)
+    assert not [it for it in run("status").stdout.splitlines() if it.startswith("audit")]
+    store.client.hset("km:totals", "unrecorded", 2)
+    assert "audit         2 changes to be recorded" in run("status").stdout.splitlines()
+
+
 def test_what_others_keep_a_living_worker_from_doing_is_told(store: FilledStore) -> None:
     busy(store)
     store.client.hset("km:worker:w-live", "trouble", "kmworker.dead: no room")
@@ -285,7 +292,7 @@ def test_what_is_under_each_kek_is_apart_from_the_totals(store: FilledStore) -> 
     store.client.hset("km:totals", "records:unknown", 3)
     found = document("status")
     assert found["totals"].keys() == {"items", "keys", "scopes", "waiting", "create", "clone",
-                                      "reuse", "none", "outbox", "due"}  # fmt: skip
+                                      "reuse", "none", "outbox", "unrecorded", "due"}  # fmt: skip
     ours, unknown = found["keks"]
     assert (ours["kek_id"], ours["state"]) == (store.custody.kek_id, "active")
     assert (ours["records"], ours["deks"], ours["projects"], ours["wraps"]) == (9, 2, 1, 2048)
