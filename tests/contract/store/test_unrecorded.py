@@ -177,6 +177,33 @@ def test_what_the_index_lacks_is_found(stand: Stand) -> None:
     assert len(grants(stand)) == 1
 
 
+@pytest.mark.parametrize("backend", ["redis", "valkey"], indirect=True)
+@pytest.mark.parametrize("lacks", ["hscan", "hdel"])
+def test_rights_that_a_former_release_did_not_need_keep_no_key_from_being_announced(
+    stand: Stand, lacks: str
+) -> None:
+    play(stand, event_of(V), attach())
+    play(stand, release_of(V))
+    rights = f"~* +@all -{lacks} (~{{0}}:{{{{*}}}}:outbox +{lacks})"
+    held = stand.store(stand.client_with(rights), records=True)
+    stand.clock.sleep(HOUR_S)
+    for _ in range(2):
+        held.said(held.unsaid())
+    assert not stand.raw.exists(stand.key("p1", "outbox"))
+    # Nothing of it is lost.
+    assert len(grants(stand)) == 2
+
+
+def test_a_key_of_another_type_keeps_nothing_else_from_being_found(stand: Stand) -> None:
+    play(stand, event_of(V), attach())
+    stand.spoil(stand.top("unrecorded"))
+    assert len(grants(stand)) == 1
+    stand.raw.delete(stand.top("unrecorded"))
+    enroll(stand)
+    stand.spoil(stand.key("p1", "unrecorded"))
+    assert len(unsaid(stand)) == 1
+
+
 # --- what operators do ------------------------------------------------------------------
 
 
