@@ -26,6 +26,7 @@ from kmworker.store.keyserver_reports import RedisKeyServerReports
 from kmworker.store.names import Names
 from kmworker.store.records import RecordCodec
 from kmworker.store.redis_store import RedisStore
+from kmworker.store.remembering import RememberingCodec
 from kmworker.store.retention import RedisRetention
 from kmworker.wire.ids import random_id
 from kmworker.wire.topology import Topology
@@ -234,7 +235,7 @@ def assemble_key_server(  # noqa: PLR0913  # what differs between the program an
         DelegationStore(
             views.client,
             names,
-            RecordCodec(custody, admission.may_open),
+            RememberingCodec(custody, admission.may_open),
             admission,
             views.has_projects,
         )
