@@ -4,13 +4,14 @@ Answers go straight to queues, by the default exchange: transient, since a clien
 again, and unroutable without harm, since its queue goes with it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from time import monotonic
 from typing import Any, Final
 
 from amqp.exceptions import AccessRefused, NotFound
 
 from kmworker.bus.amqp.brokers import Brokers
-from kmworker.bus.amqp.link import Link
+from kmworker.bus.amqp.link import Connect, Link, connect_amqp
 from kmworker.bus.publisher import Confirms, Publisher
 from kmworker.bus.queue_reader import QueueReader
 from kmworker.domain.message import Confirm, Delivery, Outgoing
@@ -28,13 +29,23 @@ DEFAULT_EXCHANGE: Final = ""
 class RabbitRequestQueue:
     """A `kmworker.keyserver.ports.RequestQueue` on RabbitMQ 3.10 or newer."""
 
-    def __init__(self, settings: BrokerSettings, name: str, *, prefetch: int) -> None:
+    def __init__(
+        self,
+        settings: BrokerSettings,
+        name: str,
+        *,
+        prefetch: int,
+        connect: Connect = connect_amqp,
+        monotonic: Callable[[], float] = monotonic,
+    ) -> None:
         """Prepare; nothing is sent yet.
 
         Args:
             settings: where the broker is.
             name: shown in the broker's list of connections.
             prefetch: how many requests may be at hand.
+            connect: what makes connections.
+            monotonic: the time.
         """
         self._topology = Topology(settings.namespace)
         brokers = Brokers(settings.addresses)
@@ -44,10 +55,11 @@ class RabbitRequestQueue:
             f"{name} consumer",
             prefetch=prefetch,
             brokers=brokers,
+            connect=connect,
+            monotonic=monotonic,
         )
-        self._publisher = Publisher(
-            Link(settings, f"{name} publisher", brokers=brokers), settings.confirm_timeout_s
-        )
+        link = Link(settings, f"{name} publisher", connect=connect, brokers=brokers)
+        self._publisher = Publisher(link, settings.confirm_timeout_s, monotonic)
 
     @property
     def generation(self) -> int:

@@ -26,11 +26,13 @@ NOTHING_SENT: Final[Sequence[tuple[str, tuple[object]]]] = (
 
 
 class Links(Flag):
-    """The two connections of a bus."""
+    """The two connections of a bus, and that of an audit trail."""
 
     CONSUMER = auto()
     PUBLISHER = auto()
+    AUDIT = auto()
     BOTH = CONSUMER | PUBLISHER
+    ALL = BOTH | AUDIT
 
 
 class Lost(Exception):  # a thing that happens, not an error of ours
