@@ -161,7 +161,7 @@ class Player:
 
     def examine(self) -> None:
         """Let each client ask for many items, all that were ever there among them."""
-        wrong = []
+        wrong: list[str] = []
         items = sorted(self.world.lives)
         for asker in self.askers:
             chosen = self.rng.sample(items, min(ASKED_OF_EACH, len(items)))
