@@ -39,6 +39,8 @@ _CLOSING = b'"}'
 _KEK_ID_START = len(_OPENING)
 _KEK_ID_END = _KEK_ID_START + KEK_ID_LENGTH
 SEAL_BYTES = _KEK_ID_END + len(b".") + 2 * MAC_BYTES + len(_CLOSING)
+# Of keys there are a few, and each seal names one.
+_key_prefixed = lru_cache(maxsize=32)(length_prefixed)
 _WELL_FORMED = re.compile(rb',"seal":"v[12]\.([0-9a-f]{16})\.[0-9a-f]{32}"}')
 
 
@@ -94,8 +96,8 @@ class Sealer(Secret):
         mac = self._state(kek_id, project).copy()
         # The place: a valid record copied to another item, key or scope must not verify
         # there. As `length_prefixed` would, but joined with the body in one step.
-        k, f = text_bytes(key), text_bytes(field)
-        mac.update(b"".join((length_of(len(k)), k, length_of(len(f)), f, body)))
+        f = text_bytes(field)
+        mac.update(b"".join((_key_prefixed(key), length_of(len(f)), f, body)))
         return b"".join(
             (self._opening, kek_id, b".", hexlify(mac.finalize()[:MAC_BYTES]), _CLOSING)
         )

@@ -260,6 +260,8 @@ State = Held | Released | Broken | None
 
 def held_in(known: State) -> Held | None:
     """Return what an item was assigned, be it gone or not."""
+    if known is None:
+        return None
     if isinstance(known, Released):
         return known.held
     return known if isinstance(known, Held) else None

@@ -7,15 +7,18 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from kmworker.delegation.clients import ClientRecord
+from kmworker.domain.audit import Act, Actor, AuditRecord, KeptRecord
 from kmworker.domain.lifecycle import NoStep
+from kmworker.domain.model import Place
 from kmworker.errors import StoreUnavailable
 from kmworker.store.connection import store_errors
 from kmworker.store.inspection import PAGE_SIZE, Views
 from kmworker.store.kek_states import STATES
+from kmworker.store.recordable import UNRECORDED, seal_kept
 from kmworker.store.records import CLIENTS, LIST, TRUST, RecordCodec, TrustRecord
 from kmworker.store.scripts import Scripts
 
-__all__ = ["ClientRegister"]
+__all__ = ["ClientRegister", "record_of_list"]
 
 ROUNDS: Final = 10
 
@@ -52,13 +55,17 @@ class ClientRegister:
                 yield client
 
     def change(
-        self, name: str, become: Callable[[ClientRecord | None], ClientRecord | NoStep]
+        self,
+        name: str,
+        become: Callable[[ClientRecord | None], ClientRecord | NoStep],
+        record: AuditRecord,
     ) -> ClientRecord | NoStep:
         """Make of a client what it becomes; raises as `read` does.
 
         Args:
             name: its own.
             become: returns what it becomes, or why not; called again where somebody was faster.
+            record: what is to be recorded of it, which is left in the store with it.
         """
         for _ in range(ROUNDS):
             states, raw = self._states(), self._raw(CLIENTS, name)
@@ -66,7 +73,9 @@ class ClientRegister:
             after = become(before)
             if isinstance(after, NoStep):
                 return after
-            if self._write(CLIENTS, states, name, raw, self._codec.client(after)):
+            kept = KeptRecord(f"{record.what} {name} {after.version}", record)
+            record_after = self._codec.client(after)
+            if self._write(Place("", CLIENTS, name), states, raw, record_after, kept):
                 return after
         raise StoreUnavailable(f"client {name} changes all the time: try again")
 
@@ -75,10 +84,17 @@ class ClientRegister:
         raw = self._raw(TRUST, LIST)
         return None if not raw else self._codec.read_trust(raw)
 
-    def hand_out(self, trust: TrustRecord) -> bool:
-        """Have key servers hand out this list; return whether nobody else was faster."""
+    def hand_out(self, trust: TrustRecord, number: int, record: AuditRecord) -> bool:
+        """Have key servers hand out this list; return whether nobody else was faster.
+
+        Args:
+            trust: the list.
+            number: its own.
+            record: what is to be recorded of it, which is left in the store with it.
+        """
         states, raw = self._states(), self._raw(TRUST, LIST)
-        return self._write(TRUST, states, LIST, raw, self._codec.trust(trust))
+        kept = KeptRecord(f"{record.what} {number} {record.at}", record)
+        return self._write(Place("", TRUST, LIST), states, raw, self._codec.trust(trust), kept)
 
     def _states(self) -> bytes:
         with store_errors():
@@ -90,7 +106,22 @@ class ClientRegister:
             found: bytes | None = self._views.client.hget(self._views.names.top(key), field)
         return found or b""
 
-    def _write(self, key: str, states: bytes, field: str, before: bytes, after: bytes) -> bool:
-        keys = self._views.names.top(key), self._views.names.top("keyring")
-        (made,) = self._scripts.run([("enroll", keys, [states, field, before, after])])
+    def _write(
+        self, place: Place, states: bytes, before: bytes, after: bytes, kept: KeptRecord
+    ) -> bool:
+        keys = [self._views.names.top(it) for it in (place.key, "keyring", UNRECORDED)]
+        argv = [states, place.field, before, after, kept.name, seal_kept(self._codec, kept)]
+        (made,) = self._scripts.run([("enroll", keys, argv)])
         return bool(made)
+
+
+def record_of_list(number: int, until: str, who: Actor, at: str) -> AuditRecord:
+    """Return what the audit trail is to be told of a trust list that is handed out.
+
+    Args:
+        number: the list's.
+        until: how long it holds, RFC 3339, UTC.
+        who: hands it out.
+        at: when, RFC 3339, UTC.
+    """
+    return AuditRecord(Act.TRUST_LIST_PUBLISHED, who, at, reason=f"list {number}, until {until}")

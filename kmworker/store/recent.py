@@ -40,6 +40,8 @@ class Recent:
     def says(self, known: Held | Released) -> bool:
         """Return whether these records say this; of what is gone, what it was may be asked for."""
         kept = self.known
+        if kept is known:
+            return True
         if isinstance(kept, Held):
             return isinstance(known, Held) and _same(kept, known)
         if isinstance(known, Held):
@@ -100,4 +102,5 @@ def _both(kept: Held | None, held: Held | None) -> bool:
 
 
 def _size(recent: Recent) -> int:
-    return sum(map(len, recent.sealed))
+    item, key, scope = recent.sealed
+    return len(item) + len(key) + len(scope)

@@ -6,6 +6,7 @@ here raises, and nothing is decoded that is larger than what a worker carries on
 """
 
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from struct import error as StructError  # noqa: N812  # it is no constant
 from struct import pack, unpack_from
 from typing import Any, Final
@@ -24,6 +25,14 @@ log = structlog.get_logger()
 
 PROPERTIES_AT: Final = 12
 PLAIN_FLAGS: Final = sum(PLAIN.values())
+HEADED: Final = {
+    "content_type": 1 << 15, "application_headers": 1 << 13, "delivery_mode": 1 << 12,
+    "correlation_id": 1 << 10, "reply_to": 1 << 9, "expiration": 1 << 8, "message_id": 1 << 7,
+    "type": 1 << 5, "user_id": 1 << 4, "app_id": 1 << 3,
+}  # fmt: skip
+"""What requests and answers have, in the order in which they are written."""
+HEADED_FLAGS: Final = sum(HEADED.values())
+LONG_STRING: Final = ord("S")
 # A table is written recursively; the 64 bits of a timestamp have no sign, those of a table do.
 MAX_TABLE_DEPTH: Final = 32
 MAX_TIMESTAMP: Final = 2**63 - 1
@@ -34,6 +43,7 @@ FIXED_BYTES: Final = {
 }  # fmt: skip
 LENGTH_FIRST: Final = frozenset(b"SxFA")
 DELIVERY_COUNT: Final = "x-delivery-count"
+DELIVERY_MODE: Final = "delivery_mode"
 
 
 def read_properties(payload: bytes) -> dict[str, Any]:
@@ -42,7 +52,7 @@ def read_properties(payload: bytes) -> dict[str, Any]:
     if plain is not None:
         return plain
     if len(payload) <= MAX_PROPERTIES_BYTES:
-        properties = _sound(payload)
+        properties = _headed(payload) or _sound(payload)
         if properties is not None:
             return properties
     properties, left_off = _one_by_one(payload)
@@ -69,6 +79,15 @@ def counted(payload: bytes) -> int:
     return 0
 
 
+# Producers set the same few again and again; flags that a stranger makes up take up no more room.
+@lru_cache(maxsize=64)
+def _plain_names(flags: int) -> tuple[str, ...] | None:
+    """Return what these flags say is there, in order; None if something else is, too."""
+    if flags & ~PLAIN_FLAGS:
+        return None
+    return tuple(name for name, bit in PLAIN.items() if flags & bit)
+
+
 def _plain(payload: bytes) -> dict[str, Any] | None:
     """Return the properties if they are among the few that most producers set.
 
@@ -78,19 +97,72 @@ def _plain(payload: bytes) -> dict[str, Any] | None:
     at = PROPERTIES_AT + 2
     try:
         (flags,) = unpack_from(">H", payload, PROPERTIES_AT)
-        if flags & ~PLAIN_FLAGS:
+        names = _plain_names(flags)
+        if names is None:
             return None
-        for name, bit in PLAIN.items():
-            if flags & bit and name == "delivery_mode":
+        for name in names:
+            if name == DELIVERY_MODE:
                 properties[name] = payload[at]
                 at += 1
-            elif flags & bit:
+            else:
                 start = at + 1
                 at = start + payload[at]
                 properties[name] = payload[start:at].decode()
     except (IndexError, UnicodeDecodeError, StructError):
         return None
     return properties if at == len(payload) else None
+
+
+def _headed(payload: bytes) -> dict[str, Any] | None:
+    """Return the properties of a request or an answer, whose headers are texts; None: of others."""
+    properties: dict[str, Any] = {}
+    at = PROPERTIES_AT + 2
+    try:
+        (flags,) = unpack_from(">H", payload, PROPERTIES_AT)
+        if flags & ~HEADED_FLAGS:
+            return None
+        for name, bit in HEADED.items():
+            if not flags & bit:
+                continue
+            if name == "application_headers":
+                end = at + 4 + unpack_from(">I", payload, at)[0]
+                properties[name] = _texts(payload, at + 4, end)
+                at = end
+            elif name == "delivery_mode":
+                properties[name] = payload[at]
+                at += 1
+            else:
+                start = at + 1
+                at = start + payload[at]
+                properties[name] = payload[start:at].decode()
+    except (IndexError, UnicodeDecodeError, StructError, _NoText):
+        return None
+    return properties if at == len(payload) else None
+
+
+def _texts(payload: bytes, at: int, end: int) -> dict[str, str]:
+    """Return a table of long strings.
+
+    Raises:
+        IndexError, StructError, UnicodeDecodeError, _NoText: it is not one.
+    """
+    found = {}
+    while at < end:
+        start = at + 1
+        at = start + payload[at]
+        name = payload[start:at].decode()
+        if payload[at] != LONG_STRING:
+            raise _NoText
+        start = at + 5
+        at = start + unpack_from(">I", payload, at + 1)[0]
+        found[name] = payload[start:at].decode()
+    if at != end:
+        raise _NoText
+    return found
+
+
+class _NoText(Exception):  # control flow within this module only
+    pass
 
 
 def _sound(payload: bytes) -> dict[str, Any] | None:

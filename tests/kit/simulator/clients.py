@@ -6,6 +6,7 @@ it gets, are the product's own.
 
 from collections import defaultdict
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
@@ -19,11 +20,12 @@ from kmworker.delegation.identity import Identity
 from kmworker.delegation.requests import SignedRequest, sign_request
 from kmworker.delegation.root_key import RootKey
 from kmworker.delegation.trust_list import make_list
+from kmworker.domain.audit import Act, Actor, ActorKind, AuditRecord
 from kmworker.domain.keys import Operator
 from kmworker.domain.lifecycle import NoStep
 from kmworker.domain.model import Item, Kind
 from kmworker.store.admission import enter
-from kmworker.store.client_register import ClientRegister
+from kmworker.store.client_register import ClientRegister, record_of_list
 from kmworker.store.inspection import Views
 from kmworker.store.records import RecordCodec, TrustRecord
 from kmworker.wire.requests.key_requested import KeyRequested
@@ -36,6 +38,7 @@ __all__ = ["BACKUP", "KEY_SERVER", "N1", "N2", "Ask", "Asked", "Clients", "word_
 
 FROM: Final = "2026-01-01T00:00:00.000Z"
 TO: Final = "2036-01-01T00:00:00.000Z"
+OPERATOR: Final = Actor(ActorKind.OPERATOR, "alice")
 ALICE: Final = Stamp(FROM, Operator("alice", "a drill"))
 # Making keys takes long: all runs have these.
 ROOT: Final = RootKey.generate(FROM)
@@ -117,9 +120,12 @@ class Clients:
             ROOT, site.installation, 1, [KEY_SERVER.public], not_before=FROM, not_after=TO
         )
         register = self.register()
-        assert register.hand_out(TrustRecord(as_text(ROOT.public), trust.text, trust.signature))
+        handed = TrustRecord(as_text(ROOT.public), trust.text, trust.signature)
+        assert register.hand_out(handed, 1, record_of_list(1, TO, OPERATOR, FROM))
         for client in ALL.values():
-            assert not isinstance(register.change(client.name, lambda _was: client.record), NoStep)  # noqa: B023  # called at once
+            become = partial(_enrolled, client)
+            record = AuditRecord(Act.CLIENT_ENROLLED, OPERATOR, FROM)
+            assert not isinstance(register.change(client.name, become, record), NoStep)
             broker.declare_queue(client.address)
         requests = broker.topology.requests
         broker.declare_exchange(requests)
@@ -177,8 +183,14 @@ def word_in(answer: dict[str, Any]) -> str:
     return str(answer["data"].get("reason", answer["type"]))
 
 
+def _enrolled(client: Client, _was: ClientRecord | None) -> ClientRecord:
+    return client.record
+
+
 def revoke_in(register: ClientRegister, client: Client) -> None:
     """Revoke a client, unless it is."""
     register.change(
-        client.name, lambda was: NoStep("there is none") if was is None else revoked(was, ALICE)
+        client.name,
+        lambda was: NoStep("there is none") if was is None else revoked(was, ALICE),
+        AuditRecord(Act.CLIENT_REVOKED, OPERATOR, FROM),
     )

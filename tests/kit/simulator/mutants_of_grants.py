@@ -64,9 +64,9 @@ def look_again_before_it_is_recorded(patch: pytest.MonkeyPatch) -> None:
     real, looked = Answering._still, Answering._answered
     still: list[set[int]] = []
 
-    def answered(self: Answering, found: Any, signer: Any) -> Any:
+    def answered(self: Answering, found: Any, *more: Any) -> Any:
         still[:] = [real(self, found.granted)]
-        return looked(self, found, signer)
+        return looked(self, found, *more)
 
     patch.setattr(Answering, "_answered", answered)
     patch.setattr(Answering, "_still", lambda _self, _granted: still[0])
