@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
-from typing import Final
+from typing import Any, Final
 
 from tests.chaos.delegation import DeliveryPart, delegating_settings
 from tests.chaos.keepers import Keepers, KekTurner, Operator
@@ -22,7 +22,8 @@ from tests.kit.outside.check import Scene
 from tests.kit.outside.history import History, history
 from tests.kit.outside.words import Event, Item
 from tests.kit.outside.worker import stop_together
-from tests.kit.polling import none_of, until_none
+from tests.kit.parties.sides import Side
+from tests.kit.polling import none_of, until, until_none
 
 DEADLINE_S: Final = 8
 SETTINGS: Final = {
@@ -65,12 +66,16 @@ class LivesLeg(Leg):
         self._operator = Operator(ground.site, end.heard, draws[1])
         self._janitors = Keepers(ground.site, draws[2], "janitor")
         self._turner = KekTurner(ground.site, draws[3])
-        if isinstance(end, KeyAmqpEnd):
-            self._part = DeliveryPart(ground, self._lives, end, draws[4])
-        others = () if self._part is None else self._part.sides
-        sides = (self._lives, self._operator, self._janitors, self._turner, *others)
+        sides: list[Side[Any]] = [self._lives]
         try:
-            for side in sides:
+            self._lives.start()
+            if isinstance(end, KeyAmqpEnd):
+                # A key server waits for a store that is used, longer and longer.
+                until(lambda: end.heard.assigned, "a worker has used the store")
+                self._part = DeliveryPart(ground, self._lives, end, draws[4])
+                sides += self._part.sides
+            sides += [self._operator, self._janitors, self._turner]
+            for side in sides[1:]:
                 side.start()
             super().run(keys=keys)
         finally:
