@@ -26,11 +26,14 @@ NOTHING_SENT: Final[Sequence[tuple[str, tuple[object]]]] = (
 
 
 class Links(Flag):
-    """The two connections of a bus."""
+    """The two connections of a bus, that of an audit trail, and that of what has ended."""
 
     CONSUMER = auto()
     PUBLISHER = auto()
+    AUDIT = auto()
+    REVOCATIONS = auto()
     BOTH = CONSUMER | PUBLISHER
+    ALL = BOTH | AUDIT | REVOCATIONS
 
 
 class Lost(Exception):  # a thing that happens, not an error of ours
