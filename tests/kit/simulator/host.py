@@ -12,7 +12,7 @@ from tests.kit.simulator.troubles import Links, Troubles
 
 ROLES: Final = {
     Links.CONSUMER: "consumer", Links.PUBLISHER: "publisher", Links.AUDIT: "audit",
-    Links.REVOCATIONS: "revocations",
+    Links.ENDS: "ends",
 }  # fmt: skip
 
 
@@ -50,7 +50,9 @@ class Host:
         self, _settings: BrokerSettings, name: str, on_delivery: OnDelivery | None
     ) -> SimulatedConnection:
         """Connect to the broker; what `kmworker.bus.amqp.link.Connect` is."""
-        link = _link_of(name, reads=on_delivery is not None)
+        link = Links.ENDS if name.endswith("revocations") else Links.CONSUMER
+        if on_delivery is None:
+            link = Links.AUDIT if name.endswith("audit") else Links.PUBLISHER
         self._troubles.reach(f"{ROLES[link]}.connect")
         with self.steps.step(f"{ROLES[link]}.connect", _refuse):
             connection = SimulatedConnection(self._broker, self.steps, ROLES[link], on_delivery)
@@ -75,7 +77,7 @@ class Host:
 
     def crashed(self, fault: Fault) -> None:
         """Let go of everything, as the kernel does for a process that is gone."""
-        self.cut(Links.CONSUMER | Links.REVOCATIONS, arrives=fault is not Fault.CRASH_BEFORE)
+        self.cut(Links.CONSUMER | Links.ENDS, arrives=fault is not Fault.CRASH_BEFORE)
         self.cut(Links.PUBLISHER | Links.AUDIT, arrives=fault is Fault.CRASH_AFTER)
 
     def has_at_hand(self, name: str) -> bool:
@@ -127,12 +129,6 @@ class Host:
     def _wires(self) -> tuple[bool, bool]:
         written = {link for link, it in self._connections.items() if it.session.inbox}
         return bool(written), Links.CONSUMER in written and len(written) > 1
-
-
-def _link_of(name: str, *, reads: bool) -> Links:
-    if reads:
-        return Links.REVOCATIONS if name.endswith("revocations") else Links.CONSUMER
-    return Links.AUDIT if name.endswith("audit") else Links.PUBLISHER
 
 
 def _refuse(_arrives: bool) -> NoReturn:
