@@ -13,8 +13,6 @@ import pytest
 from kmworker.client import keys as keys_module
 from kmworker.client.copies import Copies, GivenUp
 from kmworker.client.keys import KeyRefused, Keys, NoAnswer
-from kmworker.delegation.enrolment import Enrolment
-from kmworker.delegation.identity import Identity
 from kmworker.delegation.signing import digest_of
 from kmworker.domain.keys import Encryption, KeyState
 from kmworker.domain.message import Original, Outgoing
@@ -136,8 +134,6 @@ def make(
     assert clock.now_s
     IDENTITY.write(tmp_path / "identity.json")
     ENROLMENT.write(tmp_path / "enrolment.json")
-    assert Enrolment.load(tmp_path / "enrolment.json", IDENTITY.public)
-    assert Identity.load(tmp_path / "identity.json")
     made: list[Keys] = []
 
     def keys(**more: Any) -> Keys:
