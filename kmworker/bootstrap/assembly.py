@@ -28,6 +28,7 @@ from kmworker.store.keyserver_reports import RedisKeyServerReports
 from kmworker.store.names import Names
 from kmworker.store.records import RecordCodec
 from kmworker.store.redis_store import RedisStore
+from kmworker.store.remembering import RememberingCodec
 from kmworker.store.retention import RedisRetention
 from kmworker.wire.ids import random_id
 from kmworker.wire.topology import Topology
@@ -81,7 +82,7 @@ def assemble(  # noqa: PLR0913  # what differs between the program and a simulat
     """
     tally = Tally(clock)
     topology = Topology(settings.broker.namespace)
-    recorded = RecordedFirst(store, trail)
+    recorded = RecordedFirst(store, clock, trail)
     stages = Stages(
         bus=bus,
         store=store,
@@ -154,7 +155,13 @@ def assemble_store(  # noqa: PLR0913  # what differs between the program and tes
     )
     names = Names(settings.store.prefix)
     return RedisStore(
-        client, custody, names=names, admission=admission, clock=clock, waiting=settings.waiting
+        client,
+        custody,
+        names=names,
+        admission=admission,
+        clock=clock,
+        waiting=settings.waiting,
+        records=settings.audit.records,
     )
 
 
@@ -236,7 +243,7 @@ def assemble_key_server(  # noqa: PLR0913  # what differs between the program an
         DelegationStore(
             views.client,
             names,
-            RecordCodec(custody, admission.may_open),
+            RememberingCodec(custody, admission.may_open),
             admission,
             views.has_projects,
         )

@@ -185,7 +185,7 @@ class AskingKeys:
                 checked = self._answer_to(signed, min(until, monotonic() + ASK_AGAIN_S))
             except BrokerUnavailable as error:
                 check_refusal(error)
-                why = str(with_advice(error))
+                why = _said(why, str(with_advice(error)))
                 sleep(max(0.0, min(backoff.next_s(), until - monotonic())))
                 continue
             if checked is None:
@@ -200,7 +200,7 @@ class AskingKeys:
                 self._ahead_s = checked.at_s - time()
                 signed = self._signed(_at(request, checked.at_s))
             elif answer.reason is Refusal.TRY_LATER:
-                why = "the key servers cannot answer now"
+                why = _said(why, "the key servers cannot answer now")
                 sleep(max(0.0, min(backoff.next_s(), until - monotonic())))
             else:
                 raise KeyRefused(answer)
@@ -261,6 +261,13 @@ class AskingKeys:
         with self._changing:
             self._trust.keep(checked.trust)
         return checked
+
+
+def _said(before: str, why: str) -> str:
+    """Return why it is waited, which the log has said once."""
+    if why != before:
+        log.warning("waiting: %s", why)
+    return why
 
 
 def _at(request: KeyRequested, at_s: float) -> KeyRequested:

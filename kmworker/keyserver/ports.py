@@ -95,7 +95,7 @@ class CopyRegister(Protocol):
     no seal: who takes an entry away keeps its client from being told, until the copy is over.
     """
 
-    def note(self, copies: Sequence[Copy]) -> None:
+    def add(self, copies: Sequence[Copy]) -> None:
         """Note copies that are about to be delivered."""
 
     def of_keys(self, keys: Sequence[tuple[str, str]]) -> list[list[Copy]]:
@@ -161,9 +161,16 @@ class KeyStore(Protocol):
         """Return those of these that are clients; one whose record is forged is none."""
 
     def is_first(self, asked: Sequence[tuple[str, Asked]]) -> list[bool | None]:
-        """Note requests by client and id; say of each whether nobody has asked it before.
+        """Say of requests, by client and id, whether nobody has asked them before.
 
         False: it was asked before, with these bytes. None: with others.
+        """
+
+    def note(self, asked: Sequence[tuple[str, Asked]]) -> Pending[list[bool | None]]:
+        """Note that these are answered now; the answer says the same of each as `is_first`.
+
+        What one key server notes, no other notes otherwise: of two that have other bytes one gets
+        None.
         """
 
     def find(self, asked: Sequence[Asked]) -> list[FoundKey]:

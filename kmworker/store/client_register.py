@@ -7,16 +7,19 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from kmworker.delegation.clients import ClientRecord
+from kmworker.domain.audit import Act, Actor, AuditRecord, KeptRecord
 from kmworker.domain.lifecycle import NoStep
+from kmworker.domain.model import Place
 from kmworker.errors import StoreUnavailable
 from kmworker.store.connection import store_errors
 from kmworker.store.copies import REVOKED
 from kmworker.store.inspection import PAGE_SIZE, Views
 from kmworker.store.kek_states import STATES
+from kmworker.store.recordable import UNRECORDED, seal_kept
 from kmworker.store.records import CLIENTS, LIST, TRUST, RecordCodec, TrustRecord
 from kmworker.store.scripts import Scripts
 
-__all__ = ["ClientRegister"]
+__all__ = ["ClientRegister", "record_of_list"]
 
 ROUNDS: Final = 10
 
@@ -53,13 +56,17 @@ class ClientRegister:
                 yield client
 
     def change(
-        self, name: str, become: Callable[[ClientRecord | None], ClientRecord | NoStep]
+        self,
+        name: str,
+        become: Callable[[ClientRecord | None], ClientRecord | NoStep],
+        record: AuditRecord,
     ) -> ClientRecord | NoStep:
         """Make of a client what it becomes; raises as `read` does.
 
         Args:
             name: its own.
             become: returns what it becomes, or why not; called again where somebody was faster.
+            record: what is to be recorded of it, which is left in the store with it.
         """
         for _ in range(ROUNDS):
             states, raw = self._states(), self._raw(CLIENTS, name)
@@ -67,9 +74,11 @@ class ClientRegister:
             after = become(before)
             if isinstance(after, NoStep):
                 return after
+            kept = KeptRecord(f"{record.what} {name} {after.version}", record)
+            record_after = self._codec.client(after)
             # Key servers tell it to give up what it has, without waiting for any broker here.
             told = f"{name} {after.version}" if after.is_revoked else ""
-            if self._write(CLIENTS, states, name, raw, self._codec.client(after), told):
+            if self._write(Place("", CLIENTS, name), states, raw, record_after, kept, told):
                 return after
         raise StoreUnavailable(f"client {name} changes all the time: try again")
 
@@ -78,10 +87,17 @@ class ClientRegister:
         raw = self._raw(TRUST, LIST)
         return None if not raw else self._codec.read_trust(raw)
 
-    def hand_out(self, trust: TrustRecord) -> bool:
-        """Have key servers hand out this list; return whether nobody else was faster."""
+    def hand_out(self, trust: TrustRecord, number: int, record: AuditRecord) -> bool:
+        """Have key servers hand out this list; return whether nobody else was faster.
+
+        Args:
+            trust: the list.
+            number: its own.
+            record: what is to be recorded of it, which is left in the store with it.
+        """
         states, raw = self._states(), self._raw(TRUST, LIST)
-        return self._write(TRUST, states, LIST, raw, self._codec.trust(trust))
+        kept = KeptRecord(f"{record.what} {number} {record.at}", record)
+        return self._write(Place("", TRUST, LIST), states, raw, self._codec.trust(trust), kept)
 
     def _states(self) -> bytes:
         with store_errors():
@@ -94,10 +110,29 @@ class ClientRegister:
         return found or b""
 
     def _write(  # noqa: PLR0913, PLR0917  # what is written, and over what
-        self, key: str, states: bytes, field: str, before: bytes, after: bytes, told: str = ""
+        self,
+        place: Place,
+        states: bytes,
+        before: bytes,
+        after: bytes,
+        kept: KeptRecord,
+        told: str = "",
     ) -> bool:
-        keys = [key, "keyring", REVOKED] if told else [key, "keyring"]
-        names = [self._views.names.top(it) for it in keys]
-        argv = [states, field, before, after, *([told] if told else [])]
-        (made,) = self._scripts.run([("enroll", names, argv)])
+        top = self._views.names.top
+        keys = [top(it) for it in (place.key, "keyring", UNRECORDED, REVOKED)]
+        sealed = seal_kept(self._codec, kept)
+        argv = [states, place.field, before, after, kept.name, sealed, told]
+        (made,) = self._scripts.run([("enroll", keys, argv)])
         return bool(made)
+
+
+def record_of_list(number: int, until: str, who: Actor, at: str) -> AuditRecord:
+    """Return what the audit trail is to be told of a trust list that is handed out.
+
+    Args:
+        number: the list's.
+        until: how long it holds, RFC 3339, UTC.
+        who: hands it out.
+        at: when, RFC 3339, UTC.
+    """
+    return AuditRecord(Act.TRUST_LIST_PUBLISHED, who, at, reason=f"list {number}, until {until}")

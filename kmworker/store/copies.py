@@ -40,7 +40,7 @@ class RedisCopies:
         self._clock = clock
         self._keep_s = keep_s
 
-    def note(self, copies: Sequence[Copy]) -> None:
+    def add(self, copies: Sequence[Copy]) -> None:
         """Note copies that are about to be delivered."""
         entries: defaultdict[str, dict[str, float]] = defaultdict(dict)
         for it in copies:

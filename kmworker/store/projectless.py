@@ -1,4 +1,4 @@
-"""Sealed records that belong to no project: who is a client, and the trust list.
+"""Sealed records that belong to no project: clients, the trust list, what is to be recorded.
 
 There are few of them, and an operator alone writes them; so they are read as a whole.
 """
@@ -9,15 +9,17 @@ from typing import Any, Final, Protocol
 from kmworker.domain.model import Place
 from kmworker.errors import PermanentError, UnknownKek
 from kmworker.store.connection import store_errors
+from kmworker.store.copies import REVOKED
 from kmworker.store.inspection import PAGE_SIZE, Views
 from kmworker.store.kek_states import STATES
 from kmworker.store.reading import Flaw, flaw_of, text
+from kmworker.store.recordable import UNRECORDED
 from kmworker.store.records import CLIENTS, TRUST
 from kmworker.store.scripts import Scripts
 
 __all__ = ["SealCustody", "projectless_records", "projectless_under", "reseal_projectless"]
 
-HASHES: Final = (CLIENTS, TRUST)
+HASHES: Final = (CLIENTS, TRUST, UNRECORDED)
 
 
 class SealCustody(Protocol):
@@ -76,7 +78,8 @@ def _write(views: Views, place: Place, before: bytes, after: bytes) -> bool:
     """Write it, if nobody was faster: then it is under this KEK, or under a newer one."""
     names = views.names
     states: Any = views.field("keyring", STATES) or ""
-    argv = [states, place.field, before, after]
-    keys = names.top(place.key), names.top("keyring")
+    # That it lies under another KEK is nothing to be recorded, or to tell anybody.
+    argv = [states, place.field, before, after, "", "", ""]
+    keys = [names.top(it) for it in (place.key, "keyring", UNRECORDED, REVOKED)]
     (done,) = Scripts(views.client).run([("enroll", keys, argv)])
     return bool(done)

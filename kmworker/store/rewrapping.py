@@ -30,9 +30,10 @@ __all__ = ["Flaw", "Reference", "RewrapCustody", "RewrappedPage", "Rewrapping"]
 
 KEYS: Final = (
     "items", "keys", "scopes", "deks", "parked", "outbox", "commits", "fence", "grants", "stats",
+    "unrecorded",
 )  # fmt: skip
 # Nothing moves from one of these into another.
-SEALED: Final = ("items", "keys", "scopes", "parked", "outbox", "grants")
+SEALED: Final = ("items", "keys", "scopes", "parked", "outbox", "grants", "unrecorded")
 LEASE_S: Final = 30.0
 ROUNDS: Final = 100
 SEAL_BYTES: Final = 63

@@ -4,7 +4,7 @@
 -- KEYS  1 items  2 keys  3 scopes  4 deks  5 lineage  6 holders  7 stats
 --       8 waiting  9 waiting:deadlines  10 waiting:sources  11 parked  12 waiting:shares
 --       13 commits  14 fence; and where a write clones or releases, changes a key-id, or grants:
---       15 outbox  16 keys:due  17 clones  18 tombstones  19 grants
+--       15 outbox  16 keys:due  17 clones  18 tombstones  19 grants  20 unrecorded
 -- ARGV  1 most bytes of one project's events that may wait here
 --       2 the term of the KEK that these are written under, then for each write one of
 --   'A' ref record disposition scope_id key_id key_record scope_record dek source item key scope
@@ -13,13 +13,15 @@
 --       the source's key-id is what becomes of that, which is active again;
 --       source is '' or the ref whose records must still be these, to the byte; key and scope
 --       are '' where it has none; before is the tombstone that must be there, '' for no record
---   'R' ref before tombstone key_id key scope deactivated destroy_at now
+--   'R' ref before tombstone key_id key scope deactivated destroy_at now entry told
 --       release, if the record is still this, to the byte ('' there is none); key_id is '' where
 --       the item held none, and key and scope are as above; deactivated is what the key-id's
 --       record becomes if nobody else holds it, '' if it stays; destroy_at and now are in Unix
---       seconds, destroy_at is '' where that has no time
---   'G' ref before after
---       write grants, if the record is still this, to the byte ('' there is none)
+--       seconds, destroy_at is '' where that has no time; entry and told are what is
+--       left for the audit trail if the item was ever attached, '' where nobody records it
+--   'G' ref before after entry told
+--       write grants, if the record is still this, to the byte ('' there is none); entry and told
+--       as above
 --   'P' entry source parked waiting deadline project most
 --       park, if this life of the source has not come, and fewer than `most` of the project's
 --       events wait here: a flood takes up no place but its own project's
@@ -40,7 +42,7 @@
 -- which says later whether what is written here is still there: it is looked at before.
 
 local WRITTEN, EXISTS, STALE, ORPHAN, PARKED, FULL = 0, 1, 2, 3, 4, 5
-local NUMBER_OF_ARGS = {A = 14, R = 10, G = 4, P = 8}
+local NUMBER_OF_ARGS = {A = 14, R = 12, G = 6, P = 8}
 -- Of a bound; from here on a person is told.
 local CROWDED = 0.8
 -- Lua hands at most some 8,000 values to one call. Even, so that it parts no field and value.
@@ -60,12 +62,12 @@ end
 
 local types = {
   'hash', 'hash', 'hash', 'hash', 'zset', 'hash', 'hash', 'hash', 'zset', 'zset', 'hash', 'hash',
-  'string', 'string', 'hash', 'zset', 'hash', 'zset', 'hash'}
+  'string', 'string', 'hash', 'zset', 'hash', 'zset', 'hash', 'hash'}
 local written, added, removed = {1, 2, 3, 4, 6}, {5}, replaces and {5} or {}
 local incremented = {6, 7}
 if parks then written, added = {1, 2, 3, 4, 6, 8, 11, 12}, {5, 9, 10} end
 if #KEYS > 14 then
-  written[#written + 1], written[#written + 2] = 15, 19
+  for _, at in ipairs({15, 19, 20}) do written[#written + 1] = at end
   added[#added + 1], added[#added + 2] = 16, 18
   removed[#removed + 1] = 16
   incremented[3] = 17
@@ -96,6 +98,7 @@ local function view(key) return {key = key, seen = {}, new = {}} end
 local items, keys, scopes, deks = view(KEYS[1]), view(KEYS[2]), view(KEYS[3]), view(KEYS[4])
 local waiting, parked, shares = view(KEYS[8]), view(KEYS[11]), view(KEYS[12])
 local holders, outbox, grants = view(KEYS[6]), view(KEYS[15]), view(KEYS[19])
+local unrecorded = view(KEYS[20])
 
 local function read(hash, fields)
   for from = 1, #fields, PAGE_SIZE do
@@ -288,6 +291,10 @@ local function release(at)
       and (tonumber(get(holders, key_id) or '') or 0) + held[key_id] <= 0
     if is_last then change(key_id, deactivated, destroy_at ~= '' and destroy_at) end
   end
+  -- Its attachments are over with it, and whoever records that looks for them.
+  if ARGV[at + 9] ~= '' and get(grants, ref) then
+    put(unrecorded, ARGV[at + 9], ARGV[at + 10])
+  end
   count(counted, 'released')
   return {WRITTEN, is_last and 1 or false, waits(ref)}
 end
@@ -296,6 +303,7 @@ local function grant(at)
   local ref, before = ARGV[at], ARGV[at + 1]
   if (get(grants, ref) or '') ~= before then return {STALE, false, 0} end
   put(grants, ref, ARGV[at + 2])
+  if ARGV[at + 3] ~= '' then put(unrecorded, ARGV[at + 3], ARGV[at + 4]) end
   return {WRITTEN, false, 0}
 end
 
@@ -350,9 +358,9 @@ local function write_all()
     put(shares, project, string.format('{"events":%d,"bytes":%d}', share[1], share[2]))
   end
   for key_id in pairs(born) do put(holders, key_id, held[key_id]) end
-  for _, hash in ipairs({deks, scopes, keys, items, parked, waiting, shares, holders, outbox, grants}) do
-    write('HSET', hash.key, hash.new)
-  end
+  local hashes = {
+    deks, scopes, keys, items, parked, waiting, shares, holders, outbox, grants, unrecorded}
+  for _, hash in ipairs(hashes) do write('HSET', hash.key, hash.new) end
   for key_id, at in pairs(due) do
     if at then
       redis.call('ZADD', KEYS[16], at, key_id)

@@ -3,7 +3,7 @@
 -- nobody writes there under a KEK of an older term.
 --
 -- KEYS  1 items  2 keys  3 scopes  4 deks  5 parked  6 outbox  7 commits  8 fence  9 grants
---       10 stats
+--       10 stats  11 unrecorded
 -- ARGV  1 the term of the KEK that these are written under
 --       2 1: fence the project with it
 --       3 the KEK that these are written under
@@ -12,8 +12,8 @@
 -- Returns how many were made, or -1 if the project is fenced against that term
 
 local refused = refusal(
-  {'hash', 'hash', 'hash', 'hash', 'hash', 'hash', 'string', 'string', 'hash'},
-  {HSET = {1, 2, 3, 4, 5, 6, 9}, HGET = {1, 2, 3, 4, 5, 6, 9}, INCR = {7}, SET = {8},
+  {'hash', 'hash', 'hash', 'hash', 'hash', 'hash', 'string', 'string', 'hash', 'hash', 'hash'},
+  {HSET = {1, 2, 3, 4, 5, 6, 9, 11}, HGET = {1, 2, 3, 4, 5, 6, 9, 11}, INCR = {7}, SET = {8},
    HINCRBY = {10}})
 if refused then return refused end
 

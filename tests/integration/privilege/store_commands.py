@@ -8,6 +8,7 @@ DEKS, PARKED, EXPIRED = "kmsecret:{p}:deks", "kmsecret:{p}:parked", "kmsecret:{p
 COMMITS, OUTBOX, DUE = "km:{p}:commits", "km:{p}:outbox", "km:{p}:keys:due"
 PROJECTS, FEED, WORKER = "km:projects", "km:feed", "km:worker:host-1-abc"
 GRANTS, CLIENTS, TRUST = "km:{p}:grants", "km:clients", "km:trust"
+UNRECORDED, GRANTS_UNRECORDED = "km:unrecorded", "km:{p}:unrecorded"
 ASKED, KEY_SERVER = "km:asked:abc", "km:keyserver:host-1-abc"
 COPIES = "km:{p}:copies:abc", "km:copies:compute-17"
 
@@ -171,7 +172,8 @@ KEY_OPERATOR_MAY: Final = (
     "HSET km:revoked f v",
     f"HSET {TRUST} f v",
     f"HSCAN {CLIENTS} 0",
-    f"EVAL return(1) 2 {CLIENTS} km:keyring",
+    f"HSET {UNRECORDED} f v",
+    f"EVAL return(1) 4 {CLIENTS} km:keyring {UNRECORDED} km:revoked",
     # What a KEK's leak takes besides.
     "SET km:{p}:fence 1",
     f"EVAL return(1) 1 {KEYS}",
@@ -181,7 +183,11 @@ KEY_OPERATOR_MAY_NOT: Final = (
     *(it for it in CODE if not it.startswith(("EVAL ", "EVALSHA "))),
     f"EVAL return(1) 1 {DEKS}",
     f"EVAL return(1) 1 {LINEAGE}",
-    *(f"HDEL {key} f" for key in (KEYS, SCOPES, OUTBOX, CLIENTS, TRUST, "km:revoked")),
+    *(
+        f"HDEL {key} f"
+        for key in (KEYS, SCOPES, OUTBOX, CLIENTS, TRUST, UNRECORDED, "km:revoked")
+    ),
+    f"HSET {GRANTS_UNRECORDED} f v",
     "HSET km:{p}:holders f v",
     f"HSET {GRANTS} f v",
     *(f"{write} {key} f" for key in (DEKS, PARKED) for write in ("HDEL", "DEL", "UNLINK")),
@@ -269,7 +275,9 @@ KEY_SERVER_MAY: Final = (
 )
 KEY_SERVER_MAY_NOT: Final = (
     *(it for it in WRITES if not it.startswith("EXPIRE")), *UNLIMITED, *SERVER, *ELSEWHERE, NAMES,
-    *(f"{write} {key} f v" for key in (GRANTS, CLIENTS, TRUST, DEKS, OUTBOX, "km:keyring")
+    *(f"{write} {key} f v" for key in (
+          GRANTS, CLIENTS, TRUST, DEKS, OUTBOX, UNRECORDED, GRANTS_UNRECORDED, "km:keyring",
+      )
       for write in ("HSET", "HDEL")),
     *(f"{read} {DEKS} f" for read in ("HMGET", "HSTRLEN")),
     f"HSCAN {DEKS} 0",
