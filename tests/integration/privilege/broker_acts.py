@@ -122,6 +122,7 @@ MAY: Final[dict[str, dict[str, Act]]] = {
     },
     "keyserver": {
         "take requests": consume(REQUESTS),
+        "look at the anchor": consume(ANCHOR),
         "answer in a client's queue": publish("", "kmworker.clients.compute-17"),
         "record": publish(AUDIT, "record.key-delivered.p1"),
     },
