@@ -9,6 +9,7 @@ from kmworker.cli.frame.configured import settings_of
 from kmworker.cli.frame.program import examples, group
 from kmworker.cli.terminal.output import line, note
 from kmworker.crypto.hardening import harden_process
+from kmworker.worker.rollback import Anchored
 
 __all__ = ["app"]
 
@@ -33,8 +34,11 @@ def accept(
     parts = open_store(settings, "accept")
     with open_anchor(settings, parts) as anchor:
         anchored = anchor.newest()
-        number = parts.store.accept(incident, anchored)
-        if anchored > number:
-            note(f"the anchor on the broker said {anchored}, which nobody can have counted")
-            anchor.replace(number)
+        number = parts.store.accept(incident, anchored.commits)
+        if anchored.commits > number:
+            said = anchored.commits
+            note(f"the anchor on the broker said {said}, which nobody can have counted")
+        if anchored.commits > number or anchored.endings:
+            # How many endings are left, the first worker sees.
+            anchor.replace(Anchored(min(anchored.commits, number)))
     line(f"accepted incident {incident}: workers may start")

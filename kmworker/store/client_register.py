@@ -3,13 +3,17 @@
 In the hands of an operator: read, and changed only where nobody was faster.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Final
 
 from kmworker.delegation.clients import ClientRecord
+from kmworker.domain.endings import client_thing
 from kmworker.domain.lifecycle import NoStep
 from kmworker.errors import StoreUnavailable
 from kmworker.store.connection import store_errors
+from kmworker.store.endings import Endings
+from kmworker.store.endings_seen import OF_CLIENTS
 from kmworker.store.inspection import PAGE_SIZE, Views
 from kmworker.store.kek_states import STATES
 from kmworker.store.records import CLIENTS, LIST, TRUST, RecordCodec, TrustRecord
@@ -18,6 +22,7 @@ from kmworker.store.scripts import Scripts
 __all__ = ["ClientRegister"]
 
 ROUNDS: Final = 10
+NOTHING: Final[Mapping[str, int]] = MappingProxyType({})
 
 
 class ClientRegister:
@@ -27,6 +32,7 @@ class ClientRegister:
         self._views = views
         self._codec = codec
         self._scripts = Scripts(views.client)
+        self._endings = Endings(views.client, views.names, codec)
 
     def read(self, name: str) -> ClientRecord | None:
         """Return a client.
@@ -66,7 +72,10 @@ class ClientRegister:
             after = become(before)
             if isinstance(after, NoStep):
                 return after
-            if self._write(CLIENTS, states, name, raw, self._codec.client(after)):
+            record = self._codec.client(after)
+            # Nobody has ever read an older one of who is new.
+            over = {client_thing(name): after.version} if before is not None else {}
+            if self._write(CLIENTS, states, name, raw, record, over):
                 return after
         raise StoreUnavailable(f"client {name} changes all the time: try again")
 
@@ -90,7 +99,19 @@ class ClientRegister:
             found: bytes | None = self._views.client.hget(self._views.names.top(key), field)
         return found or b""
 
-    def _write(self, key: str, states: bytes, field: str, before: bytes, after: bytes) -> bool:
-        keys = self._views.names.top(key), self._views.names.top("keyring")
-        (made,) = self._scripts.run([("enroll", keys, [states, field, before, after])])
+    def _write(  # noqa: PLR0913, PLR0917  # the record, and what it rests on
+        self,
+        key: str,
+        states: bytes,
+        field: str,
+        before: bytes,
+        after: bytes,
+        over: Mapping[str, int] = NOTHING,
+    ) -> bool:
+        names = self._views.names
+        keys, argv = [names.top(key), names.top("keyring")], [states, field, before, after]
+        if over and (followed := self._endings.follow_if_sound(OF_CLIENTS, over)) is not None:
+            keys.append(names.endings(OF_CLIENTS))
+            argv += followed
+        (made,) = self._scripts.run([("enroll", keys, argv)])
         return bool(made)

@@ -1,14 +1,22 @@
 -- Write one record that belongs to no project, if it is still as it was read, and the states of
 -- KEKs are still those that it was sealed by.
 --
--- KEYS  1 the hash  2 keyring
+-- KEYS  1 the hash  2 keyring; and where older ones of the record end with it: 3 endings
 -- ARGV  1 the states of KEKs  2 field  3 before ('' there is none)  4 after
+--       5 the last of the endings ('' there is none)  6 the entry that is to follow it
 -- Returns 1, or 0 if somebody was faster
 
-local refused = refusal({'hash', 'hash'}, {HSET = {1}, HGET = {1, 2}})
+local is_end = #KEYS > 2
+local refused = refusal(
+  {'hash', 'hash', is_end and 'list' or nil},
+  {HSET = {1}, HGET = {1, 2}, RPUSH = is_end and {3} or {}, LINDEX = is_end and {3} or {}})
 if refused then return refused end
 
 if redis.call('HGET', KEYS[2], 'states') ~= ARGV[1] then return 0 end
 if (redis.call('HGET', KEYS[1], ARGV[2]) or '') ~= ARGV[3] then return 0 end
+if is_end then
+  if (redis.call('LINDEX', KEYS[3], -1) or '') ~= ARGV[5] then return 0 end
+  redis.call('RPUSH', KEYS[3], ARGV[6])
+end
 redis.call('HSET', KEYS[1], ARGV[2], ARGV[4])
 return 1
