@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
-from kmworker.domain.audit import AuditRecord
+from kmworker.domain.audit import AuditRecord, Unsaid
 from kmworker.domain.grants import GrantsSeen
 from kmworker.domain.keks import KeyringTrouble
 from kmworker.domain.message import Confirm, Delivery, Outgoing
@@ -16,7 +16,6 @@ from kmworker.domain.model import (
     Broken,
     Held,
     Item,
-    KeyChanged,
     KeyRecord,
     Place,
     Released,
@@ -253,14 +252,14 @@ class Store(Protocol):
             SetupError: the store has forgotten earlier commits; these must not be announced.
         """
 
-    def unsaid(self) -> list[KeyChanged]:
-        """Return some of what has become of key-ids and may not have been announced.
+    def unsaid(self) -> list[Unsaid]:
+        """Return some of what has become of keys, and may not have been announced or recorded.
 
         Whatever was committed is found, a while after, until it is given to `said`.
         """
 
-    def said(self, changes: Sequence[KeyChanged]) -> None:
-        """Note that these have been announced."""
+    def said(self, changes: Sequence[Unsaid]) -> None:
+        """Note that these have been announced and recorded."""
 
     def take(self, sources: Sequence[Item], limit: int) -> list[list[Taken] | Exception]:
         """Take events that wait for each of ``sources``; each try is counted before it is made.

@@ -82,7 +82,7 @@ def assemble(  # noqa: PLR0913  # what differs between the program and a simulat
     """
     tally = Tally(clock)
     topology = Topology(settings.broker.namespace)
-    recorded = RecordedFirst(store, trail)
+    recorded = RecordedFirst(store, clock, trail)
     stages = Stages(
         bus=bus,
         store=store,
@@ -153,7 +153,13 @@ def assemble_store(  # noqa: PLR0913  # what differs between the program and tes
     )
     names = Names(settings.store.prefix)
     return RedisStore(
-        client, custody, names=names, admission=admission, clock=clock, waiting=settings.waiting
+        client,
+        custody,
+        names=names,
+        admission=admission,
+        clock=clock,
+        waiting=settings.waiting,
+        records=settings.audit.records,
     )
 
 

@@ -4,15 +4,16 @@ import os
 
 from kmworker.audit.auditor import Auditor
 from kmworker.audit.files import TrailFiles
+from kmworker.bootstrap.brokers import stream_client
 from kmworker.bus.audit_queue import RabbitAuditQueue
 from kmworker.bus.audit_trail import RabbitAuditTrail
 from kmworker.clock import SystemClock
 from kmworker.crypto.audit_key import AuditKey
+from kmworker.embedded.audit_stream import AuditStream, StreamAuditTrail
 from kmworker.embedded.file_trail import FileAuditTrail
 from kmworker.errors import SetupError
 from kmworker.ports import AuditTrail
 from kmworker.settings import BrokerSettings, Settings
-from kmworker.settings.urls import STREAM_SCHEMES
 
 __all__ = ["build_auditor", "open_audit_trail", "open_key_servers_trail"]
 
@@ -23,7 +24,11 @@ def build_auditor(settings: Settings) -> Auditor:
     Raises:
         SetupError: no broker is configured, or it has no audit trail; the key cannot be used.
     """
-    _refuse_streams(settings.broker)
+    if stream_client(settings.broker) is not None:
+        raise SetupError(
+            "with kmworker up, its key server writes the audit trail",
+            "kmworker audit reads it; for an auditor of its own, set broker.url to amqp://…",
+        )
     return Auditor(
         RabbitAuditQueue(settings.broker, f"kmworker auditor {os.getpid()}"),
         TrailFiles(settings.audit.directory, AuditKey.load(settings.audit.key)),
@@ -41,10 +46,12 @@ def open_audit_trail(settings: BrokerSettings, role: str, *, user: str | None = 
         user: as whom, where the broker calls us otherwise than the URL does.
 
     Raises:
-        SetupError: no broker is configured, or it has no audit trail.
+        SetupError: no broker is configured.
     """
-    _refuse_streams(settings)
-    return RabbitAuditTrail(settings, role, user=user)
+    client = stream_client(settings)
+    if client is None:
+        return RabbitAuditTrail(settings, role, user=user)
+    return StreamAuditTrail(AuditStream(client, settings.namespace), role, settings.source)
 
 
 def open_key_servers_trail(settings: Settings) -> AuditTrail:
@@ -53,7 +60,8 @@ def open_key_servers_trail(settings: Settings) -> AuditTrail:
     Raises:
         SetupError: no broker is configured, or the key of the trail's files cannot be used.
     """
-    if not _is_streams(settings.broker):
+    client = stream_client(settings.broker)
+    if client is None:
         return open_audit_trail(settings.broker, "key-server")
     key = AuditKey.load(settings.audit.key)
     return FileAuditTrail(
@@ -61,16 +69,5 @@ def open_key_servers_trail(settings: Settings) -> AuditTrail:
         SystemClock(),
         settings.audit,
         settings.broker.source,
+        AuditStream(client, settings.broker.namespace),
     )
-
-
-def _refuse_streams(settings: BrokerSettings) -> None:
-    if _is_streams(settings):
-        raise SetupError(
-            "with kmworker up, the key server alone writes the audit trail",
-            "kmworker audit reads it; for others to record, set broker.url to amqp://…",
-        )
-
-
-def _is_streams(settings: BrokerSettings) -> bool:
-    return (settings.url or "").partition(":")[0] in STREAM_SCHEMES

@@ -5,10 +5,13 @@ from typing import Annotated
 import typer
 
 from kmworker.bootstrap.worker import open_anchor, open_store
+from kmworker.cli.arguments.operators import act_of
 from kmworker.cli.frame.configured import settings_of
 from kmworker.cli.frame.program import examples, group
+from kmworker.cli.frame.recording import recorded
 from kmworker.cli.terminal.output import line, note
 from kmworker.crypto.hardening import harden_process
+from kmworker.domain.audit import Act
 from kmworker.worker.rollback import Anchored
 
 __all__ = ["app"]
@@ -32,7 +35,8 @@ def accept(
     settings = settings_of(context)
     harden_process()
     parts = open_store(settings, "accept")
-    with open_anchor(settings, parts) as anchor:
+    act = act_of(Act.STORE_ACCEPTED, reason=f"incident {incident}")
+    with recorded(settings, act), open_anchor(settings, parts) as anchor:
         anchored = anchor.newest()
         number = parts.store.accept(incident, anchored.commits)
         if anchored.commits > number:

@@ -14,12 +14,14 @@ import typer
 
 from kmworker.bootstrap.brokers import Publishing
 from kmworker.cli.arguments.moments import changed_s, key_changed_s, moment_option
+from kmworker.cli.arguments.operators import act_of
 from kmworker.cli.arguments.options import OfProjectOption, refuse_other_than_refs
 from kmworker.cli.frame.broker import publisher_of
 from kmworker.cli.frame.configured import settings_of
 from kmworker.cli.frame.endings import Ending, misused
 from kmworker.cli.frame.keys import custody_in
 from kmworker.cli.frame.program import examples, group
+from kmworker.cli.frame.recording import Recording, recorded
 from kmworker.cli.frame.store import views_of
 from kmworker.cli.terminal.output import (
     complain,
@@ -30,6 +32,7 @@ from kmworker.cli.terminal.output import (
     print_json,
     progress,
 )
+from kmworker.domain.audit import Act
 from kmworker.domain.message import Outgoing
 from kmworker.domain.model import Item, KeyChanged, Kind, announced_of
 from kmworker.errors import KMWorkerError, NotFound, PermanentError, UnknownKek
@@ -117,7 +120,8 @@ def announce(  # noqa: PLR0913  # its options
         note("nothing was announced")
         return
     try:
-        _announce_all(settings, views, chosen, announcing)
+        with recorded(settings, act_of(Act.ANNOUNCED_AGAIN, project=project)) as recording:
+            _announce_all(settings, views, chosen, announcing, recording)
     except (KeyboardInterrupt, KMWorkerError):
         _say_where_it_stopped(chosen, announcing.told)
         raise
@@ -127,7 +131,11 @@ def announce(  # noqa: PLR0913  # its options
 
 
 def _announce_all(
-    settings: Settings, views: Views, chosen: "Chosen", announcing: "Announcing"
+    settings: Settings,
+    views: Views,
+    chosen: "Chosen",
+    announcing: "Announcing",
+    recording: Recording,
 ) -> None:
     with (
         publisher_of(settings, "announce") as publisher,
@@ -135,6 +143,7 @@ def _announce_all(
     ):
         for page in chosen.pages(views):
             announcing.say(publisher, page)
+            recording.count = announcing.told.announced
             advance(len(page))
 
 

@@ -10,15 +10,18 @@ from typing import Annotated
 
 import typer
 
+from kmworker.cli.arguments.operators import act_of
 from kmworker.cli.frame.configured import settings_of
 from kmworker.cli.frame.endings import Ending
 from kmworker.cli.frame.keys import custody_of, keyring_at
 from kmworker.cli.frame.program import examples, group
+from kmworker.cli.frame.recording import Recording, recorded
 from kmworker.cli.frame.store import views_of
 from kmworker.cli.installation.left import resumable, tell_flaw
 from kmworker.cli.terminal.output import complain, line, one_json, plural, progress
 from kmworker.clock import rfc3339
 from kmworker.crypto import FormerCustody
+from kmworker.domain.audit import Act
 from kmworker.errors import SetupError
 from kmworker.settings import Settings
 from kmworker.store.inspection import Views
@@ -121,7 +124,9 @@ def migrate(
     with resumable():
         migration.begin()
         if not migration.is_done:
-            _carry(migration, summary)
+            act = act_of(Act.STORE_MIGRATED)
+            with recorded(settings, act, is_done=not dry_run) as recording:
+                _carry(migration, summary, recording)
     summary.end(migration)
     if not summary.is_whole:
         raise typer.Exit(Ending.FAILED)
@@ -153,10 +158,11 @@ def _refuse_beside_workers(settings: Settings, views: Views) -> None:
         )
 
 
-def _carry(migration: Migration, summary: MigrationSummary) -> None:
+def _carry(migration: Migration, summary: MigrationSummary, recording: Recording) -> None:
     with progress("migrating", migration.size) as advance:
         for step in migration.steps():
             summary.carried += step.carried
+            recording.count = summary.carried
             for flaw in step.flaws:
                 summary.tell(flaw)
             advance(step.looked_at)

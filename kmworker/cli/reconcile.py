@@ -10,11 +10,14 @@ from typing import Annotated, Any, Final, TextIO
 import typer
 
 from kmworker.cli.arguments.moments import assigned_s, moment_option
+from kmworker.cli.arguments.operators import act_of
 from kmworker.cli.frame.configured import settings_of
 from kmworker.cli.frame.endings import Ending, misused
 from kmworker.cli.frame.program import examples, group
+from kmworker.cli.frame.recording import recorded
 from kmworker.cli.frame.store import views_of
 from kmworker.cli.terminal.output import line, note, one_json, plural, progress
+from kmworker.domain.audit import Act
 from kmworker.domain.model import Kind
 from kmworker.errors import NotFound, SetupError
 from kmworker.store.connection import store_errors
@@ -79,7 +82,8 @@ def reconcile(  # noqa: PLR0913  # its options
     retention.require_reconcile_days.
     """
     since_s = moment_option("--taken-at", taken_at)
-    views = views_of(settings_of(context))
+    settings = settings_of(context)
+    views = views_of(settings)
     taken_s = _taken_s(views, inventory, since_s)
     there = _read(inventory, project)
     projects = [project] if project is not None else sorted(there)
@@ -89,7 +93,10 @@ def reconcile(  # noqa: PLR0913  # its options
     if not projects:
         raise NotFound(f"{inventory} names no item", "an empty storage: say --project or --all")
     found: Counter[str] = Counter()
-    with progress("comparing", count_in(views, projects, "items")) as advance:
+    with (
+        recorded(settings, act_of(Act.RECONCILED, project=project)) as recording,
+        progress("comparing", count_in(views, projects, "items")) as advance,
+    ):
         for name in projects:
             here = Counter[str]()
             for what, ref, key_id in _differences(views, name, there[name], taken_s, advance):
@@ -98,6 +105,7 @@ def reconcile(  # noqa: PLR0913  # its options
             found += here
             if not here[THERE_AND_RELEASED]:
                 _mark(views, name, taken_s)
+                recording.count = (recording.count or 0) + 1
     _end(found, len(projects), as_json=as_json)
     if others:
         note(f"not compared: {plural(len(others), 'project')} that it does not name")

@@ -10,15 +10,18 @@ from typing import Annotated
 
 import typer
 
+from kmworker.cli.arguments.operators import act_of
 from kmworker.cli.frame.configured import settings_of
 from kmworker.cli.frame.endings import Ending
 from kmworker.cli.frame.keys import custody_of
 from kmworker.cli.frame.program import examples, group
+from kmworker.cli.frame.recording import recorded
 from kmworker.cli.frame.store import views_of
 from kmworker.cli.installation.left import resumable, tell_flaw
 from kmworker.cli.terminal.output import complain, line, note, one_json, plural, progress
 from kmworker.clock import SystemClock
 from kmworker.crypto import KeyringCustody
+from kmworker.domain.audit import Act
 from kmworker.settings import Settings
 from kmworker.store.admission import enter
 from kmworker.store.inspection import Views
@@ -116,14 +119,17 @@ def rewrap(
     summary = RewrapSummary(as_json, dry_run, custody.kek_id)
     pace = _Pace(throttle)
     holder = f"{platform.node()}-{os.getpid()}-{secrets.token_hex(3)}"
-    with resumable():
+    act = act_of(Act.REWRAPPED, kek_id=custody.kek_id)
+    with recorded(settings, act, is_done=not dry_run) as recording, resumable():
         projects = run.projects()
         with progress("rewrapping", run.size(projects)) as advance:
             for page in _pages(run, projects, holder):
                 summary.add(page)
+                recording.count = summary.rewrapped
                 advance(page.looked_at)
                 pace.wait(page.looked_at)
         summary.add(run.finish())
+        recording.count = summary.rewrapped
     summary.end()
     if summary.flawed:
         raise typer.Exit(Ending.FAILED)

@@ -90,6 +90,9 @@ def _lines(found: Status, now: float) -> Iterator[tuple[str, str]]:
         if found.due is not None:
             yield "key-ids due", due_in_words(found.due, now)
         yield "outbox", plural(totals.get("outbox", 0), "change") + " to be announced"
+        if unrecorded := totals.get("unrecorded", 0):
+            # In an installation whose trail works, none for longer than a second.
+            yield "audit", plural(unrecorded, "change") + " to be recorded"
     yield from _keks(found, now)
     yield "queues", _queues(found, now)
     if found.broker_trouble:

@@ -12,14 +12,17 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from kmworker.cli.arguments.operators import act_of
 from kmworker.cli.frame.configured import settings_of
 from kmworker.cli.frame.endings import Ending, misused
 from kmworker.cli.frame.invocation import Invocation
 from kmworker.cli.frame.keys import custody_of
 from kmworker.cli.frame.program import examples, group
+from kmworker.cli.frame.recording import recorded
 from kmworker.cli.frame.store import views_of
 from kmworker.cli.terminal.output import line, note, one_json, plural, progress
 from kmworker.clock import SystemClock
+from kmworker.domain.audit import Act
 from kmworker.errors import StoreUnavailable
 from kmworker.verify.repair import Repairer
 from kmworker.verify.rules.findings import ADVICE, NOT_YET, REPAIRABLE, Finding
@@ -157,10 +160,16 @@ def verify(
     )
     summary = VerificationSummary(as_json, Repairer(views.client, views.names) if repair else None)
     _begin(audit, position)
-    with _resumable(audit, summary, _again(context, project, repair=repair, as_json=as_json)):
+    with (
+        recorded(
+            settings, act_of(Act.STORE_REPAIRED, project=project), is_done=repair
+        ) as recording,
+        _resumable(audit, summary, _again(context, project, repair=repair, as_json=as_json)),
+    ):
         for looked_at, findings in _with_progress(audit):
             summary.looked_at += looked_at
             summary.tell(findings)
+            recording.count = summary.repaired
     summary.end(complete=True)
     if summary.left:
         raise typer.Exit(Ending.FAILED)

@@ -9,6 +9,7 @@ from typing import Annotated, Final
 import typer
 
 from kmworker.cli.arguments.moments import age_option
+from kmworker.cli.arguments.operators import act_of
 from kmworker.cli.arguments.options import (
     DryRunOption,
     JsonOption,
@@ -18,6 +19,7 @@ from kmworker.cli.arguments.options import (
 from kmworker.cli.frame.configured import settings_of
 from kmworker.cli.frame.endings import misused
 from kmworker.cli.frame.program import examples, group
+from kmworker.cli.frame.recording import recorded
 from kmworker.cli.frame.store import views_of
 from kmworker.cli.terminal.output import (
     column_table,
@@ -29,6 +31,7 @@ from kmworker.cli.terminal.output import (
     progress,
     to_the_second,
 )
+from kmworker.domain.audit import Act
 from kmworker.errors import NotFound
 from kmworker.store.inspection import Views, pages
 from kmworker.store.views.waiting_room import Expired, WaitingEvent, WaitingRoom
@@ -147,7 +150,8 @@ def expire(  # noqa: PLR0913  # its options
     """
     if not (refs or source or older_than):
         misused("name items, --source or --older-than")
-    views = views_of(settings_of(context))
+    settings = settings_of(context)
+    views = views_of(settings)
     wanted = _wanted(views, refs, source, older_than)
     found = {it.entry: it.item for it in _matching(views, project, wanted)}
     if not found and not views.has_project(project):
@@ -155,7 +159,9 @@ def expire(  # noqa: PLR0913  # its options
     _refuse_missing(wanted, found.values(), "nothing was expired")
     done: Counter[Expired] = Counter()
     if not dry_run:
-        done = _expire(views, project, list(found))
+        with recorded(settings, act_of(Act.WAITING_EXPIRED, project=project)) as recording:
+            done = _expire(views, project, list(found))
+            recording.count = done[Expired.NOW]
     expired = len(found) if dry_run else done[Expired.NOW]
     if as_json:
         numbers = {"dry_run": dry_run, "expired": expired}

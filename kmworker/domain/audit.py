@@ -6,10 +6,14 @@ Never key material, and nothing that only a holder of a key could know.
 from enum import StrEnum
 from typing import Final
 
+from kmworker.domain.grants import Attachment, GrantsChanged
 from kmworker.domain.keys import By, Cause, Janitor, KeyChanged, KeyEvent, Operator
 from kmworker.domain.values import value
 
-__all__ = ["ACTS", "Act", "ActOutcome", "Actor", "ActorKind", "AuditRecord", "record_of_change"]
+__all__ = [
+    "ACTS", "Act", "ActOutcome", "Actor", "ActorKind", "AuditRecord", "KeptRecord", "Unsaid",
+    "record_of_change", "records_of_grants",
+]  # fmt: skip
 
 
 class Act(StrEnum):
@@ -24,7 +28,6 @@ class Act(StrEnum):
     KEY_RESUMED = "key-resumed"
     KEY_COMPROMISED = "key-compromised"
     KEY_DESTROYED = "key-destroyed"
-    KEY_DESTRUCTION_SET = "key-destruction-set"
 
     SECRET_CREATED = "secret-created"  # noqa: S105  # words, not secrets
     SECRET_STORED = "secret-stored"  # noqa: S105
@@ -46,7 +49,7 @@ class Act(StrEnum):
     CLIENT_REVOKED = "client-revoked"
     GRANT_MADE = "grant-made"
     GRANT_ENDED = "grant-ended"
-    TRUST_LIST_SIGNED = "trust-list-signed"
+    TRUST_LIST_PUBLISHED = "trust-list-published"
 
     DEAD_LETTERS_REPLAYED = "dead-letters-replayed"
     DEAD_LETTERS_DISCARDED = "dead-letters-discarded"
@@ -55,6 +58,8 @@ class Act(StrEnum):
     STORE_ACCEPTED = "store-accepted"
     STORE_MIGRATED = "store-migrated"
     STORE_REPAIRED = "store-repaired"
+    RECONCILED = "reconciled"
+    AUDIT_EXPORTED = "audit-exported"
 
 
 ACTS: Final = tuple(act.value for act in Act)
@@ -63,6 +68,8 @@ ACTS: Final = tuple(act.value for act in Act)
 class ActOutcome(StrEnum):
     """What came of it."""
 
+    BEGUN = "begun"
+    """Of what takes its time: its end is another record, with its count."""
     DONE = "done"
     """Of a delivery: it was decided and recorded, and the answer leaves after this."""
     REFUSED = "refused"
@@ -111,6 +118,7 @@ class AuditRecord:
         kek_id: of the KEK.
         client: a client's name, where it is not who did it.
         attachment_id: of the grant.
+        node: that it is for.
         count: how many things it was done to, where they are not named.
     """
 
@@ -127,7 +135,21 @@ class AuditRecord:
     kek_id: str | None = None
     client: str | None = None
     attachment_id: str | None = None
+    node: str | None = None
     count: int | None = None
+
+
+@value
+class KeptRecord:
+    """A record that lies in the store until the trail has it."""
+
+    name: str
+    """Of the change that it is about, which no other has."""
+    record: AuditRecord
+
+
+Unsaid = KeyChanged | GrantsChanged | KeptRecord
+"""What is to be recorded, and may have been; a change of a key-id is to be announced, too."""
 
 
 OF_CHANGES: Final = {
@@ -160,6 +182,33 @@ def record_of_change(changed: KeyChanged, announcement_id: str) -> AuditRecord:
         event=announcement_id,
         project=changed.project,
         key_id=changed.key.key_id,
+    )
+
+
+def records_of_grants(changed: GrantsChanged) -> list[AuditRecord]:
+    """Return what the trail says of attachments that were made, or have ended."""
+    records = []
+    for it in changed.made:
+        assert it.grant is not None  # noqa: S101  # it was made
+        records.append(_of_grant(changed, Act.GRANT_MADE, it, it.grant.cause, it.grant.at))
+    for it in changed.ended:
+        assert it.over is not None  # noqa: S101  # it has ended
+        records.append(_of_grant(changed, Act.GRANT_ENDED, it, it.over.cause, it.over.at))
+    return records
+
+
+def _of_grant(
+    changed: GrantsChanged, what: Act, it: Attachment, cause: Cause, at: str
+) -> AuditRecord:
+    return AuditRecord(
+        what,
+        _actor(cause),
+        at,
+        event=cause.id,
+        project=changed.item.project,
+        item=changed.item.ref,
+        attachment_id=it.id,
+        node=None if it.grant is None else it.grant.node,
     )
 
 

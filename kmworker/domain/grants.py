@@ -11,13 +11,14 @@ from typing import Final
 
 from kmworker.domain.contradiction import shown
 from kmworker.domain.event import Attach, Detach, Granting
-from kmworker.domain.model import Cause
+from kmworker.domain.model import Cause, Item
 from kmworker.domain.values import value
 from kmworker.errors import Reason
 
 __all__ = [
-    "MAX_LIVE", "MAX_OVER", "NO_GRANTS", "Attachment", "Grant", "Grants", "GrantsSeen", "Over",
-    "Unchanged", "Ungranted", "granted",
+    "MAX_LIVE", "MAX_OVER", "NO_GRANTS", "Attachment", "Grant", "Grants", "GrantsChanged",
+    "GrantsSeen", "Over", "Unchanged", "Ungranted", "changes_between", "ended_by_release",
+    "granted", "released_life", "released_name",
 ]  # fmt: skip
 
 MAX_LIVE: Final = 1_000
@@ -80,6 +81,7 @@ class Grants:
 
 
 NO_GRANTS: Final = Grants()
+RELEASED: Final = "released "
 
 
 @value
@@ -88,6 +90,18 @@ class GrantsSeen:
 
     grants: Grants
     record: bytes
+
+
+@value
+class GrantsChanged:
+    """The fact that attachments of an item were made or have ended: what is recorded of it."""
+
+    item: Item
+    name: str
+    """Of the change, which no other of the item's has."""
+    made: tuple[Attachment, ...]
+    ended: tuple[Attachment, ...]
+    """Each has said by what."""
 
 
 @value
@@ -127,6 +141,54 @@ def granted(
         detail = f"{shown(event.item.ref)} has {MAX_LIVE:,} attachments, and may have no more"
         return Ungranted(Reason.NO_ROOM, detail)
     return _with(grants, Attachment(event.attachment, _grant_of(event, now)), now, kept_days)
+
+
+def changes_between(item: Item, before: Grants, after: Grants) -> GrantsChanged:
+    """Return what is to be recorded of what an item's grants have become."""
+    known = {it.id: it for it in before.attachments}
+    nothing = Attachment("", None)
+    made = tuple(
+        it
+        for it in after.attachments
+        if it.grant is not None and known.get(it.id, nothing).grant is None
+    )
+    ended = tuple(
+        it
+        for it in after.attachments
+        if it.over is not None and known.get(it.id, nothing).over is None
+    )
+    return GrantsChanged(item, str(after.version), made, ended)
+
+
+def released_name(generation: int) -> str:
+    """Return the name of what the end of one life of an item's name makes of its attachments."""
+    return f"{RELEASED}{generation}"
+
+
+def released_life(name: str) -> int | None:
+    """Return which life's end a change's name says; None: it is no end of a life.
+
+    Raises:
+        ValueError: nobody has given it this name.
+    """
+    return int(name.removeprefix(RELEASED)) if name.startswith(RELEASED) else None
+
+
+def ended_by_release(item: Item, grants: Grants, generation: int, over: Over) -> GrantsChanged:
+    """Return what is to be recorded where an item was released while it was attached.
+
+    Args:
+        item: that was released.
+        grants: its attachments.
+        generation: which life of its name is over; its attachments are over with it.
+        over: who said so.
+    """
+    ended = tuple(
+        replace(it, over=over)
+        for it in grants.live
+        if it.grant is not None and it.grant.generation <= generation
+    )
+    return GrantsChanged(item, released_name(generation), (), ended)
 
 
 def _again(known: Attachment, event: Attach) -> Unchanged | Ungranted:

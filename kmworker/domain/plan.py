@@ -8,7 +8,13 @@ from enum import Enum
 from kmworker.domain.decision import Refuse
 from kmworker.domain.endings import grants_thing, newly_over
 from kmworker.domain.event import Happening
-from kmworker.domain.grants import Grants, GrantsSeen
+from kmworker.domain.grants import (
+    NO_GRANTS,
+    Grants,
+    GrantsChanged,
+    GrantsSeen,
+    changes_between,
+)
 from kmworker.domain.keys import MANUAL
 from kmworker.domain.message import Delivery, Original
 from kmworker.domain.model import Assignment, Held, Item, KeyRecord, Released, ScopeRecord, life_ref
@@ -176,6 +182,12 @@ class GrantWrite:
     def is_end(self) -> bool:
         """Return whether an attachment is over by it."""
         return newly_over(self.before, self.after)
+
+    @property
+    def changed(self) -> GrantsChanged:
+        """Return what is to be recorded of it."""
+        before = NO_GRANTS if self.before is None else self.before.grants
+        return changes_between(self.item, before, self.after)
 
 
 Write = AssignWrite | ReleaseWrite | ParkWrite | GrantWrite

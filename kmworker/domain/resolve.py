@@ -7,6 +7,7 @@ from typing import Final
 from kmworker.domain.contradiction import contradiction, is_cause_of
 from kmworker.domain.decision import Refuse
 from kmworker.domain.event import Event
+from kmworker.domain.grants import GrantsChanged
 from kmworker.domain.message import Delivery, Original
 from kmworker.domain.model import (
     Announceable,
@@ -74,6 +75,8 @@ class Done:
     parked: int = 0
     granted: int = 0
     """Attachments that were made, or have ended."""
+    grants: list[GrantsChanged] = field(default_factory=list)
+    """The same, for whoever records them."""
     dead: list[Dead] = field(default_factory=list)
     deliveries: list[Delivery] = field(default_factory=list)
     entries: list[Entry] = field(default_factory=list)
@@ -180,7 +183,11 @@ class _Resolution:
         return self._done, self._left
 
     def _note(self, write: Write, answer: Committed) -> None:
-        if isinstance(write, ParkWrite | GrantWrite):
+        if isinstance(write, ParkWrite):
+            return
+        if isinstance(write, GrantWrite):
+            if answer.status is WriteStatus.WRITTEN:
+                self._done.grants.append(write.changed)
             return
         if answer.status is WriteStatus.WRITTEN:
             if isinstance(write, AssignWrite):

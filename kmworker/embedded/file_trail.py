@@ -1,8 +1,8 @@
 """The audit trail of the embedded mode: its one key server writes the files itself.
 
-There is no queue between who records and who writes, so what is recorded is on disk with the chain
-and the checkpoints that `kmworker auditor` makes, and nothing is ever on its way. The lock of the
-folder is what keeps a second key server from delivering anything.
+There is no queue between it and them, so what it records is on disk with the chain and the
+checkpoints that `kmworker auditor` makes. What others record it takes over from a stream. The lock
+of the folder is what keeps a second key server from delivering anything.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,11 +12,12 @@ import structlog
 
 from kmworker.audit.files import TrailFiles
 from kmworker.audit.records import identity_of
-from kmworker.audit.writers import TrailPlace
+from kmworker.audit.writers import Novelty, TrailPlace
 from kmworker.bus.audit_trail import writer_name
 from kmworker.clock import Clock
 from kmworker.domain.audit import AuditRecord
-from kmworker.errors import NoRoom, NotRecorded, SetupError
+from kmworker.embedded.audit_stream import AuditStream
+from kmworker.errors import BrokerUnavailable, NoRoom, NotRecorded, SetupError
 from kmworker.ports import Answered, Pending
 from kmworker.settings import AuditSettings
 from kmworker.wire.audit_records import audit_message
@@ -27,6 +28,7 @@ log = structlog.get_logger()
 
 DAY_S: Final = 86_400
 ROLE: Final = "key-server"
+LOOK_S: Final = 0.5
 
 
 class FileAuditTrail:
@@ -42,6 +44,7 @@ class FileAuditTrail:
         clock: Clock,
         settings: AuditSettings,
         source: str,
+        others: AuditStream | None = None,
     ) -> None:
         """Prepare; the files are opened with the first record.
 
@@ -50,12 +53,17 @@ class FileAuditTrail:
             clock: this machine's.
             settings: when it signs, and goes on in a new file.
             source: the CloudEvents source that the installation's announcements carry.
+            others: what is recorded by other processes; None: there are none.
         """
         self.writer = writer_name(ROLE)
         self._open = files
         self._clock = clock
         self._settings = settings
         self._source = source
+        self._others = others
+        self._look_at_s = 0.0
+        """When others' records are to be looked for, monotonic."""
+        self._is_told = False
         self._files: TrailFiles | None = None
         self._given = 0
         """The last number."""
@@ -77,7 +85,8 @@ class FileAuditTrail:
         return Answered(None)
 
     def tick(self) -> None:
-        """Sign what was written, once it is old or much; call about once a second."""
+        """Take others' records over, and sign what was written, once it is old or much."""
+        self._take_over_if_due()
         files = self._files
         if files is None or not files.unsigned:
             return
@@ -93,6 +102,8 @@ class FileAuditTrail:
                 self._sign(self._files)
             self._files.close()
             self._files = None
+        if self._others is not None:
+            self._others.close()
 
     def _opened(self) -> TrailFiles:
         if self._files is None:
@@ -103,19 +114,56 @@ class FileAuditTrail:
         return self._files
 
     def _write(self, files: TrailFiles, records: Sequence[AuditRecord]) -> None:
-        now_s = self._clock.now()
         numbered = list(enumerate(records, start=self._given + 1))
         bodies = [
             audit_message(it, self.writer, number, self._source, "").body for number, it in numbered
         ]
+        self._append(files, bodies)
+        self._given += len(bodies)
+
+    def _append(self, files: TrailFiles, bodies: Sequence[bytes]) -> None:
+        now_s = self._clock.now()
         # All of them or none: so no number is given to what is not there.
         files.append([("record", body, None) for body in bodies], now_s)
         first = files.tip.number - len(bodies) + 1
         for line, body in enumerate(bodies, start=first):
             known = identity_of(body)
-            assert known is not None  # noqa: S101  # our own
+            assert known is not None  # noqa: S101  # it was looked at before
             files.writers.note(*known, TrailPlace(line, now_s))
-        self._given += len(bodies)
+
+    def _take_over_if_due(self) -> None:
+        """Write what others have recorded; what cannot be written stays where it is."""
+        now_s = self._clock.monotonic()
+        if self._others is None or now_s < self._look_at_s:
+            return
+        self._look_at_s = now_s + LOOK_S
+        try:
+            while found := self._others.waiting():
+                self._take_over(found)
+                self._others.drop([name for name, _body in found])
+        except (NoRoom, OSError, SetupError, BrokerUnavailable) as error:
+            # Once, until it works again.
+            if not self._is_told:
+                log.error("others' records are not in the audit trail", detail=str(error))  # noqa: TRY400
+            self._is_told = True
+        else:
+            self._is_told = False
+
+    def _take_over(self, found: Sequence[tuple[bytes, bytes]]) -> None:
+        files = self._opened()
+        self._go_on_in_a_new_file_if_due(files)
+        bodies = [body for _name, body in found if self._is_new(files, body)]
+        if bodies:
+            self._append(files, bodies)
+
+    def _is_new(self, files: TrailFiles, body: bytes) -> bool:
+        known = identity_of(body)
+        if known is None:
+            # Whoever can write there owns it all, so that this is nobody's attack.
+            log.error("a message that is no record", size_bytes=len(body))
+            return False
+        # It was taken over, and not dropped before this process, or the one before, had ended.
+        return files.writers.judge(*known) is Novelty.NEW
 
     def _go_on_in_a_new_file_if_due(self, files: TrailFiles) -> None:
         """Begin a file for each day, and where one is large; the one before ends signed."""

@@ -18,12 +18,13 @@ from kmworker.delegation.identity import KEY_SERVER_FILE, Identity, key_id_of
 from kmworker.delegation.root_key import RootKey
 from kmworker.delegation.signing import PUBLIC_BYTES
 from kmworker.delegation.trust_list import TrustList, check_list, make_list
+from kmworker.domain.audit import Actor, ActorKind
 from kmworker.errors import SetupError, TransientError, Untrusted
 from kmworker.settings import StoreSettings
 from kmworker.settings.instance import ROOT_KEY, paths_in
 from kmworker.store.admission import enter
 from kmworker.store.client import connect_to
-from kmworker.store.client_register import ClientRegister
+from kmworker.store.client_register import ClientRegister, record_of_list
 from kmworker.store.inspection import Views
 from kmworker.store.names import Names
 from kmworker.store.records import RecordCodec, TrustRecord
@@ -36,6 +37,7 @@ here, both are one theft."""
 RENEW_DAYS: Final = 365
 """Before its end it is signed anew, at the next start."""
 DAY_S: Final = 86_400
+OURSELVES: Final = Actor(ActorKind.KEY_SERVER, "kmworker up")
 
 
 class OwnTrust:
@@ -102,7 +104,10 @@ def hand_out_trust(folder: Path, register: ClientRegister, installation: str, no
     root = _root(folder / ROOT_KEY, handed_out, at)
     number = max(int(now_s), 0 if present is None else present.number + 1)
     made = _signed(root, installation, number, identity, now_s)
-    return register.hand_out(TrustRecord(as_text(root.public), made.text, made.signature))
+    handed = TrustRecord(as_text(root.public), made.text, made.signature)
+    return register.hand_out(
+        handed, made.number, record_of_list(made.number, made.not_after, OURSELVES, at)
+    )
 
 
 def _identity(path: Path, at: str) -> Identity:

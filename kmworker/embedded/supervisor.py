@@ -170,6 +170,8 @@ class Supervisor:
             "KMWORKER_STORE__URL": self.server.url,
             "KMWORKER_KEYRING__PATH": str(self.server.keyring_path),
             "KMWORKER_KEYRING__ROOT": "file:",
+            # Into the files of its key server.
+            "KMWORKER_AUDIT__RECORDS": "true",
             **{
                 f"KMWORKER_{section}__{name}".upper(): str(path)
                 for (section, name), path in paths_in(self.server.data_dir).items()

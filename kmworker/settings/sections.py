@@ -229,7 +229,7 @@ class AuditSettings(_Section):
     """The audit trail, as `kmworker auditor` writes it."""
 
     records: bool = False
-    """true or false; workers record what becomes of keys. Wants an auditor that takes it off."""
+    """true or false; workers and commands record what they do. Wants an auditor to take it off."""
     directory: Path = Path("audit")
     """Folder of its files, which only grow; on a disk of its own, where tenants fill no other."""
     key: Path = Path("audit-key.json")

@@ -18,7 +18,7 @@ __all__ = ["Census"]
 SIZES: Final = ("items", "keys", "scopes", "waiting")
 DISPOSITIONS: Final = tuple(it.value for it in Disposition)
 # How many key-ids are in each state would cost a look at all of them; this is known by itself.
-PENDING: Final = ("outbox", "due")
+PENDING: Final = ("outbox", "unrecorded", "due")
 # At least, from the end of one count to the beginning of the next.
 EVERY_S: Final = 5.0
 # Projects in one step: some milliseconds of Redis' time and ours.
@@ -68,7 +68,8 @@ class Census:
                     totals[name] += ours.numbers[name]
                 next_due = min(next_due, ours.next_due)
             yield from self._see_that_they_are_due(_with("waiting", found))
-            yield from self._see_that_they_are_announced(_with("outbox", found), now)
+            left = {*_with("outbox", found), *_with("unrecorded", found)}
+            yield from self._see_that_they_are_announced(sorted(left), now)
             if int(cursor) == 0:
                 break
             self._pace.keep()
@@ -81,6 +82,7 @@ class Census:
         for name in SIZES:
             yield "HLEN", self._names.of(project, name)
         yield "HLEN", self._names.of(project, "outbox")
+        yield "HLEN", self._names.of(project, "unrecorded")
         due = self._names.of(project, "keys:due")
         yield "ZCARD", due
         yield "ZRANGEBYSCORE", due, *FIRST
@@ -103,7 +105,7 @@ class Census:
     def _see_that_they_are_announced(
         self, projects: Sequence[str], now: float
     ) -> Generator[None, None, None]:
-        """Enter projects whose outbox holds something into its index, if it lacks them."""
+        """Enter projects of which something is to be said into that index, if it lacks them."""
         if projects:
             # NX: what is there is later on purpose where its announcing was tried a moment ago.
             index = self._names.top("outboxes")

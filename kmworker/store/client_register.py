@@ -8,18 +8,21 @@ from types import MappingProxyType
 from typing import Final
 
 from kmworker.delegation.clients import ClientRecord
+from kmworker.domain.audit import Act, Actor, AuditRecord, KeptRecord
 from kmworker.domain.endings import client_thing
 from kmworker.domain.lifecycle import NoStep
+from kmworker.domain.model import Place
 from kmworker.errors import StoreUnavailable
 from kmworker.store.connection import store_errors
 from kmworker.store.endings import Endings
 from kmworker.store.endings_seen import OF_CLIENTS
 from kmworker.store.inspection import PAGE_SIZE, Views
 from kmworker.store.kek_states import STATES
+from kmworker.store.recordable import UNRECORDED, seal_kept
 from kmworker.store.records import CLIENTS, LIST, TRUST, RecordCodec, TrustRecord
 from kmworker.store.scripts import Scripts
 
-__all__ = ["ClientRegister"]
+__all__ = ["ClientRegister", "record_of_list"]
 
 ROUNDS: Final = 10
 NOTHING: Final[Mapping[str, int]] = MappingProxyType({})
@@ -58,13 +61,17 @@ class ClientRegister:
                 yield client
 
     def change(
-        self, name: str, become: Callable[[ClientRecord | None], ClientRecord | NoStep]
+        self,
+        name: str,
+        become: Callable[[ClientRecord | None], ClientRecord | NoStep],
+        record: AuditRecord,
     ) -> ClientRecord | NoStep:
         """Make of a client what it becomes; raises as `read` does.
 
         Args:
             name: its own.
             become: returns what it becomes, or why not; called again where somebody was faster.
+            record: what is to be recorded of it, which is left in the store with it.
         """
         for _ in range(ROUNDS):
             states, raw = self._states(), self._raw(CLIENTS, name)
@@ -72,10 +79,11 @@ class ClientRegister:
             after = become(before)
             if isinstance(after, NoStep):
                 return after
-            record = self._codec.client(after)
+            kept = KeptRecord(f"{record.what} {name} {after.version}", record)
+            record_after = self._codec.client(after)
             # Nobody has ever read an older one of who is new.
-            over = {client_thing(name): after.version} if before is not None else {}
-            if self._write(CLIENTS, states, name, raw, record, over):
+            over = {client_thing(name): after.version} if before is not None else NOTHING
+            if self._write(Place("", CLIENTS, name), states, raw, record_after, kept, over):
                 return after
         raise StoreUnavailable(f"client {name} changes all the time: try again")
 
@@ -84,10 +92,17 @@ class ClientRegister:
         raw = self._raw(TRUST, LIST)
         return None if not raw else self._codec.read_trust(raw)
 
-    def hand_out(self, trust: TrustRecord) -> bool:
-        """Have key servers hand out this list; return whether nobody else was faster."""
+    def hand_out(self, trust: TrustRecord, number: int, record: AuditRecord) -> bool:
+        """Have key servers hand out this list; return whether nobody else was faster.
+
+        Args:
+            trust: the list.
+            number: its own.
+            record: what is to be recorded of it, which is left in the store with it.
+        """
         states, raw = self._states(), self._raw(TRUST, LIST)
-        return self._write(TRUST, states, LIST, raw, self._codec.trust(trust))
+        kept = KeptRecord(f"{record.what} {number} {record.at}", record)
+        return self._write(Place("", TRUST, LIST), states, raw, self._codec.trust(trust), kept)
 
     def _states(self) -> bytes:
         with store_errors():
@@ -101,17 +116,30 @@ class ClientRegister:
 
     def _write(  # noqa: PLR0913, PLR0917  # the record, and what it rests on
         self,
-        key: str,
+        place: Place,
         states: bytes,
-        field: str,
         before: bytes,
         after: bytes,
+        kept: KeptRecord,
         over: Mapping[str, int] = NOTHING,
     ) -> bool:
         names = self._views.names
-        keys, argv = [names.top(key), names.top("keyring")], [states, field, before, after]
+        keys = [names.top(it) for it in (place.key, "keyring", UNRECORDED)]
+        argv = [states, place.field, before, after, kept.name, seal_kept(self._codec, kept)]
         if over and (followed := self._endings.follow_if_sound(OF_CLIENTS, over)) is not None:
             keys.append(names.endings(OF_CLIENTS))
             argv += followed
         (made,) = self._scripts.run([("enroll", keys, argv)])
         return bool(made)
+
+
+def record_of_list(number: int, until: str, who: Actor, at: str) -> AuditRecord:
+    """Return what the audit trail is to be told of a trust list that is handed out.
+
+    Args:
+        number: the list's.
+        until: how long it holds, RFC 3339, UTC.
+        who: hands it out.
+        at: when, RFC 3339, UTC.
+    """
+    return AuditRecord(Act.TRUST_LIST_PUBLISHED, who, at, reason=f"list {number}, until {until}")

@@ -5,9 +5,10 @@ from typing import Any
 
 from kmworker.clock import unix_s
 from kmworker.domain.keys import MANUAL
-from kmworker.domain.model import Held, KeyRecord, ScopeRecord
+from kmworker.domain.model import Held, KeyRecord, Kind, ScopeRecord
 from kmworker.domain.plan import AssignWrite, ReleaseWrite
 from kmworker.store.recent import Recent, Sealed
+from kmworker.store.recordable import seal_release
 from kmworker.store.records import RecordCodec
 
 __all__ = ["due_score", "encode_assignment", "encode_release"]
@@ -55,9 +56,12 @@ def encode_assignment(
 
 
 def encode_release(
-    codec: RecordCodec, write: ReleaseWrite, before: Sealed
+    codec: RecordCodec, write: ReleaseWrite, before: Sealed, *, is_told: bool
 ) -> tuple[list[Any], Recent]:
-    """Return the arguments of a release for `commit.lua`, and what they write; as above."""
+    """Return the arguments of a release for `commit.lua`, and what they write; as above.
+
+    ``is_told``: whether it is recorded that attachments end with it.
+    """
     released, holding = write.released, write.before
     record = codec.tombstone(released)
     arguments: list[Any] = [b"R", released.item.ref, before.item, record]
@@ -74,6 +78,9 @@ def encode_release(
             "" if left is None else due_score(left),
         ]
     arguments.append(f"{unix_s(released.tombstone.released_at):.3f}")
+    # Nothing else is attached.
+    is_attachable = released.item.kind is Kind.VOLUME
+    arguments += seal_release(codec, released) if is_told and is_attachable else ("", b"")
     return arguments, Recent(released, before._replace(item=record))
 
 

@@ -1,4 +1,4 @@
-"""The fields of the records of grants: one for each item that was ever attached."""
+"""The fields of the records of grants, one for each item that was ever attached."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,18 +6,21 @@ from typing import Any
 from kmworker.domain.grants import Attachment, Grant, Grants, Over
 from kmworker.domain.model import Cause
 
-__all__ = ["grants_fields", "grants_in"]
+__all__ = [
+    "attachment_fields", "attachment_in", "grants_fields", "grants_in", "over_fields", "over_in",
+]  # fmt: skip
 
 
 def grants_fields(grants: Grants) -> dict[str, Any]:
     """Return what stands in a record of grants."""
     return {
         "version": grants.version,
-        "attachments": [_attachment_fields(it) for it in grants.attachments],
+        "attachments": [attachment_fields(it) for it in grants.attachments],
     }
 
 
-def _attachment_fields(attachment: Attachment) -> dict[str, Any]:
+def attachment_fields(attachment: Attachment) -> dict[str, Any]:
+    """Return what stands in a record of one attachment."""
     fields: dict[str, Any] = {"id": attachment.id}
     grant, over = attachment.grant, attachment.over
     if grant is not None:
@@ -30,8 +33,18 @@ def _attachment_fields(attachment: Attachment) -> dict[str, Any]:
             "at": grant.at,
         }
     if over is not None:
-        fields["over"] = {"by": over.cause._asdict(), "at": over.at}
+        fields["over"] = over_fields(over)
     return fields
+
+
+def over_fields(over: Over) -> dict[str, Any]:
+    """Return what stands in a record of an end."""
+    return {"by": over.cause._asdict(), "at": over.at}
+
+
+def over_in(fields: Mapping[str, Any]) -> Over:
+    """Return an end from these; raises as `grants_in` does."""
+    return Over(Cause(**fields["by"]), fields["at"])
 
 
 def grants_in(fields: Mapping[str, Any]) -> Grants:
@@ -40,15 +53,16 @@ def grants_in(fields: Mapping[str, Any]) -> Grants:
     Raises:
         ValueError, KeyError, TypeError: another release wrote it.
     """
-    return Grants(fields["version"], tuple(_attachment_in(it) for it in fields["attachments"]))
+    return Grants(fields["version"], tuple(attachment_in(it) for it in fields["attachments"]))
 
 
-def _attachment_in(fields: Mapping[str, Any]) -> Attachment:
+def attachment_in(fields: Mapping[str, Any]) -> Attachment:
+    """Return an attachment from these; raises as `grants_in` does."""
     grant, over = fields.get("grant"), fields.get("over")
     return Attachment(
         fields["id"],
         None if grant is None else _grant_in(grant),
-        None if over is None else Over(Cause(**over["by"]), over["at"]),
+        None if over is None else over_in(over),
     )
 
 

@@ -2,7 +2,9 @@
 
 Whatever changes a key-id puts the record that it leaves into the project's outbox, in the same
 step: field `<key-id> <version>`. Whoever has announced it takes it out. `km:outboxes` says which
-projects are to be looked at, and when; what it lacks is found when all projects are counted.
+projects are to be looked at, and when; what it lacks is found when all projects are counted. With
+it goes what is to be recorded alone (`kmworker.store.unrecorded`): apart, so that however much the
+audit trail leaves there, nothing that is to be announced lies behind it.
 """
 
 from collections import defaultdict
@@ -13,6 +15,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from kmworker.clock import Clock
+from kmworker.domain.audit import Unsaid
 from kmworker.domain.model import KeyChanged
 from kmworker.errors import PermanentError
 from kmworker.store.client import Client
@@ -20,6 +23,7 @@ from kmworker.store.connection import store_errors, wrong_type_in
 from kmworker.store.names import Names
 from kmworker.store.pipe import Command
 from kmworker.store.records import RecordCodec
+from kmworker.store.unrecorded import Recordable, UnrecordedActs
 
 __all__ = ["INDEX", "Outbox", "entry_of", "marking"]
 
@@ -61,6 +65,9 @@ class Outbox:
         self._codec = codec
         self._clock = clock
         self._again_s = again_s
+        self._unrecorded = UnrecordedActs(client, names, codec)
+        self._full: set[str] = set()
+        """Projects in which more is to be recorded than was read."""
 
     def marking(self, projects: Iterable[str], after_s: float) -> list[Command]:
         """Return what lets projects be looked at after so many seconds, or as soon as before."""
@@ -76,28 +83,34 @@ class Outbox:
         if (error := wrong_type_in(replies)) is not None:
             log.error("the index of outboxes cannot be written", error=str(error))
 
-    def unsaid(self) -> list[KeyChanged]:
-        """Return some of what is to be announced, and may have been; of a few projects."""
+    def unsaid(self) -> list[Unsaid]:
+        """Return some of what may not have been announced, or recorded; of a few projects."""
         with store_errors():
             now = self._clock.now()
             index = self._names.top(INDEX)
-            try:
-                due = self._client.zrangebyscore(index, "-inf", now, start=0, num=PROJECTS_AT_ONCE)
-            except RedisError as error:
-                if "WRONGTYPE" not in str(error):
-                    raise
-                log.warning("the index of outboxes cannot be read", detail=str(error))
-                return []
-            found: list[KeyChanged] = []
-            for name in due:
-                project = name.decode(errors="replace")
+            found: list[Unsaid] = [*self._unrecorded.of_no_project()]
+            self._full = set()
+            for project in self._due(index, now):
                 entries = self._entries(project)
-                found += self._read(project, entries)
-                if entries:
-                    self._client.zadd(index, {name: now + self._again_s}, xx=True)
+                grants, is_full = self._unrecorded.of(project)
+                found += [*self._read(project, entries), *grants]
+                if is_full:
+                    self._full.add(project)
+                if entries or grants:
+                    self._client.zadd(index, {project: now + self._again_s}, xx=True)
                 else:
-                    self._client.zrem(index, name)
+                    self._client.zrem(index, project)
             return found
+
+    def _due(self, index: str, now: float) -> list[str]:
+        try:
+            due = self._client.zrangebyscore(index, "-inf", now, start=0, num=PROJECTS_AT_ONCE)
+        except RedisError as error:
+            if "WRONGTYPE" not in str(error):
+                raise
+            log.warning("the index of outboxes cannot be read", detail=str(error))
+            return []
+        return [name.decode(errors="replace") for name in due]
 
     def _entries(self, project: str) -> dict[bytes, bytes]:
         key = self._names.of(project, "outbox")
@@ -125,15 +138,24 @@ class Outbox:
             else:
                 yield KeyChanged(project, key)
 
-    def said(self, changes: Iterable[KeyChanged]) -> None:
-        """Take out what has been announced."""
+    def said(self, changes: Iterable[Unsaid]) -> None:
+        """Take out what has been announced and recorded."""
         shares: defaultdict[str, list[str]] = defaultdict(list)
+        recorded: list[Recordable] = []
         for changed in changes:
-            shares[changed.project].append(entry_of(changed))
-        if not shares:
+            if isinstance(changed, KeyChanged):
+                shares[changed.project].append(entry_of(changed))
+            else:
+                recorded.append(changed)
+        self._unrecorded.done(recorded)
+        if not shares and not self._full:
             return
         with store_errors():
             pipeline = self._client.pipeline(transaction=False)
             for project, entries in shares.items():
                 pipeline.hdel(self._names.of(project, "outbox"), *entries)
+            for project in self._full:
+                # There is room for what is behind it.
+                pipeline.execute_command(*marking(self._names, project, self._clock.now()))
             pipeline.execute()
+        self._full = set()

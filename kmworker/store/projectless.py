@@ -1,4 +1,4 @@
-"""Sealed records that belong to no project: clients, what of theirs has ended, and the trust list.
+"""Sealed records of no project: clients, what of theirs ended, the trust list, what to record.
 
 There are few of them, and an operator alone writes them; so they are read as a whole.
 """
@@ -12,6 +12,7 @@ from kmworker.store.connection import store_errors
 from kmworker.store.inspection import PAGE_SIZE, Views
 from kmworker.store.kek_states import STATES
 from kmworker.store.reading import Flaw, flaw_of, text
+from kmworker.store.recordable import UNRECORDED
 from kmworker.store.records import CHAIN, CLIENTS, ENDINGS, TRUST
 from kmworker.store.scripts import Scripts
 
@@ -23,7 +24,7 @@ __all__ = [
     "reseal_projectless",
 ]
 
-HASHES: Final = (CLIENTS, TRUST)
+HASHES: Final = (CLIENTS, TRUST, UNRECORDED)
 
 
 class SealCustody(Protocol):
@@ -97,8 +98,12 @@ def _write(views: Views, it: Projectless, after: bytes) -> bool:
     """Write it, if nobody was faster: then it is under this KEK, or under a newer one."""
     names = views.names
     states: Any = views.field("keyring", STATES) or ""
-    argv = [states, it.name, it.record, after]
-    keys = names.top(it.place.key), names.top("keyring")
-    script = "reseal" if it.place.key == ENDINGS else "enroll"
-    (done,) = Scripts(views.client).run([(script, keys, argv)])
+    if it.place.key == ENDINGS:
+        keys = [names.top(ENDINGS), names.top("keyring")]
+        call = "reseal", keys, [states, it.name, it.record, after]
+    else:
+        keys = [names.top(key) for key in (it.place.key, "keyring", UNRECORDED)]
+        # That it lies under another KEK is nothing to be recorded.
+        call = "enroll", keys, [states, it.name, it.record, after, "", ""]
+    (done,) = Scripts(views.client).run([call])
     return bool(done)

@@ -24,7 +24,7 @@ TYPES: Final[Mapping[str, str]] = {
     "holders": "hash", "stats": "hash", "parked": "hash", "waiting": "hash",
     "waiting:deadlines": "zset", "waiting:sources": "zset", "expired": "hash",
     "waiting:shares": "hash", "clones": "hash", "outbox": "hash", "keys:due": "zset",
-    "tombstones": "zset", "grants": "hash", "endings": "list",
+    "tombstones": "zset", "grants": "hash", "unrecorded": "hash", "endings": "list",
 }  # fmt: skip
 """Every key of a project, and what it is."""
 SORTED_SETS: Final = frozenset(key for key, kind in TYPES.items() if kind == "zset")

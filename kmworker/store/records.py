@@ -107,42 +107,42 @@ class RecordCodec:
 
     def key(self, project: str, key: KeyRecord) -> bytes:
         """Return the key-id's sealed record."""
-        return self._seal(Place(project, "keys", key.key_id), key_fields(key))
+        return self.sealed(Place(project, "keys", key.key_id), key_fields(key))
 
     def scope(self, project: str, scope: ScopeRecord) -> bytes:
         """Return the scope's sealed record."""
-        return self._seal(Place(project, "scopes", scope.scope_id), scope_fields(scope))
+        return self.sealed(Place(project, "scopes", scope.scope_id), scope_fields(scope))
 
     def grants(self, item: Item, grants: Grants) -> bytes:
         """Return the sealed record of who may have an item's key."""
-        return self._seal(Place(item.project, "grants", item.ref), grants_fields(grants))
+        return self.sealed(Place(item.project, "grants", item.ref), grants_fields(grants))
 
     def read_grants(self, item: Item, record: bytes) -> GrantsSeen:
         """Return who may have an item's key; raises as `read_item` does."""
-        fields = self._open(Place(item.project, "grants", item.ref), record)
+        fields = self.opened(Place(item.project, "grants", item.ref), record)
         return GrantsSeen(grants_in(fields), record)
 
     def client(self, client: ClientRecord) -> bytes:
         """Return a client's sealed record."""
-        return self._seal(Place("", CLIENTS, client.name), client_fields(client))
+        return self.sealed(Place("", CLIENTS, client.name), client_fields(client))
 
     def read_client(self, name: str, record: bytes) -> ClientRecord:
         """Return a client; raises as `read_item` does."""
-        return client_in(name, self._open(Place("", CLIENTS, name), record))
+        return client_in(name, self.opened(Place("", CLIENTS, name), record))
 
     def trust(self, trust: TrustRecord) -> bytes:
         """Return the sealed record of the trust list that is handed out."""
         fields = {"root": trust.root, "text": trust.text, "signature": trust.signature}
-        return self._seal(Place("", TRUST, LIST), fields)
+        return self.sealed(Place("", TRUST, LIST), fields)
 
     def read_trust(self, record: bytes) -> TrustRecord:
         """Return the trust list that is handed out; raises as `read_item` does."""
-        return TrustRecord(**self._open(Place("", TRUST, LIST), record))
+        return TrustRecord(**self.opened(Place("", TRUST, LIST), record))
 
     def ending(self, project: str, entry: EndingEntry) -> tuple[bytes, str]:
         """Return a sealed entry of a chain of endings, and its digest."""
         fields = {"number": entry.number, "after": entry.after, "of": dict(entry.of)}
-        sealed = self._seal(Place(project, ENDINGS, CHAIN), fields)
+        sealed = self.sealed(Place(project, ENDINGS, CHAIN), fields)
         return sealed, _digest_of(sealed[:-SEAL_BYTES])
 
     def read_ending(self, project: str, record: bytes) -> tuple[EndingEntry, str]:
@@ -165,7 +165,7 @@ class RecordCodec:
             "properties": pack(properties),
             "body": write.original.body.decode(),
         }
-        return self._seal(Place(write.source.project, "parked", write.name), body)
+        return self.sealed(Place(write.source.project, "parked", write.name), body)
 
     def read_parked(self, project: str, name: str, record: bytes) -> Original:
         """Return the event as its producer sent it.
@@ -174,7 +174,7 @@ class RecordCodec:
             PermanentError: with `Reason.INTEGRITY`.
             UnknownKek: its KEK is not in the keyring.
         """
-        return original_in(self._open(Place(project, "parked", name), record))
+        return original_in(self.opened(Place(project, "parked", name), record))
 
     def read_item(self, item: Item, record: bytes) -> ItemRecord:
         """Return what an item's record says.
@@ -187,11 +187,11 @@ class RecordCodec:
 
     def read_key(self, project: str, key_id: str, record: bytes) -> KeyRecord:
         """Return a key-id's record; raises as `read_item` does."""
-        return key_in(key_id, self._open(Place(project, "keys", key_id), record))
+        return key_in(key_id, self.opened(Place(project, "keys", key_id), record))
 
     def read_scope(self, project: str, scope_id: str, record: bytes) -> ScopeRecord:
         """Return a scope's record; raises as `read_item` does."""
-        return scope_in(scope_id, self._open(Place(project, "scopes", scope_id), record))
+        return scope_in(scope_id, self.opened(Place(project, "scopes", scope_id), record))
 
     def state(self, item: Item, found: list[Any]) -> State:
         """Turn one item's part of a `lookup.lua` reply into what is known of it.
@@ -284,10 +284,12 @@ class RecordCodec:
             raise unknown
         return f"{unknown}, and by the store nothing is under it: it is forged"
 
-    def _seal(self, place: Place, body: dict[str, Any]) -> bytes:
+    def sealed(self, place: Place, body: dict[str, Any]) -> bytes:
+        """Return a sealed record of these fields."""
         return self._custody.seal(place, to_json(body)[:-1])
 
-    def _open(self, place: Place, record: bytes) -> dict[str, Any]:
+    def opened(self, place: Place, record: bytes) -> dict[str, Any]:
+        """Return a sealed record's fields; raises as `read_item` does."""
         fields: dict[str, Any] = from_json(self.checked(place, record) + b"}")
         return fields
 

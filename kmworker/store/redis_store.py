@@ -11,9 +11,10 @@ from typing import Any, Final, Protocol
 from redis.exceptions import RedisError
 
 from kmworker.clock import Clock
+from kmworker.domain.audit import Unsaid
 from kmworker.domain.grants import GrantsSeen
 from kmworker.domain.keks import KeyringTrouble
-from kmworker.domain.model import Broken, Held, Item, KeyChanged, Released, State, held_in
+from kmworker.domain.model import Broken, Held, Item, Released, State, held_in
 from kmworker.domain.plan import Committed, Entry, Write
 from kmworker.domain.waiting import Due, Swept, Taken
 from kmworker.errors import NotFound, PermanentError, Reason
@@ -65,7 +66,12 @@ class RedisStore:
         admission: Admission,
         clock: Clock,
         waiting: WaitingSettings,
+        records: bool = False,
     ) -> None:
+        """Prepare; nothing is sent yet.
+
+        ``records``: whether what becomes of attachments is kept for the audit trail.
+        """
         self._client = client
         self._custody = custody
         self._codec = RecordCodec(custody, admission.may_open)
@@ -99,6 +105,7 @@ class RedisStore:
             on_states=admission.follow_if_changed,
             clock=clock,
             waiting=waiting,
+            records=records,
         )
 
     def admit(self) -> str:
@@ -252,12 +259,12 @@ class RedisStore:
         """Write all, in one round trip; a result for each write, in order."""
         return self._writes.commit(writes)
 
-    def unsaid(self) -> list[KeyChanged]:
-        """Return some of what has become of key-ids and may not have been announced."""
+    def unsaid(self) -> list[Unsaid]:
+        """Return some of what may not have been announced, or recorded."""
         return self._outbox.unsaid()
 
-    def said(self, changes: Sequence[KeyChanged]) -> None:
-        """Note that these have been announced."""
+    def said(self, changes: Sequence[Unsaid]) -> None:
+        """Note that these have been announced and recorded."""
         self._outbox.said(changes)
 
     def take(self, sources: Sequence[Item], limit: int) -> list[list[Taken] | Exception]:

@@ -30,10 +30,12 @@ __all__ = ["Flaw", "Reference", "RewrapCustody", "RewrappedPage", "Rewrapping"]
 
 KEYS: Final = (
     "items", "keys", "scopes", "deks", "parked", "outbox", "commits", "fence", "grants", "stats",
-    "endings",
+    "unrecorded", "endings",
 )  # fmt: skip
 # Nothing moves from one of these into another.
-SEALED: Final = ("items", "keys", "scopes", "parked", "outbox", "grants", "endings")
+SEALED: Final = (
+    "items", "keys", "scopes", "parked", "outbox", "grants", "unrecorded", "endings",
+)  # fmt: skip
 LEASE_S: Final = 30.0
 ROUNDS: Final = 100
 

@@ -15,7 +15,8 @@ PROJECT: Final = "doctor"
 WORKER: Final = "doctor"
 WAITING: Final = ("waiting", "waiting:shares")
 OPEN: Final = (
-    "items", "keys", "scopes", "lineage", "holders", "stats", "outbox", "grants", *WAITING,
+    "items", "keys", "scopes", "lineage", "holders", "stats", "outbox", "grants",
+    "unrecorded", *WAITING,
 )  # fmt: skip
 KEPT: Final = ("keys:due", "tombstones")
 SECRET: Final = ("deks", "parked", "expired")
@@ -28,12 +29,12 @@ OF_PROJECT: Final[Sequence[OnKeys]] = (
     (("HGET", "f"), (*OPEN, "parked", "expired")),
     (("HEXISTS", "f"), (*OPEN, *SECRET)),
     (("HMGET", "f"), ("items", "keys", "scopes", "holders", "grants", "stats")),
-    (("HSCAN", "0"), ("items", "keys", "scopes", "outbox", "parked", "grants")),
-    (("HLEN",), ("items", "keys", "scopes", "outbox", *WAITING, "parked")),
+    (("HSCAN", "0"), ("items", "keys", "scopes", "outbox", "parked", "grants", "unrecorded")),
+    (("HLEN",), ("items", "keys", "scopes", "outbox", "unrecorded", *WAITING, "parked")),
     (("HKEYS",), ("waiting:shares",)),
     (("HSET", "f", "v"), (*OPEN, *SECRET)),
     (("HINCRBY", "f", "1"), ("clones", "holders", "stats", "waiting:shares")),
-    (("HDEL", "f"), (*WAITING, "outbox", "parked", "expired")),
+    (("HDEL", "f"), (*WAITING, "outbox", "unrecorded", "parked", "expired")),
     (("ZADD", "0", "m"), ("lineage", *KEPT, "waiting:deadlines", "waiting:sources")),
     (("ZREM", "m"), ("lineage", "keys:due", "waiting:deadlines", "waiting:sources")),
     (("ZRANGEBYLEX", "-", "+"), ("waiting:sources",)),
@@ -57,8 +58,8 @@ AT_THE_TOP: Final[Sequence[OnKeys]] = (
     (("HSETNX", "f", "v"), ("keyring",)),
     (("HMGET", "f"), ("commits", "wraps")),
     (("HINCRBY", "f", "1"), ("commits", "attempts", "dead", "wraps")),
-    (("HDEL", "f"), ("commits", "attempts", "crowded")),
-    (("HSCAN", "0"), ("crowded",)),
+    (("HDEL", "f"), ("commits", "attempts", "crowded", "unrecorded")),
+    (("HSCAN", "0"), ("crowded", "unrecorded")),
     (("EXPIRE", "1"), ("attempts",)),
     (("ZADD", "0", "m"), ("due", "outboxes", "workers")),
     (("ZREM", "m"), ("due", "outboxes")),

@@ -25,7 +25,7 @@ __all__ = ["COUNTED_AT", "UNKNOWN", "Spread", "field_of"]
 COUNTED_AT: Final = "keks_counted_at"
 UNKNOWN: Final = "unknown"
 """In place of a kek_id: of KEKs that the store does not know, or of none."""
-KEYS: Final = ("items", "keys", "scopes", "parked", "outbox", "grants", "stats")
+KEYS: Final = ("items", "keys", "scopes", "parked", "outbox", "grants", "unrecorded", "stats")
 # At least, from the end of one count to the beginning of the next.
 EVERY_S: Final = 60.0
 # Projects, and records of all of them, in one step: some two milliseconds of Redis' time.

@@ -33,6 +33,7 @@ from kmworker.store.names import Names
 from kmworker.store.outbox import Outbox
 from kmworker.store.pipe import Command, Then
 from kmworker.store.recent import UNSEALED, Recent, RecentRecords
+from kmworker.store.recordable import seal_grants_changed
 from kmworker.store.records import RecordCodec
 from kmworker.store.rollback import History, Made
 from kmworker.store.scripts import Ahead, Answers, Call, Scripts
@@ -46,7 +47,7 @@ COMMIT_KEYS: Final = (
     "fence",
 )  # fmt: skip
 # Where a write clones or releases, changes a key-id, or grants.
-LIFE_KEYS: Final = ("outbox", "keys:due", "clones", "tombstones", "grants")
+LIFE_KEYS: Final = ("outbox", "keys:due", "clones", "tombstones", "grants", "unrecorded")
 # About where sealing a half of them begins to take longer than syncing once more.
 WORTH_HALVING: Final = 64
 # Replies to `History.looking`, before those to what marks projects as due.
@@ -101,6 +102,7 @@ class Writes:
         on_states: Callable[[bytes | None], None],
         clock: Clock,
         waiting: WaitingSettings,
+        records: bool,
     ) -> None:
         self._client = client
         self._custody = custody
@@ -119,6 +121,7 @@ class Writes:
         self._on_states = on_states
         self._clock = clock
         self._waiting = waiting
+        self._records = records
         self.worth_halving = WORTH_HALVING
 
     def commit(self, writes: Sequence[Write]) -> Pending[list[Committed]]:
@@ -147,7 +150,7 @@ class Writes:
         # Behind what is parked: whatever is acknowledged is in the index.
         parking = {write.source.project for write in writes if isinstance(write, ParkWrite)}
         marking = self._due.marking(sorted(parking), self._waiting.deadline_s)
-        changing = {write.item.project for write in writes if _may_change_key(write)}
+        changing = {write.item.project for write in writes if self._may_be_unsaid(write)}
         telling = self._outbox.marking(sorted(changing), self._waiting.sweep_s) if changing else []
         history = self._history
         reserving = self._wraps.reserving()
@@ -200,7 +203,7 @@ class Writes:
         sealed = self._recent.sealed
         before = UNSEALED if write.before is None else sealed(write.before)
         if isinstance(write, ReleaseWrite):
-            return encode_release(self._codec, write, before)
+            return encode_release(self._codec, write, before, is_told=self._records)
         source = UNSEALED if write.source is None else sealed(write.source)
         return encode_assignment(self._codec, self._mint, write, source, before)
 
@@ -281,7 +284,17 @@ class Writes:
 
     def _grant_arguments(self, write: GrantWrite) -> list[Any]:
         before = b"" if write.before is None else write.before.record
-        return [b"G", write.item.ref, before, self._codec.grants(write.item, write.after)]
+        after = self._codec.grants(write.item, write.after)
+        told: tuple[str, bytes] = ("", b"")
+        if self._records:
+            told = seal_grants_changed(self._codec, write.changed)
+        return [b"G", write.item.ref, before, after, *told]
+
+    def _may_be_unsaid(self, write: Write) -> bool:
+        """Return whether it may leave something to be announced or recorded."""
+        if self._records and isinstance(write, GrantWrite | ReleaseWrite):
+            return True
+        return _may_change_key(write)
 
     def _committed(self, write: Write, answer: list[Any], made: Recent | None) -> Committed:
         code, record, waits = answer

@@ -4,6 +4,7 @@ A record's bytes are made once, with its number, and sent again as they are unti
 confirmed them: so the auditor can drop what comes twice.
 """
 
+from collections.abc import Mapping
 from functools import cache
 from typing import Annotated, Any, Final, Literal, NotRequired
 
@@ -11,7 +12,7 @@ from pydantic import Field, TypeAdapter
 from pydantic_core import to_json
 from typing_extensions import TypedDict
 
-from kmworker.domain.audit import Actor, ActorKind, ActOutcome, AuditRecord
+from kmworker.domain.audit import Act, Actor, ActorKind, ActOutcome, AuditRecord
 from kmworker.domain.ids import named_id
 from kmworker.domain.message import Outgoing
 from kmworker.wire.envelope import enveloped, read_as, read_so
@@ -19,7 +20,7 @@ from kmworker.wire.fields import OneOf, ProjectId, ShortText, UtcTime, Uuid
 
 __all__ = [
     "AUDIT_TYPE", "CHECKPOINT_KEY", "MAX_RECORD_BYTES", "RECORD_KEYS", "AuditRecordedMessage",
-    "audit_message", "read_audit_message",
+    "audit_message", "read_audit_message", "record_fields", "record_in",
 ]  # fmt: skip
 
 AUDIT_TYPE: Final = "audit-recorded"
@@ -77,6 +78,8 @@ class AuditData(TypedDict):
     """A client's name, where it is not who did it."""
     attachment_id: NotRequired[ShortText]
     """Of the grant."""
+    node: NotRequired[ShortText]
+    """That the grant is for."""
     count: NotRequired[Annotated[int, Field(ge=0)]]
     """How many things it was done to, where they are not named."""
 
@@ -115,27 +118,7 @@ def audit_message(
         source: the CloudEvents source that the installation's announcements carry.
         exchange: the audit exchange.
     """
-    given: dict[str, Any] = {
-        "reason": record.reason,
-        "request": record.request,
-        "event": record.event,
-        "project_id": record.project,
-        "item": record.item,
-        "key_id": record.key_id,
-        "kek_id": record.kek_id,
-        "client": record.client,
-        "attachment_id": record.attachment_id,
-        "count": record.count,
-    }
-    data = {
-        "what": record.what.value,
-        "who": _actor(record.who),
-        "at": record.at,
-        "outcome": record.outcome.value,
-        "writer": writer,
-        "number": number,
-        **{name: it for name, it in given.items() if it is not None},
-    }
+    data = record_fields(record) | {"writer": writer, "number": number}
     # The project comes last: it may contain dots.
     words = ["record", record.what.value, *([record.project] if record.project else [])]
     return enveloped(
@@ -147,6 +130,48 @@ def audit_message(
         data=to_json(data),
         exchange=exchange,
         routing_key=".".join(words),
+    )
+
+
+def record_fields(record: AuditRecord) -> dict[str, Any]:
+    """Return what is said of an act, without who records it."""
+    given: dict[str, Any] = {
+        "reason": record.reason,
+        "request": record.request,
+        "event": record.event,
+        "project_id": record.project,
+        "item": record.item,
+        "key_id": record.key_id,
+        "kek_id": record.kek_id,
+        "client": record.client,
+        "attachment_id": record.attachment_id,
+        "node": record.node,
+        "count": record.count,
+    }
+    return {
+        "what": record.what.value,
+        "who": _actor(record.who),
+        "at": record.at,
+        "outcome": record.outcome.value,
+        **{name: it for name, it in given.items() if it is not None},
+    }
+
+
+def record_in(fields: Mapping[str, Any]) -> AuditRecord:
+    """Return an act from what `record_fields` has said of it.
+
+    Raises:
+        ValueError, KeyError, TypeError: another release wrote it.
+    """
+    given = dict(fields)
+    who = dict(given.pop("who"))
+    return AuditRecord(
+        Act(given.pop("what")),
+        Actor(ActorKind(who.pop("kind")), **who),
+        given.pop("at"),
+        ActOutcome(given.pop("outcome")),
+        project=given.pop("project_id", None),
+        **given,
     )
 
 

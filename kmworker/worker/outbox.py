@@ -7,6 +7,8 @@ janitor have changed, and what a worker that died, or lost the broker, has left 
 from collections.abc import Sequence
 from typing import Final
 
+from kmworker.domain.audit import KeptRecord, Unsaid
+from kmworker.domain.grants import GrantsChanged
 from kmworker.domain.message import Confirm
 from kmworker.domain.model import KeyChanged
 from kmworker.ports import Bus, Store
@@ -63,12 +65,16 @@ class OutboxAnnouncer:
         if not self._store.lease(LEASE, self._worker_id, self._lease_s):
             return
         changes = self._store.unsaid()
-        known = [it for it in changes if _named(it) in self._announced]
-        fresh = [it for it in changes if _named(it) not in self._announced]
+        of_keys = [it for it in changes if isinstance(it, KeyChanged)]
+        known = [it for it in of_keys if _named(it) in self._announced]
+        fresh = [it for it in of_keys if _named(it) not in self._announced]
         if fresh:
             messages = [announce_key(it, producer, self._exchange) for it in fresh]
             known += taken(fresh, self._bus.send(messages).result())
-        if self._recorded.said(known, producer):
+        # Nobody is told of these, but the trail.
+        others = [it for it in changes if isinstance(it, GrantsChanged | KeptRecord)]
+        done: list[Unsaid] = [*known, *others]
+        if self._recorded.said(done, producer):
             self._announced.difference_update(map(_named, known))
         elif len(self._announced) < MAX_ANNOUNCED:
             self._announced.update(map(_named, known))

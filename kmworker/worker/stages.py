@@ -14,6 +14,7 @@ from enum import StrEnum
 import structlog
 
 from kmworker.clock import Clock, rfc3339
+from kmworker.domain.audit import Unsaid
 from kmworker.domain.grants import GrantsSeen
 from kmworker.domain.look_up import (
     NOTHING,
@@ -233,8 +234,7 @@ class Stages:
             held_back.dead_letters_stored()
         self._tally.count("unrouted", unrouted)
         self._acknowledge(done, sent.left)
-        if done.changes:
-            self._recorded.said(taken(done.changes, of_changes), self.exchanges.producer)
+        self._let_leave(done, of_changes)
         self._count(done, sent.sent_at)
         self._on_milestone(Milestone.SETTLE)
 
@@ -248,6 +248,19 @@ class Stages:
         if done.entries:
             self._store.remove(done.entries)
         self._bus.acknowledge(done.deliveries)
+
+    def _let_leave(self, done: Done, of_changes: Sequence[Confirm]) -> None:
+        """Have recorded, where anything is, what has become of keys and grants; nobody waits.
+
+        What the trail does not take just now stays where it is: whoever looks there next tries.
+        """
+        if not self._recorded.takes:
+            return
+        said: list[Unsaid] = [*taken(done.changes, of_changes)]
+        if self._recorded.is_on:
+            said += done.grants
+        if said:
+            self._recorded.said(said, self.exchanges.producer)
 
     def _dead_letter(self, dead: Dead, now: str) -> Outgoing:
         return dead_letter(

@@ -321,13 +321,27 @@ def test_a_node_gets_the_key_of_what_is_attached_to_it_and_the_trail_says_so(up:
     assert until(lambda: publish(up.url(), [event(0)]))
     assert until(lambda: records(up.url()))
     delegate(up)
-    code, out, err = up.run("audit", "tail")
-    acts = [line.split()[1] for line in out.decode().splitlines()]
-    assert (code, acts) == (0, ["key-delivered", "key-refused"]), err
+    (record,) = records(up.url()).values()
+    exported = str(up.data_dir.parent / "exported.bin")
+    words = ("key", "export", str(record["key_id"]), "--project", "p0", "--output", exported)
+    assert up.run(*words)[0] == 0
+    wanted = {
+        "trust-list-published", "client-enrolled", "grant-made", "key-delivered", "grant-ended",
+        "key-refused", "key-exported",
+    }  # fmt: skip
+    # The key server's own are there before it answers, all others' soon.
+    assert until(lambda: sorted(recorded(up)) == sorted(wanted)), recorded(up)
     assert up.end(signal.SIGTERM) == 0
     # It needs no server, and ended signed.
     code, out, err = up.run("audit", "verify", str(up.data_dir / "audit"))
-    assert (code, b"up to line 3" in out) == (0, True), (out, err)
+    assert (code, b"up to line 8" in out) == (0, True), (out, err)
+
+
+def recorded(up: Up) -> list[str]:
+    """Return what the trail says was done, in its order."""
+    code, out, err = up.run("audit", "tail", "--lines", "1000")
+    assert code == 0, err
+    return [line.split()[1] for line in out.decode().splitlines()]
 
 
 def test_a_key_server_that_is_killed_comes_back_and_its_trail_is_whole(up: Up) -> None:
@@ -345,10 +359,16 @@ def test_a_key_server_that_is_killed_comes_back_and_its_trail_is_whole(up: Up) -
     up.end(signal.SIGKILL)
     up.start()
     assert got(up) == before
+    acts = recorded(up)
     assert up.end(signal.SIGTERM) == 0
     code, out, err = up.run("audit", "verify", str(up.data_dir / "audit"), "--json")
     found = json.loads(out)
-    assert (code, found["records"], found["missing"]) == (0, 3, []), err
+    assert (code, found["missing"]) == (0, []), err
+    assert acts.count("key-delivered") == 3
+    # A worker that is killed may record what it has recorded before.
+    assert set(acts) == {
+        "trust-list-published", "client-enrolled", "grant-made", "key-delivered",
+    }  # fmt: skip
 
 
 def test_data_from_before_there_was_delegation_is_taken_up(up: Up) -> None:

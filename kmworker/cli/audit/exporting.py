@@ -13,6 +13,7 @@ from kmworker.audit.lines import read_line
 from kmworker.audit.reading import whole_lines
 from kmworker.audit.records import RecordFilter
 from kmworker.cli.arguments.moments import moment_option
+from kmworker.cli.arguments.operators import act_of
 from kmworker.cli.arguments.options import OfProjectOption
 from kmworker.cli.audit.options import (
     ClientOption,
@@ -25,8 +26,10 @@ from kmworker.cli.audit.options import (
 from kmworker.cli.frame.configured import settings_of
 from kmworker.cli.frame.endings import misused
 from kmworker.cli.frame.program import examples
+from kmworker.cli.frame.recording import recorded
 from kmworker.cli.terminal.output import note, plural, progress
 from kmworker.clock import rfc3339
+from kmworker.domain.audit import Act
 from kmworker.errors import NotFound, SetupError
 
 __all__ = ["EXAMPLES", "export"]
@@ -66,7 +69,8 @@ def export(  # noqa: PLR0913  # its options
         since=_moment("--since", since), until=_moment("--until", until),
         project=project, client=client, key_id=key_id, what=what,
     )  # fmt: skip
-    segments = segments_at(settings_of(context).audit.directory)
+    settings = settings_of(context)
+    segments = segments_at(settings.audit.directory)
     segments = _from(segments, wanted.since)
     trail = _trail_of(segments[0])
     with progress("exporting", pages(segments)) as advance:
@@ -75,7 +79,9 @@ def export(  # noqa: PLR0913  # its options
             heading = next(lines, None)
             if heading is None:
                 raise NotFound("nothing came into the trail in that time")
-            written = _write(output, chain([heading], lines))
+            act = act_of(Act.AUDIT_EXPORTED, project=project, key_id=key_id)
+            with recorded(settings, act) as recording:
+                recording.count = written = _write(output, chain([heading], lines))
         except ValueError as broken:
             said = f"the trail has a line that is not as it was written: {broken}"
             raise SetupError(said, "kmworker audit verify names it") from None

@@ -9,7 +9,12 @@ from typing import Annotated, Final, TypeVar
 
 import typer
 
-from kmworker.cli.arguments.operators import OperatorOption, ReasonOption, operator_of
+from kmworker.cli.arguments.operators import (
+    OperatorOption,
+    ReasonOption,
+    actor_of,
+    operator_of,
+)
 from kmworker.cli.frame.configured import settings_of
 from kmworker.cli.frame.endings import Ending, misused
 from kmworker.cli.frame.keys import custody_of
@@ -30,6 +35,7 @@ from kmworker.delegation.encoded import from_text
 from kmworker.delegation.enrolment import Enrolment, EnrolmentRequest, read_enrolment_request
 from kmworker.delegation.identity import PublicIdentity, shown
 from kmworker.delegation.signing import PUBLIC_BYTES
+from kmworker.domain.audit import Act, AuditRecord
 from kmworker.domain.keys import Operator
 from kmworker.domain.lifecycle import NoStep
 from kmworker.domain.model import Kind
@@ -81,6 +87,11 @@ class ClientRoom:
     def mark(self, by: Operator) -> Stamp:
         """Return who does it, now."""
         return Stamp(rfc3339(self.views.clock_s()), by)
+
+    def record(self, what: Act, name: str, by: Operator) -> AuditRecord:
+        """Return what the audit trail is to be told of a client."""
+        at = rfc3339(self.views.clock_s())
+        return AuditRecord(what, actor_of(by.name), at, reason=by.reason, client=name)
 
     def root(self) -> bytes:
         """Return the public root key, which clients pin.
@@ -168,7 +179,9 @@ def enroll(  # noqa: PLR0913  # its options
     room = client_room(context)
     root = room.root()
     made = room.register.change(
-        name, lambda before: enrolled(before, name, asked.identity, rights, room.mark(by))
+        name,
+        lambda before: enrolled(before, name, asked.identity, rights, room.mark(by)),
+        room.record(Act.CLIENT_ENROLLED, name, by),
     )
     _tell(made, name, asked.identity)
     _print_enrolment(room, made, asked.identity, root)
@@ -200,8 +213,8 @@ def renew(  # noqa: PLR0913  # its options
             raise _no_client(name)
         return renewed(before, asked.identity, is_alone=alone)
 
-    del by  # It is told to the audit trail alone.
-    made = room.register.change(name, become)
+    # By whom is told to the audit trail alone.
+    made = room.register.change(name, become, room.record(Act.CLIENT_RENEWED, name, by))
     _tell(made, name, asked.identity)
     _print_enrolment(room, made, asked.identity, root)
 
@@ -226,7 +239,7 @@ def revoke(
             raise _no_client(name)
         return revoked(before, room.mark(by))
 
-    made = room.register.change(name, become)
+    made = room.register.change(name, become, room.record(Act.CLIENT_REVOKED, name, by))
     _tell(made, name)
     line(f"client {name} is revoked")
     note(f"what it was given it has: kmworker audit export --client {name}")

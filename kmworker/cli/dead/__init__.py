@@ -12,6 +12,7 @@ from typing import Annotated, Final
 
 import typer
 
+from kmworker.cli.arguments.operators import act_of
 from kmworker.cli.arguments.options import DryRunOption, JsonOption, OldestOption
 from kmworker.cli.dead.options import (
     AllOption,
@@ -39,8 +40,10 @@ from kmworker.cli.frame.broker import dead_queue_of
 from kmworker.cli.frame.configured import settings_of
 from kmworker.cli.frame.endings import Ending
 from kmworker.cli.frame.program import examples, group
+from kmworker.cli.frame.recording import recorded
 from kmworker.cli.installation.producers import UserOption, refuse_vain_replay
 from kmworker.cli.terminal.output import complain, confirmed, line, note, plural, print_json
+from kmworker.domain.audit import Act
 from kmworker.domain.message import Original
 from kmworker.errors import NotFound
 from kmworker.settings import Settings
@@ -174,7 +177,7 @@ def replay(  # noqa: PLR0913  # its options
     search = Search(meant, limit, anyway)
     replaying = Replaying(exchange=Topology(settings.broker.namespace).events, dry_run=dry_run)
     refuse_vain_replay(settings, user)
-    _settle(replaying, search, settings, user)
+    _settle(replaying, search, settings, Act.DEAD_LETTERS_REPLAYED, user)
     _end(replaying, search, as_json=as_json)
 
 
@@ -211,7 +214,7 @@ def discard(  # noqa: PLR0913  # its options
     discarding = Discarding(dry_run=dry_run)
     if not (dry_run or yes):
         search.only = _agreed(settings, Search(meant, limit, anyway))
-    _settle(discarding, search, settings)
+    _settle(discarding, search, settings, Act.DEAD_LETTERS_DISCARDED)
     _end(discarding, search, as_json=as_json)
 
 
@@ -230,11 +233,16 @@ def _agreed(settings: Settings, search: Search) -> Counter[Fingerprint]:
 
 
 def _settle(
-    settling: Settling, search: Search, settings: Settings, user: str | None = None
+    settling: Settling, search: Search, settings: Settings, what: Act, user: str | None = None
 ) -> None:
-    with dead_queue_of(settings, user) as (queue, total), _told_if_stopped(settling):
+    with (
+        recorded(settings, act_of(what), is_done=not settling.dry_run) as recording,
+        dead_queue_of(settings, user) as (queue, total),
+        _told_if_stopped(settling),
+    ):
         for page in search.through(queue, total):
             settling.settle(queue, page)
+            recording.count = settling.settled.total()
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from kmworker.cli.demo.nodes import Node, enroll
 from kmworker.cli.terminal.output import line
 from kmworker.crypto import KeyringCustody
 from kmworker.crypto.sectors import SECTOR_BYTES, decrypt_sectors, encrypt_sectors
+from kmworker.domain.audit import Act
 from kmworker.domain.model import Item, Kind
 from kmworker.embedded.sample import PROJECT
 from kmworker.errors import BrokerUnavailable, PermanentError, Reason
@@ -75,7 +76,9 @@ def show_delegation(
 def show_trail(directory: Path) -> None:
     """Say what the audit trail has of it."""
     found = (read_line(text) for path in segments_of(directory) for text in lines_of(path))
-    acts = [str((data_of_record(it.body) or {}).get("what")) for it in found if it.kind == "record"]
+    told = [str((data_of_record(it.body) or {}).get("what")) for it in found if it.kind == "record"]
+    # The rest comes there some time after it was done.
+    acts = [what for what in told if what in {Act.KEY_DELIVERED, Act.KEY_REFUSED}]
     counted = ", ".join(f"{acts.count(what)} {what}" for what in sorted(set(acts)))
     _tell("recorded", f"{counted}: each before its answer")
 

@@ -13,6 +13,7 @@ from kmworker.delegation.encoded import from_text
 from kmworker.delegation.enrolment import Enrolment
 from kmworker.delegation.identity import Identity
 from kmworker.delegation.signing import PUBLIC_BYTES
+from kmworker.domain.audit import Act, Actor, ActorKind, AuditRecord
 from kmworker.domain.keys import Operator
 from kmworker.domain.model import Item, Kind
 from kmworker.errors import NotFound, PermanentError, Reason
@@ -79,8 +80,11 @@ def enroll(
     at = rfc3339(views.clock_s())
     identity = Identity.generate(at)
     rights = Rights(*RIGHTS, nodes=(name,))
+    who = Actor(ActorKind.OPERATOR, BY.name)
     register.change(
-        name, lambda before: enrolled(before, name, identity.public, rights, Stamp(at, BY))
+        name,
+        lambda before: enrolled(before, name, identity.public, rights, Stamp(at, BY)),
+        AuditRecord(Act.CLIENT_ENROLLED, who, at, reason=BY.reason, client=name),
     )
     folder.mkdir(mode=0o700)
     files = ClientSettings(

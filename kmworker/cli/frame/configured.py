@@ -75,6 +75,8 @@ def _of_instance(settings: Settings) -> Settings:
         "store": {"url": instance.url},
         "keyring": {"path": Path(instance.keyring), "root": "file:", "archive": None},
     }
+    # It has a key server that takes records.
+    updates["audit"] = {"records": True}
     for (section, name), path in paths_in(Path(instance.data_dir)).items():
         updates.setdefault(section, {})[name] = path
     return settings.model_copy(

@@ -4,12 +4,19 @@ from typing import Final
 
 import typer
 
-from kmworker.cli.arguments.operators import OperatorOption, ReasonOption, operator_of
+from kmworker.cli.arguments.operators import (
+    OperatorOption,
+    ReasonOption,
+    act_of,
+    actor_of,
+    operator_of,
+)
 from kmworker.cli.arguments.options import JsonOption
 from kmworker.cli.frame.configured import settings_of
 from kmworker.cli.frame.endings import Ending
 from kmworker.cli.frame.keys import custody_of
 from kmworker.cli.frame.program import examples
+from kmworker.cli.frame.recording import recorded
 from kmworker.cli.frame.store import views_of
 from kmworker.cli.keyring.making import PathOption
 from kmworker.cli.keyring.stepping import KekArgument, refuse, tell
@@ -18,6 +25,7 @@ from kmworker.clock import rfc3339, unix_s
 from kmworker.crypto.hardening import harden_process
 from kmworker.crypto.keyring_archive import archive_kek, restore_kek
 from kmworker.crypto.roots import open_root
+from kmworker.domain.audit import Act
 from kmworker.domain.keks import KekEntry, KekState, KekStates, KekStep, step_kek
 from kmworker.domain.keys import Operator
 from kmworker.domain.lifecycle import NoStep
@@ -59,7 +67,7 @@ def remove(
         _refuse_early(states, kek, by, ours.keep_days, views.clock_s())
     archive_kek(ours.path, ours.archive_path, kek, open_root(ours.root))
     if not is_removed:
-        after = register.step(kek, KekStep.REMOVE, by)
+        after = register.step(kek, KekStep.REMOVE, by, actor_of(by.name))
         # Of two at once, the other was faster.
         states = register.found().keks if isinstance(after, NoStep) else after
     tell(states, kek, as_json=as_json)
@@ -96,10 +104,12 @@ def restore(
     What may be done with it that store says itself, as it was then. The KEK stays in the archive.
     No store is asked. Bring the file to every host after that.
     """
-    ours = settings_of(context, wants_instance=False).keyring
+    settings = settings_of(context, wants_instance=False)
+    ours = settings.keyring
     chosen = path or ours.path
     archive = ours.archive or archive_beside(chosen)
     harden_process()
-    restore_kek(chosen, archive, kek, open_root(ours.root))
+    with recorded(settings, act_of(Act.KEK_RESTORED, kek_id=kek)):
+        restore_kek(chosen, archive, kek, open_root(ours.root))
     line(f"KEK {kek} is in {chosen}")
     note("back it up, and bring it to every host")

@@ -6,7 +6,13 @@ from typing import Any
 
 import typer
 
-from kmworker.cli.arguments.operators import OperatorOption, ReasonOption, YesOption, operator_of
+from kmworker.cli.arguments.operators import (
+    OperatorOption,
+    ReasonOption,
+    YesOption,
+    actor_of,
+    operator_of,
+)
 from kmworker.cli.arguments.options import DryRunOption, JsonOption
 from kmworker.cli.frame.configured import settings_of
 from kmworker.cli.frame.endings import Ending
@@ -126,7 +132,7 @@ def compromise(  # noqa: PLR0913  # its options
             note("nothing was changed")
             return
         if not is_leak_told(state):
-            after = register.step(kek, KekStep.COMPROMISE, by)
+            after = register.step(kek, KekStep.COMPROMISE, by, actor_of(by.name))
             if isinstance(after, NoStep):
                 refuse(kek, after)
             state = after.keks[kek].state

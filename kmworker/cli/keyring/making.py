@@ -5,17 +5,25 @@ from typing import Annotated
 
 import typer
 
-from kmworker.cli.arguments.operators import OperatorOption, ReasonOption, operator_of
+from kmworker.cli.arguments.operators import (
+    OperatorOption,
+    ReasonOption,
+    act_of,
+    actor_of,
+    operator_of,
+)
 from kmworker.cli.arguments.options import JsonOption
 from kmworker.cli.frame.configured import settings_of
 from kmworker.cli.frame.keys import keyring_at
 from kmworker.cli.frame.program import examples
+from kmworker.cli.frame.recording import recorded
 from kmworker.cli.frame.store import views_of
 from kmworker.cli.terminal.output import line, note, print_json
 from kmworker.crypto import Keyring, KeyringCustody
 from kmworker.crypto.hardening import harden_process
 from kmworker.crypto.keyring_archive import move_archive
 from kmworker.crypto.roots import open_root
+from kmworker.domain.audit import Act
 from kmworker.domain.keks import KekStep
 from kmworker.settings import archive_beside
 from kmworker.store.kek_register import KekRegister
@@ -81,7 +89,7 @@ def add(
         waiting = sorted(grown.keks.keys() - before)
         register = KekRegister(views, KeyringCustody(grown))
     for kek_id in waiting:
-        register.step(kek_id, KekStep.ADD, by)
+        register.step(kek_id, KekStep.ADD, by, actor_of(by.name))
     if as_json:
         print_json({"path": str(path), "added": waiting})
         return
@@ -97,13 +105,15 @@ def move(context: typer.Context, *, to: ToOption, path: PathOption = None) -> No
     or not at all, when each KEK has opened under the new root. Then set keyring.root. Copies of the
     old file still open under the old root.
     """
-    settings = settings_of(context, wants_instance=False).keyring
-    chosen = path or settings.path
+    settings = settings_of(context, wants_instance=False)
+    ours = settings.keyring
+    chosen = path or ours.path
     harden_process()
-    archive = settings.archive or archive_beside(chosen)
-    # The archive first: while the keyring file is under the old root, this can be run again.
-    move_archive(archive, open_root(settings.root), open_root(to))
-    moved = Keyring.move(chosen, open_root(settings.root), open_root(to))
+    archive = ours.archive or archive_beside(chosen)
+    with recorded(settings, act_of(Act.KEYRING_MOVED)):
+        # The archive first: while the keyring file is under the old root, this can be run again.
+        move_archive(archive, open_root(ours.root), open_root(to))
+        moved = Keyring.move(chosen, open_root(ours.root), open_root(to))
     for kek_id in moved.keks:
         line(kek_id)
     note(f"moved {chosen}: set keyring.root to the new root, and bring the file to every host")

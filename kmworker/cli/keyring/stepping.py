@@ -5,7 +5,12 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from kmworker.cli.arguments.operators import OperatorOption, ReasonOption, operator_of
+from kmworker.cli.arguments.operators import (
+    OperatorOption,
+    ReasonOption,
+    actor_of,
+    operator_of,
+)
 from kmworker.cli.arguments.options import JsonOption
 from kmworker.cli.frame.configured import settings_of
 from kmworker.cli.frame.endings import Ending
@@ -67,7 +72,7 @@ def activate(
             " a janitor after two minutes",
         )
         raise typer.Exit(Ending.FAILED)
-    tell(register.step(kek, KekStep.ACTIVATE, by), kek, as_json=as_json)
+    tell(register.step(kek, KekStep.ACTIVATE, by, actor_of(by.name)), kek, as_json=as_json)
     note("next: kmworker rewrap")
 
 
@@ -110,7 +115,7 @@ def retire(  # noqa: PLR0913  # its options
             hint = "none of these is authentic: restore them from a backup, or say --leave-flawed"
         complain(f"{plural(len(places), 'record')} under KEK {kek}: {some(places)}", hint)
         raise typer.Exit(Ending.FAILED)
-    tell(register.step(kek, KekStep.RETIRE, by), kek, as_json=as_json)
+    tell(register.step(kek, KekStep.RETIRE, by, actor_of(by.name)), kek, as_json=as_json)
 
 
 def _named(run: Rewrapping, projects: Sequence[str], kek: str) -> list[Reference]:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from kmworker.cli.arguments.operators import actor_of
 from kmworker.cli.arguments.options import JsonOption
 from kmworker.cli.frame.configured import settings_of
 from kmworker.cli.frame.endings import Ending
@@ -15,12 +16,13 @@ from kmworker.cli.frame.keys import custody_of
 from kmworker.cli.frame.program import examples
 from kmworker.cli.frame.store import views_of
 from kmworker.cli.terminal.output import complain, display, grid, line, note, print_json
+from kmworker.clock import rfc3339
 from kmworker.delegation.encoded import from_text
 from kmworker.delegation.signing import PUBLIC_BYTES
 from kmworker.delegation.trust_list import TrustList, check_list, newest
 from kmworker.errors import SetupError, Untrusted
 from kmworker.store.admission import enter
-from kmworker.store.client_register import ClientRegister
+from kmworker.store.client_register import ClientRegister, record_of_list
 from kmworker.store.records import RecordCodec, TrustRecord
 
 __all__ = ["PUBLISH_EXAMPLES", "SHOW_EXAMPLES", "publish", "show"]
@@ -70,7 +72,8 @@ def publish(
                 "clients go by the highest number that they have seen: sign it with a higher one",
             )
             raise typer.Exit(Ending.FAILED)
-    if not register.hand_out(handed):
+    record = record_of_list(made.number, made.not_after, actor_of(), rfc3339(time()))
+    if not register.hand_out(handed, made.number, record):
         complain("somebody else was faster", "kmworker trust show, then again")
         raise typer.Exit(Ending.FAILED)
     line(f"list {made.number} is handed out, until {made.not_after}")

@@ -4,8 +4,8 @@
 -- KEYS  1 items  2 keys  3 scopes  4 deks  5 lineage  6 holders  7 stats
 --       8 waiting  9 waiting:deadlines  10 waiting:sources  11 parked  12 waiting:shares
 --       13 commits  14 fence; and where a write clones or releases, changes a key-id, or grants:
---       15 outbox  16 keys:due  17 clones  18 tombstones  19 grants; and where one ends something:
---       20 endings
+--       15 outbox  16 keys:due  17 clones  18 tombstones  19 grants  20 unrecorded
+--       and where one ends something: 21 endings
 -- ARGV  1 most bytes of one project's events that may wait here
 --       2 the term of the KEK that these are written under, then for each write one of
 --   'A' ref record disposition scope_id key_id key_record scope_record dek source item key scope
@@ -14,13 +14,15 @@
 --       the source's key-id is what becomes of that, which is active again;
 --       source is '' or the ref whose records must still be these, to the byte; key and scope
 --       are '' where it has none; before is the tombstone that must be there, '' for no record
---   'R' ref before tombstone key_id key scope deactivated destroy_at now
+--   'R' ref before tombstone key_id key scope deactivated destroy_at now entry told
 --       release, if the record is still this, to the byte ('' there is none); key_id is '' where
 --       the item held none, and key and scope are as above; deactivated is what the key-id's
 --       record becomes if nobody else holds it, '' if it stays; destroy_at and now are in Unix
---       seconds, destroy_at is '' where that has no time
---   'G' ref before after
---       write grants, if the record is still this, to the byte ('' there is none)
+--       seconds, destroy_at is '' where that has no time; entry and told are what is
+--       left for the audit trail if the item was ever attached, '' where nobody records it
+--   'G' ref before after entry told
+--       write grants, if the record is still this, to the byte ('' there is none); entry and told
+--       as above
 --   'E' last entry
 --       once, behind all others: what these grants end, to follow what must be the last of that list,
 --       to the byte ('' it is empty); else, or where one of the grants is not as it was seen, all
@@ -45,7 +47,7 @@
 -- which says later whether what is written here is still there: it is looked at before.
 
 local WRITTEN, EXISTS, STALE, ORPHAN, PARKED, FULL = 0, 1, 2, 3, 4, 5
-local NUMBER_OF_ARGS = {A = 14, R = 10, G = 4, P = 8, E = 3}
+local NUMBER_OF_ARGS = {A = 14, R = 12, G = 6, P = 8, E = 3}
 -- Of a bound; from here on a person is told.
 local CROWDED = 0.8
 -- Lua hands at most some 8,000 values to one call. Even, so that it parts no field and value.
@@ -66,12 +68,12 @@ end
 
 local types = {
   'hash', 'hash', 'hash', 'hash', 'zset', 'hash', 'hash', 'hash', 'zset', 'zset', 'hash', 'hash',
-  'string', 'string', 'hash', 'zset', 'hash', 'zset', 'hash', 'list'}
+  'string', 'string', 'hash', 'zset', 'hash', 'zset', 'hash', 'hash', 'list'}
 local written, added, removed = {1, 2, 3, 4, 6}, {5}, replaces and {5} or {}
 local incremented = {6, 7}
 if parks then written, added = {1, 2, 3, 4, 6, 8, 11, 12}, {5, 9, 10} end
 if #KEYS > 14 then
-  written[#written + 1], written[#written + 2] = 15, 19
+  for _, at in ipairs({15, 19, 20}) do written[#written + 1] = at end
   added[#added + 1], added[#added + 2] = 16, 18
   removed[#removed + 1] = 16
   incremented[3] = 17
@@ -80,7 +82,7 @@ local refused = refusal(
   {unpack(types, 1, #KEYS)},
   {HSET = written, ZADD = added, ZREM = removed, HINCRBY = incremented, INCR = {13},
    -- Other shares of the batch need these, or the count behind them: better none is written.
-   ZRANGEBYLEX = {10}, HGET = {1}, RPUSH = ending and {20} or {}, LINDEX = ending and {20} or {}})
+   ZRANGEBYLEX = {10}, HGET = {1}, RPUSH = ending and {21} or {}, LINDEX = ending and {21} or {}})
 if refused then return refused end
 
 local numbers = redis.call('MGET', KEYS[13], KEYS[14])
@@ -102,6 +104,7 @@ local function view(key) return {key = key, seen = {}, new = {}} end
 local items, keys, scopes, deks = view(KEYS[1]), view(KEYS[2]), view(KEYS[3]), view(KEYS[4])
 local waiting, parked, shares = view(KEYS[8]), view(KEYS[11]), view(KEYS[12])
 local holders, outbox, grants = view(KEYS[6]), view(KEYS[15]), view(KEYS[19])
+local unrecorded = view(KEYS[20])
 
 local function read(hash, fields)
   for from = 1, #fields, PAGE_SIZE do
@@ -294,6 +297,10 @@ local function release(at)
       and (tonumber(get(holders, key_id) or '') or 0) + held[key_id] <= 0
     if is_last then change(key_id, deactivated, destroy_at ~= '' and destroy_at) end
   end
+  -- Its attachments are over with it, and whoever records that looks for them.
+  if ARGV[at + 9] ~= '' and get(grants, ref) then
+    put(unrecorded, ARGV[at + 9], ARGV[at + 10])
+  end
   count(counted, 'released')
   return {WRITTEN, is_last and 1 or false, waits(ref)}
 end
@@ -302,7 +309,7 @@ local function is_as_seen(at) return (get(grants, ARGV[at]) or '') == ARGV[at + 
 
 -- Whether the grants may be written: what they end is told in the same step, or none of them is.
 local function may_end()
-  if (redis.call('LINDEX', KEYS[20], -1) or '') ~= ARGV[ending + 1] then return false end
+  if (redis.call('LINDEX', KEYS[21], -1) or '') ~= ARGV[ending + 1] then return false end
   for _, at in ipairs(places) do
     if ARGV[at] == 'G' and not is_as_seen(at + 1) then return false end
   end
@@ -314,6 +321,7 @@ local function grant(at)
   local ref = ARGV[at]
   if not may_grant or not is_as_seen(at) then return {STALE, false, 0} end
   put(grants, ref, ARGV[at + 2])
+  if ARGV[at + 3] ~= '' then put(unrecorded, ARGV[at + 3], ARGV[at + 4]) end
   return {WRITTEN, false, 0}
 end
 
@@ -364,14 +372,14 @@ local function is_commit() return #items.new > 0 or #parked.new > 0 or #grants.n
 
 local function write_all()
   if is_commit() then commits = redis.call('INCR', KEYS[13]) end
-  if ending and may_grant then redis.call('RPUSH', KEYS[20], ARGV[ending + 2]) end
+  if ending and may_grant then redis.call('RPUSH', KEYS[21], ARGV[ending + 2]) end
   for project, share in pairs(taken) do
     put(shares, project, string.format('{"events":%d,"bytes":%d}', share[1], share[2]))
   end
   for key_id in pairs(born) do put(holders, key_id, held[key_id]) end
-  for _, hash in ipairs({deks, scopes, keys, items, parked, waiting, shares, holders, outbox, grants}) do
-    write('HSET', hash.key, hash.new)
-  end
+  local hashes = {
+    deks, scopes, keys, items, parked, waiting, shares, holders, outbox, grants, unrecorded}
+  for _, hash in ipairs(hashes) do write('HSET', hash.key, hash.new) end
   for key_id, at in pairs(due) do
     if at then
       redis.call('ZADD', KEYS[16], at, key_id)

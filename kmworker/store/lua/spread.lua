@@ -1,7 +1,7 @@
 -- Count which KEK is named by the sealed records of one project, a page at a time. Writes nothing.
 --
--- KEYS  1 items  2 keys  3 scopes  4 parked  5 outbox  6 grants  7 stats
--- ARGV  1 which of the first six to go on with  2 where, as the server said  3 about how many
+-- KEYS  1 items  2 keys  3 scopes  4 parked  5 outbox  6 grants  7 unrecorded  8 stats
+-- ARGV  1 which of the first seven to go on with  2 where, as the server said  3 about how many
 --       records  4 and on: KEKs, whose wraps are asked for
 -- Returns {which to go on with, 0 for none, where, what the seals name, what wrapped DEKs are
 -- under, the wraps}: the second to last two as kek_id and number, one after the other, and the
@@ -10,7 +10,7 @@
 -- Seals are found by their place at a record's end, and not checked: whoever forges one is found
 -- out by who reads it, and here counts as what he writes.
 
-local SEALED = 6
+local SEALED = 7
 
 local function count(counters, kek_id) counters[kek_id] = (counters[kek_id] or 0) + 1 end
 
@@ -51,5 +51,5 @@ end
 if which <= SEALED then return {which, cursor, flat(records), flat(deks), {}} end
 local fields, wraps = {}, {}
 for i = 4, #ARGV do fields[#fields + 1] = 'wraps:' .. ARGV[i] end
-if #fields > 0 and is_hash(KEYS[7]) then wraps = redis.call('HMGET', KEYS[7], unpack(fields)) end
+if #fields > 0 and is_hash(KEYS[8]) then wraps = redis.call('HMGET', KEYS[8], unpack(fields)) end
 return {0, '0', flat(records), flat(deks), wraps}

@@ -1,4 +1,4 @@
-"""Grants: is each record one that a worker wrote, of the item whose name it has?
+"""Grants, and what is to be recorded of them: is each record one that a worker wrote, in its place?
 
 Whether an item is attached, storage alone knows; and a volume may be attached before its
 creation has been heard of.
@@ -12,7 +12,7 @@ from kmworker.verify.rules.findings import Finding, Problem
 from kmworker.verify.rules.opened import Flawed, Opened, Sound, flaw_at
 from kmworker.verify.rules.records import item_named
 
-__all__ = ["grants_findings"]
+__all__ = ["grants_findings", "unrecorded_findings"]
 
 
 def grants_findings(project: str, ref: str, own: Opened[Grants]) -> Iterator[Finding]:
@@ -22,3 +22,9 @@ def grants_findings(project: str, ref: str, own: Opened[Grants]) -> Iterator[Fin
         yield flaw_at(place, own)
     elif isinstance(own, Sound) and item_named(project, ref) is None:
         yield Finding(Problem.RECORD_WRONG, place, "no item has this name")
+
+
+def unrecorded_findings(project: str, entry: str, own: Opened[None]) -> Iterator[Finding]:
+    """Judge what is to be recorded of one item's attachments."""
+    if isinstance(own, Flawed):
+        yield flaw_at(Place(project, "unrecorded", entry), own)

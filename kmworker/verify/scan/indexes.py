@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from kmworker.domain.model import KeyRecord
 from kmworker.store.reading import Named, StoreReader, text
-from kmworker.verify.rules.grants import grants_findings
+from kmworker.verify.rules.grants import grants_findings, unrecorded_findings
 from kmworker.verify.rules.indexes import (
     due_member_findings,
     lineage_member_findings,
@@ -34,6 +34,7 @@ class IndexStages:
             ScanStage(reader, "keys:due", ("keys:due", "keys"), self._judge_due),
             ScanStage(reader, "outbox", ("outbox", "keys"), self._judge_outbox),
             ScanStage(reader, "grants", ("grants",), self._judge_grants),
+            ScanStage(reader, "unrecorded", ("unrecorded",), self._judge_unrecorded),
         ]
 
     def _judge_lineage(self, project: str, page: Sequence[Named], *, atomic: bool) -> Judged:
@@ -89,6 +90,14 @@ class IndexStages:
             )
             for name, raw in page
         }
+
+    def _judge_unrecorded(self, project: str, page: Sequence[Named], *, atomic: bool) -> Judged:
+        page, _found = fetched(self._reader, project, "unrecorded", page, {}, atomic=atomic)
+        judged: Judged = {}
+        for name, raw in page:
+            own = self._opening.unrecorded(project, text(name), raw)
+            judged[name] = list(unrecorded_findings(project, text(name), own))
+        return judged
 
     def _key(self, project: str, key_id: str, raw: bytes | None) -> Opened[KeyRecord]:
         return self._opening.key(project, key_id, raw)

@@ -7,15 +7,16 @@ from typing import Any, Protocol, TypeVar
 from kmworker.clock import unix_s
 from kmworker.delegation.clients import ClientRecord
 from kmworker.domain.endings import EndingEntry
-from kmworker.domain.grants import Grants
+from kmworker.domain.grants import Grants, released_life
 from kmworker.domain.model import ItemRecord, KeyRecord, Place, ScopeRecord
 from kmworker.errors import PermanentError, UnknownKek
 from kmworker.store.client_records import client_in
 from kmworker.store.encoding import due_score
-from kmworker.store.grant_records import grants_in
+from kmworker.store.grant_records import grants_in, over_in
 from kmworker.store.item_records import item_in
 from kmworker.store.kek_states import KekCustody
 from kmworker.store.key_records import key_in, scope_in
+from kmworker.store.recordable import UNRECORDED, grants_changed_in
 from kmworker.store.records import CHAIN, CLIENTS, ENDINGS, LIST, TRUST, ending_in, original_in
 from kmworker.verify.rules.findings import Problem
 from kmworker.verify.rules.opened import Flawed, Opened, Sound
@@ -111,6 +112,22 @@ class Opening:
     def trust(self, raw: bytes | None) -> Opened[dict[str, Any]]:
         """Open the trust list that is handed out."""
         return self._open(Place("", TRUST, LIST), raw, _fields)
+
+    def unrecorded(self, project: str, entry: str, raw: bytes | None) -> Opened[None]:
+        """Open what is to be recorded of an item's attachments."""
+        ref, _space, name = entry.partition(" ")
+
+        def read(body: bytes) -> None:
+            item = item_named(project, ref)
+            if item is None:
+                raise ValueError("no item has this name")
+            fields = _fields(body)
+            if released_life(name) is None:
+                grants_changed_in(item, name, fields)
+            else:
+                over_in(fields)
+
+        return self._open(Place(project, UNRECORDED, entry), raw, read)
 
     def parked(self, project: str, entry: str, raw: bytes | None) -> Opened[Parked]:
         """Open a waiting event's record."""

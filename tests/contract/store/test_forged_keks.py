@@ -11,6 +11,7 @@ from kmworker.store.records import RecordCodec
 from kmworker.store.retention import RedisRetention
 from tests.kit.builders import event_of, release_of
 from tests.kit.store.builders import CUSTODY, OTHER_CUSTODY, volume
+from tests.kit.store.key_life import keys_unsaid
 from tests.kit.store.playing import DAYS_30_S, play
 from tests.kit.store.stand import Stand
 
@@ -61,4 +62,4 @@ def test_in_an_outbox_it_keeps_nothing_else_from_being_announced(stand: Stand) -
     other = f"{'0' * 8}{key_id[8:]} 2"
     forged = OTHER_CUSTODY.seal(Place("p1", "keys", other.partition(" ")[0]), body)
     stand.raw.hset(stand.key("p1", "outbox"), other, forged)
-    assert [it.key.key_id for it in stand.first.unsaid()] == [key_id]
+    assert [it.key.key_id for it in keys_unsaid(stand)] == [key_id]

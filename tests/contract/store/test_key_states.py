@@ -26,6 +26,7 @@ from tests.kit.store.key_life import (
     deks,
     due,
     key_of,
+    keys_unsaid,
     outbox,
     seen,
     states,
@@ -121,7 +122,7 @@ def test_what_is_to_be_announced_is_found_until_it_was(stand: Stand) -> None:
     play(stand, release_of(V))
     assert stand.first.unsaid() == []
     stand.clock.sleep(3600)
-    (changed,) = stand.first.unsaid()
+    (changed,) = keys_unsaid(stand)
     assert (changed.project, changed.key) == ("p1", key_of(stand, V))
     assert stand.first.unsaid() == []
     stand.clock.sleep(3600)
@@ -153,7 +154,7 @@ def test_what_a_person_changes_is_announced_by_a_worker_at_once(stand: Stand) ->
     assert command(stand, V, Step.SUSPEND)
     # The server's own time is a little later than the test's.
     after_30_days(stand)
-    (changed,) = stand.first.unsaid()
+    (changed,) = keys_unsaid(stand)
     assert changed.change.by == ALICE
     assert stand.raw.get(stand.key("p1", "commits")) == b"2"
 

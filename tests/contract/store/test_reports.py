@@ -129,7 +129,7 @@ def test_totals_add_up_all_projects(stand: Stand, reports: RedisReports) -> None
     fill(stand)
     count(reports)
     numbers = {"items": 7, "keys": 4, "scopes": 2, "waiting": 2}
-    numbers |= {"create": 2, "clone": 2, "reuse": 2, "none": 1, "outbox": 0}
+    numbers |= {"create": 2, "clone": 2, "reuse": 2, "none": 1, "outbox": 0, "unrecorded": 0}
     numbers |= {"due": 0, "next_due": 0}
     assert totals(stand) == {
         **{name.encode(): str(number).encode() for name, number in numbers.items()},
@@ -224,6 +224,15 @@ def test_adding_up_finds_outboxes_that_the_index_lacks(stand: Stand, reports: Re
     stand.raw.zadd(stand.top("outboxes"), {"p2": AT_S + 60})
     count(reports, AT_S + 5)
     assert stand.value(stand.top("outboxes")) == {b"p1": AT_S + 5, b"p2": AT_S + 60}
+
+
+def test_adding_up_counts_what_is_to_be_recorded(stand: Stand, reports: RedisReports) -> None:
+    fill(stand)
+    stand.raw.hset(stand.key("p1", "unrecorded"), mapping={"volume:v1 1": "{}", "volume:v1 2": ""})
+    stand.raw.hset(stand.key("p2", "unrecorded"), "volume:v1 1", "{}")
+    count(reports)
+    assert totals(stand)[b"unrecorded"] == b"3"
+    assert stand.value(stand.top("outboxes")).keys() == {b"p1", b"p2"}
 
 
 def count(reports: RedisReports, now: float = AT_S) -> None:

@@ -25,7 +25,9 @@ STORE_USERS: Final = (
     "worker", "dashboard", "operator", "key-operator", "janitor", "repairer", "rewrapper",
     "migrator",
 )  # fmt: skip
-BROKER_USERS: Final = ("producer", "worker", "subscriber", "operator", "auditor")
+BROKER_USERS: Final = (
+    "producer", "worker", "subscriber", "operator", "recorder", "auditor", "keyserver", "client",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ COMMITS, OUTBOX, DUE = "km:{p}:commits", "km:{p}:outbox", "km:{p}:keys:due"
 PROJECTS, FEED, WORKER = "km:projects", "km:feed", "km:worker:host-1-abc"
 GRANTS, CLIENTS, TRUST = "km:{p}:grants", "km:clients", "km:trust"
 ENDINGS, OF_CLIENTS = "km:{p}:endings", "km:endings"
+UNRECORDED, GRANTS_UNRECORDED = "km:unrecorded", "km:{p}:unrecorded"
 ASKED, KEY_SERVER = "km:asked:abc", "km:keyserver:host-1-abc"
 
 # As the contract opens them, by the commands that it names.
@@ -180,7 +181,8 @@ KEY_OPERATOR_MAY: Final = (
     f"HSET {CLIENTS} f v",
     f"HSET {TRUST} f v",
     f"HSCAN {CLIENTS} 0",
-    f"EVAL return(1) 2 {CLIENTS} km:keyring",
+    f"HSET {UNRECORDED} f v",
+    f"EVAL return(1) 3 {CLIENTS} km:keyring {UNRECORDED}",
     *(it for key in (ENDINGS, OF_CLIENTS) for it in (f"LINDEX {key} -1", f"RPUSH {key} v")),
     # What a KEK's leak takes besides.
     "SET km:{p}:fence 1",
@@ -193,7 +195,8 @@ KEY_OPERATOR_MAY_NOT: Final = (
     f"LSET {ENDINGS} 0 v",
     f"EVAL return(1) 1 {DEKS}",
     f"EVAL return(1) 1 {LINEAGE}",
-    *(f"HDEL {key} f" for key in (KEYS, SCOPES, OUTBOX, CLIENTS, TRUST)),
+    *(f"HDEL {key} f" for key in (KEYS, SCOPES, OUTBOX, CLIENTS, TRUST, UNRECORDED)),
+    f"HSET {GRANTS_UNRECORDED} f v",
     "HSET km:{p}:holders f v",
     f"HSET {GRANTS} f v",
     *(f"{write} {key} f" for key in (DEKS, PARKED) for write in ("HDEL", "DEL", "UNLINK")),
@@ -277,7 +280,9 @@ KEY_SERVER_MAY_NOT: Final = (
     *SHORTENS,
     *(it for key in (ENDINGS, OF_CLIENTS) for it in (f"LSET {key} 0 v", f"RPUSH {key} v")),
     *(it for it in WRITES if not it.startswith("EXPIRE")), *UNLIMITED, *SERVER, *ELSEWHERE, NAMES,
-    *(f"{write} {key} f v" for key in (GRANTS, CLIENTS, TRUST, DEKS, OUTBOX, "km:keyring")
+    *(f"{write} {key} f v" for key in (
+          GRANTS, CLIENTS, TRUST, DEKS, OUTBOX, UNRECORDED, GRANTS_UNRECORDED, "km:keyring",
+      )
       for write in ("HSET", "HDEL")),
     *(f"{read} {DEKS} f" for read in ("HMGET", "HSTRLEN")),
     f"HSCAN {DEKS} 0",

@@ -12,7 +12,7 @@ import typer.main
 
 from kmworker import settings
 from tests.kit.builders import SHIPPED_POLICY
-from tests.kit.cli.stand import Broker, FilledStore, family
+from tests.kit.cli.stand import Broker, FilledStore, Trail, family
 
 HARDENING = (
     "crypto.hardening", "cli.accept", "cli.auditor", "cli.client.getting", "cli.client.hosting",
@@ -87,4 +87,14 @@ def broker(monkeypatch: pytest.MonkeyPatch) -> Broker:
     taking = Broker()
     monkeypatch.setenv("KMWORKER_BROKER__URL", "amqp://127.0.0.1")
     monkeypatch.setattr("kmworker.cli.frame.broker.open_publisher", lambda *_, **__: taking)
+    return taking
+
+
+@pytest.fixture
+def trail(monkeypatch: pytest.MonkeyPatch) -> Trail:
+    """An audit trail in memory, into which commands record."""
+    taking = Trail()
+    monkeypatch.setenv("KMWORKER_BROKER__URL", "amqp://127.0.0.1")
+    monkeypatch.setenv("KMWORKER_AUDIT__RECORDS", "true")
+    monkeypatch.setattr("kmworker.bootstrap.audit.open_audit_trail", lambda *_, **__: taking)
     return taking

@@ -15,12 +15,14 @@ from kmworker.bootstrap.assembly import assemble_store
 from kmworker.cli.app import app
 from kmworker.clock import SystemClock, rfc3339
 from kmworker.crypto import Keyring, KeyringCustody
+from kmworker.domain.audit import AuditRecord
 from kmworker.domain.event import Event
 from kmworker.domain.look_up import items_to_look_up
 from kmworker.domain.message import Original, Outgoing
 from kmworker.domain.model import Disposition, Held, Item
 from kmworker.domain.plan import Arrival, Fresh
 from kmworker.domain.planner import plan_batch
+from kmworker.ports import Answered
 from kmworker.settings import BrokerSettings, Settings, StoreSettings, WaitingSettings
 from kmworker.store.inspection import Views
 from kmworker.store.names import Names
@@ -187,6 +189,34 @@ class Broker:
 
     def close(self) -> None:
         self.is_closed = True
+
+
+@dataclass
+class Trail:
+    """An audit trail that takes everything and remembers it."""
+
+    records: list[AuditRecord] = field(default_factory=list)
+    before: Callable[[AuditRecord], None] = lambda _record: None
+    """Called with each record before it is taken; may raise `NotRecorded`."""
+    closed: int = 0
+    writer: str = "operator@h/1"
+
+    def record(self, records: Sequence[AuditRecord]) -> Answered[None]:
+        for it in records:
+            self.before(it)
+        self.records += records
+        return Answered(None)
+
+    def tick(self) -> None:
+        """Nothing is open."""
+
+    def close(self) -> None:
+        self.closed += 1
+
+    @property
+    def told(self) -> list[tuple[str, str, int | None]]:
+        """What was recorded: what, what came of it, and of how many."""
+        return [(it.what.value, it.outcome.value, it.count) for it in self.records]
 
 
 @dataclass

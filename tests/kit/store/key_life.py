@@ -5,7 +5,7 @@ from typing import Any
 from kmworker.clock import rfc3339
 from kmworker.domain.keys import Operator
 from kmworker.domain.lifecycle import Step, step
-from kmworker.domain.model import Held, Item, KeyRecord, Released, held_in
+from kmworker.domain.model import Held, Item, KeyChanged, KeyRecord, Released, held_in
 from kmworker.domain.retention import Change, KeySeen, Moment
 from kmworker.janitor.project import PassResult, ProjectPass
 from kmworker.store.key_states import KeyStates, holders_of
@@ -16,8 +16,8 @@ from tests.kit.store.playing import DAYS_30_S
 from tests.kit.store.stand import Stand
 
 __all__ = [
-    "ALICE", "after_30_days", "command", "deks", "due", "key_of", "outbox", "retention", "seen",
-    "states", "tidy",
+    "ALICE", "after_30_days", "command", "deks", "due", "key_of", "keys_unsaid", "outbox",
+    "retention", "seen", "states", "tidy",
 ]  # fmt: skip
 
 ALICE = Operator("alice", "a drill")
@@ -34,6 +34,11 @@ def key_of(stand: Stand, item: Item) -> KeyRecord:
 
 def outbox(stand: Stand) -> list[str]:
     return sorted(it.decode() for it in stand.value(stand.key("p1", "outbox")) or ())
+
+
+def keys_unsaid(stand: Stand) -> list[KeyChanged]:
+    """Return what is to be announced of key-ids."""
+    return [it for it in stand.first.unsaid() if isinstance(it, KeyChanged)]
 
 
 def due(stand: Stand) -> dict[str, float]:

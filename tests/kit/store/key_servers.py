@@ -9,6 +9,7 @@ from uuid import uuid4
 from kmworker.bootstrap.admitting import anchor_identity, assemble_delegation_store
 from kmworker.delegation.clients import ClientRecord, Right, Rights, Stamp, enrolled, revoked
 from kmworker.delegation.identity import PublicIdentity
+from kmworker.domain.audit import Act, Actor, ActorKind, AuditRecord
 from kmworker.domain.keys import Operator
 from kmworker.domain.lifecycle import NoStep
 from kmworker.domain.model import Item, Kind
@@ -72,7 +73,11 @@ def enroll(stand: Stand, name: str, seed: bytes = b"a") -> ClientRecord:
     """Have somebody be a client."""
     identity = PublicIdentity(seed * 32, seed * 1216)
     return _made(
-        register(stand).change(name, lambda it: enrolled(it, name, identity, RIGHTS, MARK))
+        register(stand).change(
+            name,
+            lambda it: enrolled(it, name, identity, RIGHTS, MARK),
+            _record(Act.CLIENT_ENROLLED, name),
+        )
     )
 
 
@@ -83,7 +88,11 @@ def revoke(stand: Stand, name: str) -> ClientRecord:
         assert client is not None
         return revoked(client, MARK)
 
-    return _made(register(stand).change(name, become))
+    return _made(register(stand).change(name, become, _record(Act.CLIENT_REVOKED, name)))
+
+
+def _record(what: Act, client: str) -> AuditRecord:
+    return AuditRecord(what, Actor(ActorKind.OPERATOR, "alice"), NOW, client=client)
 
 
 def _made(found: Any) -> ClientRecord:

@@ -13,7 +13,13 @@ from kmworker.domain.keys import Operator
 from kmworker.domain.model import Held, Item, Place, State
 from kmworker.domain.plan import AssignWrite, Committed, Write
 from kmworker.domain.waiting import Taken
-from kmworker.settings import BrokerSettings, Settings, StoreSettings, WaitingSettings
+from kmworker.settings import (
+    AuditSettings,
+    BrokerSettings,
+    Settings,
+    StoreSettings,
+    WaitingSettings,
+)
 from kmworker.store.client import Client, Gate
 from kmworker.store.inspection import Views
 from kmworker.store.kek_register import KekRegister
@@ -102,9 +108,11 @@ class Stand:
         source: str = "/kmworker",
         worker_id: str = "committer",
         gate: Gate | None = None,
+        records: bool = False,
     ) -> RedisStore:
         """Return one more worker's store."""
         settings = Settings(
+            audit=AuditSettings(records=records),
             broker=BrokerSettings(source=source),
             store=StoreSettings(
                 prefix=self.prefix,

@@ -229,4 +229,4 @@ def test_a_signature_holds_for_nothing_else(what: str) -> None:
 def test_an_installation_of_one_machine_has_no_auditor(folder: Path) -> None:
     AuditKey.generate(folder / "audit-key.json")
     err = failed(2, "auditor", broker__url="redis://127.0.0.1")
-    assert "with kmworker up, the key server alone writes the audit trail" in err
+    assert "with kmworker up, its key server writes the audit trail" in err

@@ -10,12 +10,13 @@ import pytest
 
 from kmworker.bus.dead_queue import Browsed
 from kmworker.clock import rfc3339
+from kmworker.domain.audit import AuditRecord
 from kmworker.domain.decision import Refuse
 from kmworker.domain.message import Original, Outgoing
-from kmworker.errors import BrokerUnavailable, Reason
+from kmworker.errors import BrokerUnavailable, NotRecorded, Reason
 from kmworker.wire.dead_letters.reading import read_dead_letter
 from kmworker.wire.dead_letters.writing import dead_letter
-from tests.kit.cli.stand import document, failed, run, said
+from tests.kit.cli.stand import Trail, document, failed, run, said
 
 HOUR_S = 3600.0
 
@@ -383,3 +384,50 @@ def test_an_id_that_is_not_there_is_named_after_the_others_are_discarded(queue: 
     assert (code, out) == (1, "discarded 1 dead letter: conflict 1\n")
     assert "no dead letter: nobody" in err
     assert names(queue.discarded) == ["e1"]
+
+
+# --- the audit trail -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "what", "count"),
+    [
+        (("replay", "--reason", "internal"), "dead-letters-replayed", 2),
+        (("discard", "--all", "--yes"), "dead-letters-discarded", 6),
+    ],
+    ids=["replay", "discard"],
+)
+def test_it_is_recorded_that_it_begins_and_how_many_were_settled(
+    queue: Queue, trail: Trail, words: tuple[str, ...], what: str, count: int
+) -> None:
+    opened: list[int] = []
+    trail.before = lambda _record: opened.append(queue.opened)
+    assert run("dead", *words).exit_code == 0
+    assert trail.told == [(what, "begun", None), (what, "done", count)]
+    assert opened[0] == 0, "it was recorded before anything was looked at"
+
+
+def test_how_far_it_came_is_recorded_of_what_was_stopped(queue: Queue, trail: Trail) -> None:
+    def stop(settled: int) -> None:
+        if settled:
+            raise KeyboardInterrupt
+
+    queue.before = stop
+    assert run("dead", "discard", "--all", "--yes").exit_code == 130
+    assert trail.told[-1] == ("dead-letters-discarded", "failed", 2)
+
+
+@pytest.mark.parametrize("command", ["replay", "discard"])
+def test_what_cannot_be_recorded_settles_nothing(queue: Queue, trail: Trail, command: str) -> None:
+    def refuse(_record: AuditRecord) -> None:
+        raise NotRecorded("its queue is full")
+
+    trail.before = refuse
+    failed(3, "dead", command, "--all", *(["--yes"] * (command == "discard")))
+    assert (queue.replayed, queue.discarded) == ([], [])
+
+
+@pytest.mark.parametrize("words", [("list",), ("replay", "--all", "--dry-run")], ids=" ".join)
+def test_who_only_looks_is_not_recorded(queue: Queue, trail: Trail, words: tuple[str, ...]) -> None:
+    assert run("dead", *words).exit_code in {0, 1}
+    assert trail.records == []

@@ -1,5 +1,6 @@
 """``kmworker key export``: the one way of a DEK out of the store."""
 
+import getpass
 import os
 import stat
 from collections.abc import Callable
@@ -8,12 +9,19 @@ from pathlib import Path
 import pytest
 from typer.testing import Result
 
+from kmworker.domain.audit import Act, ActorKind, ActOutcome, AuditRecord
 from kmworker.domain.model import Place
+from kmworker.errors import NotRecorded
 from kmworker.files import keyfile
 from tests.kit.builders import volume
-from tests.kit.cli.stand import FilledStore, run, said
+from tests.kit.cli.stand import FilledStore, Trail, run, said
 
 V1, V2, V3 = volume("v1"), volume("v2"), volume("v3")
+
+
+@pytest.fixture(autouse=True)
+def recording(trail: Trail) -> None:
+    """Nothing is exported that is not recorded."""
 
 
 def export(key_id: str, output: str | Path = "dek", project: str = "p1") -> Result:
@@ -43,6 +51,44 @@ def test_the_dek_is_in_a_file_of_its_owners_alone(filled: FilledStore, folder: P
     assert held.scope is not None
     blob = filled.client.hget("kmsecret:{p1}:deks", held.scope.scope_id)
     assert path.read_bytes() == filled.custody.unwrap("p1", held.scope, blob)
+
+
+def test_it_is_recorded_with_who_and_why_before_there_is_a_file(
+    filled: FilledStore, folder: Path, trail: Trail, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Also where nothing else is.
+    monkeypatch.delenv("KMWORKER_AUDIT__RECORDS")
+    trail.before = lambda _record: _no_file(folder / "dek")
+    key_id = filled.key_id(V1)
+    who = ("--operator", "alice", "--reason", "a drill")
+    result = run("key", "export", key_id, "--project", "p1", "--output", "dek", *who)
+    assert result.exit_code == 0
+    (record,) = trail.records
+    assert (record.what, record.outcome) == (Act.KEY_EXPORTED, ActOutcome.DONE)
+    assert (record.project, record.key_id, record.reason) == ("p1", key_id, "a drill")
+    assert (record.who.kind, record.who.name) == (ActorKind.OPERATOR, "alice")
+    assert record.who.os_user == getpass.getuser()
+
+
+def _no_file(path: Path) -> None:
+    assert not path.exists()
+
+
+def test_what_cannot_be_recorded_is_not_exported(filled: FilledStore, trail: Trail) -> None:
+    def refuse(_record: AuditRecord) -> None:
+        raise NotRecorded("its queue is full")
+
+    trail.before = refuse
+    err = refused(3, filled.key_id(V1))
+    assert err.startswith("kmworker: nothing was done: its queue is full\n")
+
+
+def test_what_is_refused_leaves_no_record(filled: FilledStore, trail: Trail) -> None:
+    refused(1, "nobody")
+    refused(2, filled.key_id(V1), "-")
+    assert run("key", "export", filled.key_id(V1), "--project", "p1", "--output", "dek",
+               "--reason", "two\nlines").exit_code == 2  # fmt: skip
+    assert trail.records == []
 
 
 def test_a_clone_has_the_same_dek_and_a_new_scope_another(

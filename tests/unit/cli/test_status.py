@@ -99,6 +99,13 @@ def test_a_busy_installation_in_one_look(store: FilledStore) -> None:
     assert out.splitlines() == BUSY.format(kek_id=store.custody.kek_id).splitlines()
 
 
+def test_what_the_audit_trail_does_not_take_is_told(store: FilledStore) -> None:
+    busy(store)
+    assert not [it for it in run("status").stdout.splitlines() if it.startswith("audit")]
+    store.client.hset("km:totals", "unrecorded", 2)
+    assert "audit         2 changes to be recorded" in run("status").stdout.splitlines()
+
+
 def test_what_others_keep_a_living_worker_from_doing_is_told(store: FilledStore) -> None:
     busy(store)
     store.client.hset("km:worker:w-live", "trouble", "kmworker.dead: no room")
@@ -231,7 +238,7 @@ def test_what_is_under_each_kek_is_apart_from_the_totals(store: FilledStore) -> 
     store.client.hset("km:totals", "records:unknown", 3)
     found = document("status")
     assert found["totals"].keys() == {"items", "keys", "scopes", "waiting", "create", "clone",
-                                      "reuse", "none", "outbox", "due"}  # fmt: skip
+                                      "reuse", "none", "outbox", "unrecorded", "due"}  # fmt: skip
     ours, unknown = found["keks"]
     assert (ours["kek_id"], ours["state"]) == (store.custody.kek_id, "active")
     assert (ours["records"], ours["deks"], ours["projects"], ours["wraps"]) == (9, 2, 1, 2048)

@@ -1,8 +1,11 @@
 """What the trail says of a change of a key-id's."""
 
+import re
+from pathlib import Path
+
 import pytest
 
-from kmworker.domain.audit import Act, Actor, ActorKind, record_of_change
+from kmworker.domain.audit import ACTS, Act, Actor, ActorKind, record_of_change
 from kmworker.domain.keys import (
     JANITOR,
     By,
@@ -46,3 +49,11 @@ def test_it_says_who_and_why(by: By, who: Actor, reason: str | None, answers: st
     assert (record.what, record.who, record.at) == (Act.KEY_SUSPENDED, who, AT)
     assert (record.reason, record.request, record.event) == (reason, answers, "a1")
     assert (record.project, record.key_id) == ("p1", "k1")
+
+
+def test_the_page_of_the_audit_trail_says_of_each_act_when_it_is_recorded() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "audit.md").read_text()
+    table = page[page.index("| what (`data.what`)") : page.index("- **Who** is")]
+    # What clients do with secrets comes with them.
+    to_come = {it.value for it in Act if it.name.startswith("SECRET")}
+    assert set(re.findall("`([a-z]+(?:-[a-z]+)*)`", table)) >= {*ACTS} - to_come

@@ -11,6 +11,7 @@ from kmworker.delegation.identity import Identity, key_id_of
 from kmworker.delegation.root_key import RootKey
 from kmworker.delegation.signing import PUBLIC_BYTES
 from kmworker.delegation.trust_list import TrustList, check_list
+from kmworker.domain.audit import AuditRecord
 from kmworker.embedded.own_trust import HOLDS_DAYS, RENEW_DAYS, hand_out_trust
 from kmworker.errors import SetupError
 from kmworker.settings.instance import ROOT_KEY, paths_in
@@ -31,7 +32,9 @@ class Handed:
     def trust(self) -> TrustRecord | None:
         return self.record
 
-    def hand_out(self, trust: TrustRecord) -> bool:
+    def hand_out(self, trust: TrustRecord, number: int, record: AuditRecord) -> bool:
+        assert record.reason is not None
+        assert record.reason.startswith(f"list {number}, until ")
         if self.is_slower:
             return False
         self.record = trust

@@ -83,9 +83,9 @@ def test_neither_a_worker_nor_a_command_is_run_by_the_administrator(
     [
         ("worker", Roles("worker", "worker")),
         ("waiting list --json", Roles("dashboard", None)),
-        ("waiting expire --project p volume:v", Roles("operator", None)),
+        ("waiting expire --project p volume:v", Roles("operator", "operator")),
         ("verify --json", Roles("key-operator", None)),
-        ("verify --json --repair", Roles("repairer", None)),
+        ("verify --json --repair", Roles("repairer", "recorder")),
         ("publish --file -", Roles(None, "producer")),
         ("--version", Roles("worker", "worker")),
     ],
