@@ -38,6 +38,9 @@ INSTALLED := $(VENV)/installed.stamp
 # Apart: what the worker is measured against wants other versions of libraries than we would get.
 BENCH_VENV := .venv-bench
 MEASURABLE := $(BENCH_VENV)/measurable.stamp
+# What key servers are measured beside, with what OpenStack pins.
+BARBICAN_VENV := .venv-barbican
+READABLE := $(BARBICAN_VENV)/readable.stamp
 # What makes the files in requirements/, from which all of these are installed.
 TOOLS_VENV := .venv-tools
 TOOLS := $(TOOLS_VENV)/tools.stamp
@@ -48,7 +51,7 @@ LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-h
 NEWEST_VENV := .venv-newest
 
 .DEFAULT_GOAL := help
-.PHONY: bench chaos check clean coverage demo faults help lock newest news profile pythons servers simulate soak \
+.PHONY: barbican bench chaos check clean coverage demo faults help lock newest news profile pythons servers simulate soak \
   test transcripts unit
 
 help: ## Show these lines
@@ -116,6 +119,8 @@ trace: $(INSTALLED) ## Show one event pass the worker's stages: the calls, with 
 profile: $(INSTALLED) servers ## Show where the worker's CPU time goes, step by step
 	@$(BIN)/python -m bench.profiling $(ARGS)
 
+barbican: $(READABLE) ## Install Barbican, to be measured: then python -m bench.delivering --barbican
+
 soak: $(INSTALLED) servers ## A million events through one worker: is its memory flat? (minutes)
 	@$(BIN)/python -m bench.soak $(ARGS)
 
@@ -129,6 +134,7 @@ lock: $(TOOLS) ## Pin what pyproject.toml asks for (ARGS=--upgrade: the newest o
 	$(LOCK) $(ARGS) pyproject.toml --extra embedded --group build \
 	  --constraints requirements/dev.txt --output-file requirements/run.txt
 	$(LOCK) $(ARGS) pyproject.toml --extra embedded --group bench --output-file requirements/bench.txt
+	$(LOCK) $(ARGS) --group barbican --output-file requirements/barbican.txt
 
 newest: $(TOOLS) ## Run the unit tests on the newest version of everything, our upper bounds aside
 	@$(UV) venv --quiet --clear --python $(PYTHON) $(NEWEST_VENV)
@@ -149,7 +155,7 @@ servers: $(INSTALLED) # Install the servers that the tests need, or say what to 
 	@$(BIN)/python -m tests.kit.servers.install
 
 clean: ## Remove the virtual environment, caches and reports
-	rm -rf $(VENV) $(BENCH_VENV) $(TOOLS_VENV) $(NEWEST_VENV) build dist
+	rm -rf $(VENV) $(BENCH_VENV) $(BARBICAN_VENV) $(TOOLS_VENV) $(NEWEST_VENV) build dist
 	rm -rf .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	rm -rf "$${XDG_CACHE_HOME:-$$HOME/.cache}/kmworker-test-servers"
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -175,6 +181,12 @@ $(MEASURABLE): $(INSTALLED) requirements/bench.txt
 	@$(PYTHON) -m venv $(BENCH_VENV)
 	@$(BENCH_VENV)/bin/python -m pip install --quiet --requirement requirements/bench.txt
 	@$(BENCH_VENV)/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(READABLE): requirements/barbican.txt
+	@echo "installing Barbican into $(BARBICAN_VENV)"
+	@$(PYTHON) -m venv $(BARBICAN_VENV)
+	@$(BARBICAN_VENV)/bin/python -m pip install --quiet --requirement requirements/barbican.txt
 	@touch $@
 
 $(TOOLS): requirements/tools.txt

@@ -40,8 +40,17 @@ def cpu_s(pids: Iterable[int]) -> float:
 
 def resident_mb(pid: int) -> float:
     """Return what a process has in memory."""
+    return _memory_mb(pid, "VmRSS:")
+
+
+def peak_mb(pid: int) -> float:
+    """Return the most that it has had."""
+    return _memory_mb(pid, "VmHWM:")
+
+
+def _memory_mb(pid: int, name: str) -> float:
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    (kilobytes,) = (int(line.split()[1]) for line in lines if line.startswith("VmRSS:"))
+    (kilobytes,) = (int(line.split()[1]) for line in lines if line.startswith(name))
     return kilobytes / 1024
 
 

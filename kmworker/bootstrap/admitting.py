@@ -14,6 +14,7 @@ from kmworker.store.endings_watch import EndingsWatch
 from kmworker.store.inspection import Views
 from kmworker.store.names import Names
 from kmworker.store.records import RecordCodec
+from kmworker.store.remembering import RememberingCodec
 from kmworker.wire.ids import random_id
 from kmworker.worker.rollback import anchored_in
 
@@ -78,7 +79,7 @@ def assemble_delegation_store(  # noqa: PLR0913  # as above
     return DelegationStore(
         client,
         names,
-        codec,
+        RememberingCodec(custody, admission.may_open),
         admission,
         views.has_projects,
         endings=EndingsRead(client, names, codec, seen),

@@ -8,7 +8,7 @@ from collections import deque
 from contextlib import suppress
 from typing import Any, Final
 
-from amqp import Message, spec
+from amqp import spec
 
 from kmworker.bus.amqp.frames import RawDelivery
 from kmworker.bus.amqp.link import Link
@@ -58,11 +58,10 @@ class Asker:
 
     def ask(self, question: Outgoing) -> None:
         """Send a question, whose property `reply_to` is `DIRECT_REPLY`."""
-        message = Message(question.body, **question.properties)
-        content = (0, question.exchange, question.routing_key, False, False)
+        where = (0, question.exchange, question.routing_key, False, False)
         with self._link.errors():
             # Not basic_publish: it reads, and who waits for what it has read would wait on.
-            self._channel.send_method(spec.Basic.Publish, "Bssbb", content, message)
+            self._channel.send_method(spec.Basic.Publish, "Bssbb", where, question)
 
     def wait(self, timeout_s: float) -> None:
         """Wait until something may have come; nothing is read, and another may ask meanwhile."""

@@ -15,8 +15,9 @@ from typing import Any, Final
 
 from amqp import Message, spec
 
-from kmworker.bus.amqp.framing import FRAME_HEAD
+from kmworker.bus.amqp.framing import FRAME_HEAD, FRAME_MIN_BYTES
 from kmworker.bus.amqp.link import BLOCKED, Link
+from kmworker.bus.amqp.publishing import is_small
 from kmworker.domain.message import Confirm, Outgoing
 from kmworker.errors import BrokerUnavailable, PublishRefused, Unsendable
 
@@ -25,6 +26,8 @@ __all__ = ["Confirms", "Publisher", "Sent"]
 HEARTBEAT_CHECK_S = 1.0
 # What a header frame has beside the properties: its own head and end; class, weight and size.
 AROUND_PROPERTIES_BYTES: Final = FRAME_HEAD.size + 1 + 12
+# What fits into the smallest frames there are (AMQP 0-9-1, 4.2.3) needs no measuring.
+SMALL_BYTES: Final = FRAME_MIN_BYTES - AROUND_PROPERTIES_BYTES
 # AMQP 0-9-1, 1.2: what a broker says of a message or frame that it cannot take. Not what it says
 # of rights and names (403, 404), which are an operator's, nor of its own end (320).
 OVER_A_PUBLICATION: Final = frozenset({311, 406, 501, 502, 503, 504, 505, 540, 541})
@@ -253,7 +256,9 @@ class Publisher:
         return error
 
     def _content(self, message: Outgoing) -> Outgoing | Message:
-        if "application_headers" not in message.properties:
+        if "application_headers" not in message.properties or is_small(
+            message.properties, SMALL_BYTES
+        ):
             return message
         content = Message(message.body, **message.properties)
         # What cannot be encoded shows here, and is not taken for a lost connection.

@@ -7,7 +7,7 @@ import typer
 from kmworker.bootstrap.keyserver import build_key_server
 from kmworker.cli.frame.configured import settings_of
 from kmworker.cli.frame.endings import run_process
-from kmworker.cli.frame.program import examples, group
+from kmworker.cli.frame.program import collect_seldom, examples, group
 from kmworker.cli.terminal.logs import configure_logs
 from kmworker.crypto.hardening import harden_process
 
@@ -31,4 +31,5 @@ def keyserver(context: typer.Context) -> None:
     built = build_key_server(settings)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: built.stop())
+    collect_seldom()
     run_process(built.run)

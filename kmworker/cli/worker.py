@@ -1,14 +1,13 @@
 """``kmworker worker``: the process that supervisors start and stop."""
 
-import gc
 import os
 import signal
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import typer
 
 from kmworker.cli.frame.endings import run_process
-from kmworker.cli.frame.program import examples, group, importing
+from kmworker.cli.frame.program import collect_seldom, examples, group, importing
 from kmworker.cli.terminal.surroundings import on_hangup
 
 if TYPE_CHECKING:
@@ -16,10 +15,6 @@ if TYPE_CHECKING:
     from kmworker.worker.loop import Worker
 
 __all__ = ["app"]
-
-# Python counts what outlives the moment that it was made in, and nearly all of that is gone when
-# its batch is settled.
-OBJECTS_BETWEEN_COLLECTIONS: Final = 10_000
 
 app = group()
 
@@ -87,11 +82,7 @@ def worker(context: typer.Context) -> None:
     _warn_of_plain_text(settings)
     built = build_worker(settings)
     stopper.watch(built)
-    # What was imported and built stays. Looking through it all for garbage now and then
-    # would let events wait: 20 to 30 ms, each time.
-    gc.freeze()
-    # Nor is a worker's garbage in cycles: to look for those once in a few batches is enough.
-    gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS, 10, 10)
+    collect_seldom()
     run_process(built.run)
 
 

@@ -44,8 +44,9 @@ class TrustFile:
             self.newest = _list_in(self._path, enrolment)
 
     def keep(self, trust: TrustList) -> None:
-        """Remember a list to go by, if it is another than was."""
-        if self.newest is not None and trust.text == self.newest.text:
+        """Remember a list to go by, if it is newer than what is remembered; for one at a time."""
+        # Of two threads the one that has checked its answer first may come here last.
+        if self.newest is not None and trust.number <= self.newest.number:
             return
         self.newest = trust
         try:

@@ -3,7 +3,8 @@
 In this order: decided, recorded, looked at again, answered, acknowledged. What cannot be recorded
 is not delivered; what was suspended, revoked or detached while it was recorded is not either. A
 crash anywhere leaves the requests with the broker, and a record without an answer: asked again,
-they are recorded and answered again.
+they are recorded and answered again. Which ids were used the store writes to its disk while the
+broker writes the records to its own: both are waited for before anything leaves.
 """
 
 from collections.abc import Callable, Sequence
@@ -137,10 +138,11 @@ class Answering:
         asking = [it for it in taken if isinstance(it, Asking)]
         waiting = self._waiting.due(is_busy=bool(deliveries))
         found = self._sort([*asking, *waiting], new=len(asking))
-        found.refusing += [it for it in taken if isinstance(it, Refusing)]
         found.refusing += self._waiting.keep(found.later)
         self._tally.waiting = len(self._waiting)
-        replies = self._answered(found, self.signer)
+        decided = [it.asking for it in found.granted] + [it.asking for it in found.refusing]
+        found.refusing += [it for it in taken if isinstance(it, Refusing)]
+        replies = self._answered(found, decided, self.signer)
         self._on_step(AnswerStep.ANSWER)
         self._sending.send(replies)
         self._on_step(AnswerStep.ACKNOWLEDGE)
@@ -192,9 +194,18 @@ class Answering:
     ) -> Deliver | Refusal | NoGrantYet:
         return decide_request(client, it.asked, found, self._clock.now(), self._keep_s)
 
-    def _answered(self, found: _Sorted, signer: AnswerSigner) -> list[tuple[Delivery, Reply]]:
-        """Record all of it, and return the answers that may leave."""
+    def _answered(
+        self, found: _Sorted, decided: Sequence[Asking], signer: AnswerSigner
+    ) -> list[tuple[Delivery, Reply]]:
+        """Record all of it, and return the answers that may leave.
+
+        Args:
+            found: what is to become of all.
+            decided: those whose ids are used up by that.
+            signer: of the answers.
+        """
         at = rfc3339(self._clock.now())
+        noting = self._store.note([(it.client.name, it.asked) for it in decided])
         records = [record_of_delivery(it, at) for it in found.granted]
         records += [record_of_refusal(it, at) for it in found.refusing if it.reason in RECORDED]
         sealed: list[SignedAnswer | None] = [None] * len(found.granted)
@@ -214,18 +225,24 @@ class Answering:
                 log.warning("not recorded, so not delivered", detail=str(refused))
         if is_recorded:
             self._tally.trouble = ""
+        # Another key server has had other bytes under the same id, at the same time.
+        reused = {
+            id(it) for it, first in zip(decided, noting.result(), strict=True) if first is None
+        }
         still = self._still(found.granted) if is_recorded else set()
         replies = []
         for it, answer in zip(found.granted, sealed, strict=True):
-            reason = None if answer is not None and id(it) in still else Refusal.TRY_LATER
-            if reason is None and answer is not None:
-                self._tally.delivered()
-                replies.append(_reply(it.asking, answer))
-            else:
-                replies.append(self._refused(Refusing(it.asking, Refusal.TRY_LATER), signer, at))
+            if answer is None or id(it) not in still or id(it.asking) in reused:
+                found.refusing.append(Refusing(it.asking, Refusal.TRY_LATER))
+                continue
+            self._tally.delivered()
+            replies.append(_reply(it.asking, answer))
         for refusing in found.refusing:
-            unrecorded = not is_recorded and refusing.reason in RECORDED
-            told = Refusing(refusing.asking, Refusal.TRY_LATER) if unrecorded else refusing
+            told, asking = refusing, refusing.asking
+            if not is_recorded and refusing.reason in RECORDED:
+                told = Refusing(asking, Refusal.TRY_LATER)
+            elif is_recorded and id(asking) in reused:
+                told = Refusing(asking, Refusal.REUSED_ID)
             replies.append(self._refused(told, signer, at))
         return replies
 

@@ -169,10 +169,17 @@ class RequestIntake:
     def _without_reused(self, taken: Sequence[TakenRequest]) -> Iterator[TakenRequest]:
         asking = [it for it in taken if isinstance(it, Asking)]
         firsts = iter(self._store.is_first([(it.client.name, it.asked) for it in asking]))
+        # Those that came together are not noted yet, whichever of them.
+        digests: dict[tuple[str, str], str] = {}
         for it in taken:
+            if not isinstance(it, Asking):
+                yield it
+                continue
+            asked = it.asked
+            digest = digests.setdefault((it.client.name, asked.id), asked.digest)
             # One that is sent again is answered again: its answer may have been lost.
-            is_reused = isinstance(it, Asking) and next(firsts) is None
-            yield Refusing(it, Refusal.REUSED_ID) if is_reused and isinstance(it, Asking) else it
+            is_reused = next(firsts) is None or digest != asked.digest
+            yield Refusing(it, Refusal.REUSED_ID) if is_reused else it
 
 
 def _signed(delivery: Delivery) -> SignedMessage:

@@ -17,6 +17,7 @@ from kmworker.delegation.clients import ClientRecord
 from kmworker.domain.grants import NO_GRANTS, Grants
 from kmworker.domain.model import Item
 from kmworker.keyserver.ports import FoundKey, HandedOut, KeyStore
+from kmworker.ports import Pending
 from kmworker.wire.answers.bodies import Asked
 
 __all__ = ["NewestSeen"]
@@ -118,8 +119,12 @@ class NewestSeen:
         self._store.follow_keyring()
 
     def is_first(self, asked: Sequence[tuple[str, Asked]]) -> list[bool | None]:
-        """Note requests by client and id; see `KeyStore.is_first`."""
+        """Say whether nobody has asked these before; see `KeyStore.is_first`."""
         return self._store.is_first(asked)
+
+    def note(self, asked: Sequence[tuple[str, Asked]]) -> Pending[list[bool | None]]:
+        """Note requests by client and id; see `KeyStore.note`."""
+        return self._store.note(asked)
 
     def trust(self) -> HandedOut | None:
         """Return the trust list that is handed out."""

@@ -100,9 +100,16 @@ class KeyStore(Protocol):
         """Return those of these that are clients; one whose record is forged is none."""
 
     def is_first(self, asked: Sequence[tuple[str, Asked]]) -> list[bool | None]:
-        """Note requests by client and id; say of each whether nobody has asked it before.
+        """Say of requests, by client and id, whether nobody has asked them before.
 
         False: it was asked before, with these bytes. None: with others.
+        """
+
+    def note(self, asked: Sequence[tuple[str, Asked]]) -> Pending[list[bool | None]]:
+        """Note that these are answered now; the answer says the same of each as `is_first`.
+
+        What one key server notes, no other notes otherwise: of two that have other bytes one gets
+        None.
         """
 
     def find(self, asked: Sequence[Asked]) -> list[FoundKey]:

@@ -1,5 +1,8 @@
 """The store, as a key server sees it: it reads records and wrapped DEKs, and changes none.
 
+Each record is looked at twice for a delivery, before it is recorded and after. What stands in the
+store is asked for both times; where it is the same to the byte, it is not opened again.
+
 What it writes is which requests it has seen, so that one that is sent again is known for the same,
 whichever key server it comes to.
 """
@@ -11,6 +14,7 @@ from itertools import chain
 from typing import Any, Final
 
 import structlog
+from redis.exceptions import RedisError
 
 from kmworker.delegation.clients import ClientRecord
 from kmworker.domain.endings import client_thing, grants_thing, key_thing
@@ -18,6 +22,7 @@ from kmworker.domain.grants import NO_GRANTS, Grants
 from kmworker.domain.model import Broken, Held, KeyRecord, State, held_in
 from kmworker.errors import PermanentError
 from kmworker.keyserver.ports import FoundKey, HandedOut
+from kmworker.ports import Answered, Pending
 from kmworker.store.admission import Admission
 from kmworker.store.client import Client
 from kmworker.store.connection import store_errors
@@ -25,7 +30,9 @@ from kmworker.store.endings_read import OVER, EndingsRead
 from kmworker.store.endings_seen import OF_CLIENTS
 from kmworker.store.endings_watch import EndingsWatch
 from kmworker.store.names import Names
-from kmworker.store.records import CLIENTS, LIST, TRUST, RecordCodec, refuse_other_dek
+from kmworker.store.pipe import Command, Then
+from kmworker.store.records import CLIENTS, LIST, TRUST, refuse_other_dek
+from kmworker.store.remembering import RememberingCodec
 from kmworker.store.scripts import Scripts
 from kmworker.wire.answers.bodies import Asked
 
@@ -38,6 +45,8 @@ PER_REQUEST: Final = 5
 ROUNDS: Final = 10
 REMEMBERED_S: Final = 900
 """A request is fresh for 300 s around its time, so this is as long as any can be sent again."""
+IF_NEW: Final = ("NX", "GET", "EX", REMEMBERED_S)
+"""The first that asks is noted; the answer is what was noted before (Redis 7.0)."""
 NOTHING: Final = FoundKey(None, None, None, None, NO_GRANTS)
 
 
@@ -48,7 +57,7 @@ class DelegationStore:
         self,
         client: Client,
         names: Names,
-        codec: RecordCodec,
+        codec: RememberingCodec,
         admission: Admission,
         has_projects: Callable[[], bool],
         *,
@@ -71,12 +80,14 @@ class DelegationStore:
 
     def admit(self) -> str:
         """Check that this store may be used; see `Admission.admit`."""
+        self._codec.forget()
         source = self._admission.admit_after_a_worker(self._has_projects)
         self._watch.begin()
         return source
 
     def follow_keyring(self) -> None:
         """Take up what has become of KEKs, and of the keyring file; see `Admission.follow`."""
+        self._codec.forget()
         self._admission.follow()
         self._watch.go_on()
 
@@ -114,19 +125,26 @@ class DelegationStore:
                 yield name, found
 
     def is_first(self, asked: Sequence[tuple[str, Asked]]) -> list[bool | None]:
-        """Note requests by client and id; say of each whether nobody has asked it before."""
+        """Say of requests, by client and id, whether nobody has asked them before."""
+        return self._noted([("GET", self._asked_name(it)) for it in asked], asked).result()
+
+    def note(self, asked: Sequence[tuple[str, Asked]]) -> Pending[list[bool | None]]:
+        """Note requests by client and id; the store has them on disk when the answer is there."""
+        commands = [("SET", self._asked_name(it), it[1].digest, *IF_NEW) for it in asked]
+        return self._noted(commands, asked)
+
+    def _noted(
+        self, commands: Sequence[Command], asked: Sequence[tuple[str, Asked]]
+    ) -> Pending[list[bool | None]]:
+        if not asked:
+            return Answered([])
         with store_errors():
-            pipeline = self._client.pipeline(transaction=False)
-            for client, request in asked:
-                name = self._names.asked(sha256(f"{client} {request.id}".encode()).hexdigest())
-                pipeline.set(name, request.digest, nx=True, ex=REMEMBERED_S)
-                pipeline.get(name)
-            replies = pipeline.execute()
-        noted = zip(replies[::2], replies[1::2], asked, strict=True)
-        return [
-            True if is_new else (None if kept != request.digest.encode() else False)
-            for is_new, kept, (_client, request) in noted
-        ]
+            replies = self._client.pipe.send(commands)
+        return Then(replies, lambda: _compared(replies, asked))
+
+    def _asked_name(self, asked: tuple[str, Asked]) -> str:
+        client, request = asked
+        return self._names.asked(sha256(f"{client} {request.id}".encode()).hexdigest())
 
     def find(self, asked: Sequence[Asked]) -> list[FoundKey]:
         """Return what is asked for, in one round trip, and two more where anything has ended."""
@@ -236,6 +254,19 @@ class DelegationStore:
         with store_errors():
             seconds, microseconds = self._client.time()
         return float(seconds) + float(microseconds) / 1e6
+
+
+def _compared(replies: Pending[list[Any]], asked: Sequence[tuple[str, Asked]]) -> list[bool | None]:
+    """Return of each whether nothing was noted before: False: the same; None: something else."""
+    with store_errors():
+        kept = replies.result()
+        for it in kept:
+            if isinstance(it, RedisError):
+                raise it
+    return [
+        True if digest is None else (False if digest == request.digest.encode() else None)
+        for digest, (_client, request) in zip(kept, asked, strict=True)
+    ]
 
 
 def _named(asked: Asked) -> tuple[str, str]:

@@ -116,15 +116,28 @@ class SignedListDocument(TypedDict):
     """By the root key, of the text's digest."""
 
 
-def document_in(adapter: TypeAdapter[Any], body: bytes, max_bytes: int) -> Mapping[str, Any]:
+def document_in(
+    adapter: TypeAdapter[Any],
+    body: bytes,
+    max_bytes: int,
+    kinds: Mapping[str, TypeAdapter[Any]] | None = None,
+) -> Mapping[str, Any]:
     """Return what a document of these fields says.
+
+    Args:
+        adapter: of the fields.
+        body: as it came.
+        max_bytes: of a body that is read at all.
+        kinds: where there are several, those of each: `adapter` reads no more then than the
+            document's `type`.
 
     Raises:
         ValueError: it is none; the text says why, and repeats nothing of it.
     """
     try:
         found = load(body, max_bytes)
-        return adapter.validate_python(found)  # type: ignore[no-any-return]
+        said: Mapping[str, Any] = adapter.validate_python(found)
+        return said if kinds is None else kinds[said["type"]].validate_python(found)
     except NotTakenAsJson as wrong:
         complaint = str(wrong)
     except RecursionError:

@@ -6,10 +6,12 @@ A frame is its kind, its channel, the length of its payload, the payload and one
 from struct import Struct
 from typing import Final
 
-__all__ = ["BODY", "FRAME_END", "FRAME_HEAD", "HEADER", "METHOD", "PLAIN"]
+__all__ = ["BODY", "FRAME_END", "FRAME_HEAD", "FRAME_MIN_BYTES", "HEADER", "METHOD", "PLAIN"]
 
 FRAME_HEAD: Final = Struct(">BHI")
 FRAME_END: Final = 0xCE
+FRAME_MIN_BYTES: Final = 4_096
+"""No two that speak AMQP agree on smaller ones."""
 METHOD, HEADER, BODY = 1, 2, 3
 
 PLAIN: Final = {

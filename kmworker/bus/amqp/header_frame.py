@@ -25,6 +25,14 @@ log = structlog.get_logger()
 
 PROPERTIES_AT: Final = 12
 PLAIN_FLAGS: Final = sum(PLAIN.values())
+HEADED: Final = {
+    "content_type": 1 << 15, "application_headers": 1 << 13, "delivery_mode": 1 << 12,
+    "correlation_id": 1 << 10, "reply_to": 1 << 9, "expiration": 1 << 8, "message_id": 1 << 7,
+    "type": 1 << 5, "user_id": 1 << 4, "app_id": 1 << 3,
+}  # fmt: skip
+"""What requests and answers have, in the order in which they are written."""
+HEADED_FLAGS: Final = sum(HEADED.values())
+LONG_STRING: Final = ord("S")
 # A table is written recursively; the 64 bits of a timestamp have no sign, those of a table do.
 MAX_TABLE_DEPTH: Final = 32
 MAX_TIMESTAMP: Final = 2**63 - 1
@@ -44,7 +52,7 @@ def read_properties(payload: bytes) -> dict[str, Any]:
     if plain is not None:
         return plain
     if len(payload) <= MAX_PROPERTIES_BYTES:
-        properties = _sound(payload)
+        properties = _headed(payload) or _sound(payload)
         if properties is not None:
             return properties
     properties, left_off = _one_by_one(payload)
@@ -103,6 +111,58 @@ def _plain(payload: bytes) -> dict[str, Any] | None:
     except (IndexError, UnicodeDecodeError, StructError):
         return None
     return properties if at == len(payload) else None
+
+
+def _headed(payload: bytes) -> dict[str, Any] | None:
+    """Return the properties of a request or an answer, whose headers are texts; None: of others."""
+    properties: dict[str, Any] = {}
+    at = PROPERTIES_AT + 2
+    try:
+        (flags,) = unpack_from(">H", payload, PROPERTIES_AT)
+        if flags & ~HEADED_FLAGS:
+            return None
+        for name, bit in HEADED.items():
+            if not flags & bit:
+                continue
+            if name == "application_headers":
+                end = at + 4 + unpack_from(">I", payload, at)[0]
+                properties[name] = _texts(payload, at + 4, end)
+                at = end
+            elif name == "delivery_mode":
+                properties[name] = payload[at]
+                at += 1
+            else:
+                start = at + 1
+                at = start + payload[at]
+                properties[name] = payload[start:at].decode()
+    except (IndexError, UnicodeDecodeError, StructError, _NoText):
+        return None
+    return properties if at == len(payload) else None
+
+
+def _texts(payload: bytes, at: int, end: int) -> dict[str, str]:
+    """Return a table of long strings.
+
+    Raises:
+        IndexError, StructError, UnicodeDecodeError, _NoText: it is not one.
+    """
+    found = {}
+    while at < end:
+        start = at + 1
+        at = start + payload[at]
+        name = payload[start:at].decode()
+        if payload[at] != LONG_STRING:
+            raise _NoText
+        start = at + 5
+        at = start + unpack_from(">I", payload, at + 1)[0]
+        found[name] = payload[start:at].decode()
+    if at != end:
+        raise _NoText
+    return found
+
+
+class _NoText(Exception):  # control flow within this module only
+    pass
 
 
 def _sound(payload: bytes) -> dict[str, Any] | None:

@@ -130,8 +130,7 @@ def answer_in(body: bytes) -> Mapping[str, Any]:
     Raises:
         ValueError: it is none, or says something that this version does not know.
     """
-    kind = document_in(_kinds(), body, MAX_BODY_BYTES)["type"]
-    return document_in(_messages()[kind], body, MAX_BODY_BYTES)
+    return document_in(_kinds(), body, MAX_BODY_BYTES, _messages())
 
 
 def _body(

@@ -8,6 +8,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
+from functools import cache
 from time import time
 from typing import Annotated, Any, ClassVar, Final
 
@@ -79,7 +80,8 @@ class ClientRequest(ABC):
     """RFC 3339, UTC. The key server's clock must agree within 300 s."""
 
     @classmethod
-    def data_fields(cls) -> list[Any]:
+    @cache
+    def data_fields(cls) -> Sequence[Any]:
         """Return the dataclass fields of what is written into the request's data."""
         return [it for it in fields(cls) if it.name not in ENVELOPE]
 

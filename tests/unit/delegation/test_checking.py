@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from kmworker.clock import rfc3339
+from kmworker.delegation import checking
 from kmworker.delegation.answers import AnswerSigner, SignedAnswer, answer_parts
 from kmworker.delegation.checking import (
     Checked,
@@ -21,7 +22,7 @@ from kmworker.delegation.checking import (
 from kmworker.delegation.identity import Identity
 from kmworker.delegation.requests import sign_request
 from kmworker.delegation.root_key import RootKey
-from kmworker.delegation.trust_list import TrustList, make_list
+from kmworker.delegation.trust_list import TrustList, check_list, make_list
 from kmworker.domain.keys import Encryption
 from kmworker.domain.model import Item, Kind
 from kmworker.errors import Untrusted
@@ -305,6 +306,43 @@ def test_a_list_of_another_root_is_no_list() -> None:
     )
     with pytest.raises(Untrusted, match="root key"):
         check(delivered(by=AnswerSigner(OTHER, forged, SOURCE)))
+
+
+# --- a list that was checked before -------------------------------------------------------
+
+
+def test_the_list_that_a_client_goes_by_is_checked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    checks: list[str] = []
+
+    def counted(text: str, signature: str, root: bytes, installation: str) -> TrustList:
+        checks.append(text)
+        return check_list(text, signature, root, installation)
+
+    monkeypatch.setattr(checking, "check_list", counted)
+    seen = check(seen=None).trust
+    assert check(delivered(), seen=seen).trust is seen
+    assert checks == [LIST.text]
+    newer = a_list(LIST.number + 1, SERVER)
+    assert check(delivered(by=AnswerSigner(SERVER, newer, SOURCE)), seen=seen).trust == newer
+    assert checks == [LIST.text, newer.text]
+
+
+def test_a_list_that_was_checked_before_is_over_all_the_same() -> None:
+    short = a_list(1, SERVER, days=1)
+    answer = delivered(by=AnswerSigner(SERVER, short, SOURCE))
+    assert check(answer, seen=short, now_s=NOW_S + DAY_S - 1).trust is short
+    with pytest.raises(Untrusted, match="held until"):
+        check(answer, seen=short, now_s=NOW_S + DAY_S)
+    # Nor does it hold before it begins, however long ago it was checked.
+    with pytest.raises(Untrusted, match="does not hold before"):
+        check(seen=LIST, now_s=NOW_S - HOUR_S)
+
+
+@pytest.mark.parametrize("field", ["text", "signature"])
+def test_what_is_no_more_than_alike_passes_for_no_list_that_was_checked(field: str) -> None:
+    for changed in flipped_text(LIST.document[field]):
+        with pytest.raises(Untrusted):
+            check(with_data(trust=LIST.document | {field: changed}), seen=LIST)
 
 
 # --- clocks that are wrong ----------------------------------------------------------------

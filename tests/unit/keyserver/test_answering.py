@@ -11,7 +11,7 @@ from kmworker.delegation.checking import DeliveredKey
 from kmworker.delegation.requests import sign_request
 from kmworker.domain.audit import Act
 from kmworker.domain.model import KeyState
-from kmworker.errors import UnknownKek
+from kmworker.errors import StoreUnavailable, UnknownKek
 from kmworker.keyserver.answering import AnswerStep
 from kmworker.keyserver.ports import FoundKey
 from kmworker.keyserver.rates import BARRED_S
@@ -219,7 +219,77 @@ def test_other_bytes_under_the_same_id_are_refused(world: World) -> None:
     server.handle([world.ask(first)])
     server.handle([world.ask(other)])
     assert world.refusals(other)[-1:] == [Refusal.REUSED_ID]
+    # It was no delivery either, by the trail.
+    assert acts(world)[-1] is Act.KEY_REFUSED
+    assert world.trail[-1].reason == Refusal.REUSED_ID
     assert delivered(world, first) == [DEK]
+
+
+def test_of_two_that_come_together_under_one_id_the_first_has_it(world: World) -> None:
+    first = requested()
+    other = requested(id=first.asked.id, purpose="another")
+    world.server().handle([world.ask(first), world.ask(other), world.ask(first)])
+    assert delivered(world, first) == [DEK, DEK]
+    assert world.refusals(other) == [Refusal.REUSED_ID]
+    assert acts(world) == [Act.KEY_DELIVERED, Act.KEY_DELIVERED, Act.KEY_REFUSED]
+
+
+@pytest.mark.parametrize("is_granted", [True, False])
+def test_an_id_that_another_key_server_has_noted_meanwhile_is_not_answered_twice(
+    world: World,
+    is_granted: bool,
+) -> None:
+    if not is_granted:
+        world.known[NAME] = replace(CLIENT, rights=replace(CLIENT.rights, projects=("p2",)))
+    request = requested()
+    theirs = requested(id=request.asked.id, purpose="another")
+    is_first = world.is_first
+
+    def then_another(asked: Sequence[tuple[str, Asked]]) -> list[bool | None]:
+        said = is_first(asked)
+        world.asked[f"{NAME} {request.asked.id}"] = theirs.asked.digest
+        return said
+
+    world.is_first = then_another  # type: ignore[method-assign]
+    world.server().handle([world.ask(request)])
+    assert delivered(world, request) == []
+    assert world.refusals(request) == [Refusal.REUSED_ID]
+    assert world.unsettled == []
+
+
+def test_nothing_leaves_before_the_ids_are_noted(world: World) -> None:
+    class Away:
+        def done(self) -> bool:
+            return True
+
+        def result(self) -> list[bool | None]:
+            raise StoreUnavailable("gone")
+
+    request = requested()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(world, "note", lambda _asked: Away())
+        with pytest.raises(StoreUnavailable):
+            world.server().handle([world.ask(request)])
+    assert world.sent == []
+    assert len(world.unsettled) == 1
+    world.server().handle(world.unsettled)
+    assert delivered(world, request) == [DEK]
+
+
+def test_a_request_that_waits_has_its_id_when_it_is_answered(world: World) -> None:
+    world.keys[V] = key_of(held(V))
+    waiting = requested()
+    server = world.server()
+    server.handle([world.ask(waiting)])
+    assert world.asked == {}
+    world.keys[V] = key_of(held(V), live())
+    other = requested(id=waiting.asked.id, purpose="another")
+    world.server().handle([world.ask(other)])
+    assert delivered(world, other) == [DEK]
+    world.clock.sleep(LOOK_S)
+    server.handle([])
+    assert delivered(world, waiting) == []
+    assert world.refusals(waiting) == [Refusal.REUSED_ID]
 
 
 def test_a_renewed_identity_gets_what_is_sealed_to_the_one_that_asked(world: World) -> None:

@@ -142,13 +142,19 @@ class World:
         return {name: self.known[name] for name in names if name in self.known}
 
     def is_first(self, asked: Sequence[tuple[str, Asked]]) -> list[bool | None]:
+        kept = [self.asked.get(f"{client} {request.id}") for client, request in asked]
+        return [
+            True if it is None else None if it != request.digest else False
+            for it, (_client, request) in zip(kept, asked, strict=True)
+        ]
+
+    def note(self, asked: Sequence[tuple[str, Asked]]) -> Pending[list[bool | None]]:
         found: list[bool | None] = []
-        for client, request in asked:
-            name = f"{client} {request.id}"
-            is_new = name not in self.asked
-            kept = self.asked.setdefault(name, request.digest)
-            found.append(True if is_new else None if kept != request.digest else False)
-        return found
+        for one in asked:
+            found += self.is_first([one])
+            client, request = one
+            self.asked.setdefault(f"{client} {request.id}", request.digest)
+        return Answered(found)
 
     def find(self, asked: Sequence[Asked]) -> list[FoundKey]:
         nothing = FoundKey(None, None, None, None, NO_GRANTS)

@@ -14,9 +14,12 @@ FILES: Final = {
     "run": ("build",),
     "dev": ("check", "test"),
     "bench": ("bench",),
+    "barbican": ("barbican",),
     "tools": ("tools",),
 }
-"""Each file, and the dependency groups that it holds; all but the last hold the project's own."""
+"""Each file, and the dependency groups that it holds."""
+WITHOUT_OURS: Final = frozenset({"barbican", "tools"})
+"""Those that do not hold what the project itself depends on."""
 PYTHON: Final = "Programming Language :: Python :: "
 VERSIONS: Final = [
     it.removeprefix(PYTHON) for it in PROJECT["project"]["classifiers"] if PYTHON in it
@@ -42,8 +45,8 @@ def locked(name: str) -> list[Requirement]:
 def asked_for(name: str) -> list[Requirement]:
     """Return what pyproject.toml wants to have where a file is installed."""
     groups = PROJECT["dependency-groups"]
-    wanted = [] if name == "tools" else list(PROJECT["project"]["dependencies"])
-    if name != "tools":
+    wanted = [] if name in WITHOUT_OURS else list(PROJECT["project"]["dependencies"])
+    if name not in WITHOUT_OURS:
         wanted += PROJECT["project"]["optional-dependencies"]["embedded"]
     waiting = list(FILES[name])
     while waiting:

@@ -14,6 +14,7 @@ from amqp.spec import Basic
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kmworker.bus.amqp import header_frame
 from kmworker.bus.amqp.frames import RawDelivery, delivery_frames
 from kmworker.domain.message import LEFT_OFF, MAX_BODY_BYTES, Digest, Original
 from kmworker.wire.properties import MAX_PROPERTIES_BYTES, unpack
@@ -260,6 +261,68 @@ def test_plain_properties_are_those_that_py_amqp_reads(flags: int, rest: bytes) 
     noted = read.pop("application_headers", None)
     assert read.items() <= theirs.properties.items()
     assert noted or read == theirs.properties
+
+
+TEXTS = st.dictionaries(st.text(max_size=9), st.text(max_size=40), max_size=3)
+SHORT = st.text(max_size=9)
+
+
+@given(
+    st.fixed_dictionaries(
+        {"application_headers": TEXTS},
+        optional={
+            "content_type": SHORT, "delivery_mode": st.sampled_from([1, 2]),
+            "correlation_id": SHORT, "reply_to": SHORT, "expiration": SHORT, "message_id": SHORT,
+            "type": SHORT, "user_id": SHORT, "app_id": SHORT,
+        },
+    ),
+    st.binary(max_size=2),
+    st.integers(0, 8),
+)  # fmt: skip
+def test_properties_with_headers_are_those_that_py_amqp_reads(
+    properties: dict[str, Any], behind: bytes, missing: int
+) -> None:
+    whole = Message(b"", **properties)._serialize_properties()
+    assert read_one(deliver(b"event", header=whole)).properties == properties
+    # What is cut short, or has something behind it, is read as anything else that is unsound.
+    for header in (whole + behind, whole[: len(whole) - missing]):
+        read = header_frame._headed(bytes(12) + header)
+        assert read == (properties if header == whole else None)
+
+
+@pytest.mark.parametrize("bit", [14, 11, 6, 2, 1, 0])
+def test_flags_of_other_properties_are_left_to_py_amqp(bit: int) -> None:
+    table = field(b"h", b"S", pack(">I", 1) + b"a")
+    rest = pack(">I", len(table)) + table
+    assert header_frame._headed(bytes(12) + pack(">H", 1 << 13) + rest) is not None
+    assert header_frame._headed(bytes(12) + pack(">H", 1 << 13 | 1 << bit) + rest) is None
+
+
+def test_a_text_that_goes_on_behind_its_table_is_none() -> None:
+    table = field(b"h", b"S", pack(">I", 2) + b"a")
+    header = pack(">HI", 1 << 13 | 1 << 3, len(table)) + table + b"\1b"
+    assert header_frame._headed(bytes(12) + header) is None
+
+
+@pytest.mark.parametrize("text", [b"plain", "\u00fc".encode(), b"\xff"])
+def test_a_request_is_read_without_py_amqp_and_what_is_no_text_by_it(
+    text: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left: list[bytes] = []
+    sound = header_frame._sound
+
+    def noted(payload: bytes) -> dict[str, Any] | None:
+        left.append(payload)
+        return sound(payload)
+
+    monkeypatch.setattr(header_frame, "_sound", noted)
+    for kind, is_ours in ((b"S", text != b"\xff"), (b"x", False)):
+        header = headers(field(b"h", kind, pack(">I", len(text)) + text))
+        read = read_one(deliver(b"event", header=header)).properties["application_headers"]
+        kept = text.decode() if is_ours else text
+        assert read == {"h": kept}
+        assert bool(left) is not is_ours
+        left.clear()
 
 
 def test_headers_are_kept_as_far_as_they_have_room() -> None:
