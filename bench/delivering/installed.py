@@ -118,9 +118,10 @@ def _enrolled(site: Site, broker: RabbitMQ, folder: Path, volumes: int, nodes: i
         mark = Stamp(now, Operator("bench", "a measurement"))
         client = enrolled(None, name, identity.public, rights, mark)
         assert isinstance(client, ClientRecord)
-        who = Actor(ActorKind.OPERATOR, "bench")
-        act = AuditRecord(Act.CLIENT_ENROLLED, who, now, client=name)
-        register.change(name, partial(_as_it_is, client), act)
+        record = AuditRecord(
+            Act.CLIENT_ENROLLED, Actor(ActorKind.OPERATOR, "bench"), now, client=name
+        )
+        register.change(name, partial(_as_it_is, client), record)
         identity.write(own / "identity.json")
         fingerprint = identity.public.fingerprint
         Enrolment(installation, name, fingerprint, root, now).write(own / "enrolment.json")

@@ -1,22 +1,15 @@
-"""The records of the audit trail, as the auditor takes them off RabbitMQ.
-
-Two connections, as a worker has: a broker that is short of memory or disk stops reading from
-publishers, and acknowledgements, which make room, must get through.
-"""
+"""The records of the audit trail, as the auditor takes them off RabbitMQ."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Final
 
 import structlog
 
 from kmworker.audit.checkpoints import Checkpoint
-from kmworker.bus.amqp.brokers import Brokers
-from kmworker.bus.amqp.link import Link
 from kmworker.bus.declaring import ensure_audit
-from kmworker.bus.publisher import Publisher
-from kmworker.bus.queue_reader import QueueReader
-from kmworker.domain.message import Confirm, Delivery, Outgoing
+from kmworker.bus.paired_queue import PairedQueue
+from kmworker.domain.message import Confirm, Outgoing
 from kmworker.errors import BrokerUnavailable
 from kmworker.settings import BrokerSettings
 from kmworker.wire.audit_records import CHECKPOINT_KEY
@@ -31,7 +24,7 @@ log = structlog.get_logger()
 PREFETCH: Final = 1000
 
 
-class RabbitAuditQueue:
+class RabbitAuditQueue(PairedQueue):
     """The queue of records; see `kmworker.audit.auditor.AuditQueue`."""
 
     def __init__(
@@ -40,42 +33,11 @@ class RabbitAuditQueue:
         name: str,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        """Prepare; see `PairedQueue`."""
         self._topology = Topology(settings.namespace)
-        brokers = Brokers(settings.addresses)
-        self._reader = QueueReader(
-            settings,
-            self._topology.audit,
-            f"{name} consumer",
-            prefetch=PREFETCH,
-            brokers=brokers,
-            monotonic=monotonic,
+        super().__init__(
+            settings, self._topology.audit, name, prefetch=PREFETCH, monotonic=monotonic
         )
-        self._publisher = Publisher(
-            Link(settings, f"{name} publisher", brokers=brokers), settings.confirm_timeout_s
-        )
-
-    @property
-    def generation(self) -> int:
-        """Return the number of the connection: deliveries of older ones are void."""
-        return self._reader.generation
-
-    def open(self) -> None:
-        """Connect what is not connected, declare what is missing if we may, start consuming.
-
-        Raises:
-            BrokerUnavailable: the broker is not there, or another auditor consumes.
-            SetupError: a name is something else.
-        """
-        self._reader.open(self._prepare)
-        self._publisher.open()
-
-    def receive(self, limit: int, timeout_s: float) -> list[Delivery]:
-        """Take what has come, at most ``limit``; wait for the first."""
-        return self._reader.receive(limit, timeout_s)
-
-    def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
-        """Settle these; those of an older generation are skipped."""
-        self._reader.acknowledge(deliveries)
 
     def publish(self, checkpoint: Checkpoint) -> None:
         """Let everyone have it who has bound a queue for it; nobody need have."""
@@ -85,16 +47,6 @@ class RabbitAuditQueue:
         (confirm,) = self._publisher.confirmed(sent, self._reader.tick)
         if confirm is Confirm.REFUSED:
             log.warning("a queue has refused a checkpoint", line=checkpoint.line)
-
-    def tick(self) -> None:
-        """Keep idle connections alive."""
-        self._reader.tick()
-        self._publisher.tick()
-
-    def close(self) -> None:
-        """Leave; the broker delivers again whatever is unacknowledged."""
-        self._publisher.close()
-        self._reader.close()
 
     def _prepare(self, connection: Any) -> None:
         """Declare what is missing if we may, and wait for another auditor to end.

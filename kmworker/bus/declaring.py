@@ -12,9 +12,10 @@ from amqp.exceptions import AccessRefused, NotFound, PreconditionFailed
 
 from kmworker.errors import BrokerUnavailable, SetupError
 from kmworker.wire.audit_records import RECORD_KEYS
+from kmworker.wire.requests.definition import REQUESTS
 from kmworker.wire.topology import EVERYTHING, QUORUM, Topology
 
-__all__ = ["Declaring", "ensure_anchor", "ensure_audit"]
+__all__ = ["Declaring", "ensure_anchor", "ensure_audit", "ensure_requests"]
 
 
 class Declaring:
@@ -41,10 +42,7 @@ class Declaring:
         try:
             self._declare_or_look()
         except PreconditionFailed as wrong:
-            raise SetupError(
-                f"the broker has one of {self._topology.namespace}.* as something else: {wrong}",
-                hint="delete it, or choose another broker.namespace",
-            ) from None
+            raise _something_else(f"one of {self._topology.namespace}.*", wrong) from None
 
     def _declare_or_look(self) -> None:
         if self._may_declare:
@@ -112,23 +110,62 @@ def ensure_audit(connection: Any, topology: Topology) -> None:
     except AccessRefused:
         return
     except PreconditionFailed as wrong:
-        raise SetupError(
-            f"the broker has {audit} as something else: {wrong}",
-            hint="delete it, or choose another broker.namespace",
+        raise _something_else(audit, wrong) from None
+
+
+def ensure_requests(connection: Any, topology: Topology) -> None:
+    """Declare the names of clients' requests, if we may; else see that the queue is there.
+
+    What bounds it is a policy's, which is an administrator's: `kmworker doctor` tells.
+
+    Raises:
+        SetupError: one of them is something else.
+        BrokerUnavailable: the queue is missing, and may not be declared.
+    """
+    name = topology.requests
+    try:
+        for request_type in REQUESTS:
+            _declare(connection, (name,), {name: name}, request_type, kind="direct")
+    except AccessRefused:
+        _see(connection, name)
+    except PreconditionFailed as wrong:
+        raise _something_else(name, wrong) from None
+
+
+def _see(connection: Any, queue: str) -> None:
+    channel = connection.channel()
+    try:
+        channel.queue_declare(queue, passive=True)
+    except AccessRefused:
+        # Who may not look is told when he consumes.
+        return
+    except NotFound:
+        raise BrokerUnavailable(
+            f"queue {queue} missing on the broker; this user may not declare it,"
+            " an administrator may: with config/rabbitmq/definitions.json"
         ) from None
+    finally:
+        channel.close()
+
+
+def _something_else(name: str, wrong: PreconditionFailed) -> SetupError:
+    hint = "delete it, or choose another broker.namespace"
+    return SetupError(f"the broker has {name} as something else: {wrong}", hint)
 
 
 def _declare(
-    connection: Any, exchanges: tuple[str, ...], bindings: dict[str, str], key: str = EVERYTHING
+    connection: Any,
+    exchanges: tuple[str, ...],
+    bindings: dict[str, str],
+    key: str = EVERYTHING,
+    kind: str = "topic",
 ) -> None:
     # The broker closes a channel on each refusal, and py-amqp quietly opens it again: so a
     # channel of its own, thrown away.
     channel = connection.channel()
     try:
         for exchange in exchanges:
-            channel.exchange_declare(
-                exchange, "topic", durable=True, auto_delete=False, passive=False
-            )
+            channel.exchange_declare(exchange, kind, durable=True, auto_delete=False, passive=False)
         for queue, exchange in bindings.items():
             channel.queue_declare(
                 queue, durable=True, auto_delete=False, arguments=dict(QUORUM), passive=False

@@ -109,13 +109,24 @@ class Inspection:
         Raises:
             NotCounted: this user may not look.
         """
+        return self._counted(self._topology.audit)
+
+    def request_queue(self) -> tuple[int, int] | None:
+        """Return how many requests of clients are ready, and who consumes; None: not there.
+
+        Raises:
+            NotCounted: this user may not look.
+        """
+        return self._counted(self._topology.requests)
+
+    def _counted(self, name: str) -> tuple[int, int] | None:
+        """Return what is ready in the queue of an exchange's name, and who consumes."""
         found: list[tuple[int, int]] = []
 
         def count(channel: Any, queue: str) -> None:
             _name, messages, consumers = channel.queue_declare(queue, passive=True)
             found.append((messages, consumers))
 
-        name = self._topology.audit
         if self._ask(_is_exchange, name) is _MISSING:
             return None
         answer = self._ask(count, name)

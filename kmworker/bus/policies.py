@@ -15,8 +15,8 @@ from kmworker.bus.management import Governed
 from kmworker.wire.topology import Topology
 
 __all__ = [
-    "SHIPPED", "SHIPPED_FOR_AUDIT", "Fault", "audit_faults", "faults", "half_full",
-    "limits_deliveries", "shipped_policy",
+    "SHIPPED", "SHIPPED_FOR_AUDIT", "SHIPPED_FOR_REQUESTS", "Fault", "audit_faults", "faults",
+    "half_full", "limits_deliveries", "request_faults", "shipped_policy",
 ]  # fmt: skip
 
 SHIPPED: Final[Mapping[str, Any]] = {"delivery-limit": 1_000_000_000, "overflow": "reject-publish"}
@@ -25,8 +25,14 @@ SHIPPED: Final[Mapping[str, Any]] = {"delivery-limit": 1_000_000_000, "overflow"
 SHIPPED_FOR_AUDIT: Final[Mapping[str, Any]] = {
     **SHIPPED, "max-length": 2_000_000, "max-length-bytes": 1_073_741_824,
 }  # fmt: skip
+# What nobody has answered in this time is asked again; the oldest is the first to go.
+SHIPPED_FOR_REQUESTS: Final[Mapping[str, Any]] = {
+    "delivery-limit": 1_000_000_000, "overflow": "drop-head", "max-length": 100_000,
+    "message-ttl": 30_000,
+}  # fmt: skip
 NAME: Final = "kmworker"
 AUDIT_NAME: Final = "kmworker-audit"
+REQUESTS_NAME: Final = "kmworker-requests"
 PRIORITY: Final = 100
 # RabbitMQ 4's own limit is 20. What crashes as often as this is noticed before.
 ENDLESS: Final = 1_000_000
@@ -79,6 +85,25 @@ def audit_faults(it: Governed, version: str, topology: Topology, vhost: str) -> 
         said = f"{it.queue}: nothing bounds it: what nobody reads fills the broker's disk"
         yield Fault(said, policy, loses=False)
     yield from _of_limits(it, version, vhost, policy)
+
+
+def request_faults(it: Governed, topology: Topology, vhost: str) -> Iterator[Fault]:
+    """Give what is wrong with the queue of clients' requests: it has bounds, and drops beyond."""
+    policy = _command(
+        _pattern(topology, topology.requests), SHIPPED_FOR_REQUESTS, REQUESTS_NAME, vhost,
+        _priority(it, REQUESTS_NAME),
+    )  # fmt: skip
+    if _value(it, "expires") is not None:
+        yield _fault(it, "expires", vhost, policy, loses=False)
+    if _value(it, "message-ttl") is None:
+        said = f"{it.queue}: nothing ends requests that nobody waits for any more"
+        yield Fault(said, policy, loses=False)
+    if all(_value(it, name) is None for name in BOUNDS):
+        said = f"{it.queue}: nothing bounds it: a flood fills the broker's disk"
+        yield Fault(said, policy, loses=False)
+    elif _value(it, "overflow") == REJECTS:
+        said = f"{it.queue}: when it is full, new requests are refused before the oldest are lost"
+        yield Fault(said, policy, loses=False)
 
 
 def half_full(it: Governed) -> str:

@@ -11,6 +11,7 @@ from kmworker.cli.frame.configured import settings_of
 from kmworker.cli.frame.program import examples, group
 from kmworker.cli.frame.store import now_of, views_of
 from kmworker.cli.installation.crowds import crowded
+from kmworker.cli.installation.delegation import MAX_IDENTITY_DAYS, delegation_lines
 from kmworker.cli.installation.keks import janitor_trouble, keks_in_words
 from kmworker.cli.installation.overdue import due_in_words, overdue
 from kmworker.cli.installation.workers import troubles_of
@@ -40,14 +41,15 @@ def status(
     All of it is in the store, written by the workers and the janitor. The queues are asked of the
     broker, if one is configured and lets this user look; else they are what a worker counted last.
     A worker is live if it was seen within the last 15 seconds. What is under each KEK is counted
-    slowly, by a look at all records. What is overdue by more than a day
-    is told, and whether a janitor was seen. A key in whose place somebody has put something else is
-    named, with what to do; what it held is null in JSON, and all else is shown.
+    slowly, by a look at all records. What is overdue by more than a day is told, and whether a
+    janitor was seen; of delegation, the key servers, the end of the trust list, and whose identity
+    is older than a year. A key in whose place somebody has put something else is named, with what
+    to do; what it held is null in JSON, and all else is shown.
     """
     settings = settings_of(context)
     views = views_of(settings)
     now = now_of(views)
-    found = _asked(read_status(views, now), settings, now)
+    found = _asked(read_status(views, now, MAX_IDENTITY_DAYS), settings, now)
     if as_json:
         print_json(asdict(found))
         return
@@ -107,6 +109,7 @@ def _lines(found: Status, now: float) -> Iterator[tuple[str, str]]:
     for trouble in troubles_of(found.workers or ()):
         yield "trouble", trouble
     yield from _of_janitor(found, now)
+    yield from delegation_lines(found.delegation, now, UNREAD)
 
 
 def _keks(found: Status, now: float) -> Iterator[tuple[str, str]]:

@@ -186,7 +186,7 @@ class Keys:
                 checked = self._answer_to(signed, min(until, monotonic() + ASK_AGAIN_S))
             except BrokerUnavailable as error:
                 check_refusal(error)
-                why = str(with_advice(error))
+                why = _said(why, str(with_advice(error)))
                 sleep(max(0.0, min(backoff.next_s(), until - monotonic())))
                 continue
             if checked is None:
@@ -201,7 +201,7 @@ class Keys:
                 self._ahead_s = checked.at_s - time()
                 signed = self._signed(_at(request, checked.at_s))
             elif answer.reason is Refusal.TRY_LATER:
-                why = "the key servers cannot answer now"
+                why = _said(why, "the key servers cannot answer now")
                 sleep(max(0.0, min(backoff.next_s(), until - monotonic())))
             else:
                 raise KeyRefused(answer)
@@ -260,6 +260,13 @@ def _begin_in_child() -> None:
 
 
 os.register_at_fork(after_in_child=_begin_in_child)
+
+
+def _said(before: str, why: str) -> str:
+    """Return why it is waited, which the log has said once."""
+    if why != before:
+        log.warning("waiting: %s", why)
+    return why
 
 
 def item_of(project: str, ref: str) -> Item | None:

@@ -4,20 +4,23 @@ Whoever has it and can write the trail's files can write another trail; so it be
 auditor's user alone, and what it signs is kept elsewhere, too.
 """
 
-import json
 from pathlib import Path
 from typing import Final
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from kmworker.errors import SetupError
-from kmworker.files import keyfile
+from kmworker.delegation.encoded import as_text, from_text
+from kmworker.delegation.key_files import Fields, KeyFile
+from kmworker.delegation.signing import SEED_BYTES
+from kmworker.files.keyfile import Purpose
+from kmworker.secrecy import Secret
 
 __all__ = ["AuditKey", "signature_holds"]
 
-FORMAT: Final = 1
-PURPOSE: Final = keyfile.Purpose(
+AUDIT_KEY: Final = "kmworker/audit-key"
+FIELDS: Final = frozenset({"sign", "public"})
+AUDIT_KEY_FILE: Final = Purpose(
     "audit key",
     "audit.key",
     "make one: kmworker auditor --init",
@@ -27,7 +30,7 @@ PURPOSE: Final = keyfile.Purpose(
 HINT: Final = "restore it from its backup, or make a new one: kmworker auditor --init"
 
 
-class AuditKey:
+class AuditKey(Secret):
     """The key of one auditor.
 
     Attributes:
@@ -46,10 +49,7 @@ class AuditKey:
             SetupError: there is one, or it cannot be written.
         """
         key = cls(Ed25519PrivateKey.generate())
-        problem = keyfile.create(path, key._content())
-        if problem is not None:
-            hint = "an auditor goes on with the key that it has" if path.exists() else ""
-            raise SetupError(f"audit key {path}: {problem}", hint or "check audit.key")
+        _file().write(path, key._export)
         return key
 
     @classmethod
@@ -59,24 +59,14 @@ class AuditKey:
         Raises:
             SetupError: it is missing, damaged, or open to others.
         """
-        private = _parsed(keyfile.read(path, PURPOSE))
-        if private is None:
-            # Out here, where no frame holds what was read.
-            raise SetupError(f"audit key {path}: damaged, or no audit key", HINT)
-        return cls(private)
+        return _file().load(path)
 
     def sign(self, data: bytes) -> str:
         """Return the signature over it, in hexadecimal."""
         return self._private.sign(data).hex()
 
-    def _content(self) -> bytes:
-        fields = {
-            "version": FORMAT,
-            "algorithm": "ed25519",
-            "private": self._private.private_bytes_raw().hex(),
-            "public": self.public,
-        }
-        return json.dumps(fields, indent=2).encode() + b"\n"
+    def _export(self) -> Fields:
+        return {"sign": as_text(self._private.private_bytes_raw()), "public": self.public}
 
 
 def signature_holds(public: str, data: bytes, signature: str) -> bool:
@@ -89,14 +79,15 @@ def signature_holds(public: str, data: bytes, signature: str) -> bool:
     return True
 
 
-def _parsed(content: bytes) -> Ed25519PrivateKey | None:
-    """Return the key in a file's content; None: there is none, or its halves do not agree."""
-    try:
-        fields = json.loads(content)
-        if fields["version"] != FORMAT:
-            return None
-        private = Ed25519PrivateKey.from_private_bytes(bytes.fromhex(fields["private"]))
-        public = private.public_key().public_bytes_raw().hex()
-    except (ValueError, TypeError, KeyError, RecursionError):
-        return None
-    return private if public == fields.get("public") else None
+def _file() -> KeyFile[AuditKey]:
+    return KeyFile(AUDIT_KEY_FILE, AUDIT_KEY, (FIELDS,), _parsed, HINT)
+
+
+def _parsed(fields: Fields) -> AuditKey | str:
+    seed = from_text(fields["sign"], SEED_BYTES)
+    if seed is None:
+        return "the key in it is not one"
+    key = AuditKey(Ed25519PrivateKey.from_private_bytes(seed))
+    if key.public != fields["public"]:
+        return "damaged: the key in it is not the one that it names"
+    return key

@@ -68,6 +68,8 @@ class ClientRecord:
     rights: Rights
     enrolled: Stamp
     revoked: Stamp | None = None
+    renewed: Stamp | None = None
+    """When it was given its newest identity, if that is not the first."""
 
     @property
     def is_revoked(self) -> bool:
@@ -105,13 +107,14 @@ def enrolled(
 
 
 def renewed(
-    client: ClientRecord, identity: PublicIdentity, *, is_alone: bool
+    client: ClientRecord, identity: PublicIdentity, mark: Stamp, *, is_alone: bool
 ) -> ClientRecord | NoStep:
     """Return a client with another identity beside its present one, or alone.
 
     Args:
         client: as it is.
         identity: the new one, or its present one to have that alone again.
+        mark: who does it, and when.
         is_alone: whether what it had before holds no more.
     """
     if client.is_revoked:
@@ -120,7 +123,13 @@ def renewed(
     identities = tuple(dict.fromkeys((identity, *kept)))
     if identities == client.identities:
         return NoStep("it is as it is to be already")
-    return replace(client, version=client.version + 1, identities=identities)
+    is_new = identity not in client.identities
+    return replace(
+        client,
+        version=client.version + 1,
+        identities=identities,
+        renewed=mark if is_new else client.renewed,
+    )
 
 
 def revoked(client: ClientRecord, mark: Stamp) -> ClientRecord | NoStep:

@@ -15,7 +15,7 @@ from pydantic import TypeAdapter
 
 from kmworker.delegation.encoded import as_text
 from kmworker.delegation.identity import Identity, PublicIdentity, public_identity, shown
-from kmworker.delegation.key_files import check_written, content_of, read_file
+from kmworker.delegation.key_files import check_written, content_of
 from kmworker.delegation.signing import holds, public_in
 from kmworker.domain.values import value
 from kmworker.errors import SetupError, Untrusted
@@ -93,7 +93,7 @@ class Enrolment:
                 identity.
         """
         try:
-            return cls.read(read_file(path, ENROLMENT_FILE), identity)
+            return cls.read(keyfile.read(path, ENROLMENT_FILE), identity)
         except Untrusted as wrong:
             raise SetupError(f"{path}: {wrong}", wrong.hint) from None
 

@@ -12,7 +12,7 @@ from typing import Final
 
 from kmworker.delegation.buffer import KeyBuffer
 from kmworker.delegation.encoded import as_text, from_text
-from kmworker.delegation.key_files import check_written, content_of, fields_in, read_file
+from kmworker.delegation.key_files import Fields, KeyFile
 from kmworker.delegation.sealing import (
     SEAL_PUBLIC_BYTES,
     SEAL_SEED_BYTES,
@@ -21,8 +21,6 @@ from kmworker.delegation.sealing import (
 )
 from kmworker.delegation.signing import SEED_BYTES, SigningKey, digest_of, public_in, signed_bytes
 from kmworker.domain.values import value
-from kmworker.errors import SetupError
-from kmworker.files import keyfile
 from kmworker.files.keyfile import Purpose
 from kmworker.secrecy import Secret
 from kmworker.wire.fields import UTC_TIME
@@ -120,11 +118,7 @@ class Identity(Secret):
         Raises:
             SetupError: it is not there, not what it should be, or open to others.
         """
-        found = _parsed(read_file(path, purpose))
-        if isinstance(found, str):
-            hint = f"restore it from where it was made, or {purpose.if_missing}"
-            raise SetupError(f"{purpose.name} {path}: {found}", hint)
-        return found
+        return _file(purpose).load(path)
 
     def write(self, path: Path) -> None:
         """Write it to a new file with mode 0600, on disk with its name when this returns.
@@ -134,20 +128,15 @@ class Identity(Secret):
         Raises:
             SetupError: something is there already, or it cannot be written.
         """
-        # Made in a frame of its own, which is gone when something is raised.
-        check_written(keyfile.create(path, self._content()), path, IDENTITY_FILE)
+        _file(IDENTITY_FILE).write(path, self._export)
 
-    def _content(self) -> bytes:
-        return content_of(
-            {
-                "document": IDENTITY,
-                "version": 1,
-                "created_at": self.created_at,
-                "sign": as_text(self._sign.export()),
-                "seal": as_text(self._seal.export()),
-                "fingerprint": self.public.fingerprint,
-            }
-        )
+    def _export(self) -> Fields:
+        return {
+            "created_at": self.created_at,
+            "sign": as_text(self._sign.export()),
+            "seal": as_text(self._seal.export()),
+            "fingerprint": self.public.fingerprint,
+        }
 
     def sign(self, label: str, *parts: str) -> str:
         """Return a signature in base64."""
@@ -163,10 +152,12 @@ def key_id_of(public: bytes) -> str:
     return digest_of(public)[:16]
 
 
-def _parsed(content: bytes) -> Identity | str:
-    fields = fields_in(content, IDENTITY, FIELDS)
-    if isinstance(fields, str):
-        return fields
+def _file(purpose: Purpose) -> KeyFile[Identity]:
+    hint = f"restore it from where it was made, or {purpose.if_missing}"
+    return KeyFile(purpose, IDENTITY, (FIELDS,), _parsed, hint)
+
+
+def _parsed(fields: Fields) -> Identity | str:
     sign, seal = from_text(fields["sign"], SEED_BYTES), from_text(fields["seal"], SEAL_SEED_BYTES)
     if sign is None or seal is None:
         return "a key in it is not one"

@@ -28,7 +28,8 @@ BATCH: Final = 128
 WAIT_S: Final = 0.25
 """For a request; and how often one that waits for its grant is looked at again."""
 RETRY_S: Final = 1.0
-MAX_RETRY_S: Final = 30.0
+MAX_RETRY_S: Final = 10.0
+"""A node that starts asks for 30 s, and may have begun a moment ago."""
 FOLLOW_S: Final = 2.0
 """How often the keyring, the trust list and the time are looked at."""
 REPORT_S: Final = 5.0
@@ -83,6 +84,8 @@ class KeyServer:
         self._follow_at = 0.0
         self._report_at = 0.0
         self._is_stopping = False
+        self._waits_for = ""
+        """Why it can answer nobody now; empty: it can."""
 
     def stop(self) -> None:
         """Return from `run` after the batch at hand."""
@@ -99,13 +102,13 @@ class KeyServer:
             while not self._is_stopping:
                 try:
                     self.turn()
-                    pause_s, last = RETRY_S, ""
+                    pause_s, last, self._waits_for = RETRY_S, "", ""
                 except (TransientError, NotFound, Untrusted, PermanentError) as error:
                     said = f"{type(error).__name__}: {error}"
                     if said != last:
                         hint = getattr(error, "hint", "")
                         log.warning("waiting", detail=said, hint=hint)
-                    last = said
+                    last = self._waits_for = said
                     self._let_go(error)
                     self._pause(pause_s)
                     pause_s = min(2 * pause_s, MAX_RETRY_S)
@@ -171,7 +174,8 @@ class KeyServer:
         tally = self._tally
         fields: dict[str, str | int | float] = {**tally.counts, "waiting": tally.waiting}
         try:
-            self._reporting.write(state, {**fields, "trouble": tally.trouble})
+            trouble = self._waits_for or tally.trouble
+            self._reporting.write(state, {**fields, "trouble": trouble})
         except TransientError:
             # The store is away, which shows by itself.
             return
@@ -180,3 +184,5 @@ class KeyServer:
         until = self._clock.monotonic() + seconds
         while not self._is_stopping and self._clock.monotonic() < until:
             self._clock.sleep(POLL_S)
+            # Else it would pass for gone.
+            self._report_if_due("waiting")

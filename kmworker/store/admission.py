@@ -138,10 +138,11 @@ class Admission:
         """Do as `admit` does, for who may not make a store its own.
 
         Raises:
-            NotFound: no worker has used it yet; and as `admit` does.
+            NotFound: no worker has given an item its key yet; and as `admit` does.
         """
         if not has_projects():
-            raise not_used_yet()
+            hint = "it goes on with the first one; or are store.url and store.prefix others?"
+            raise NotFound("no item in this store has a key yet", hint)
         return self.admit()
 
     @property

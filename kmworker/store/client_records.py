@@ -27,8 +27,9 @@ def client_fields(client: ClientRecord) -> dict[str, Any]:
         "needs_grant": rights.needs_grant,
         "enrolled": _mark_fields(client.enrolled),
     }
-    if client.revoked is not None:
-        fields["revoked"] = _mark_fields(client.revoked)
+    for name, mark in (("revoked", client.revoked), ("renewed", client.renewed)):
+        if mark is not None:
+            fields[name] = _mark_fields(mark)
     return fields
 
 
@@ -49,7 +50,7 @@ def client_in(name: str, fields: Mapping[str, Any]) -> ClientRecord:
         PublicIdentity(base64.b64decode(it["sign"]), base64.b64decode(it["seal"]))
         for it in fields["identities"]
     )
-    revoked = fields.get("revoked")
+    revoked, renewed = fields.get("revoked"), fields.get("renewed")
     return ClientRecord(
         name,
         fields["version"],
@@ -57,6 +58,7 @@ def client_in(name: str, fields: Mapping[str, Any]) -> ClientRecord:
         rights,
         _mark_in(fields["enrolled"]),
         None if revoked is None else _mark_in(revoked),
+        None if renewed is None else _mark_in(renewed),
     )
 
 

@@ -17,6 +17,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from kmworker.delegation.clients import ClientRecord
+from kmworker.delegation.requests import FRESH_S
 from kmworker.domain.endings import client_thing, grants_thing, key_thing
 from kmworker.domain.grants import NO_GRANTS, Grants
 from kmworker.domain.model import Broken, Held, KeyRecord, State, held_in
@@ -43,8 +44,12 @@ log = structlog.get_logger()
 DELEGATE_KEYS: Final = ("items", "keys", "scopes", "deks", "grants", "endings")
 PER_REQUEST: Final = 5
 ROUNDS: Final = 10
-REMEMBERED_S: Final = 900
-"""A request is fresh for 300 s around its time, so this is as long as any can be sent again."""
+REMEMBERED_S: Final = int(2 * FRESH_S) + 60
+"""A request is fresh for as long around its time, and clocks may differ a little: so long, and no
+longer, can one be sent again."""
+DIGEST_DIGITS: Final = 32
+"""Of 128 bits. Some 200 bytes of memory for each request: whoever asks as often as may be has some
+7 MB (docs/delegating.md). To find two with one digest would harm nobody but who has asked both."""
 IF_NEW: Final = ("NX", "GET", "EX", REMEMBERED_S)
 """The first that asks is noted; the answer is what was noted before (Redis 7.0)."""
 NOTHING: Final = FoundKey(None, None, None, None, NO_GRANTS)
@@ -130,7 +135,7 @@ class DelegationStore:
 
     def note(self, asked: Sequence[tuple[str, Asked]]) -> Pending[list[bool | None]]:
         """Note requests by client and id; the store has them on disk when the answer is there."""
-        commands = [("SET", self._asked_name(it), it[1].digest, *IF_NEW) for it in asked]
+        commands = [("SET", self._asked_name(it), _digits(it[1].digest), *IF_NEW) for it in asked]
         return self._noted(commands, asked)
 
     def _noted(
@@ -144,7 +149,7 @@ class DelegationStore:
 
     def _asked_name(self, asked: tuple[str, Asked]) -> str:
         client, request = asked
-        return self._names.asked(sha256(f"{client} {request.id}".encode()).hexdigest())
+        return self._names.asked(_digits(sha256(f"{client} {request.id}".encode()).hexdigest()))
 
     def find(self, asked: Sequence[Asked]) -> list[FoundKey]:
         """Return what is asked for, in one round trip, and two more where anything has ended."""
@@ -264,9 +269,13 @@ def _compared(replies: Pending[list[Any]], asked: Sequence[tuple[str, Asked]]) -
             if isinstance(it, RedisError):
                 raise it
     return [
-        True if digest is None else (False if digest == request.digest.encode() else None)
+        True if digest is None else (False if digest == _digits(request.digest).encode() else None)
         for digest, (_client, request) in zip(kept, asked, strict=True)
     ]
+
+
+def _digits(digest: str) -> str:
+    return digest[:DIGEST_DIGITS]
 
 
 def _named(asked: Asked) -> tuple[str, str]:

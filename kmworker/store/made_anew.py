@@ -17,7 +17,7 @@ __all__ = ["DELETE_HINT", "MADE_ANEW", "WrongType", "is_wrong_type", "wrong_type
 MADE_ANEW: Final = {
     "due": "zset", "crowded": "hash", "dead": "hash", "queues": "hash", "workers": "zset",
     "minutes": "stream", "feed": "stream", "attempts": "hash", "totals": "hash",
-    "janitor": "hash", "outboxes": "zset",
+    "janitor": "hash", "outboxes": "zset", "keyservers": "zset",
 }  # fmt: skip
 DELETE_HINT: Final = "find out who wrote there, and delete it: it is written anew"
 

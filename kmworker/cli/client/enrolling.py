@@ -211,9 +211,8 @@ def renew(  # noqa: PLR0913  # its options
     def become(before: ClientRecord | None) -> ClientRecord | NoStep:
         if before is None:
             raise _no_client(name)
-        return renewed(before, asked.identity, is_alone=alone)
+        return renewed(before, asked.identity, room.mark(by), is_alone=alone)
 
-    # By whom is told to the audit trail alone.
     made = room.register.change(name, become, room.record(Act.CLIENT_RENEWED, name, by))
     _tell(made, name, asked.identity)
     _print_enrolment(room, made, asked.identity, root)

@@ -2,33 +2,54 @@
 
 import os
 import sys
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Annotated, Final
+from threading import Timer
+from typing import Annotated, Any, Final
 
 import typer
 
 from kmworker.bootstrap.keys import open_keys
+from kmworker.cli.arguments.options import JsonOption
 from kmworker.cli.frame.configured import settings_of
 from kmworker.cli.frame.endings import Ending, misused
 from kmworker.cli.frame.program import examples
-from kmworker.cli.terminal.output import complain, note
-from kmworker.client.keys import KeyRefused, item_of
+from kmworker.cli.terminal.output import complain, note, print_json
+from kmworker.client.keys import KeyRefused, NoAnswer, item_of
 from kmworker.crypto.hardening import harden_process
+from kmworker.delegation.checking import DeliveredKey
+from kmworker.domain.model import Item
 from kmworker.errors import SetupError
+from kmworker.wire.answers.messages import Refusal
 
 __all__ = ["EXAMPLES", "get"]
 
 EXAMPLES = examples(
     "kmworker client get volume:1111 --project p1 --output - | \\",
-    "    cryptsetup open --type plain --key-file - --key-size 512 \\",
-    "    --cipher aes-xts-plain64 /dev/vdb data",
+    "    base64 --wrap=0 | cryptsetup open --key-file - /dev/vdb data",
     "kmworker client get snapshot:54af --project p1 --output key.bin",
     "kmworker client get volume:1111 --project p1 --output fd:3",
 )
 DESCRIPTOR: Final = "fd:"
+TOLD_AFTER_S: Final = 1.0
+"""An answer takes milliseconds; whoever waits for longer is told for what."""
+ENDINGS: Final[Mapping[Refusal, int]] = {
+    Refusal.NOT_GRANTED: Ending.FAILED,
+    Refusal.SUSPENDED: 4,
+    Refusal.COMPROMISED: 5,
+    Refusal.DESTROYED: 6,
+    Refusal.UNKNOWN_CLIENT: 7,
+    # Something here has to be put right: the clock, or the release.
+    Refusal.STALE_REQUEST: Ending.WRONG,
+    Refusal.MALFORMED: Ending.WRONG,
+    Refusal.REUSED_ID: Ending.WRONG,
+    Refusal.TRY_LATER: Ending.UNREACHABLE,
+}
+"""The contract's exit codes of this command."""
 
 
-def get(
+def get(  # noqa: PLR0913  # its options
     context: typer.Context,
     ref: Annotated[
         str, typer.Argument(metavar="REF", help="An item: volume:ID, snapshot:ID, replica:ID.")
@@ -44,37 +65,83 @@ def get(
     purpose: Annotated[
         str | None, typer.Option("--purpose", metavar="TEXT", help="What for; it is recorded.")
     ] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Ask a key server for the key of an item, and write its bytes.
 
-    The key comes sealed to this host's identity. It is written once, and kept nowhere else. Exit
-    code 1: it is refused, or nobody answers in time.
+    The key comes sealed to this host's identity. It is written once, and kept nowhere else. A
+    volume that is not attached here yet is waited for. Exit codes: 1 not granted, 3 nobody answers
+    in time, 4 suspended, 5 compromised, 6 destroyed, 7 this client was revoked; 2 this host has to
+    be put right.
     """
     settings = settings_of(context)
     item = item_of(project, ref)
     if item is None:
         misused("the item: volume:ID, snapshot:ID, replica:ID or partition:ID")
-    destination = _destination(output)
+    destination = _destination(output, as_json=as_json)
     if not settings.broker.addresses:
         hint = "set broker.url, with this client's own user"
         raise SetupError("no broker is configured", hint)
     harden_process()
     keys = open_keys(settings)
     try:
-        with keys, keys.get(item, purpose=purpose) as delivered:
-            _write(destination, delivered.key.view)
-            said = delivered.encryption
-            note(f"key-id {delivered.key_id}: {said.cipher}, {said.key_bits} bits")
+        with keys:
+            with _waiting_told(ref, settings.client.deadline_s):
+                delivered = keys.get(item, purpose=purpose)
+            with delivered:
+                _write(destination, delivered.key.view)
+            _tell(item, delivered, as_json=as_json)
     except KeyRefused as refused:
+        if as_json:
+            print_json({"refused": refused.reason.value, "hint": refused.hint})
         complain(f"{ref} of project {project}: {refused}", refused.hint)
-        raise typer.Exit(Ending.FAILED) from None
+        raise typer.Exit(ENDINGS[refused.reason]) from None
+    except NoAnswer as late:
+        if as_json:
+            print_json({"refused": None, "hint": str(late)})
+        complain(str(late), "ask again; does a key server run, and is the broker there?")
+        raise typer.Exit(Ending.UNREACHABLE) from None
 
 
-def _destination(output: str) -> int | Path:
+def _tell(item: Item, delivered: DeliveredKey, *, as_json: bool) -> None:
+    said = delivered.encryption
+    if not as_json:
+        note(f"key-id {delivered.key_id}: {said.cipher}, {said.key_bits} bits")
+        return
+    fields: dict[str, Any] = {
+        "project_id": item.project,
+        "item": item.ref,
+        "key_id": delivered.key_id,
+        "cipher": said.cipher,
+        "key_bits": said.key_bits,
+        "state": delivered.state.value,
+        "not_after": delivered.not_after,
+    }
+    print_json(fields)
+
+
+@contextmanager
+def _waiting_told(ref: str, deadline_s: float) -> Iterator[None]:
+    """Tell a person what is waited for; what is in the way, the log says."""
+    whom = f"a key server, or for {ref} to be attached here"
+    said = f"no answer yet: waiting up to {deadline_s:.0f} s for {whom}"
+    timer = Timer(TOLD_AFTER_S, note, [said])
+    timer.daemon = True
+    if sys.stderr.isatty():
+        timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _destination(output: str, *, as_json: bool) -> int | Path:
     """Return where it is to be written, before anything is asked for."""
     if output == "-":
         if sys.stdout.isatty():
             misused("--output -: a key is not shown on a terminal: send it into a pipe")
+        if as_json:
+            misused("--json: with --output - the key is there already: name a file or fd:N")
         return sys.stdout.fileno()
     if output.startswith(DESCRIPTOR):
         number = output.removeprefix(DESCRIPTOR)
@@ -96,6 +163,7 @@ def _is_open(descriptor: int) -> bool:
 
 
 def _write(destination: int | Path, key: memoryview) -> None:
+    """Write the key; of one that could not be written whole, no file is left."""
     if isinstance(destination, int):
         _write_all(destination, key)
         return
@@ -105,11 +173,13 @@ def _write(destination: int | Path, key: memoryview) -> None:
     except OSError as error:
         hint = "name a new file in a folder of your own"
         raise SetupError(f"--output {destination}: {error.strerror}", hint) from None
-    try:
+    with ExitStack() as undoing:
+        undoing.callback(destination.unlink, missing_ok=True)
+        undoing.callback(os.close, descriptor)
         _write_all(descriptor, key)
         os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        undoing.pop_all()
+    os.close(descriptor)
 
 
 def _write_all(descriptor: int, key: memoryview) -> None:

@@ -24,7 +24,7 @@ def list_(context: typer.Context, *, as_json: JsonOption = False) -> None:
     if as_json:
         print_json([_fields(it) for it in found])
         return
-    titles = ("client", "nodes", "projects", "kinds", "grant", "since", "")
+    titles = ("client", "nodes", "projects", "kinds", "grant", "identity since", "")
     display(column_table(titles, [_row(it) for it in found]))
 
 
@@ -41,7 +41,7 @@ def show(context: typer.Context, name: NameArgument, *, as_json: JsonOption = Fa
 
 
 def _fields(client: ClientRecord) -> dict[str, Any]:
-    rights, revoked = client.rights, client.revoked
+    rights, revoked, renewed = client.rights, client.revoked, client.renewed
     return {
         "client": client.name,
         "version": client.version,
@@ -54,6 +54,9 @@ def _fields(client: ClientRecord) -> dict[str, Any]:
         "enrolled_at": client.enrolled.at,
         "enrolled_by": client.enrolled.by.name,
         "reason": client.enrolled.by.reason,
+        "renewed_at": None if renewed is None else renewed.at,
+        "renewed_by": None if renewed is None else renewed.by.name,
+        "renewed_because": None if renewed is None else renewed.by.reason,
         "revoked_at": None if revoked is None else revoked.at,
         "revoked_by": None if revoked is None else revoked.by.name,
         "revoked_because": None if revoked is None else revoked.by.reason,
@@ -68,7 +71,7 @@ def _row(client: ClientRecord) -> tuple[str, ...]:
         ", ".join(rights.projects),
         ", ".join(sorted(rights.kinds)),
         "needed" if rights.needs_grant else "none needed",
-        to_the_second(client.enrolled.at),
+        to_the_second((client.renewed or client.enrolled).at),
         "" if client.revoked is None else f"revoked {to_the_second(client.revoked.at)}",
     )
 

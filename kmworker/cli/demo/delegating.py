@@ -23,6 +23,7 @@ from kmworker.embedded.sample import PROJECT
 from kmworker.errors import BrokerUnavailable, PermanentError, Reason
 from kmworker.settings import BrokerSettings
 from kmworker.store.inspection import Views
+from kmworker.store.views.key_servers import read_key_servers
 
 __all__ = ["show_delegation", "show_trail"]
 
@@ -54,8 +55,9 @@ def show_delegation(
     with closing(nodes[0]) as node, closing(nodes[1]) as stranger:
         for volume in (VOLUME, CLONE):
             publish("volume-attached", {**_attachment(volume), "node": NODE})
-            _until(views, volume, lambda it: "grant" in it)
+            _until_attached(views, volume, lambda it: "grant" in it)
         _tell("attached", f"{VOLUME.ref} and its clone {CLONE.ref}, to {NODE}")
+        _until(lambda: _is_served(views), "no key server has begun in time")
         with node.get(VOLUME) as delivered:
             sectors = encrypt_sectors(delivered.key.view, PLAINTEXT)
             _tell_of(
@@ -68,7 +70,7 @@ def show_delegation(
         _open(node, CLONE, sectors, "opens the same")
         _tell_of("refused", VOLUME, "", f"{STRANGER}: {stranger.refused(VOLUME)}")
         publish("volume-detached", _attachment(VOLUME))
-        _until(views, VOLUME, lambda it: "over" in it)
+        _until_attached(views, VOLUME, lambda it: "over" in it)
         _tell("detached", f"{VOLUME.ref}, from {NODE}")
         _tell_of("refused", VOLUME, "", f"{NODE}: {node.refused(VOLUME)}")
 
@@ -100,17 +102,30 @@ def _attachment(volume: Item) -> dict[str, Any]:
     }
 
 
-def _until(views: Views, volume: Item, is_so: Callable[[dict[str, Any]], bool]) -> None:
-    """Wait until the store says so of the volume's one attachment.
+def _until(is_so: Callable[[], bool], otherwise: str) -> None:
+    """Wait until something is so.
 
     Raises:
-        BrokerUnavailable: it did not in time.
+        BrokerUnavailable: it was not in time.
     """
     deadline = time.monotonic() + DEADLINE_S
-    while not any(map(is_so, _attachments(views, volume))):
+    while not is_so():
         if time.monotonic() > deadline:
-            raise BrokerUnavailable("an attachment was not handled in time")
+            raise BrokerUnavailable(otherwise)
         time.sleep(POLL_S)
+
+
+def _until_attached(views: Views, volume: Item, is_so: Callable[[dict[str, Any]], bool]) -> None:
+    """Wait until the store says so of the volume's one attachment; raises as `_until` does."""
+    _until(
+        lambda: any(map(is_so, _attachments(views, volume))),
+        "an attachment was not handled in time",
+    )
+
+
+def _is_served(views: Views) -> bool:
+    """Return whether a key server runs: it begins once there are projects."""
+    return any(it.is_live for it in read_key_servers(views, views.clock_s()))
 
 
 def _attachments(views: Views, volume: Item) -> Sequence[dict[str, Any]]:

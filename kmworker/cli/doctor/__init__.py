@@ -30,7 +30,7 @@ __all__ = ["app"]
 COLUMN: Final = 13
 EVERYTHING_ELSE: Final = (
     "keyring", "policy", "producers", "tls", "broker", "queues", "permissions", "policies", "audit",
-    "store", *OF_STORE,
+    "requests", "store", *OF_STORE,
 )  # fmt: skip
 app = group()
 

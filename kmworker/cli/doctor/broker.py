@@ -17,6 +17,7 @@ from kmworker.bus.policies import (
     faults,
     half_full,
     limits_deliveries,
+    request_faults,
 )
 from kmworker.cli.doctor.checks import FAILED, NOT_CHECKED, WARNED, Check, checked, not_checked
 from kmworker.cli.terminal.output import plural
@@ -31,6 +32,7 @@ from kmworker.wire.topology import Topology
 __all__ = ["check_broker"]
 
 COLUMNS = "name policy arguments"
+OF_BROKER = "queues", "permissions", "policies", "audit", "requests"
 AUDIT_HINT = (
     "is kmworker auditor running, and has its disk room? When it is full, no key is delivered"
 )
@@ -48,7 +50,7 @@ def check_broker(settings: Settings) -> Iterator[Check]:
         found = [checked("broker", partial(_inspected, it, inspections, stack)) for it in brokers]
         if not inspections:
             yield from found
-            yield from not_checked("the broker", "queues", "permissions", "policies", "audit")
+            yield from not_checked("the broker", *OF_BROKER)
             return
         # Those that answer are enough for a worker.
         yield from (replace(it, status=WARNED) if it.status == FAILED else it for it in found)
@@ -58,11 +60,12 @@ def check_broker(settings: Settings) -> Iterator[Check]:
         queues = checked("queues", lambda: _queues(inspection, settings))
         yield queues
         if queues.status == FAILED:
-            yield from not_checked("the queues", "permissions", "policies", "audit")
+            yield from not_checked("the queues", *OF_BROKER[1:])
             return
         yield checked("permissions", lambda: _permissions(inspection))
         yield _policies(version, settings.broker)
         yield _audit(inspection, settings.broker)
+        yield _requests(inspection, settings.broker)
 
 
 def _inspected(settings: BrokerSettings, inspections: list[Inspection], stack: ExitStack) -> str:
@@ -157,6 +160,25 @@ def _audited(inspection: Inspection, name: str) -> str | tuple[str, str]:
     return said
 
 
+def _requests(inspection: Inspection, settings: BrokerSettings) -> Check:
+    """Look whether clients' requests have a queue, and whether anybody takes them off it."""
+    try:
+        return checked("requests", lambda: _asked(inspection, Topology(settings.namespace)))
+    except NotCounted as unknown:
+        return Check("requests", NOT_CHECKED, str(unknown), "the account keyserver may")
+
+
+def _asked(inspection: Inspection, topology: Topology) -> str | tuple[str, str]:
+    found = inspection.request_queue()
+    if found is None:
+        return f"no {topology.requests}: no client can ask for a key"
+    waiting, servers = found
+    said = f"{plural(waiting, 'request')} for {plural(servers, 'key server')}"
+    if waiting and not servers:
+        return f"{said}: they are lost after 30 s", "start one: kmworker keyserver"
+    return said
+
+
 def _governed(settings: BrokerSettings, vhost: str, version: str, found: list[Fault]) -> str:
     topology = Topology(settings.namespace)
     management = Management(str(settings.management_url), vhost, settings.connect_timeout_s)
@@ -176,4 +198,8 @@ def _governed(settings: BrokerSettings, vhost: str, version: str, found: list[Fa
         if full := half_full(audit):
             said = f"{audit.queue} is half full or more: {full}"
             found.append(Fault(said, AUDIT_HINT, loses=False))
+    requests = management.governed(topology.requests)
+    if requests is not None:
+        queues += 1
+        found += request_faults(requests, topology, vhost)
     return f"nothing throws events away from {plural(queues, 'queue')} in vhost {vhost}"

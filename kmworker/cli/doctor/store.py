@@ -6,6 +6,7 @@ from time import time
 from typing import Final
 
 from kmworker.cli.doctor.checks import FAILED, NOT_CHECKED, OK, WARNED, Check, checked, not_checked
+from kmworker.cli.doctor.delegation import OF_DELEGATION, check_delegation
 from kmworker.cli.doctor.records import check_records
 from kmworker.cli.frame.accounts import user_in
 from kmworker.cli.frame.store import now_of, views_of
@@ -35,7 +36,7 @@ OLDEST_STORE: Final = 7
 SKEW_MAX_S: Final = 2.0
 OF_STORE: Final = (
     "rights", "writes", "durability", "clients", "history", "reports", "workers", "janitor",
-    "records", "keks", "clock",
+    *OF_DELEGATION, "records", "keks", "clock",
 )  # fmt: skip
 
 WAKING: Final = 'all else goes on; see docs/operations.md, "When to wake someone"'
@@ -71,6 +72,10 @@ def check_store(settings: Settings, *, has_keyring: bool) -> Iterator[Check]:
         yield from not_checked(" and ".join(keys), "janitor")
     else:
         yield checked("janitor", lambda: _janitor(views), user)
+    is_readable = views.names.top("keyservers") not in spoilt
+    yield from check_delegation(
+        settings, views, user, is_readable=is_readable, has_keyring=has_keyring
+    )
     if crowds := _crowds(views):
         yield Check("waiting", OK, f"near its bound: {crowds}")
     if has_keyring:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ago", "column_table", "columns", "complain", "confirmed", "console", "display", "grid",
     "lasting", "line", "note", "one_json", "plural", "print_json", "progress", "to_the_second",
-    "typed", "visible",
+    "typed", "typed_secret", "visible",
 ]  # fmt: skip
 
 # Wide enough that nothing is ever wrapped or cut for a program that reads tables.
@@ -65,6 +65,25 @@ def typed(question: str, option: str) -> str:
     if not is_anyone_there():
         raise SetupError(visible(question), f"nobody is there to type it: say it with {option}")
     return str(typer.prompt(visible(question), default="", show_default=False, err=True)).strip()
+
+
+def typed_secret(question: str, option: str, *, twice: bool) -> bytes:
+    """Ask a person for what no screen shows; where there is none, there must have been ``option``.
+
+    Args:
+        question: what is asked.
+        option: what says it, too.
+        twice: whether it is asked again until both are the same: nobody sees what was mistyped.
+
+    Raises:
+        SetupError: there is nobody to ask.
+    """
+    if not is_anyone_there():
+        raise SetupError(visible(question), f"nobody is there to type it: say it with {option}")
+    # Given on at once: it has no name in a frame that raises.
+    return str(
+        typer.prompt(visible(question), hide_input=True, confirmation_prompt=twice, err=True)
+    ).encode()
 
 
 def is_anyone_there() -> bool:

@@ -11,6 +11,12 @@ from kmworker.cli.frame.configured import settings_of
 from kmworker.cli.frame.endings import misused
 from kmworker.cli.frame.program import examples
 from kmworker.cli.terminal.output import line, note, print_json
+from kmworker.cli.trust.passphrases import (
+    AskOption,
+    FileOption,
+    new_passphrase,
+    present_passphrase,
+)
 from kmworker.clock import rfc3339
 from kmworker.crypto.hardening import harden_process
 from kmworker.delegation.encoded import as_text
@@ -23,7 +29,10 @@ from kmworker.wire.trust_documents import MAX_LISTED
 
 __all__ = ["INIT_EXAMPLES", "KEY_EXAMPLES", "SIGN_EXAMPLES", "init", "key", "sign"]
 
-INIT_EXAMPLES = examples("kmworker trust init --root /media/offline/root-key.json")
+INIT_EXAMPLES = examples(
+    "kmworker trust init --root /media/offline/root-key.json",
+    "kmworker trust init --root /media/offline/root-key.json --passphrase",
+)
 KEY_EXAMPLES = examples("kmworker trust key > keyserver-1.json")
 SIGN_EXAMPLES = examples(
     "kmworker trust sign keyserver-1.json keyserver-2.json \\",
@@ -35,17 +44,22 @@ RootOption = Annotated[
 ]
 
 
-def init(*, root: RootOption) -> None:
+def init(
+    *, root: RootOption, passphrase: AskOption = False, passphrase_file: FileOption = None
+) -> None:
     """Make the installation's root key: it signs lists of key servers' keys, and nothing else.
 
     Keep it offline, and a copy of it apart. Whoever has it can make clients believe any key
-    server; where it is lost, all clients are enrolled anew.
+    server; where it is lost, all clients are enrolled anew. Under a passphrase, of 16 bytes at
+    least, a copy of the file alone is no root key.
     """
     harden_process()
+    under = new_passphrase(passphrase_file, asks=passphrase)
     made = RootKey.generate(rfc3339(time()))
-    made.write(root)
+    made.write(root, under)
     line(as_text(made.public))
-    note(f"made {root}: keep it offline")
+    kept = "" if under is None else ", and its passphrase apart from it"
+    note(f"made {root}: keep it offline{kept}")
 
 
 def key(context: typer.Context) -> None:
@@ -60,7 +74,7 @@ def key(context: typer.Context) -> None:
         line(text)
 
 
-def sign(
+def sign(  # noqa: PLR0913  # its options
     servers: Annotated[
         list[Path], typer.Argument(metavar="FILE...", help="What kmworker trust key has printed.")
     ],
@@ -82,10 +96,12 @@ def sign(
             help="Above that of every list before; left out: the time.",
         ),
     ] = None,
+    passphrase_file: FileOption = None,
 ) -> None:
     """Sign the list of all key servers whose answers clients are to believe, and print it.
 
-    It needs no server, so it can be done where the root key is kept. Whoever is not in it is
+    It needs no server, so it can be done where the root key is kept, and asks for the passphrase if
+    it is under one. Whoever is not in it is
     believed no more once clients have seen it: while a key is exchanged, list the old one, too.
     """
     if len(servers) > MAX_LISTED:
@@ -93,9 +109,10 @@ def sign(
     harden_process()
     listed = [_public(path) for path in servers]
     now = datetime.now(UTC)
+    root_key = RootKey.load(root, present_passphrase(passphrase_file))
     try:
         made = make_list(
-            RootKey.load(root),
+            root_key,
             installation,
             number or int(now.timestamp()),
             listed,
@@ -106,7 +123,7 @@ def sign(
         raise SetupError(str(wrong), wrong.hint) from None
     for path, public in zip(servers, listed, strict=True):
         note(f"{path}: fingerprint {shown(public.fingerprint)}")
-    print_json({"root": as_text(RootKey.load(root).public), **made.document})
+    print_json({"root": as_text(root_key.public), **made.document})
 
 
 def _moment(at: datetime) -> str:

@@ -21,8 +21,10 @@ from kmworker.store.kek_states import STATES, keks_named
 from kmworker.store.made_anew import WrongType, is_wrong_type, wrong_types
 from kmworker.store.rollback import standing_refusal
 from kmworker.store.spread import COUNTED_AT
+from kmworker.store.views.delegation import DelegationSeen, read_clients, read_trust
 from kmworker.store.views.janitor import DueKeys, JanitorSeen, due_in, number_of, read_janitor
 from kmworker.store.views.keks import KekSeen, is_of_keks, keks_in
+from kmworker.store.views.key_servers import read_key_servers
 
 __all__ = [
     "MAX_CROWDS", "UNREADABLE", "Incident", "OldestWaiting", "Rate", "Status", "WorkerSeen",
@@ -135,14 +137,16 @@ class Status:
     rate: Rate | None
     workers: list[WorkerSeen] | None
     """The latest seen first."""
+    delegation: DelegationSeen
 
 
-def read_status(views: Views, now: float) -> Status:
+def read_status(views: Views, now: float, max_identity_days: float) -> Status:
     """Look at everything once.
 
     Args:
         views: the store.
         now: Unix seconds.
+        max_identity_days: how old a client's identity should get.
     """
     wrong = wrong_types(views.client, views.names)
     spoilt = {it.key for it in wrong}
@@ -173,6 +177,11 @@ def read_status(views: Views, now: float) -> Status:
         near_bound=of("crowded", lambda: read_crowds(views)),
         rate=of("minutes", lambda: _rate(views, now)),
         workers=of("workers", lambda: read_workers(views, now)),
+        delegation=DelegationSeen(
+            of("keyservers", lambda: read_key_servers(views, now)),
+            read_trust(views),
+            read_clients(views, now, max_identity_days),
+        ),
     )
 
 

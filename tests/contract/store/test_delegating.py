@@ -18,14 +18,13 @@ from kmworker.domain.plan import GrantWrite
 from kmworker.errors import StoreUnavailable
 from kmworker.keyserver.ports import FoundKey
 from kmworker.store.delegating import DelegationStore
-from kmworker.store.endings_read import EndingsRead
-from kmworker.store.endings_seen import EndingsSeen
 from kmworker.store.names import Names
 from kmworker.store.records import RecordCodec
 from kmworker.store.remembering import MAX_READ, RememberingCodec
 from kmworker.wire.answers.bodies import Asked
 from tests.kit.builders import NOW, attach
 from tests.kit.store.builders import draft, volume
+from tests.kit.store.key_servers import unwatched
 from tests.kit.store.stand import Stand
 from tests.kit.store.wiretap import Wiretap
 
@@ -61,16 +60,6 @@ def codec(stand: Stand) -> Counting:
     return Counting(stand)
 
 
-class Watching:
-    """What looks at all chains of endings; there is nothing to be seen."""
-
-    def begin(self) -> None:
-        """Begin."""
-
-    def go_on(self) -> None:
-        """Go on."""
-
-
 @pytest.fixture
 def tap(stand: Stand) -> Wiretap:
     return stand.tap("keyserver")
@@ -84,13 +73,7 @@ def store(stand: Stand, codec: Counting, tap: Wiretap) -> DelegationStore:
     attached(stand, "a1")
     enrolled(stand, CLIENT)
     admission: Any = Admitted()
-    names, plain = Names(stand.prefix), RecordCodec(stand.custody)
-    seen = EndingsSeen(tap, names, plain)
-    watch: Any = Watching()
-    return DelegationStore(
-        tap, names, codec, admission, lambda: True,
-        endings=EndingsRead(tap, names, plain, seen), watch=watch,
-    )  # fmt: skip
+    return unwatched(stand, tap, codec, admission)
 
 
 def attached(stand: Stand, name: str) -> None:

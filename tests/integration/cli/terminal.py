@@ -87,6 +87,10 @@ class Terminal(Screen):
             pass
         return self._written.decode().replace("\r\n", "\n")
 
+    def hides(self) -> bool:
+        """Return whether what is typed now is not shown, as for a passphrase."""
+        return not termios.tcgetattr(self._ours)[3] & termios.ECHO
+
     def type(self, keys: str) -> None:
         """Press keys."""
         os.write(self._ours, keys.encode())

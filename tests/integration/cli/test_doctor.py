@@ -60,6 +60,8 @@ def test_a_healthy_installation_passes(at_work: Site) -> None:
     unseen = "not checked" if broker.startswith("RabbitMQ 3.") else "warning"
     assert found.pop("policies")["status"] == unseen
     assert found.pop("producers")["status"] == "warning"
+    # From RabbitMQ 4.3 on, only who has some right on a queue may look at it.
+    assert found.pop("requests")["status"] in {"ok", "not checked"}
     assert {it["status"] for it in found.values()} == {"ok"}
     assert broker.startswith("RabbitMQ ")
     password = urlsplit(at_work.broker_url("worker")).password

@@ -78,7 +78,7 @@ def cleared(broker: Broker) -> Iterator[None]:
 
 
 def test_the_shipped_policies_are_seen_to_be_in_effect(site: Site) -> None:
-    found = told(site, "4 queues")
+    found = told(site, "5 queues")
     assert found["status"] == "ok"
 
 
@@ -92,7 +92,7 @@ def test_a_policy_above_ours_is_named_and_the_hint_mends_it(
     program, *command = shlex.split(found["hint"])
     assert program == "rabbitmqctl"
     broker.server.ctl(*command)
-    assert told(site, "4 queues")["status"] == "ok"
+    assert told(site, "5 queues")["status"] == "ok"
 
 
 def test_an_operators_policy_is_named_and_the_hint_mends_it(
@@ -103,7 +103,7 @@ def test_an_operators_policy_is_named_and_the_hint_mends_it(
     found = told(site, f"{WORK}: expires 86400000, by operator policy catch-all")
     assert found["status"] == "failed"
     broker.server.ctl(*shlex.split(found["hint"])[1:])
-    assert told(site, "4 queues")["status"] == "ok"
+    assert told(site, "5 queues")["status"] == "ok"
 
 
 def test_without_the_setting_it_says_what_it_cannot_tell(installation: Installation) -> None:

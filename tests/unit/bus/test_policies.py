@@ -10,11 +10,13 @@ from kmworker.bus.management import Governed
 from kmworker.bus.policies import (
     SHIPPED,
     SHIPPED_FOR_AUDIT,
+    SHIPPED_FOR_REQUESTS,
     Fault,
     audit_faults,
     faults,
     half_full,
     limits_deliveries,
+    request_faults,
     shipped_policy,
 )
 from kmworker.wire.topology import Topology
@@ -151,6 +153,38 @@ def test_what_throws_records_away_or_lets_them_fill_a_disk_is_named(
     assert said in found.what
     assert found.loses is loses
     assert "--priority 201 kmworker-audit '^kmworker\\.audit$'" in found.remedy
+
+
+def of_requests(**effective: Any) -> list[Fault]:
+    it = Governed("kmworker.requests", {}, effective, policy="own", priority=200)
+    return list(request_faults(it, TOPOLOGY, "kmworker"))
+
+
+def test_the_shipped_policy_of_requests_is_sound_and_is_what_the_definitions_say() -> None:
+    assert of_requests(**SHIPPED_FOR_REQUESTS) == []
+    path = Path(__file__).parents[3] / "config" / "rabbitmq" / "definitions.json"
+    shipped = {it["name"]: it for it in json.loads(path.read_text())["policies"]}
+    assert shipped["kmworker-requests"]["definition"] == dict(SHIPPED_FOR_REQUESTS)
+    assert shipped["kmworker-requests"]["pattern"] in of_requests()[0].remedy
+
+
+@pytest.mark.parametrize(
+    ("effective", "said"),
+    [
+        ({}, ["nothing ends requests", "nothing bounds it"]),
+        ({**SHIPPED_FOR_REQUESTS, "expires": 5}, ["expires 5, by policy own"]),
+        ({**SHIPPED_FOR_REQUESTS, "overflow": "reject-publish"}, ["new requests are refused"]),
+        ({"message-ttl": 1000, "max-length-bytes": 1}, []),
+    ],
+)
+def test_what_lets_requests_pile_up_is_named_and_loses_nothing(
+    effective: dict[str, Any], said: list[str]
+) -> None:
+    found = of_requests(**effective)
+    for fault, words in zip(found, said, strict=True):
+        assert words in fault.what
+        assert not fault.loses
+        assert "--priority 201 kmworker-requests '^kmworker\\.requests$'" in fault.remedy
 
 
 @pytest.mark.parametrize(

@@ -76,6 +76,35 @@ def test_another_root_key_is_refused_unless_it_is_meant(trusting: str) -> None:
     assert document("trust", "show")["root"] == json.loads(other)["root"]
 
 
+def test_a_root_key_under_a_passphrase_signs_with_it_alone(installation: str) -> None:
+    Path("words").touch(0o600)
+    Path("words").write_text("five words that dice have thrown\n")
+    made = run("trust", "init", "--root", "root.json", "--passphrase-file", "words")
+    assert made.exit_code == 0
+    assert "its passphrase apart" in made.stderr
+    assert "dice" not in Path("root.json").read_text()
+    listed = json.loads(signed(installation, "--passphrase-file", "words"))
+    assert listed["root"] == made.stdout.strip()
+    sign = ("trust", "sign", "server.json", "--root", "root.json", "--installation", installation)
+    assert "nobody is there to type it" in failed(2, *sign)
+    Path("words").write_text("five words that dice have thrown twice")
+    assert "the passphrase is another one" in failed(2, *sign, "--passphrase-file", "words")
+    Path("words").chmod(0o644)
+    assert "open to group or others" in failed(2, *sign, "--passphrase-file", "words")
+
+
+def test_a_passphrase_comes_from_one_place_and_is_not_short(installation: str) -> None:
+    del installation
+    init = ("trust", "init", "--root", "root.json")
+    assert "nobody is there to type it" in failed(2, *init, "--passphrase")
+    both = failed(2, *init, "--passphrase", "--passphrase-file", "words")
+    assert "do not go together" in both
+    Path("words").touch(0o600)
+    Path("words").write_text("eight ls")
+    assert "fewer than 16 bytes" in failed(2, *init, "--passphrase-file", "words")
+    assert not Path("root.json").exists()
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -191,14 +220,20 @@ def test_a_host_is_renewed_without_a_gap() -> None:
     words = ("client", "renew", "compute-17", "--request", "-", *WHO)
     given = run(*words, stdin=request)
     assert given.exit_code == 0, given.stderr
-    assert len(document("client", "show", "compute-17")["fingerprints"]) == 2
+    shown = document("client", "show", "compute-17")
+    assert len(shown["fingerprints"]) == 2
+    assert (shown["renewed_by"], shown["renewed_because"]) == ("alice", "a drill")
+    assert shown["renewed_at"] >= shown["enrolled_at"]
     assert run("client", "pin", "-", stdin=given.stdout, **HOST).exit_code == 0
     after = Identity.load(Path("identity.json"))
     assert after.public != before.public
     assert not next_path(Path("identity.json")).exists()
     assert Identity.load(former_path(Path("identity.json"))).public == before.public
     assert run(*words, "--alone", stdin=request).exit_code == 0
-    assert len(document("client", "show", "compute-17")["fingerprints"]) == 1
+    alone = document("client", "show", "compute-17")
+    assert len(alone["fingerprints"]) == 1
+    # Its newest identity is as old as it was.
+    assert alone["renewed_at"] == shown["renewed_at"]
     assert "already" in failed(1, *words, "--alone", stdin=request).replace(" is to be", "")
 
 

@@ -14,12 +14,13 @@ from kmworker.crypto import Keyring
 from kmworker.errors import BrokerUnavailable, NotCounted
 from kmworker.settings import BrokerSettings
 from kmworker.store.kek_states import keks_named
+from tests.kit.cli.delegating import hand_out, report_key_server
 from tests.kit.cli.stand import NOW_S, FilledStore, run, said
 
 ALL_NAMES = ["configuration", "keyring", "policy", "producers", "tls", "broker", "queues",
-             "permissions", "policies", "audit", "store", "rights", "writes", "durability",
-             "clients", "history", "reports", "workers", "janitor", "records", "keks",
-             "clock"]  # fmt: skip
+             "permissions", "policies", "audit", "requests", "store", "rights", "writes",
+             "durability", "clients", "history", "reports", "workers", "janitor", "keyservers",
+             "trust", "records", "keks", "clock"]  # fmt: skip
 DAY_S = 86_400
 DURABLE = {
     "appendonly": "yes",
@@ -52,6 +53,7 @@ class FakeInspection:
     anchors: bool = True
     audit: tuple[int, int] | None = (0, 1)
     records: bool = True
+    requests: tuple[int, int] | None = (0, 1)
     user: str = "kmworker"
 
     def __init__(self, *_arguments: object) -> None:
@@ -73,6 +75,9 @@ class FakeInspection:
 
     def audit_queue(self) -> tuple[int, int] | None:
         return self.audit
+
+    def request_queue(self) -> tuple[int, int] | None:
+        return self.requests
 
     def may_record(self) -> bool:
         return self.records
@@ -152,7 +157,7 @@ def test_an_open_keyring_fails_and_the_records_cannot_be_compared(
 ) -> None:
     (folder / "keyring.json").chmod(0o644)
     assert "open to group or others" in failed()["keyring"]
-    assert not_checked() == ["policies", "records", "keks"]
+    assert not_checked() == ["policies", "trust", "records", "keks"]
 
 
 def test_an_unsound_policy_fails(healthy: FilledStore, policy: Path) -> None:
@@ -233,7 +238,7 @@ def test_an_unreachable_broker_fails_once(
 ) -> None:
     monkeypatch.setenv("KMWORKER_BROKER__URL", "amqp://away")
     assert failed() == {"broker": "no route to host"}
-    assert not_checked() == ["queues", "permissions", "policies", "audit"]
+    assert not_checked() == ["queues", "permissions", "policies", "audit", "requests"]
 
 
 def test_of_several_brokers_one_that_answers_is_enough(
@@ -304,6 +309,69 @@ def test_records_that_an_auditor_takes_are_no_matter(
     assert findings()["audit"]["status"] == "ok"
 
 
+def test_requests_without_a_queue_or_a_key_server_are_said(
+    healthy: FilledStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert findings()["requests"]["detail"] == "0 requests for 1 key server"
+    monkeypatch.setattr(FakeInspection, "requests", None)
+    found = findings()["requests"]
+    assert (found["status"], found["detail"]) == (
+        "ok", "no kmworker.requests: no client can ask for a key",
+    )  # fmt: skip
+    monkeypatch.setattr(FakeInspection, "requests", (7, 0))
+    detail, hint = warned("requests")
+    assert detail == "7 requests for 0 key servers: they are lost after 30 s"
+    assert hint == "start one: kmworker keyserver"
+
+
+def test_key_servers_are_missed_once_clients_may_believe_them(healthy: FilledStore) -> None:
+    assert findings()["keyservers"]["detail"] == "none is needed: no trust list is handed out"
+    hand_out(healthy)
+    detail, hint = warned("keyservers")
+    assert detail == "none was seen today: no client gets a key"
+    assert hint == "start one: kmworker keyserver"
+    report_key_server(healthy, "k-gone", 20)
+    report_key_server(healthy, "k-ended", 1, state="stopped")
+    assert warned("keyservers")[0] == "none live of 2 seen today: no client gets a key"
+    report_key_server(healthy, "k-1", delivered=1200, refused=3, waiting=1)
+    report_key_server(healthy, "k-2", delivered=1)
+    found = findings()["keyservers"]
+    assert (found["status"], found["detail"]) == (
+        "ok", "2 live of 4 seen today; delivered 1,201, refused 3, dropped 0, waiting 1",
+    )  # fmt: skip
+    report_key_server(healthy, "k-2", trouble="NotRecorded: the audit trail is full")
+    report_key_server(healthy, "k-gone", 20, trouble="long ago")
+    detail, hint = warned("keyservers")
+    assert detail.endswith("; key server k-2: NotRecorded: the audit trail is full")
+    assert "long ago" not in detail
+    assert hint == "its log says more"
+
+
+def test_a_trust_list_is_missed_before_it_ends(healthy: FilledStore) -> None:
+    found = findings()["trust"]
+    assert (found["status"], found["detail"]) == (
+        "ok", "no list is handed out: no client gets a key",
+    )  # fmt: skip
+    hand_out(healthy, 31)
+    found = findings()["trust"]
+    assert (found["status"], found["detail"].partition(",")[0]) == ("ok", "list 7")
+    hand_out(healthy, 12)
+    detail, hint = warned("trust")
+    assert detail.endswith(": it ends in 12 d: no client believes a key server then")
+    assert hint == "kmworker trust sign, then kmworker trust publish"
+    hand_out(healthy, -1)
+    assert "clients believe no key server" in warned("trust")[0]
+
+
+def test_a_trust_list_that_somebody_has_altered_is_a_failure(healthy: FilledStore) -> None:
+    hand_out(healthy)
+    record = healthy.client.hget("km:trust", "list")
+    healthy.client.hset("km:trust", "list", record.replace(b'\\"number\\":7', b'\\"number\\":8'))
+    assert list(failed()) == ["trust"]
+    healthy.client.hset("km:trust", "list", "x")
+    assert list(failed()) == ["trust"]
+
+
 def test_streams_are_a_broker_without_queues_of_their_own(
     healthy: FilledStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -311,9 +379,8 @@ def test_streams_are_a_broker_without_queues_of_their_own(
     monkeypatch.setattr(connect, lambda _url, _timeout: healthy.client)
     found = findings(broker__url="redis://127.0.0.1")
     assert found["broker"]["detail"] == "streams in Redis 7.0.15 at redis://127.0.0.1"
-    assert list(found) == [
-        it for it in ALL_NAMES if it not in {"queues", "permissions", "policies", "audit"}
-    ]
+    of_amqp = {"queues", "permissions", "policies", "audit", "requests"}
+    assert list(found) == [it for it in ALL_NAMES if it not in of_amqp]
 
 
 def hang(store: FilledStore) -> None:

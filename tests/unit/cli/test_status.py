@@ -7,6 +7,7 @@ import pytest
 from kmworker.clock import rfc3339
 from kmworker.ports import QueueCounts, Report
 from kmworker.store.reports import RedisReports
+from tests.kit.cli.delegating import add_client, hand_out, report_key_server
 from tests.kit.cli.stand import NOW_S, FilledStore, document, family, run, said
 
 BUSY = """\
@@ -97,6 +98,59 @@ def test_a_busy_installation_in_one_look(store: FilledStore) -> None:
     code, out, err = said(run("status"))
     assert (code, err) == (0, "")
     assert out.splitlines() == BUSY.format(kek_id=store.custody.kek_id).splitlines()
+
+
+DELEGATING = """\
+key servers   1 live of 2 seen today; delivered 12, refused 3, dropped 0, waiting 0
+trust list    7, until 2027-11-23T16:00:00.000Z
+clients       4, 1 of them revoked
+trouble       identities older than 365 d: of blk-3, blk-1
+              hint: on each host: kmworker client init --renew (docs/delegating.md)
+"""
+
+
+def test_what_delegation_needs_is_told_once_there_is_any(store: FilledStore) -> None:
+    busy(store)
+    assert "key servers" not in run("status").stdout
+    hand_out(store)
+    report_key_server(store, "k-1", delivered=12, refused=3)
+    report_key_server(store, "k-gone", 20, trouble="long ago")
+    add_client(store, "blk-1", 366)
+    add_client(store, "blk-2", 800, renewed_days=300)
+    add_client(store, "blk-3", 900, renewed_days=500)
+    add_client(store, "blk-4", 900, is_revoked=True)
+    assert DELEGATING in run("status").stdout
+    found = document("status")["delegation"]
+    assert found["clients"] == {"number": 4, "revoked": 1, "aged": ["blk-3", "blk-1"]}
+    assert [it["server_id"] for it in found["key_servers"]] == ["k-1", "k-gone"]
+    assert found["trust"]["number"] == 7
+
+
+def test_what_keeps_clients_from_their_keys_is_told(store: FilledStore) -> None:
+    busy(store)
+    hand_out(store, 3)
+    out = run("status").stdout
+    assert "key servers   none was seen today\n              hint: start one" in out
+    assert "trouble       it ends in 3 d: no client believes a key server then\n" in out
+    hand_out(store, -3)
+    report_key_server(store, "k-1", trouble="BrokerUnavailable: away")
+    out = run("status").stdout
+    assert "trouble       key server k-1: BrokerUnavailable: away\n" in out
+    assert "trouble       it is over since 2026-11-20" in out
+
+
+@pytest.mark.parametrize("key", ["trust", "clients"])
+def test_what_stands_in_place_of_a_record_hides_nothing_else(store: FilledStore, key: str) -> None:
+    busy(store)
+    hand_out(store)
+    add_client(store, "blk-1", 366)
+    store.client.delete(f"km:{key}")
+    store.client.set(f"km:{key}", "x")
+    out = run("status").stdout
+    assert "totals" not in out
+    assert "records       items 4" in out
+    assert ("what is in its place is no list" in out) == (key == "trust")
+    assert ("clients       0" in out) == (key == "clients")
 
 
 def test_what_the_audit_trail_does_not_take_is_told(store: FilledStore) -> None:

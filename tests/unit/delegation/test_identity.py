@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from kmworker.crypto.audit_key import AuditKey
 from kmworker.delegation.identity import Identity, public_identity, shown
 from kmworker.delegation.root_key import RootKey
 from kmworker.delegation.sealing import SealingKey
@@ -98,6 +100,43 @@ def test_a_root_key_is_read_again(tmp_path: Path) -> None:
     assert RootKey.load(tmp_path / "root.json").public == made.public
 
 
+WORDS: dict[str, Any] = {"passphrase": b"five words that dice have thrown"}
+
+
+def test_a_root_key_under_a_passphrase_is_none_without_it(tmp_path: Path) -> None:
+    path = tmp_path / "root.json"
+    RootKey(SIGN, AT).write(path, lambda: WORDS["passphrase"])
+    assert_shows_no_secret(path.read_text(), SECRETS | WORDS)
+    assert RootKey.load(path, lambda: WORDS["passphrase"]).public == RootKey(SIGN, AT).public
+    wrong: dict[str, Callable[[], bytes] | None] = {
+        "under a passphrase": None,
+        "the passphrase is another one": lambda: b"five other words thrown by dice",
+        "fewer than 16 bytes": lambda: b"fifteen bytes..",
+    }
+    for said, passphrase in wrong.items():
+        with pytest.raises(SetupError, match=said) as refused:
+            RootKey.load(path, passphrase)
+        assert refused.value.hint
+        for text in shown_by(refused.value):
+            assert_shows_no_secret(text, SECRETS | WORDS)
+
+
+def test_a_wrapped_root_key_is_bound_to_its_public_half(tmp_path: Path) -> None:
+    path, other = tmp_path / "root.json", tmp_path / "other.json"
+    for number, it in enumerate((path, other)):
+        RootKey(bytes([number]) * 32, AT).write(it, lambda: WORDS["passphrase"])
+    mixed = json.loads(path.read_text()) | {"public": json.loads(other.read_text())["public"]}
+    path.write_text(json.dumps(mixed))
+    with pytest.raises(SetupError, match="another one, or it is damaged"):
+        RootKey.load(path, lambda: WORDS["passphrase"])
+
+
+def test_a_short_passphrase_makes_no_file(tmp_path: Path) -> None:
+    with pytest.raises(SetupError, match="fewer than 16 bytes"):
+        RootKey(SIGN, AT).write(tmp_path / "root.json", lambda: b"fifteen bytes..")
+    assert list(tmp_path.iterdir()) == []
+
+
 @BOTH
 def test_no_two_are_alike(kind: Holder) -> None:
     assert kind.generate(AT).public != kind.generate(AT).public
@@ -166,7 +205,10 @@ def test_a_failing_disk_leaves_no_file_and_shows_nothing(
         assert_shows_no_secret(text, SECRETS)
 
 
-HOLDERS = [Identity(SIGN, SEAL, AT), RootKey(SIGN, AT), SigningKey(SIGN), SealingKey(SEAL)]
+HOLDERS = [
+    Identity(SIGN, SEAL, AT), RootKey(SIGN, AT), SigningKey(SIGN), SealingKey(SEAL),
+    AuditKey(Ed25519PrivateKey.from_private_bytes(SIGN)),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("holder", HOLDERS, ids=lambda it: type(it).__name__)

@@ -149,6 +149,30 @@ def test_what_is_away_is_waited_for(world: Servers, what: str, error: Exception)
     assert world.answers_to(request)
 
 
+def test_while_it_waits_it_is_seen_to_live_and_says_why(world: Servers) -> None:
+    world.away["open"] = BrokerUnavailable("no route to host")
+    world.run(6)
+    waiting = [fields["trouble"] for state, fields in world.reports if state == "waiting"]
+    assert set(waiting) == {"BrokerUnavailable: no route to host"}
+    # Its pauses grow beyond what a dead one is told by.
+    paused_s = 1 + 2 + 4 + 8 + 10
+    assert len(waiting) >= paused_s / 5
+
+
+def test_what_it_waited_for_is_not_said_any_more_once_it_is_there(world: Servers) -> None:
+    world.away["open"] = BrokerUnavailable("no route to host")
+
+    def write(state: str, fields: Mapping[str, Any]) -> None:
+        world.reports.append((state, fields))
+        world.away.clear()
+
+    world.write = write  # type: ignore[method-assign]
+    world.run(3)
+    assert [fields["trouble"] for _state, fields in world.reports] == [
+        "BrokerUnavailable: no route to host", "",
+    ]  # fmt: skip
+
+
 def test_a_store_that_was_away_is_admitted_again(world: Servers) -> None:
     def lose(turn: int) -> None:
         if turn == 1:
