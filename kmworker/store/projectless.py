@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple, Protocol
 from kmworker.domain.model import Place
 from kmworker.errors import PermanentError, UnknownKek
 from kmworker.store.connection import store_errors
+from kmworker.store.copies import REVOKED
 from kmworker.store.inspection import PAGE_SIZE, Views
 from kmworker.store.kek_states import STATES
 from kmworker.store.reading import Flaw, flaw_of, text
@@ -24,6 +25,7 @@ __all__ = [
     "reseal_projectless",
 ]
 
+NOTHING_ELSE: Final = ("",) * 5
 HASHES: Final = (CLIENTS, TRUST, UNRECORDED)
 
 
@@ -102,8 +104,8 @@ def _write(views: Views, it: Projectless, after: bytes) -> bool:
         keys = [names.top(ENDINGS), names.top("keyring")]
         call = "reseal", keys, [states, it.name, it.record, after]
     else:
-        keys = [names.top(key) for key in (it.place.key, "keyring", UNRECORDED)]
-        # That it lies under another KEK is nothing to be recorded.
-        call = "enroll", keys, [states, it.name, it.record, after, "", ""]
+        keys = [names.top(key) for key in (it.place.key, "keyring", UNRECORDED, REVOKED, ENDINGS)]
+        # That it lies under another KEK is nothing to be recorded, to tell anybody, or an end.
+        call = "enroll", keys, [states, it.name, it.record, after, *NOTHING_ELSE]
     (done,) = Scripts(views.client).run([call])
     return bool(done)
