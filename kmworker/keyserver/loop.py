@@ -21,7 +21,7 @@ from kmworker.keyserver.tally import AnswerTally
 from kmworker.keyserver.telling import Telling
 from kmworker.ports import AuditTrail
 
-__all__ = ["KeyServer", "Reporting", "SignerFor"]
+__all__ = ["TICK_S", "KeyServer", "Reporting", "SignerFor"]
 
 log = structlog.get_logger()
 
@@ -34,6 +34,8 @@ MAX_RETRY_S: Final = 10.0
 FOLLOW_S: Final = 2.0
 """How often the keyring, the trust list and the time are looked at."""
 REPORT_S: Final = 5.0
+TICK_S: Final = 0.5
+"""How often connections are kept alive."""
 POLL_S: Final = 0.1
 
 SignerFor = Callable[[HandedOut, str, str], AnswerSigner]
@@ -86,6 +88,7 @@ class KeyServer:
         self._generation = 0
         self._follow_at = 0.0
         self._report_at = 0.0
+        self._tick_at = 0.0
         self._is_stopping = False
         self._waits_for = ""
         """Why it can answer nobody now; empty: it can."""
@@ -134,9 +137,16 @@ class KeyServer:
             self._answering.handle(deliveries)
         assert self._answering.signer is not None  # noqa: S101  # see `_ready`
         self._telling.tell(self._answering.signer)
-        self._queue.tick()
-        self._trail.tick()
+        self._keep_alive()
         self._report_if_due("running")
+
+    def _keep_alive(self) -> None:
+        # Not at each turn: to look at three connections takes a request's time.
+        now = self._clock.monotonic()
+        if now >= self._tick_at:
+            self._tick_at = now + TICK_S
+            self._queue.tick()
+            self._trail.tick()
 
     def _ready(self) -> None:
         """See that we may answer, and by which keys."""

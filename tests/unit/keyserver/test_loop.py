@@ -16,7 +16,7 @@ from kmworker.errors import (
     TransientError,
     Untrusted,
 )
-from kmworker.keyserver.loop import KeyServer
+from kmworker.keyserver.loop import TICK_S, KeyServer
 from kmworker.keyserver.ports import HandedOut
 from tests.unit.keyserver.world import INSTALLATION, SIGNER, World, requested
 
@@ -130,6 +130,22 @@ def test_it_answers_and_says_so(world: Servers) -> None:
     assert world.reports[-1][0] == "stopped"
     assert world.reports[-1][1]["delivered"] == 1
     assert world.happened[-2:] == ["close", "close"]
+
+
+def test_connections_are_kept_alive_each_second_however_much_is_asked(world: Servers) -> None:
+    seen: dict[float, int] = {}
+
+    def ask(_turn: int) -> None:
+        world.ask(requested())
+        seen[world.clock.monotonic()] = world.happened.count("tick")
+
+    world.on_turn = ask
+    world.run(40)
+    (first, before), *_between, (last, after) = seen.items()
+    due = (last - first) / TICK_S
+    # The requests' connections, and the trail's.
+    assert due - 1 <= (after - before) / 2 <= due + 1
+    assert TICK_S <= 1.0
 
 
 @pytest.mark.parametrize(
