@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 
 from kmworker.delegation.checking import DeliveredKey
 from kmworker.delegation.requests import sign_request
-from kmworker.domain.audit import Act
+from kmworker.domain.audit import Act, ActOutcome
 from kmworker.domain.model import KeyState
 from kmworker.errors import StoreUnavailable, UnknownKek
 from kmworker.keyserver.answering import AnswerStep
@@ -188,7 +188,7 @@ def test_so_many_may_wait_of_one_client_and_others_are_told_to_come_later(world:
     assert world.tally.waiting == 100
 
 
-def test_a_broken_record_is_logged_once_however_long_its_request_waits(world: World) -> None:
+def test_a_broken_record_is_told_once_however_long_its_request_waits(world: World) -> None:
     world.keys[V] = replace(key_of(held(V)), flaw="the grants' seal does not hold")
     request = requested()
     server = world.server()
@@ -197,6 +197,11 @@ def test_a_broken_record_is_logged_once_however_long_its_request_waits(world: Wo
         server.handle([])
     assert [it["detail"] for it in logged] == ["the grants' seal does not hold"]
     assert server.is_waited
+    (record,) = world.trail
+    assert (record.what, record.outcome) == (Act.RECORD_DISBELIEVED, ActOutcome.REFUSED)
+    assert (record.reason, record.request, record.item, record.who.name) == (
+        "the grants' seal does not hold", request.asked.id, V.ref, NAME,
+    )  # fmt: skip
 
 
 def test_refusals_without_a_grant_differ_in_nothing_but_what_was_asked(world: World) -> None:
