@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from kmworker.bus.amqp.brokers import Brokers
-from kmworker.bus.amqp.link import Link
+from kmworker.bus.amqp.link import Connect, Link, connect_amqp
 from kmworker.bus.publisher import Publisher
 from kmworker.bus.queue_reader import QueueReader
 from kmworker.domain.message import Delivery
@@ -22,13 +22,14 @@ __all__ = ["PairedQueue"]
 class PairedQueue(ABC):
     """Both, at the same broker of several. Whatever is called raises `BrokerUnavailable`."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # its parts, of which three have defaults that suit
         self,
         settings: BrokerSettings,
         queue: str,
         name: str,
         *,
         prefetch: int,
+        connect: Connect = connect_amqp,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """Prepare; nothing is sent yet.
@@ -38,6 +39,7 @@ class PairedQueue(ABC):
             queue: what is read.
             name: shown in the broker's list of connections.
             prefetch: how many messages may be at hand.
+            connect: what makes connections.
             monotonic: the time, in seconds.
         """
         brokers = Brokers(settings.addresses)
@@ -47,11 +49,11 @@ class PairedQueue(ABC):
             f"{name} consumer",
             prefetch=prefetch,
             brokers=brokers,
+            connect=connect,
             monotonic=monotonic,
         )
-        self._publisher = Publisher(
-            Link(settings, f"{name} publisher", brokers=brokers), settings.confirm_timeout_s
-        )
+        link = Link(settings, f"{name} publisher", connect=connect, brokers=brokers)
+        self._publisher = Publisher(link, settings.confirm_timeout_s, monotonic)
 
     @property
     def generation(self) -> int:

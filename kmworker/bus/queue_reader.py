@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from kmworker.bus.amqp.brokers import Brokers
 from kmworker.bus.amqp.frames import RawDelivery
-from kmworker.bus.amqp.link import Link
+from kmworker.bus.amqp.link import Connect, Link, connect_amqp
 from kmworker.domain.message import Delivery, Original
 from kmworker.errors import BrokerUnavailable
 from kmworker.settings import BrokerSettings
@@ -36,6 +36,7 @@ class QueueReader:
         *,
         prefetch: int,
         brokers: Brokers,
+        connect: Connect = connect_amqp,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """Prepare; nothing is sent yet.
@@ -46,13 +47,14 @@ class QueueReader:
             name: shown in the broker's list of connections.
             prefetch: how many may be unacknowledged.
             brokers: whose turn it is, shared with who publishes.
+            connect: what makes the connection.
             monotonic: the time.
         """
         self.generation = 0
         self._queue = queue
         self._prefetch = prefetch
         self._monotonic = monotonic
-        self._link = Link(settings, name, self._on_delivery, brokers=brokers)
+        self._link = Link(settings, name, self._on_delivery, connect, brokers)
         self._channel: Any = None
         self._arrived: deque[Delivery] = deque()
         self._unacknowledged: dict[int, None] = {}

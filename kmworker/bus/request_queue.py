@@ -4,9 +4,11 @@ Answers go straight to queues, by the default exchange: transient, since a clien
 again, and unroutable without harm, since its queue goes with it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from time import monotonic
 from typing import Any, Final
 
+from kmworker.bus.amqp.link import Connect, connect_amqp
 from kmworker.bus.declaring import ensure_requests
 from kmworker.bus.paired_queue import PairedQueue
 from kmworker.bus.publisher import Confirms
@@ -25,10 +27,25 @@ DEFAULT_EXCHANGE: Final = ""
 class RabbitRequestQueue(PairedQueue):
     """A `kmworker.keyserver.ports.RequestQueue` on RabbitMQ 3.10 or newer."""
 
-    def __init__(self, settings: BrokerSettings, name: str, *, prefetch: int) -> None:
+    def __init__(
+        self,
+        settings: BrokerSettings,
+        name: str,
+        *,
+        prefetch: int,
+        connect: Connect = connect_amqp,
+        monotonic: Callable[[], float] = monotonic,
+    ) -> None:
         """Prepare; see `PairedQueue`."""
         self._topology = Topology(settings.namespace)
-        super().__init__(settings, self._topology.requests, name, prefetch=prefetch)
+        super().__init__(
+            settings,
+            self._topology.requests,
+            name,
+            prefetch=prefetch,
+            connect=connect,
+            monotonic=monotonic,
+        )
 
     def send(self, replies: Sequence[Reply]) -> Pending[list[Confirm]]:
         """Send answers; one whose client is gone is `Confirm.UNROUTED`."""

@@ -18,6 +18,7 @@ from kmworker.errors import (
 from kmworker.keyserver.answering import Answering
 from kmworker.keyserver.ports import HandedOut, KeyStore, RequestQueue
 from kmworker.keyserver.tally import AnswerTally
+from kmworker.keyserver.telling import Telling
 from kmworker.ports import AuditTrail
 
 __all__ = ["TICK_S", "KeyServer", "Reporting", "SignerFor"]
@@ -67,6 +68,7 @@ class KeyServer:
         store: KeyStore,
         trail: AuditTrail,
         answering: Answering,
+        telling: Telling,
         signer_for: SignerFor,
         reporting: Reporting,
         clock: StoreClock,
@@ -76,6 +78,7 @@ class KeyServer:
         self._store = store
         self._trail = trail
         self._answering = answering
+        self._telling = telling
         self._signer_for = signer_for
         self._reporting = reporting
         self._clock = clock
@@ -117,6 +120,7 @@ class KeyServer:
                     pause_s = min(2 * pause_s, MAX_RETRY_S)
         finally:
             self._report("stopped")
+            self._telling.close()
             self._queue.close()
             self._trail.close()
 
@@ -124,12 +128,15 @@ class KeyServer:
         """Do what there is to do, and wait a moment for it."""
         self._ready()
         self._queue.open()
+        self._telling.open()
         if self._generation != self._queue.generation:
             self._generation = self._queue.generation
             self._answering.forget()
         deliveries = self._queue.receive(BATCH, WAIT_S)
         if deliveries or self._answering.is_waited:
             self._answering.handle(deliveries)
+        assert self._answering.signer is not None  # noqa: S101  # see `_ready`
+        self._telling.tell(self._answering.signer)
         self._keep_alive()
         self._report_if_due("running")
 
@@ -169,6 +176,7 @@ class KeyServer:
         if not isinstance(error, BrokerUnavailable):
             # What is at hand goes back, so that another key server may answer it.
             self._queue.close()
+            self._telling.close()
         self._answering.forget()
         # Whatever is wrong now, nothing is signed before it has been looked at again.
         self._answering.signer = None

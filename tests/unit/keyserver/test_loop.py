@@ -79,6 +79,10 @@ class Servers(World):
         self.happened.append("close")
         self._is_closed = True
 
+    def tell(self, signer: AnswerSigner) -> None:
+        assert signer is SIGNER
+        self._at("tell")
+
     def write(self, state: str, fields: Mapping[str, Any]) -> None:
         self.reports.append((state, fields))
 
@@ -94,7 +98,8 @@ class Servers(World):
         answering = self.server()
         answering.signer = None
         loop = KeyServer(
-            queue=it, store=it, trail=it, answering=answering, signer_for=self.signer_for,
+            queue=it, store=it, trail=it, answering=answering, telling=it,
+            signer_for=self.signer_for,
             reporting=it, clock=StoreClock(self.clock), tally=self.tally,
         )  # fmt: skip
         self.loop = loop
