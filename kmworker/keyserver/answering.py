@@ -229,8 +229,9 @@ class Answering:
                 self._on_step(AnswerStep.SEAL)
                 sealed = [self._sealed(it, signer, at) for it in found.granted]
                 # Before it is looked at again: what ends from then on finds them.
-                self._copies.add([_copy(it) for it in found.granted])
+                noted = self._copies.add([_copy(it) for it in found.granted])
                 pending.result()
+                noted.result()
                 self._on_step(AnswerStep.RECORDED)
                 is_recorded = True
             except NotRecorded as refused:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
@@ -285,17 +286,21 @@ def test_an_id_that_another_key_server_has_noted_meanwhile_is_not_answered_twice
     assert world.unsettled == []
 
 
-def test_nothing_leaves_before_the_ids_are_noted(world: World) -> None:
-    class Away:
-        def done(self) -> bool:
-            return True
+class Away:
+    """What the store was to say, had it not gone."""
 
-        def result(self) -> list[bool | None]:
-            raise StoreUnavailable("gone")
+    def done(self) -> bool:
+        return True
 
+    def result(self) -> Any:
+        raise StoreUnavailable("gone")
+
+
+@pytest.mark.parametrize("noting", ["note", "add"])
+def test_nothing_leaves_before_ids_and_copies_are_noted(world: World, noting: str) -> None:
     request = requested()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(world, "note", lambda _asked: Away())
+        patch.setattr(world, noting, lambda _them: Away())
         with pytest.raises(StoreUnavailable):
             world.server().handle([world.ask(request)])
     assert world.sent == []
