@@ -1,11 +1,13 @@
 """What key servers hear of what has ended, on RabbitMQ: each of it comes to one of them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from time import monotonic
 from typing import Any, Final
 
 from amqp.exceptions import AccessRefused, NotFound
 
 from kmworker.bus.amqp.brokers import Brokers
+from kmworker.bus.amqp.link import Connect, connect_amqp
 from kmworker.bus.queue_reader import QueueReader
 from kmworker.domain.message import Delivery
 from kmworker.errors import BrokerUnavailable
@@ -20,12 +22,21 @@ PREFETCH: Final = 256
 class RabbitRevocationQueue:
     """A `kmworker.keyserver.ports.RevocationQueue` on RabbitMQ 3.10 or newer."""
 
-    def __init__(self, settings: BrokerSettings, name: str) -> None:
+    def __init__(
+        self,
+        settings: BrokerSettings,
+        name: str,
+        *,
+        connect: Connect = connect_amqp,
+        monotonic: Callable[[], float] = monotonic,
+    ) -> None:
         """Prepare; nothing is sent yet.
 
         Args:
             settings: where the broker is.
             name: shown in the broker's list of connections.
+            connect: what makes connections.
+            monotonic: the time.
         """
         self._queue = Topology(settings.namespace).revocations
         self._reader = QueueReader(
@@ -34,6 +45,8 @@ class RabbitRevocationQueue:
             f"{name} revocations",
             prefetch=PREFETCH,
             brokers=Brokers(settings.addresses),
+            connect=connect,
+            monotonic=monotonic,
         )
 
     def open(self) -> None:

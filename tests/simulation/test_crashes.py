@@ -28,6 +28,10 @@ RACED: Final = (
     "another encryption, and another node",
     "partition replicas",
     "two projects, and what nobody can read",
+    "asked before its grant, and again",
+    "asked for as it is detached",
+    "asked for as its key is suspended",
+    "asked for as its client is revoked",
 )
 STOPS_EACH: Final = 4
 
@@ -48,7 +52,7 @@ def test_faults_may_come_in_pairs_and_while_two_workers_race(
 
 
 @pytest.mark.parametrize("history", RACED)
-def test_wherever_a_worker_stands_still_another_comes_to_the_same(
+def test_wherever_one_stands_still_another_comes_to_the_same(
     history: str, run_all: RunAll, seed: int
 ) -> None:
     assert run_all(islice(stops(history), seed % STOPS_EACH, None, STOPS_EACH)) > 40 / STOPS_EACH
