@@ -5,7 +5,7 @@ no servers; ratios within one run are what counts on a machine that is not idle.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from time import process_time
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 from bench.tables import table
 from kmworker.delegation.requests import SignedMessage, sign_request, signer_of, understood
 from kmworker.delegation.sealing import seal
+from kmworker.delegation.signing import holds
 from kmworker.wire.requests.request import DIRECT_REPLY
 from kmworker.wire.requests.types import KeyRequested
 from tests.kit.delegation_vectors import (
@@ -25,6 +26,7 @@ from tests.kit.delegation_vectors import (
     LIST,
     NOW_S,
     REQUEST,
+    SERVER,
     VOLUME,
     signer,
 )
@@ -62,7 +64,10 @@ def acts() -> dict[str, Callable[[], object]]:
         assert signer_of(message, CLIENT, [HOST.public], INSTALLATION) == HOST.public
         return understood(message.body, CLIENT, NOW_S)
 
+    signed = SERVER.sign("bench", AT)
     return {
+        "sign, Ed25519": lambda: SERVER.sign("bench", AT),
+        "check a signature, Ed25519": lambda: holds(SERVER.public.sign, signed, "bench", AT),
         "seal, X-Wing": lambda: seal(KEY, HOST.public.seal, INFO),
         "seal, X25519 alone": lambda: CLASSICAL.encrypt(KEY, public, info=INFO),
         "open, X-Wing": lambda: HOST.open(sealed, INFO),
@@ -74,10 +79,21 @@ def acts() -> dict[str, Callable[[], object]]:
     }
 
 
+def of_a_delivery(us: Mapping[str, float], kem: str) -> tuple[float, float]:
+    """Return what cryptography takes of the key server and of the node, with this KEM."""
+    # Each signs once, and checks what the other has signed.
+    signing = us["sign, Ed25519"] + us["check a signature, Ed25519"]
+    return signing + us[f"seal, {kem}"], signing + us[f"open, {kem}"]
+
+
 def main() -> None:
     """Measure, and print."""
-    rows = [[name, f"{measured_us(act):,.0f}"] for name, act in acts().items()]
+    us = {name: measured_us(act) for name, act in acts().items()}
+    rows = [[name, f"{it:,.0f}"] for name, it in us.items()]
     print("\n".join(table(["what", "us of CPU time"], rows)))
+    for kem in ("X-Wing", "X25519 alone"):
+        server, node = of_a_delivery(us, kem)
+        print(f"{kem}: {server:.0f} of a key server's delivery, {node:.0f} of a node's")
     sizes = len(REQUEST.body), len(deliver().body)
     print(f"a request has {sizes[0]:,} bytes, a delivery {sizes[1]:,}, with one key server listed")
     print(f"load average: {os.getloadavg()[0]:.1f}, of {os.cpu_count()} cores")

@@ -7,7 +7,7 @@
 Private servers, shipped accounts. Clients are processes of their own, which open what they get;
 in the storm each process is many nodes, each with its identity, account and connection. Ratios
 within one run are what counts: all of it shares the machine. What of it each takes is in the last
-columns: microseconds of CPU for each delivery.
+columns: microseconds of CPU for each delivery, and how many a second of that all cores would make.
 """
 
 import argparse

@@ -1,5 +1,6 @@
 """How long each took, and whose CPU time: what a measurement says."""
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,8 +12,10 @@ __all__ = ["HEADS", "Begin", "Parties", "Share", "Waits", "begun"]
 
 HEADS: Final = (
     "what", "a second", "median ms", "99% ms", "worst ms",
-    "servers µs", "broker µs", "store µs", "clients µs",
+    "servers µs", "broker µs", "store µs", "clients µs", "by CPU",
 )  # fmt: skip
+"""The last is how many a second would take up all cores: what else runs at the time slows down all
+the others, and this hardly."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +90,8 @@ class Parties:
         spent = (now - then for now, then in zip(self._spent_s(), before, strict=True))
         number = len(found.each_s)
         each = [*(1e6 * it / number for it in spent), found.cpu_us]
-        return [*found.row(name), *(f"{it:,.0f}" for it in each)]
+        by_cpu = 1e6 * (os.cpu_count() or 1) / sum(each)
+        return [*found.row(name), *(f"{it:,.0f}" for it in (*each, by_cpu))]
 
     def _spent_s(self) -> list[float]:
         each = (self.servers, self.broker, self.store)

@@ -13,13 +13,15 @@ from kmworker.keyserver.answering import Answering, AnswerStep
 from kmworker.keyserver.intake import RequestIntake
 from kmworker.keyserver.loop import KeyServer, SignerFor
 from kmworker.keyserver.newest import NewestSeen
-from kmworker.keyserver.ports import RequestQueue
+from kmworker.keyserver.ports import RequestQueue, RevocationQueue
 from kmworker.keyserver.rates import Rates
 from kmworker.keyserver.tally import AnswerTally
+from kmworker.keyserver.telling import RevokeStep, Telling
 from kmworker.ports import AuditTrail, Bus, Keep, Reports, Store
 from kmworker.settings import Settings
 from kmworker.store.admission import Admission
 from kmworker.store.client import Client, Gate
+from kmworker.store.copies import RedisCopies
 from kmworker.store.delegating import DelegationStore
 from kmworker.store.inspection import Views
 from kmworker.store.keyserver_reports import RedisKeyServerReports
@@ -88,7 +90,9 @@ def assemble(  # noqa: PLR0913  # what differs between the program and a simulat
         policy=policy,
         clock=clock,
         tally=tally,
-        exchanges=Exchanges(topology.assignments, topology.keys, topology.dead),
+        exchanges=Exchanges(
+            topology.assignments, topology.keys, topology.revocations, topology.dead
+        ),
         fresh=lambda: _fresh_at(clock.now(), new_id, custody.kek_id, settings),
         max_attempts=settings.worker.max_attempts,
         on_milestone=on_milestone,
@@ -209,10 +213,12 @@ def assemble_key_server(  # noqa: PLR0913  # what differs between the program an
     clock: StoreClock,
     *,
     queue: RequestQueue,
+    revocations: RevocationQueue,
     trail: AuditTrail,
     signer_for: SignerFor,
     server_id: str,
     on_step: Callable[[AnswerStep], None] = lambda _step: None,
+    on_revoke_step: Callable[[RevokeStep], None] = lambda _step: None,
 ) -> KeyServer:
     """Put a key server together; nothing is sent yet.
 
@@ -222,10 +228,12 @@ def assemble_key_server(  # noqa: PLR0913  # what differs between the program an
         custody: the keyring's.
         clock: by which it goes.
         queue: of the requests.
+        revocations: what it hears of what has ended.
         trail: where it records.
         signer_for: returns what signs.
         server_id: whose reports these are.
         on_step: called before each step; tests end the process there.
+        on_revoke_step: the same of telling clients.
     """
     names, topology = views.names, Topology(settings.broker.namespace)
     admission = _assemble_admission(
@@ -241,15 +249,17 @@ def assemble_key_server(  # noqa: PLR0913  # what differs between the program an
         )
     )
     keyserver, tally = settings.keyserver, AnswerTally()
+    copies = RedisCopies(views.client, names, clock, keyserver.keep_s)
     rates = Rates(keyserver.rate_per_s, keyserver.burst, clock.monotonic)
     answering = Answering(
         queue=queue,
         store=store,
         custody=custody,
         trail=trail,
-        intake=RequestIntake(store, rates, clock.now, topology.client_queue),
+        intake=RequestIntake(store, rates, clock.now, topology.client_queues),
         clock=clock,
         tally=tally,
+        copies=copies,
         keep_s=keyserver.keep_s,
         wait_s=keyserver.wait_s,
         on_step=on_step,
@@ -259,6 +269,16 @@ def assemble_key_server(  # noqa: PLR0913  # what differs between the program an
         store=store,
         trail=trail,
         answering=answering,
+        telling=Telling(
+            queue=revocations,
+            answers=queue,
+            store=store,
+            copies=copies,
+            own_queues=topology.client_queues,
+            clock=clock,
+            tally=tally,
+            on_step=on_revoke_step,
+        ),
         signer_for=signer_for,
         reporting=RedisKeyServerReports(
             views.client, names, server_id, clock.now, lambda: custody.kek_ids

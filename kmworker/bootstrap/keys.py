@@ -1,5 +1,6 @@
 """What asks key servers on a host that is a client, as its programs use it."""
 
+from collections.abc import Sequence
 from functools import partial
 
 from kmworker.bootstrap.brokers import stream_client
@@ -31,6 +32,8 @@ def open_keys(settings: Settings) -> Keys:
     )
 
 
-def _open_inquiry(settings: BrokerSettings, name: str) -> Inquiry:
+def _open_inquiry(settings: BrokerSettings, name: str, own_queues: Sequence[str]) -> Inquiry:
     client = stream_client(settings)
-    return Asker(settings, name) if client is None else StreamAsker(client, settings.namespace)
+    if client is None:
+        return Asker(settings, name, own_queues)
+    return StreamAsker(client, settings.namespace, own_queues)

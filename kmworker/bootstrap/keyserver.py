@@ -10,6 +10,7 @@ from kmworker.bootstrap.assembly import assemble_key_server
 from kmworker.bootstrap.audit import open_key_servers_trail
 from kmworker.bootstrap.brokers import stream_client
 from kmworker.bus.request_queue import RabbitRequestQueue
+from kmworker.bus.revocation_queue import RabbitRevocationQueue
 from kmworker.clock import StoreClock, SystemClock
 from kmworker.crypto import followed
 from kmworker.crypto.roots import open_root
@@ -19,10 +20,11 @@ from kmworker.delegation.identity import KEY_SERVER_FILE, Identity
 from kmworker.delegation.signing import PUBLIC_BYTES
 from kmworker.delegation.trust_list import check_list, newest
 from kmworker.embedded.request_stream import StreamRequestQueue
+from kmworker.embedded.revocation_stream import StreamRevocationQueue
 from kmworker.errors import Untrusted
 from kmworker.keyserver.answering import AnswerStep
 from kmworker.keyserver.loop import KeyServer, SignerFor
-from kmworker.keyserver.ports import HandedOut, RequestQueue
+from kmworker.keyserver.ports import HandedOut, RequestQueue, RevocationQueue
 from kmworker.settings import BrokerSettings, Settings
 from kmworker.store.connection import connect
 from kmworker.store.inspection import Views
@@ -56,6 +58,7 @@ def build_key_server(
         followed(settings.keyring.path, open_root(settings.keyring.root)),
         clock,
         queue=_open_request_queue(settings.broker, f"kmworker {server_id}"),
+        revocations=_open_revocation_queue(settings.broker, f"kmworker {server_id}"),
         trail=open_key_servers_trail(settings),
         signer_for=signing_with(identity, clock.now),
         server_id=server_id,
@@ -68,6 +71,13 @@ def _open_request_queue(settings: BrokerSettings, name: str) -> RequestQueue:
     if client is None:
         return RabbitRequestQueue(settings, name, prefetch=PREFETCH)
     return StreamRequestQueue(client, namespace=settings.namespace, prefetch=PREFETCH)
+
+
+def _open_revocation_queue(settings: BrokerSettings, name: str) -> RevocationQueue:
+    client = stream_client(settings)
+    if client is None:
+        return RabbitRevocationQueue(settings, name)
+    return StreamRevocationQueue(client, namespace=settings.namespace)
 
 
 def signing_with(identity: Identity, now: Callable[[], float]) -> SignerFor:

@@ -1,19 +1,23 @@
 """Asking over the queue, and hearing the answers: RabbitMQ's direct reply-to.
 
 The broker makes no queue for it: answers come on the channel that asked, and are dropped where
-that is gone.
+that is gone. Who also listens has one of its client's own queues, as long as it is connected: what
+it would have heard before, it asks.
 """
 
 from collections import deque
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Final
 
 from amqp import spec
+from amqp.exceptions import ResourceLocked
 
 from kmworker.bus.amqp.frames import RawDelivery
 from kmworker.bus.amqp.link import Link
 from kmworker.bus.amqp.transport import wait_for_any
 from kmworker.domain.message import Original, Outgoing
+from kmworker.errors import BrokerUnavailable
 from kmworker.settings import BrokerSettings
 from kmworker.wire.requests.request import DIRECT_REPLY
 
@@ -29,13 +33,16 @@ class Asker:
     For one thread at a time, but for `wait`.
     """
 
-    def __init__(self, settings: BrokerSettings, name: str) -> None:
+    def __init__(self, settings: BrokerSettings, name: str, own_queues: Sequence[str] = ()) -> None:
         """Prepare; nothing is sent yet.
 
         Args:
             settings: where the broker is.
             name: shown in the broker's list of connections.
+            own_queues: the client's, of which one is to be listened to; none: nothing is.
         """
+        self._own_queues = own_queues
+        self._is_cancelled = False
         self._arrived: deque[RawDelivery] = deque()
         self._link = Link(settings, name, self._arrived.append)
         self._channel: Any = None
@@ -50,11 +57,46 @@ class Asker:
         if self._link.is_open:
             return
         self._arrived.clear()
+        self._is_cancelled = False
         self._link.open()
+        if self._own_queues:
+            self._listen()
         with self._link.call():
             self._channel = self._link.connection.channel()
             # Before anything is asked: the answers come by this.
             self._channel.basic_consume(DIRECT_REPLY, no_ack=True)
+
+    def _listen(self) -> None:
+        """Have the first of the client's queues that no other process of it has.
+
+        Raises:
+            BrokerUnavailable: there is none left, or its user may have none.
+        """
+        for queue in self._own_queues:
+            if self._is_ours(queue):
+                return
+        self._link.close()
+        raise BrokerUnavailable(
+            f"all {len(self._own_queues)} queues of this client are other processes'"
+        )
+
+    def _is_ours(self, queue: str) -> bool:
+        with self._link.call(but=ResourceLocked):
+            # Of its own: the broker ends it on a refusal.
+            channel = self._link.connection.channel()
+            try:
+                channel.queue_declare(
+                    queue, durable=False, exclusive=True, auto_delete=False,
+                    arguments={"x-queue-type": "classic"},
+                )  # fmt: skip
+            except ResourceLocked:
+                channel.close()
+                return False
+            channel.basic_consume(queue, no_ack=True, on_cancel=self._on_cancel)
+        return True
+
+    def _on_cancel(self, _consumer_tag: str) -> None:
+        self._is_cancelled = True
 
     def ask(self, question: Outgoing) -> None:
         """Send a question, whose property `reply_to` is `DIRECT_REPLY`."""
@@ -74,6 +116,9 @@ class Asker:
         """Return the answers that have come; wait for none."""
         while self._link.drain(0):
             pass
+        if self._is_cancelled:
+            self._link.discard()
+            raise BrokerUnavailable("the broker has ended the reading of this client's queue")
         self._link.tick()
         found = [Original(it.body, it.routing_key, it.properties) for it in self._arrived]
         self._arrived.clear()

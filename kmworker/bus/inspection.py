@@ -99,7 +99,9 @@ class Inspection:
         topology = self._topology
         if self._ask(_consume_in_vain, topology.work) is _FORBIDDEN:
             yield f"read {topology.work}"
-        for exchange in (topology.assignments, topology.keys, topology.dead):
+        for exchange in (
+            topology.assignments, topology.keys, topology.revocations, topology.dead,
+        ):  # fmt: skip
             if self._ask(_publish_in_vain, exchange) is _FORBIDDEN:
                 yield f"write {exchange}"
 

@@ -22,7 +22,7 @@ __all__ = ["PairedQueue"]
 class PairedQueue(ABC):
     """Both, at the same broker of several. Whatever is called raises `BrokerUnavailable`."""
 
-    def __init__(  # noqa: PLR0913  # what it reads, and how
+    def __init__(  # noqa: PLR0913  # its parts, of which three have defaults that suit
         self,
         settings: BrokerSettings,
         queue: str,

@@ -4,8 +4,8 @@ Answers go straight to queues, by the default exchange: transient, since a clien
 again, and unroutable without harm, since its queue goes with it.
 """
 
-import time
 from collections.abc import Callable, Sequence
+from time import monotonic
 from typing import Any, Final
 
 from kmworker.bus.amqp.link import Connect, connect_amqp
@@ -34,7 +34,7 @@ class RabbitRequestQueue(PairedQueue):
         *,
         prefetch: int,
         connect: Connect = connect_amqp,
-        monotonic: Callable[[], float] = time.monotonic,
+        monotonic: Callable[[], float] = monotonic,
     ) -> None:
         """Prepare; see `PairedQueue`."""
         self._topology = Topology(settings.namespace)

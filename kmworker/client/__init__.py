@@ -39,6 +39,7 @@ from kmworker.wire.events import types
 from kmworker.wire.events.types import *  # noqa: F403  # every type of event, by its class
 
 if TYPE_CHECKING:
+    from kmworker.client.copies import GivenUp
     from kmworker.client.keys import KeyRefused, Keys, NoAnswer
 
 __all__ = [
@@ -49,6 +50,7 @@ __all__ = [
     "DataAction",
     "Disposition",
     "Encryption",
+    "GivenUp",
     "Item",
     "Janitor",
     "KMWorkerError",
@@ -76,7 +78,7 @@ __all__ += types.__all__
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401  # whatever is asked for
     """Import what opens keys when it is asked for: most programs ask for none."""
-    if name not in {"KeyRefused", "Keys", "NoAnswer"}:
+    if name not in {"GivenUp", "KeyRefused", "Keys", "NoAnswer"}:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from kmworker.client import keys  # noqa: PLC0415  # see above
 

@@ -6,7 +6,8 @@ for another beyond its own deadline.
 """
 
 import threading
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import monotonic
 from typing import Final, Protocol
@@ -19,6 +20,8 @@ __all__ = ["Conversation", "Inquiry"]
 # A signal's handler runs between waits, so no wait is longer than this.
 WAIT_SLICE_S: Final = 0.25
 LOST: Final = "the connection was lost"
+MAX_NOTICES: Final = 10_000
+"""That nobody has heard yet; the oldest go first, and their copies are over by themselves."""
 
 
 class Inquiry(Protocol):
@@ -50,14 +53,22 @@ class Inquiry(Protocol):
 class Conversation:
     """Of one process. Every method raises `BrokerUnavailable` when the connection is lost."""
 
-    def __init__(self, asker: Inquiry) -> None:
-        """Prepare to ask; nothing is sent yet."""
+    def __init__(self, asker: Inquiry, on_open: Callable[[], None] = lambda: None) -> None:
+        """Prepare to ask; nothing is sent yet.
+
+        Args:
+            asker: by which.
+            on_open: called on each new connection, before anything is asked on it.
+        """
         self._asker = asker
+        self._on_open = on_open
         self._changed = threading.Condition()
         self._is_read = False
         """Whether one of the threads waits for what comes."""
         self._answers: dict[str, list[Original]] = {}
         """What has come, by the id of the request."""
+        self._notices: deque[Original] = deque(maxlen=MAX_NOTICES)
+        """What has come without being asked for."""
         self._generation = 0
 
     @contextmanager
@@ -77,9 +88,7 @@ class Conversation:
             until: monotonic seconds; connecting may take its own time beyond them.
         """
         with self._held(until):
-            if not self._asker.is_open:
-                self._asker.open()
-                self._generation += 1
+            self._open()
             self._asker.ask(question)
             return self._generation
 
@@ -91,11 +100,37 @@ class Conversation:
             generation: the number of the connection that it was asked on.
             until: monotonic seconds; nothing has come then.
         """
+
+        def come() -> list[Original]:
+            found, self._answers[request_id] = self._answers[request_id], []
+            return found
+
+        return self._waited_for(come, generation, until)
+
+    def notices(self, until: float) -> list[Original]:
+        """Return what has come without being asked for; connect if need be, wait for the first.
+
+        Args:
+            until: monotonic seconds; nothing has come then.
+        """
+
+        def come() -> list[Original]:
+            found = list(self._notices)
+            self._notices.clear()
+            return found
+
+        with self._held(until):
+            self._open()
+            generation = self._generation
+        return self._waited_for(come, generation, until)
+
+    def _waited_for(
+        self, come: Callable[[], list[Original]], generation: int, until: float
+    ) -> list[Original]:
         while True:
             with self._held(until):
                 self._receive(generation)
-                if found := self._answers[request_id]:
-                    self._answers[request_id] = []
+                if found := come():
                     return found
                 left_s = until - monotonic()
                 if left_s <= 0:
@@ -108,6 +143,12 @@ class Conversation:
                 self._asker.wait(min(left_s, WAIT_SLICE_S))
             finally:
                 self._is_read = False
+
+    def _open(self) -> None:
+        if not self._asker.is_open:
+            self._asker.open()
+            self._generation += 1
+            self._on_open()
 
     def close(self) -> None:
         """Leave the broker."""
@@ -125,8 +166,9 @@ class Conversation:
             self._changed.notify_all()
             raise
         for it in arrived:
+            asked = it.properties.get("correlation_id")
             # Of one that was given up before nobody keeps anything.
-            kept = self._answers.get(str(it.properties.get("correlation_id")))
+            kept = self._notices if asked is None else self._answers.get(str(asked))
             if kept is not None:
                 kept.append(it)
         if arrived:

@@ -27,7 +27,7 @@ from kmworker.wire.answers.bodies import (
     revoked_body,
 )
 from kmworker.wire.answers.messages import DELIVERED, REFUSED, REVOKED, Refusal
-from kmworker.wire.properties import CLOUD_EVENT, PERSISTENT, TRANSIENT
+from kmworker.wire.properties import CLOUD_EVENT, TRANSIENT
 
 __all__ = ["ANSWER_LABEL", "AnswerSigner", "SignedAnswer", "answer_parts", "disclosed"]
 
@@ -57,7 +57,7 @@ class SignedAnswer:
     type: str
     id: str
     request_id: str | None = None
-    """None: it answers none, and waits in the client's own queue until that is there."""
+    """None: it answers none, and is for all of a client's processes that listen."""
 
     @property
     def headers(self) -> Mapping[str, Any]:
@@ -75,7 +75,8 @@ class SignedAnswer:
             "application_headers": dict(self.headers),
         }
         if self.request_id is None:
-            return {**found, "delivery_mode": PERSISTENT}
+            # Who is not there to hear it asks as soon as it comes back.
+            return {**found, "delivery_mode": TRANSIENT}
         # Who asked waits no longer, and asks again; nothing sealed is left behind on a disk.
         return {
             **found,

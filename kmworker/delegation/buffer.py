@@ -24,7 +24,7 @@ class KeyBuffer(Secret):
 
     __slots__ = ("_content", "_view")
 
-    def __init__(self, content: bytes) -> None:
+    def __init__(self, content: bytes | memoryview) -> None:
         self._content = bytearray(content)
         # While there is a view, the bytes can be neither moved nor resized, which would leave a
         # copy behind.

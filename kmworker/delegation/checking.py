@@ -130,8 +130,10 @@ def check_revoked(
     if said["type"] != REVOKED:
         raise Untrusted("revocation: it is none", ASK_AGAIN)
     data = said["data"]
+    project, item = data["project_id"], data["item"]
     revoked = Revoked(
-        Item(data["project_id"], Kind(data["item"]["kind"]), data["item"]["id"]),
+        project,
+        None if item is None else Item(project, Kind(item["kind"]), item["id"]),
         data.get("attachment_id"),
         data["key_id"],
         Revoking(data["cause"]),

@@ -5,7 +5,7 @@ repetition, rights and grant. Nothing of a body is read before its signature hol
 sent anywhere: an answer to who merely claims to be a client would be a way to reach one.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import field
 from enum import StrEnum
 from typing import Any, Final
@@ -157,17 +157,17 @@ def understood(body: bytes, client: str, now_s: float) -> Understood | Stale | M
     return Understood(request, asked)
 
 
-def reply_address(reply_to: str, property_: object, own_queue: str) -> str | None:
+def reply_address(reply_to: str, property_: object, own_queues: Collection[str]) -> str | None:
     """Return the queue that an answer goes to; None: it may go nowhere.
 
     Args:
         reply_to: what the client signed.
         property_: the AMQP property `reply_to`, where the broker has put the address that stands
             for its direct reply-to.
-        own_queue: the client's own.
+        own_queues: the client's own.
     """
-    if reply_to == own_queue:
-        return own_queue
+    if reply_to in own_queues:
+        return reply_to
     is_direct = isinstance(property_, str) and property_.startswith(f"{DIRECT_REPLY}.")
     return property_ if reply_to == DIRECT_REPLY and is_direct else None  # type: ignore[return-value]
 

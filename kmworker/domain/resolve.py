@@ -6,7 +6,7 @@ from typing import Final
 
 from kmworker.domain.contradiction import contradiction, is_cause_of
 from kmworker.domain.decision import Refuse
-from kmworker.domain.event import Event
+from kmworker.domain.event import Detach, Event
 from kmworker.domain.grants import GrantsChanged
 from kmworker.domain.message import Delivery, Original
 from kmworker.domain.model import (
@@ -77,6 +77,8 @@ class Done:
     """Attachments that were made, or have ended."""
     grants: list[GrantsChanged] = field(default_factory=list)
     """The same, for whoever records them."""
+    ended: list[Detach] = field(default_factory=list)
+    """What has ended attachments, now or before: key servers tell who may hold a copy."""
     dead: list[Dead] = field(default_factory=list)
     deliveries: list[Delivery] = field(default_factory=list)
     entries: list[Entry] = field(default_factory=list)
@@ -172,6 +174,7 @@ class _Resolution:
                     self._repeated(arrival, known)
                 case Nothing():
                     self._count_repeat(arrival)
+                    # Whoever ended it may have died before key servers heard of it.
                     self._to_settle(arrival)
                 case Refuse():
                     self._give_up(dead_from(arrival, outcome))
@@ -262,9 +265,14 @@ class _Resolution:
     def _granted(self, arrival: Arrival, write: GrantWrite) -> None:
         if self._answers[id(write)].status is WriteStatus.WRITTEN:
             self._done.granted += 1
+            self._tell_end(arrival)
             self._to_settle(arrival)
         else:
             self._carry(arrival)
+
+    def _tell_end(self, arrival: Arrival) -> None:
+        if isinstance(arrival.event, Detach):
+            self._done.ended.append(arrival.event)
 
     def _parked(self, arrival: Arrival, answer: Committed) -> None:
         if answer.status is WriteStatus.PARKED:

@@ -1,7 +1,7 @@
 """Asking over the embedded mode's streams, and hearing the answers on a stream of one's own."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from secrets import token_hex
 
@@ -20,19 +20,20 @@ __all__ = ["StreamAsker"]
 class StreamAsker:
     """A `kmworker.client.conversation.Inquiry` on Redis or Valkey streams."""
 
-    def __init__(self, client: Client, namespace: str) -> None:
+    def __init__(self, client: Client, namespace: str, own_queues: Sequence[str] = ()) -> None:
         """Prepare; nothing is sent yet.
 
         Args:
             client: of the server, and nobody else's.
             namespace: of the names.
+            own_queues: the client's, of which one is to be listened to; none: nothing is.
         """
         # As RabbitMQ writes the address that it puts in the place of `DIRECT_REPLY`.
         self._address = f"{DIRECT_REPLY}.{token_hex(16)}"
         self._client = client
         self._router = Router(client)
         answers = answers_of(Topology(namespace))
-        self._subscriber = StreamSubscriber(client, {answers: [self._address]})
+        self._subscriber = StreamSubscriber(client, {answers: [self._address, *own_queues[:1]]})
         self._arrived: deque[Original] = deque()
         self._is_open = False
 

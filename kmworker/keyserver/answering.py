@@ -14,7 +14,7 @@ from typing import Protocol
 
 import structlog
 
-from kmworker.clock import Clock, rfc3339
+from kmworker.clock import Clock, rfc3339, unix_s
 from kmworker.delegation.answers import AnswerSigner, SignedAnswer
 from kmworker.delegation.clients import ClientRecord
 from kmworker.domain.message import Delivery
@@ -22,7 +22,7 @@ from kmworker.domain.model import ScopeRecord
 from kmworker.errors import NotRecorded, PermanentError, UnknownKek
 from kmworker.keyserver.decide import Deliver, NoGrantYet, decide_request
 from kmworker.keyserver.intake import Asking, Refusing, RequestIntake, Unanswered
-from kmworker.keyserver.ports import FoundKey, KeyStore, Reply, RequestQueue
+from kmworker.keyserver.ports import Copy, CopyRegister, FoundKey, KeyStore, Reply, RequestQueue
 from kmworker.keyserver.recording import (
     RECORDED,
     Granted,
@@ -86,6 +86,7 @@ class Answering:
         intake: RequestIntake,
         clock: Clock,
         tally: AnswerTally,
+        copies: CopyRegister,
         keep_s: float,
         wait_s: float,
         on_step: Callable[[AnswerStep], None] = lambda _step: None,
@@ -100,6 +101,7 @@ class Answering:
             intake: checks requests.
             clock: the store's time.
             tally: what is counted.
+            copies: where each delivery is noted before it is made.
             keep_s: how long a client may keep a copy at most.
             wait_s: how long a request waits for its grant, since it came.
             on_step: called before each step; tests end the process there.
@@ -113,6 +115,7 @@ class Answering:
         self._sending = AnswerSending(queue, tally, intake.bar)
         self._clock = clock
         self._tally = tally
+        self._copies = copies
         self._keep_s = keep_s
         self._on_step = on_step
         self._waiting = WaitingRequests(clock.monotonic, wait_s)
@@ -161,7 +164,10 @@ class Answering:
                 # Whatever is told: of broken grants it is that there are none.
                 log.error("a record is broken", detail=found.flaw, project=it.asked.project)
             decision = self._decide(it, it.client, found)
-            if isinstance(decision, NoGrantYet):
+            if isinstance(decision, NoGrantYet) and it.held is not None:
+                # What it waits for is the end of what it had.
+                sorted_.refusing.append(Refusing(it, Refusal.NOT_GRANTED))
+            elif isinstance(decision, NoGrantYet):
                 sorted_.later.append(it)
             elif isinstance(decision, Refusal):
                 sorted_.refusing.append(Refusing(it, decision))
@@ -217,6 +223,8 @@ class Answering:
                 # While the broker writes them down.
                 self._on_step(AnswerStep.SEAL)
                 sealed = [self._sealed(it, signer, at) for it in found.granted]
+                # Before it is looked at again: what ends from then on finds them.
+                self._copies.add([_copy(it) for it in found.granted])
                 pending.result()
                 self._on_step(AnswerStep.RECORDED)
                 is_recorded = True
@@ -293,6 +301,17 @@ class Answering:
 
 def _is_same(now: Deliver, before: Deliver) -> bool:
     return (now.key, now.scope, now.attachment) == (before.key, before.scope, before.attachment)
+
+
+def _copy(it: Granted) -> Copy:
+    asked, deliver = it.asking.asked, it.deliver
+    return Copy(
+        asked.project,
+        deliver.key.key_id,
+        it.asking.client.name,
+        asked.item,
+        unix_s(deliver.not_after),
+    )
 
 
 def _reply(asking: Asking, answer: SignedAnswer) -> tuple[Delivery, Reply]:

@@ -4,7 +4,7 @@ Size, user, rate; then the signature; then freshness and repetition. Whatever fa
 signature holds is counted and settled, and nothing is sent anywhere.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Final
 
 from kmworker.delegation.clients import ClientRecord
@@ -43,6 +43,8 @@ class Asking:
     asked: Asked
     queue: str
     purpose: str | None = None
+    held: str | None = None
+    """The key-id that it asks whether it may keep a copy of: it waits for no grant."""
 
 
 @value
@@ -73,7 +75,7 @@ class RequestIntake:
         store: KeyStore,
         rates: Rates,
         now: Callable[[], float],
-        own_queue: Callable[[str], str],
+        own_queues: Callable[[str], Collection[str]],
     ) -> None:
         """Prepare.
 
@@ -81,12 +83,12 @@ class RequestIntake:
             store: who is a client, and what was asked before.
             rates: how often each may ask.
             now: the store's time, Unix seconds.
-            own_queue: returns the name of a client's own queue.
+            own_queues: returns the names of a client's own queues.
         """
         self._store = store
         self._rates = rates
         self._now = now
-        self._own_queue = own_queue
+        self._own_queues = own_queues
 
     def take(self, deliveries: Sequence[Delivery]) -> list[TakenRequest]:
         """Return what becomes of each.
@@ -145,7 +147,8 @@ class RequestIntake:
         if queue is None:
             return Unanswered(delivery, NO_ADDRESS)
         purpose = getattr(read.request, "purpose", None)
-        return Asking(delivery, client, signer, read.asked, queue, purpose)
+        held = getattr(read.request, "held", None)
+        return Asking(delivery, client, signer, read.asked, queue, purpose, held)
 
     def _refused(  # noqa: PLR0913, PLR0917  # whom, what and why
         self,
@@ -164,7 +167,7 @@ class RequestIntake:
 
     def _address(self, delivery: Delivery, client: ClientRecord, reply_to: str) -> str | None:
         said = delivery.original.properties.get("reply_to")
-        return reply_address(reply_to, said, self._own_queue(client.name))
+        return reply_address(reply_to, said, self._own_queues(client.name))
 
     def _without_reused(self, taken: Sequence[TakenRequest]) -> Iterator[TakenRequest]:
         asking = [it for it in taken if isinstance(it, Asking)]

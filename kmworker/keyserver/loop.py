@@ -17,9 +17,10 @@ from kmworker.errors import (
 from kmworker.keyserver.answering import Answering
 from kmworker.keyserver.ports import HandedOut, KeyStore, RequestQueue
 from kmworker.keyserver.tally import AnswerTally
+from kmworker.keyserver.telling import Telling
 from kmworker.ports import AuditTrail
 
-__all__ = ["KeyServer", "Reporting", "SignerFor"]
+__all__ = ["TICK_S", "KeyServer", "Reporting", "SignerFor"]
 
 log = structlog.get_logger()
 
@@ -32,6 +33,8 @@ MAX_RETRY_S: Final = 10.0
 FOLLOW_S: Final = 2.0
 """How often the keyring, the trust list and the time are looked at."""
 REPORT_S: Final = 5.0
+TICK_S: Final = 0.5
+"""How often connections are kept alive."""
 POLL_S: Final = 0.1
 
 SignerFor = Callable[[HandedOut, str, str], AnswerSigner]
@@ -64,6 +67,7 @@ class KeyServer:
         store: KeyStore,
         trail: AuditTrail,
         answering: Answering,
+        telling: Telling,
         signer_for: SignerFor,
         reporting: Reporting,
         clock: StoreClock,
@@ -73,6 +77,7 @@ class KeyServer:
         self._store = store
         self._trail = trail
         self._answering = answering
+        self._telling = telling
         self._signer_for = signer_for
         self._reporting = reporting
         self._clock = clock
@@ -82,6 +87,7 @@ class KeyServer:
         self._generation = 0
         self._follow_at = 0.0
         self._report_at = 0.0
+        self._tick_at = 0.0
         self._is_stopping = False
         self._waits_for = ""
         """Why it can answer nobody now; empty: it can."""
@@ -113,6 +119,7 @@ class KeyServer:
                     pause_s = min(2 * pause_s, MAX_RETRY_S)
         finally:
             self._report("stopped")
+            self._telling.close()
             self._queue.close()
             self._trail.close()
 
@@ -120,15 +127,25 @@ class KeyServer:
         """Do what there is to do, and wait a moment for it."""
         self._ready()
         self._queue.open()
+        self._telling.open()
         if self._generation != self._queue.generation:
             self._generation = self._queue.generation
             self._answering.forget()
         deliveries = self._queue.receive(BATCH, WAIT_S)
         if deliveries or self._answering.is_waited:
             self._answering.handle(deliveries)
-        self._queue.tick()
-        self._trail.tick()
+        assert self._answering.signer is not None  # noqa: S101  # see `_ready`
+        self._telling.tell(self._answering.signer)
+        self._keep_alive()
         self._report_if_due("running")
+
+    def _keep_alive(self) -> None:
+        # Not at each turn: to look at three connections takes a request's time.
+        now = self._clock.monotonic()
+        if now >= self._tick_at:
+            self._tick_at = now + TICK_S
+            self._queue.tick()
+            self._trail.tick()
 
     def _ready(self) -> None:
         """See that we may answer, and by which keys."""
@@ -158,6 +175,7 @@ class KeyServer:
         # What is at hand goes back, so that another key server may answer it: also where the
         # connection is lost that answers go by, and not the one that requests come by.
         self._queue.close()
+        self._telling.close()
         self._answering.forget()
         # Whatever is wrong now, nothing is signed before it has been looked at again.
         self._answering.signer = None

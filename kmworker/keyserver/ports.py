@@ -8,12 +8,15 @@ from kmworker.delegation.answers import SignedAnswer
 from kmworker.delegation.clients import ClientRecord
 from kmworker.domain.grants import Grants
 from kmworker.domain.message import Confirm, Delivery
-from kmworker.domain.model import KeyRecord, ScopeRecord, State
+from kmworker.domain.model import Item, KeyRecord, ScopeRecord, State
 from kmworker.domain.values import value
 from kmworker.ports import Pending
 from kmworker.wire.answers.bodies import Asked
 
-__all__ = ["FoundKey", "HandedOut", "KeyStore", "Reply", "RequestQueue"]
+__all__ = [
+    "Copy", "CopyRegister", "FoundKey", "HandedOut", "KeyStore", "Reply", "RequestQueue",
+    "RevocationQueue",
+]  # fmt: skip
 
 
 @value
@@ -48,6 +51,64 @@ class RequestQueue(Protocol):
 
     def close(self) -> None:
         """Leave; what is not acknowledged goes to another key server."""
+
+
+class RevocationQueue(Protocol):
+    """What key servers hear of what has ended; each of it comes to one of them.
+
+    Every method raises `BrokerUnavailable` when the connection is lost.
+    """
+
+    def open(self) -> None:
+        """Connect if need be, and start consuming."""
+
+    def receive(self, limit: int) -> list[Delivery]:
+        """Take what has come, at most ``limit``; wait for none."""
+
+    def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
+        """Settle these; those of an older connection are skipped."""
+
+    def tick(self) -> None:
+        """Keep the idle connection alive; call about once a second."""
+
+    def close(self) -> None:
+        """Leave; what is not acknowledged goes to another key server."""
+
+
+@value
+class Copy:
+    """A copy of a key that a client may hold still."""
+
+    project: str
+    key_id: str
+    client: str
+    item: Item | None
+    """None: it was asked for by key-id."""
+    until_s: float
+    """Until when it may be kept, Unix seconds."""
+
+
+class CopyRegister(Protocol):
+    """Which client may hold a copy of which key: what was delivered, until it is over.
+
+    Every method raises `StoreUnavailable` when the store does not answer. It is no record and has
+    no seal: who takes an entry away keeps its client from being told, until the copy is over.
+    """
+
+    def add(self, copies: Sequence[Copy]) -> None:
+        """Note copies that are about to be delivered."""
+
+    def of_keys(self, keys: Sequence[tuple[str, str]]) -> list[list[Copy]]:
+        """Return the copies of keys, by project and key-id."""
+
+    def at_client(self, client: str) -> list[Copy]:
+        """Return the copies that a client may hold."""
+
+    def revoked_clients(self) -> list[tuple[str, str]]:
+        """Return the clients that were revoked and are not told yet, each with its version."""
+
+    def told(self, revoked: Sequence[tuple[str, str]]) -> None:
+        """Take out clients that are told."""
 
 
 @value

@@ -40,6 +40,11 @@ class AnswerTally:
         """Count the answers whose clients were gone."""
         self._counts["unrouted"] += sum(it is not Confirm.STORED for it in confirms)
 
+    def revoked(self, copies: int, told: int) -> None:
+        """Count copies that are to be given up, and the clients' processes that are told."""
+        self._counts["revoked"] += copies
+        self._counts["revoked_told"] += told
+
     @property
     def counts(self) -> dict[str, int]:
         """Return all counters."""

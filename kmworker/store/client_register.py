@@ -12,6 +12,7 @@ from kmworker.domain.lifecycle import NoStep
 from kmworker.domain.model import Place
 from kmworker.errors import StoreUnavailable
 from kmworker.store.connection import store_errors
+from kmworker.store.copies import REVOKED
 from kmworker.store.inspection import PAGE_SIZE, Views
 from kmworker.store.kek_states import STATES
 from kmworker.store.recordable import UNRECORDED, seal_kept
@@ -75,7 +76,9 @@ class ClientRegister:
                 return after
             kept = KeptRecord(f"{record.what} {name} {after.version}", record)
             record_after = self._codec.client(after)
-            if self._write(Place("", CLIENTS, name), states, raw, record_after, kept):
+            # Key servers tell it to give up what it has, without waiting for any broker here.
+            told = f"{name} {after.version}" if after.is_revoked else ""
+            if self._write(Place("", CLIENTS, name), states, raw, record_after, kept, told):
                 return after
         raise StoreUnavailable(f"client {name} changes all the time: try again")
 
@@ -106,11 +109,19 @@ class ClientRegister:
             found: bytes | None = self._views.client.hget(self._views.names.top(key), field)
         return found or b""
 
-    def _write(
-        self, place: Place, states: bytes, before: bytes, after: bytes, kept: KeptRecord
+    def _write(  # noqa: PLR0913, PLR0917  # what is written, and over what
+        self,
+        place: Place,
+        states: bytes,
+        before: bytes,
+        after: bytes,
+        kept: KeptRecord,
+        told: str = "",
     ) -> bool:
-        keys = [self._views.names.top(it) for it in (place.key, "keyring", UNRECORDED)]
-        argv = [states, place.field, before, after, kept.name, seal_kept(self._codec, kept)]
+        top = self._views.names.top
+        keys = [top(it) for it in (place.key, "keyring", UNRECORDED, REVOKED)]
+        sealed = seal_kept(self._codec, kept)
+        argv = [states, place.field, before, after, kept.name, sealed, told]
         (made,) = self._scripts.run([("enroll", keys, argv)])
         return bool(made)
 

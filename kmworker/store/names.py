@@ -44,6 +44,14 @@ class Names:
         """Return the key that remembers one request."""
         return f"{self.prefix}:asked:{digest}"
 
+    def copies_of(self, project: str, key_id: str) -> str:
+        """Return the key of the clients that may hold a copy of a key-id's key."""
+        return self.of(project, f"copies:{key_id}")
+
+    def copies_at(self, client: str) -> str:
+        """Return the key of the copies that a client may hold."""
+        return f"{self.prefix}:copies:{client}"
+
     def top(self, key: str) -> str:
         """Return a key that belongs to no project: projects, totals, dead, queues, …."""
         return f"{self.prefix}:{key}"

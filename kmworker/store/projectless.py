@@ -9,6 +9,7 @@ from typing import Any, Final, Protocol
 from kmworker.domain.model import Place
 from kmworker.errors import PermanentError, UnknownKek
 from kmworker.store.connection import store_errors
+from kmworker.store.copies import REVOKED
 from kmworker.store.inspection import PAGE_SIZE, Views
 from kmworker.store.kek_states import STATES
 from kmworker.store.reading import Flaw, flaw_of, text
@@ -77,8 +78,8 @@ def _write(views: Views, place: Place, before: bytes, after: bytes) -> bool:
     """Write it, if nobody was faster: then it is under this KEK, or under a newer one."""
     names = views.names
     states: Any = views.field("keyring", STATES) or ""
-    # That it lies under another KEK is nothing to be recorded.
-    argv = [states, place.field, before, after, "", ""]
-    keys = names.top(place.key), names.top("keyring"), names.top(UNRECORDED)
+    # That it lies under another KEK is nothing to be recorded, or to tell anybody.
+    argv = [states, place.field, before, after, "", "", ""]
+    keys = [names.top(it) for it in (place.key, "keyring", UNRECORDED, REVOKED)]
     (done,) = Scripts(views.client).run([("enroll", keys, argv)])
     return bool(done)

@@ -26,6 +26,7 @@ from kmworker.store.recordable import (
     read_release,
 )
 from kmworker.store.records import RecordCodec, item_at
+from kmworker.store.server import is_forbidden
 
 __all__ = ["Recordable", "UnrecordedActs"]
 
@@ -42,6 +43,8 @@ class UnrecordedActs:
         self._client: Any = client  # its types leave open whether replies are bytes
         self._names = names
         self._codec = codec
+        self._told: set[str] = set()
+        """Keys of which it was said that they are closed to us, or something else."""
 
     def of_no_project(self) -> list[KeptRecord]:
         """Return some of what operators did."""
@@ -81,7 +84,10 @@ class UnrecordedActs:
             pipeline = self._client.pipeline(transaction=False)
             for key, names in shares.items():
                 pipeline.hdel(key, *names)
-            pipeline.execute()
+            for key, reply in zip(shares, pipeline.execute(raise_on_error=False), strict=True):
+                if isinstance(reply, RedisError):
+                    # It is recorded once more then, and no event waits for it.
+                    self._bear(key, reply)
 
     def _changed(self, project: str, ref: bytes, name: str, record: bytes) -> GrantsChanged:
         item, generation = item_at(project, ref), released_life(name)
@@ -96,11 +102,21 @@ class UnrecordedActs:
         try:
             _cursor, page = self._client.hscan(key, 0, count=PAGE_SIZE)
         except RedisError as error:
-            if "WRONGTYPE" not in str(error):
-                raise
-            log.error("what is to be recorded cannot be read", key=key, error=str(error))  # noqa: TRY400
+            self._bear(key, error)
             return {}
         return dict(page)
+
+    def _bear(self, key: str, error: RedisError) -> None:
+        """Say, once, what is wrong with a key; raise the error where it is the server's.
+
+        Accounts of a release that had no such keys may not touch them: what is recorded waits for
+        the administrator, and nothing else does.
+        """
+        if not (is_forbidden(error) or "WRONGTYPE" in str(error)):
+            raise error
+        if key not in self._told:
+            log.error("what is to be recorded cannot be reached", key=key, error=str(error))
+        self._told.add(key)
 
 
 def _tell(project: str, entry: str, broken: Exception) -> None:

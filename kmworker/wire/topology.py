@@ -3,12 +3,14 @@
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["EVERYTHING", "QUORUM", "Topology"]
+__all__ = ["EVERYTHING", "OWN_QUEUES", "QUORUM", "Topology"]
 
 # And nothing else: limits are policies', which an operator can change without deleting
 # a queue that holds events.
 QUORUM: Final = {"x-queue-type": "quorum"}
 EVERYTHING: Final = "#"
+OWN_QUEUES: Final = 8
+"""Of one client: as many of its processes can be told at a time, and it takes no more names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +54,25 @@ class Topology:
         """Return the exchange, and the queue, of what clients ask."""
         return f"{self.namespace}.requests"
 
-    def client_queue(self, client: str) -> str:
-        """Return the queue of a client's own: for what it did not ask for, and for its answers."""
-        return f"{self.namespace}.clients.{client}"
+    @property
+    def revocations(self) -> str:
+        """Return the exchange, and the queue, by which key servers learn what has ended."""
+        return f"{self.namespace}.revocations"
+
+    @property
+    def ending(self) -> tuple[tuple[str, str], ...]:
+        """Return what the queue of `revocations` is bound to: exchanges, and patterns there."""
+        keys = ("key-suspended.#", "key-compromised.#", "key-destroyed.#")
+        return (
+            (self.revocations, EVERYTHING),
+            (self.assignments, "key-released.#"),
+            *((self.keys, pattern) for pattern in keys),
+        )
+
+    def client_queues(self, client: str) -> tuple[str, ...]:
+        """Return the queues of a client's own, of which each of its processes may have one."""
+        # No client's name has a slash in it, so none of these is another's.
+        return tuple(f"{self.namespace}.clients.{client}/{place}" for place in range(OWN_QUEUES))
 
     @property
     def audit(self) -> str:
@@ -64,7 +82,7 @@ class Topology:
     @property
     def exchanges(self) -> tuple[str, ...]:
         """Return the exchanges that a worker needs."""
-        return (self.events, self.assignments, self.keys, self.dead)
+        return (self.events, self.assignments, self.keys, self.revocations, self.dead)
 
     @property
     def bindings(self) -> dict[str, str]:

@@ -35,6 +35,7 @@ from kmworker.errors import BrokerUnavailable, TransientError, told
 from kmworker.ports import Bus, Pending, Store
 from kmworker.wire.announcements import announce
 from kmworker.wire.dead_letters.writing import dead_letter
+from kmworker.wire.ended import announce_end
 from kmworker.wire.key_changes import announce_key
 from kmworker.worker.held_back import HeldBack
 from kmworker.worker.outbox import taken
@@ -72,6 +73,7 @@ class Exchanges:
 
     assignments: str
     keys: str
+    revocations: str
     dead: str
     producer: str = ""
 
@@ -112,7 +114,8 @@ class AwaitingConfirms:
     sent_at: str
     """RFC 3339, UTC."""
     confirms: Pending[list[Confirm]]
-    """Of the assignments, of the dead letters, then of what has become of key-ids."""
+    """Of the assignments, of the dead letters, of what has become of key-ids, then of what key
+    servers are told."""
 
 
 class Stages:
@@ -209,7 +212,9 @@ class Stages:
         now = rfc3339(self._clock.now())
         dead_letters = [self._dead_letter(dead, now) for dead in done.dead]
         changes = [announce_key(it, producer, self.exchanges.keys) for it in done.changes]
-        confirms = self._bus.send([*assignments, *dead_letters, *changes])
+        revocations = self.exchanges.revocations
+        ends = [announce_end(it, producer, revocations, now) for it in done.ended]
+        confirms = self._bus.send([*assignments, *dead_letters, *changes, *ends])
         return AwaitingConfirms(batch, written.began, done, left, now, confirms)
 
     def settle(self, sent: AwaitingConfirms, held_back: HeldBack) -> None:
@@ -221,8 +226,16 @@ class Stages:
         confirms = sent.confirms.result()
         # No event waits for these: what is not confirmed stays in the outbox.
         last = announced + len(done.dead)
-        confirms, of_changes = confirms[:last], confirms[last:]
+        confirms, others = confirms[:last], confirms[last:]
+        of_changes, of_ends = others[: len(done.changes)], others[len(done.changes) :]
         unrouted = confirms[:announced].count(Confirm.UNROUTED)
+        if Confirm.REFUSED in of_ends:
+            # As shipped it drops its oldest first. No event waits for it: copies end by themselves.
+            log.warning(
+                "key servers are not told of detachments",
+                exchange=self.exchanges.revocations,
+                hint="copies are given up at their not_after; give its queue the shipped policy",
+            )
         if Confirm.UNROUTED in confirms[announced:]:
             # Someone deleted the queue or its binding. Connecting anew declares them again.
             self._bus.close()

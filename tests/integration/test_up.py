@@ -12,15 +12,21 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
+from queue import Queue
 from typing import Any
 
 import pytest
 
 from kmworker.bootstrap.brokers import Subscription, open_publisher, open_subscriber
+from kmworker.client.copies import GivenUp
+from kmworker.client.keys import Keys
 from kmworker.domain.message import Outgoing
+from kmworker.domain.model import Item, Kind
+from kmworker.embedded.asker import StreamAsker
 from kmworker.errors import BrokerUnavailable, StoreUnavailable
 from kmworker.settings import BrokerSettings, StoreSettings
 from kmworker.settings.instance import running_instance
+from kmworker.store.client import connect_to
 from kmworker.store.connection import connect
 from kmworker.store.inspection import Views
 from kmworker.store.names import Names
@@ -369,6 +375,35 @@ def test_a_key_server_that_is_killed_comes_back_and_its_trail_is_whole(up: Up) -
     assert set(acts) == {
         "trust-list-published", "client-enrolled", "grant-made", "key-delivered",
     }  # fmt: skip
+
+
+def test_a_copy_is_given_up_when_it_is_detached_while_the_key_server_is_away(up: Up) -> None:
+    up.start()
+    assert until(lambda: publish(up.url(), [event(0)]))
+    assert until(lambda: records(up.url()))
+    enroll(up)
+    told(up, "attached", node="n1")
+    given_up: Queue[GivenUp] = Queue()
+    folder, url = up.data_dir.parent, up.url()
+    keys = Keys(
+        "amqp://none.invalid", identity=folder / "identity.json",
+        enrolment=folder / "enrolment.json", keep=True, on_given_up=given_up.put,
+        inquire=lambda _name, own: StreamAsker(connect_to(url, 5.0), "kmworker", own),
+    )  # fmt: skip
+    with keys:
+        for _ in range(2):
+            with keys.get(Item("p0", Kind.VOLUME, "v0")) as delivered:
+                assert len(delivered.key.view) == 64
+        (key_server,) = [
+            it for it in up.children() if b"keyserver" in Path(f"/proc/{it}/cmdline").read_bytes()
+        ]
+        os.kill(key_server, signal.SIGKILL)
+        told(up, "detached")
+        assert given_up.get(timeout=DEADLINE_S).cause.value == "detached"
+    # Once: the second time it was there.
+    assert [line.split()[1] for line in up.run("audit", "tail")[1].decode().splitlines()] == [
+        "key-delivered"
+    ]
 
 
 def test_data_from_before_there_was_delegation_is_taken_up(up: Up) -> None:

@@ -73,7 +73,9 @@ REQUEST: Final = sign_request(
 DELIVERED: Final = Delivered(
     KEY_ID, Encryption("aes-xts-plain64", 512), KeyState.ACTIVE, "2026-11-24T16:00:00.000Z"
 )
-REVOKED: Final = Revoked(VOLUME, "9e107d9d-372b-4a82-8d55-0f5d2c1e7a01", KEY_ID, Revoking.DETACHED)
+REVOKED: Final = Revoked(
+    VOLUME.project, VOLUME, "9e107d9d-372b-4a82-8d55-0f5d2c1e7a01", KEY_ID, Revoking.DETACHED
+)
 UPLOAD: Final = Upload(
     "8c5d2d1e-1b4e-4d6f-9b7a-2c3d4e5f6a7b",
     CLIENT,

@@ -61,7 +61,9 @@ class Delivered:
 class Revoked:
     """A key that a client has to give up."""
 
-    item: Item
+    project: str
+    item: Item | None
+    """None: it was asked for by key-id."""
     attachment_id: str | None
     """None: all of this item's at this client."""
     key_id: str
@@ -113,15 +115,16 @@ def refused_body(asked: Asked, reason: Refusal, signing: Signing, detail: str = 
 def revoked_body(message_id: str, revoked: Revoked, signing: Signing) -> bytes:
     """Return the body of a `key-revoked`."""
     item = revoked.item
+    named = item.ref if item else revoked.key_id
     attachment = {"attachment_id": revoked.attachment_id} if revoked.attachment_id else {}
     data = {
-        "item": _item_fields(item),
-        "project_id": item.project,
+        "item": None if item is None else _item_fields(item),
+        "project_id": revoked.project,
         **attachment,
         "key_id": revoked.key_id,
         "cause": revoked.cause.value,
     }
-    return _body(REVOKED, message_id, signing, data, f"{item.project}/{item.ref}")
+    return _body(REVOKED, message_id, signing, data, f"{revoked.project}/{named}")
 
 
 def answer_in(body: bytes) -> Mapping[str, Any]:

@@ -140,7 +140,8 @@ class RefusedData(TypedDict):
 class RevokedData(TypedDict):
     """What is to be given up."""
 
-    item: DelegatedItem
+    item: DelegatedItem | None
+    """The item; null: the copy was asked for by key-id."""
     project_id: ProjectId
     """The item's project."""
     attachment_id: NotRequired[ShortText]
@@ -200,9 +201,9 @@ class KeyRefusedMessage(TypedDict):
 class KeyRevokedMessage(TypedDict):
     """A client has to give up a key that was delivered to it.
 
-    It answers no request, and comes on the client's own queue. The signature is in the header
-    `x-kmworker-signature`. One that is more than 300 s older, by its `time`, than the delivery of a
-    copy is not about that copy: key servers' clocks agree no better than that.
+    It answers no request, and comes on the client's own queues. The signature is in the header
+    `x-kmworker-signature`. Of a copy that was delivered later, by `time`, it says nothing for sure:
+    ask anew with `held`. Of one that was delivered more than 300 s later it says nothing.
     """
 
     specversion: Literal["1.0"]
@@ -214,7 +215,7 @@ class KeyRevokedMessage(TypedDict):
     type: Literal["key-revoked"]
     """What happened; also the AMQP property `type`."""
     subject: Annotated[str, Field(min_length=1)]
-    """The item's project, a slash, and its item ref (`kind:id`)."""
+    """The project, a slash, and the item ref (`kind:id`) or the key-id that was asked for."""
     time: Moment
     """The key server's time, in RFC 3339, UTC."""
     data: RevokedData

@@ -35,6 +35,8 @@ class KeyRequested(ClientRequest):
     """The item whose key is wanted; either this or `key_id`."""
     key_id: Uuid | None = None
     """The key-id whose key is wanted; either this or `item`."""
+    held: Uuid | None = None
+    """The key-id whose copy it has, and asks whether it may keep: it does not wait for a grant."""
     purpose: Printable | None = None
     """What it is wanted for, in the client's words: it is recorded, and decides nothing."""
 

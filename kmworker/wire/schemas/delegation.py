@@ -115,7 +115,9 @@ def _answers() -> dict[str, dict[str, Any]]:
     delivered = Delivered(
         KEY_ID, Encryption("aes-xts-plain64", 512), KeyState.ACTIVE, "2026-11-24T16:00:00.000Z"
     )
-    revoked = Revoked(item, "9e107d9d-372b-4a82-8d55-0f5d2c1e7a01", KEY_ID, Revoking.DETACHED)
+    revoked = Revoked(
+        item.project, item, "9e107d9d-372b-4a82-8d55-0f5d2c1e7a01", KEY_ID, Revoking.DETACHED
+    )
     bodies = {
         DELIVERED: delivered_body(asked, delivered, SHORT_KEY, signing),
         REFUSED: refused_body(asked, Refusal.NOT_GRANTED, signing),

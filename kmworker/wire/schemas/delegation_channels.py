@@ -7,8 +7,16 @@ from kmworker.wire.answers.messages import DELIVERED, REFUSED, REVOKED
 from kmworker.wire.requests.definition import REQUEST_TYPES, REQUESTS
 from kmworker.wire.schemas.delegation import ANSWERS
 from kmworker.wire.schemas.dialect import Schema
-from kmworker.wire.schemas.parts import amqp, at, cloud_event, durable, exchange, in_channel, named
-from kmworker.wire.topology import Topology
+from kmworker.wire.schemas.parts import (
+    amqp,
+    at,
+    cloud_event,
+    exchange,
+    in_channel,
+    named,
+    of_connection,
+)
+from kmworker.wire.topology import OWN_QUEUES, Topology
 
 __all__ = ["delegation_channels", "delegation_messages", "delegation_operations"]
 
@@ -18,7 +26,7 @@ ANSWER_TYPES: Final = (DELIVERED, REFUSED, REVOKED)
 
 def delegation_channels() -> Schema:
     """Return where clients ask, and where they are answered."""
-    own_queue = TOPOLOGY.client_queue("{client}")
+    own_queue = f"{TOPOLOGY.namespace}.clients.{{client}}/{{place}}"
     return {
         "requests": {
             "address": "{type}",
@@ -42,12 +50,19 @@ def delegation_channels() -> Schema:
             "address": own_queue,
             "title": "Where clients are answered",
             "description": (
-                "A client's own queue. Answers to a request go where it says: there, or to the"
-                " broker's direct reply-to. `key-revoked` comes here."
+                "A client's own queues, of which each of its processes may declare one, for its"
+                " connection alone. Answers to a request go where it says: to one of them, or to"
+                " the broker's direct reply-to. `key-revoked` comes to all."
             ),
             "messages": named(list(ANSWER_TYPES)),
-            "parameters": {"client": {"description": "The client's name."}},
-            "bindings": amqp({"is": "queue", "queue": durable(own_queue)}),
+            "parameters": {
+                "client": {"description": "The client's name."},
+                "place": {
+                    "description": "Which of its queues.",
+                    "enum": [str(place) for place in range(OWN_QUEUES)],
+                },
+            },
+            "bindings": amqp({"is": "queue", "queue": of_connection(own_queue)}),
         },
     }
 

@@ -5,7 +5,9 @@ from typing import Final
 from kmworker.wire.properties import CLOUD_EVENT
 from kmworker.wire.schemas.dialect import Schema
 
-__all__ = ["amqp", "at", "cloud_event", "durable", "exchange", "in_channel", "named"]
+__all__ = [
+    "amqp", "at", "cloud_event", "durable", "exchange", "in_channel", "named", "of_connection",
+]  # fmt: skip
 
 BINDING_VERSION: Final = "0.3.0"
 CAUSE_ID: Final = "The `id` of the event that everything follows from."
@@ -52,6 +54,11 @@ def exchange(name: str, kind: str = "topic") -> Schema:
 def durable(name: str) -> Schema:
     """Return the binding of what outlives a restart of the broker."""
     return {"name": name, "durable": True, "autoDelete": False}
+
+
+def of_connection(name: str) -> Schema:
+    """Return the binding of a queue that is its connection's alone, and ends with it."""
+    return {"name": name, "durable": False, "exclusive": True, "autoDelete": False}
 
 
 def amqp(binding: Schema) -> Schema:

@@ -147,7 +147,7 @@ def test_the_names_are_the_brokers() -> None:
     kinds = {name: (it["type"], it["durable"], it["autoDelete"]) for name, it in exchanges.items()}
     assert kinds.pop("requests") == ("direct", True, False)
     assert set(kinds.values()) == {("topic", True, False)}
-    assert DOCUMENT["channels"]["answers"]["address"] == NAMES.client_queue("{client}")
+    assert DOCUMENT["channels"]["answers"]["address"] == "kmworker.clients.{client}/{place}"
     assert bindings["work"]["queue"] == {"name": NAMES.work, "durable": True, "autoDelete": False}
     assert DOCUMENT["channels"]["work"]["address"] == NAMES.work
 

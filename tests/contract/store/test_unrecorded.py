@@ -1,5 +1,9 @@
 """What is to be in the audit trail: left in the store with what it is about, until it is there."""
 
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+
 import pytest
 
 from kmworker.crypto import KeyringCustody
@@ -19,12 +23,14 @@ from kmworker.domain.keks import KekStep
 from kmworker.domain.keys import Operator
 from kmworker.domain.lifecycle import NoStep
 from kmworker.domain.model import Kind
+from kmworker.ports import Answered
 from kmworker.store.admission import enter
 from kmworker.store.client_register import ClientRegister, record_of_list
 from kmworker.store.kek_register import KekRegister
 from kmworker.store.records import RecordCodec, TrustRecord
 from kmworker.store.rewrapping import Rewrapping
 from kmworker.store.unrecorded import PAGE_SIZE
+from kmworker.worker.recorded import RecordedFirst
 from tests.kit.builders import NOW, attach, detach, event_of, release_of
 from tests.kit.store.builders import (
     BOTH_KEYRINGS,
@@ -175,6 +181,82 @@ def test_what_the_index_lacks_is_found(stand: Stand) -> None:
         reports.count_if_due(stand.clock.now())
         stand.clock.sleep(9)
     assert len(grants(stand)) == 1
+
+
+class DiesError(Exception):
+    """A worker's end, wherever it is."""
+
+
+class DyingTrail:
+    """An audit trail that takes what it is given; its writer ends before or after."""
+
+    writer = "worker@h/1"
+
+    def __init__(self) -> None:
+        self.events: list[str | None] = []
+        self.dies = ""
+
+    def record(self, records: Sequence[AuditRecord]) -> Answered[None]:
+        if self.dies == "before it is recorded":
+            raise DiesError
+        self.events += [it.event for it in records]
+        if self.dies == "before it is taken out":
+            raise DiesError
+        return Answered(None)
+
+    def tick(self) -> None:
+        """Nothing is open."""
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+@pytest.mark.parametrize("dies", ["before it is recorded", "before it is taken out", "nowhere"])
+def test_wherever_a_worker_ends_another_records_what_it_has_not(stand: Stand, dies: str) -> None:
+    play(stand, event_of(V), attach("a1"), attach("a2"))
+    enroll(stand)
+    trail = DyingTrail()
+    recorded = RecordedFirst(stand.first, stand.clock, trail)
+    trail.dies = dies
+    with suppress(DiesError):
+        recorded.said(unsaid(stand), "/kmworker")
+    trail.dies = ""
+    other = stand.store(worker_id="another", records=True)
+    other.admit()
+    stand.clock.sleep(HOUR_S)
+    RecordedFirst(other, stand.clock, trail).said(other.unsaid(), "/kmworker")
+    # Each is there, and twice only where nobody can know; one that is has the same event.
+    times = 2 if dies == "before it is taken out" else 1
+    assert set(Counter(trail.events).values()) == {times}
+    assert len(set(trail.events)) == 3
+    assert unsaid(stand) == []
+
+
+@pytest.mark.parametrize("backend", ["redis", "valkey"], indirect=True)
+@pytest.mark.parametrize("lacks", ["hscan", "hdel"])
+def test_rights_that_a_former_release_did_not_need_keep_no_key_from_being_announced(
+    stand: Stand, lacks: str
+) -> None:
+    play(stand, event_of(V), attach())
+    play(stand, release_of(V))
+    rights = f"~* +@all -{lacks} (~{{0}}:{{{{*}}}}:outbox +{lacks})"
+    held = stand.store(stand.client_with(rights), records=True)
+    stand.clock.sleep(HOUR_S)
+    for _ in range(2):
+        held.said(held.unsaid())
+    assert not stand.raw.exists(stand.key("p1", "outbox"))
+    # Nothing of it is lost.
+    assert len(grants(stand)) == 2
+
+
+def test_a_key_of_another_type_keeps_nothing_else_from_being_found(stand: Stand) -> None:
+    play(stand, event_of(V), attach())
+    stand.spoil(stand.top("unrecorded"))
+    assert len(grants(stand)) == 1
+    stand.raw.delete(stand.top("unrecorded"))
+    enroll(stand)
+    stand.spoil(stand.key("p1", "unrecorded"))
+    assert len(unsaid(stand)) == 1
 
 
 # --- what operators do ------------------------------------------------------------------

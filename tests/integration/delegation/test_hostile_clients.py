@@ -142,7 +142,7 @@ def test_no_answer_goes_to_a_queue_that_is_not_the_clients(
 def test_what_goes_to_ones_own_queue_goes_there_even_if_there_is_none(
     host: Host, line: Line, admin: Any
 ) -> None:
-    own = f"{host.made.site.namespace}.clients.{host.name}"
+    own = f"{host.made.site.namespace}.clients.{host.name}/0"
     line.send(host.request(MINE, reply_to=own))
     is_served(host, line)
     admin.queue_declare(own, auto_delete=False)

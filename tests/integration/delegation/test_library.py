@@ -89,7 +89,7 @@ def test_who_waits_for_a_grant_keeps_no_other_thread_waiting(told: Delegation, k
 
 
 def connection_of(keys: Keys) -> object:
-    asker = keys._conversation._asker
+    asker = keys._asking.conversation._asker
     assert isinstance(asker, Asker)
     return asker._link.connection
 

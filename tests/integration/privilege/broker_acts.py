@@ -13,6 +13,8 @@ ASSIGNMENTS, DEAD = "kmworker.assignments", "kmworker.dead"
 ANCHOR = "kmworker.anchor"
 AUDIT = "kmworker.audit"
 REQUESTS = "kmworker.requests"
+REVOCATIONS = "kmworker.revocations"
+MY_QUEUE, ANOTHERS = "kmworker.clients.client/7", "kmworker.clients.compute-17/0"
 OWN, LASTING, OTHERS = "kmworker.sub.tests", "kmworker.sub.lasting", "someone.elses"
 ASSIGNED: Final = "key-assigned.volume.p1"
 QUORUM: Final = {"x-queue-type": "quorum"}
@@ -86,6 +88,7 @@ MAY: Final[dict[str, dict[str, Act]]] = {
         "announce for a project with dots": publish(ASSIGNMENTS, "key-assigned.replica.eu1.b@c"),
         "dead-letter": publish(DEAD, "malformed.unknown"),
         "count dead letters": look_at(DEAD),
+        "tell key servers what has ended": publish(REVOCATIONS, "grant-ended.p1"),
         "keep the anchor": both(publish(ANCHOR, ANCHOR), consume(ANCHOR)),
         "record": publish(AUDIT, "record.key-suspended.p1"),
     },
@@ -126,11 +129,13 @@ MAY: Final[dict[str, dict[str, Act]]] = {
     },
     "keyserver": {
         "take requests": consume(REQUESTS),
-        "answer in a client's queue": publish("", "kmworker.clients.compute-17"),
+        "answer in a client's queue": publish("", ANOTHERS),
+        "take what has ended": consume(REVOCATIONS),
         "record": publish(AUDIT, "record.key-delivered.p1"),
     },
     "client": {
         "ask": publish(REQUESTS, "key-requested"),
+        "have a queue of its own": both(declare_queue(MY_QUEUE), consume(MY_QUEUE)),
         "hear answers": lambda channel: channel.basic_consume(
             "amq.rabbitmq.reply-to", lambda *_: None, auto_ack=True
         ),
@@ -190,7 +195,20 @@ REQUESTS_OF_OTHERS: Final[dict[str, Act]] = {
         REQUESTS, REQUESTS, "key-requested"
     ),
     "take requests from another queue": consume("kmworker.requests.more"),
-    "hear a client's answers": consume("kmworker.clients.compute-17"),
+    "hear a client's answers": consume(ANOTHERS),
+    "take a client's queue": declare_queue(ANOTHERS),
+}
+# Who takes one keeps a client from being told; who publishes one costs key servers a look.
+REVOCATIONS_OF_OTHERS: Final[dict[str, Act]] = {
+    "take what has ended": consume(REVOCATIONS),
+    "purge what has ended": lambda channel: channel.queue_purge(REVOCATIONS),
+    "say what has ended": publish(REVOCATIONS, "grant-ended.p1"),
+    "say it past the exchange": publish("", REVOCATIONS),
+    "listen to what has ended": own_queue_bound(REVOCATIONS, "#"),
+    "unbind what has ended": lambda channel: channel.queue_unbind(
+        REVOCATIONS, ASSIGNMENTS, "key-released.#"
+    ),
+    "take what has ended from another queue": consume("kmworker.revocations.more"),
 }
 NO_QUEUE_OF_ITS_OWN: Final[dict[str, Act]] = {
     "have the broker name a queue": own_queue_bound(ASSIGNMENTS, "key-assigned.#"),
@@ -199,6 +217,7 @@ NO_QUEUE_OF_ITS_OWN: Final[dict[str, Act]] = {
 
 MAY_NOT: Final[dict[str, dict[str, Act]]] = {
     "producer": {
+        **REVOCATIONS_OF_OTHERS,
         **CONFIGURES,
         **REACHES,
         **NO_QUEUE_OF_ITS_OWN,
@@ -216,6 +235,9 @@ MAY_NOT: Final[dict[str, dict[str, Act]]] = {
         "record": publish(AUDIT, "record.key-suspended.p1"),
     },
     "worker": {
+        **{
+            name: act for name, act in REVOCATIONS_OF_OTHERS.items() if name != "say what has ended"
+        },
         **CONFIGURES,
         **REACHES,
         **NO_QUEUE_OF_ITS_OWN,
@@ -228,6 +250,12 @@ MAY_NOT: Final[dict[str, dict[str, Act]]] = {
         **AUDIT_ITSELF,
     },
     "keyserver": {
+        **{
+            name: act
+            for name, act in REVOCATIONS_OF_OTHERS.items()
+            if name
+            not in {"take what has ended", "purge what has ended", "say it past the exchange"}
+        },
         # It answers in whichever queue there is: a client's has whatever name that has.
         **{
             name: act
@@ -254,6 +282,16 @@ MAY_NOT: Final[dict[str, dict[str, Act]]] = {
         "move the anchor": publish(ANCHOR, ANCHOR),
     },
     "client": {
+        **REVOCATIONS_OF_OTHERS,
+        "have a ninth queue": declare_queue("kmworker.clients.client/8"),
+        "have a queue of a name that begins like its own": declare_queue(f"{MY_QUEUE}7"),
+        "have a queue of a client that is called nearly so": declare_queue(
+            "kmworker.clients.client.b/7"
+        ),
+        "listen to others' queues by a binding": both(
+            declare_queue(MY_QUEUE), bind(MY_QUEUE, ASSIGNMENTS, "key-assigned.#")
+        ),
+        "tell itself": publish("", MY_QUEUE),
         **CONFIGURES,
         **REACHES,
         **NO_QUEUE_OF_ITS_OWN,
@@ -281,6 +319,7 @@ MAY_NOT: Final[dict[str, dict[str, Act]]] = {
         "move the anchor": publish(ANCHOR, ANCHOR),
     },
     "auditor": {
+        **REVOCATIONS_OF_OTHERS,
         **CONFIGURES,
         **REACHES,
         **NO_QUEUE_OF_ITS_OWN,
@@ -294,6 +333,7 @@ MAY_NOT: Final[dict[str, dict[str, Act]]] = {
         "move the anchor": publish(ANCHOR, ANCHOR),
     },
     "subscriber": {
+        **REVOCATIONS_OF_OTHERS,
         **CONFIGURES,
         **REACHES,
         "have the broker name a queue": own_queue_bound(ASSIGNMENTS, "key-assigned.#"),
@@ -319,6 +359,7 @@ MAY_NOT: Final[dict[str, dict[str, Act]]] = {
         ),
     },
     "operator": {
+        **REVOCATIONS_OF_OTHERS,
         **CONFIGURES,
         **REACHES,
         "declare a subscriber's queue": declare_queue(OWN),

@@ -10,6 +10,7 @@ PROJECTS, FEED, WORKER = "km:projects", "km:feed", "km:worker:host-1-abc"
 GRANTS, CLIENTS, TRUST = "km:{p}:grants", "km:clients", "km:trust"
 UNRECORDED, GRANTS_UNRECORDED = "km:unrecorded", "km:{p}:unrecorded"
 ASKED, KEY_SERVER = "km:asked:abc", "km:keyserver:host-1-abc"
+COPIES = "km:{p}:copies:abc", "km:copies:compute-17"
 
 # As the contract opens them, by the commands that it names.
 OPEN: Final = (
@@ -168,10 +169,11 @@ KEY_OPERATOR_MAY: Final = (
     f"INCR {COMMITS}",
     # Who is a client, and which trust list is handed out.
     f"HSET {CLIENTS} f v",
+    "HSET km:revoked f v",
     f"HSET {TRUST} f v",
     f"HSCAN {CLIENTS} 0",
     f"HSET {UNRECORDED} f v",
-    f"EVAL return(1) 3 {CLIENTS} km:keyring {UNRECORDED}",
+    f"EVAL return(1) 4 {CLIENTS} km:keyring {UNRECORDED} km:revoked",
     # What a KEK's leak takes besides.
     "SET km:{p}:fence 1",
     f"EVAL return(1) 1 {KEYS}",
@@ -181,7 +183,10 @@ KEY_OPERATOR_MAY_NOT: Final = (
     *(it for it in CODE if not it.startswith(("EVAL ", "EVALSHA "))),
     f"EVAL return(1) 1 {DEKS}",
     f"EVAL return(1) 1 {LINEAGE}",
-    *(f"HDEL {key} f" for key in (KEYS, SCOPES, OUTBOX, CLIENTS, TRUST, UNRECORDED)),
+    *(
+        f"HDEL {key} f"
+        for key in (KEYS, SCOPES, OUTBOX, CLIENTS, TRUST, UNRECORDED, "km:revoked")
+    ),
     f"HSET {GRANTS_UNRECORDED} f v",
     "HSET km:{p}:holders f v",
     f"HSET {GRANTS} f v",
@@ -252,6 +257,18 @@ KEY_SERVER_MAY: Final = (
     f"HSET {KEY_SERVER} f v",
     f"EXPIRE {KEY_SERVER} 9",
     "ZADD km:keyservers 1 m",
+    *(
+        f"{command} {key} {rest}"
+        for key in COPIES
+        for command, rest in (
+            ("ZADD", "1 m"),
+            ("EXPIRE", "60"),
+            ("ZREMRANGEBYSCORE", "-inf 0"),
+            ("ZRANGEBYSCORE", "0 1 WITHSCORES"),
+        )
+    ),
+    "HSCAN km:revoked 0",
+    "HDEL km:revoked f",
     "HGETALL km:layout",
     "HGETALL km:keyring",
     "CONFIG GET appendonly",
@@ -268,6 +285,9 @@ KEY_SERVER_MAY_NOT: Final = (
     *(f"{it} {key} f" for key in (PARKED, EXPIRED) for it in ("HGET", "HEXISTS")),
     f"EVAL return(1) 1 {PARKED}",
     f"DEL {ASKED}",
+    "HSET km:revoked f v",
+    *(f"{write} {key}" for key in COPIES for write in ("DEL", "PERSIST")),
+    f"ZADD {LINEAGE} 1 m",
     "SCRIPT LOAD return(1)",
     "INFO",
 )  # fmt: skip

@@ -118,7 +118,10 @@ def test_a_worker_that_may_declare_finds_nothing_else_to_declare(broker: Broker)
     topology = Topology(NAMESPACE)
     # Whoever ships requests has made their queue, with its bounds.
     names = {*topology.exchanges, topology.anchor, topology.audit, topology.requests}
-    queues = {topology.work, topology.dead, topology.anchor, topology.audit, topology.requests}
+    queues = {
+        topology.work, topology.dead, topology.anchor, topology.audit, topology.requests,
+        topology.revocations,
+    }  # fmt: skip
     assert {exchange["name"] for exchange in shipped["exchanges"]} == names
     assert {queue["name"] for queue in shipped["queues"]} == queues
     before = _topology(broker)

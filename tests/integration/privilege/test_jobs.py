@@ -14,7 +14,7 @@ from pika import BasicProperties
 from pika.adapters.blocking_connection import BlockingChannel
 
 from tests.integration.privilege.accounts import Broker, Installation, Taken, take
-from tests.integration.privilege.broker_acts import ASSIGNMENTS, DEAD, EVENTS, WORK
+from tests.integration.privilege.broker_acts import ASSIGNMENTS, AUDIT, DEAD, EVENTS, WORK
 from tests.kit.outside.wire import plain
 from tests.kit.outside.words import Event, Item, Message
 from tests.kit.outside.worker import Worker, program
@@ -224,8 +224,16 @@ def test_a_key_operator_exports_a_dek_and_a_dashboard_does_not(day: Day, tmp_pat
     refused = day.installation.site("dashboard", "operator").run(*command, exit_code=None)
     assert refused.returncode != 0
     assert not path.exists()
-    day.installation.site("key-operator", "operator").run(*command)
+    # Who could not have recorded it has no key.
+    refused = day.installation.site("key-operator", "auditor").run(*command, exit_code=3)
+    assert "nothing was done" in refused.stderr
+    assert not path.exists()
+    day.installation.site("key-operator", "recorder").run(*command)
     assert len(path.read_bytes()) == 64
+    with day.installation.broker.connect("auditor") as connection:
+        channel = connection.channel()
+        (record,) = iter(lambda: take(channel, AUDIT), None)
+    assert json.loads(record.body)["data"]["key_id"] == key_id
 
 
 def test_a_key_operator_verifies_the_store_and_repairs_nothing(day: Day) -> None:

@@ -26,12 +26,13 @@ from tests.integration.privilege.broker_acts import (
     OTHERS,
     QUORUM,
     REQUESTS,
+    REVOCATIONS,
     WORK,
 )
 from tests.kit.polling import until
 from tests.kit.servers.accounts import ADMIN_USER
 
-OURS: Final = {WORK, DEAD, ANCHOR, AUDIT, LASTING}
+OURS: Final = {WORK, DEAD, ANCHOR, AUDIT, REVOCATIONS, LASTING}
 TTL_S, EXPIRES_S = 1.0, 2.0
 # As in public deployments of OpenStack, whose queues are for calls that somebody waits for.
 CATCH_ALL: Final = {"message-ttl": int(TTL_S * 1000), "expires": int(EXPIRES_S * 1000)}
@@ -47,7 +48,7 @@ def admin(broker: Broker) -> Iterator[BlockingChannel]:
             channel.queue_declare(queue, durable=True, arguments=QUORUM)
         channel.queue_bind(LASTING, ASSIGNMENTS, "key-assigned.#")
         # Other tests have the same queues, and their workers leave an anchor.
-        for queue in (WORK, DEAD, ANCHOR, AUDIT):
+        for queue in (WORK, DEAD, ANCHOR, AUDIT, REVOCATIONS):
             channel.queue_purge(queue)
         channel.confirm_delivery()
         yield channel
@@ -74,6 +75,7 @@ def test_a_policy_for_all_queues_destroys_no_event_and_no_queue_of_ours(
         ("worker", ASSIGNMENTS, ASSIGNED),
         ("worker", ANCHOR, ANCHOR),
         ("worker", AUDIT, "record.key-suspended.p1"),
+        ("worker", REVOCATIONS, "grant-ended.p1"),
     ):
         with broker.connect(user) as connection:
             channel = connection.channel()

@@ -35,7 +35,7 @@ def leaving_nothing(store: Store) -> Iterator[None]:
         client.delete(*client.scan_iter(match="km*:{p}:*", count=1000), "km:{p}")
         client.srem("km:projects", "p")
         client.zrem("km:due", "p")
-        client.delete("km:outboxes", "km:reconciled")
+        client.delete("km:outboxes", "km:reconciled", "km:revoked", "km:copies:compute-17")
 
 
 @pytest.mark.usefixtures("leaving_nothing")

@@ -208,11 +208,12 @@ def second_client(
     made: Delegation, broker: Any, name: str, enrol: Callable[..., None], *options: str
 ) -> Iterator[Host]:
     """Enrol another host, with a broker account of its own, as config/rabbitmq says."""
-    own = replace(made, host=made.site.folder / f"host-{name}")
-    own.host.mkdir()
+    made_on_host = replace(made, host=made.site.folder / f"host-{name}")
+    made_on_host.host.mkdir()
     namespace = made.site.namespace
     with broker.user(name, PASSWORD) as permit:
-        permit(namespace, "^$", f"^{namespace}\\.requests$", "^$")
-        enrol(own, *options, name=name)
+        own = f"^{namespace}\\.clients\\.{name}/[0-7]$"
+        permit(namespace, own, f"^{namespace}\\.requests$", own)
+        enrol(made_on_host, *options, name=name)
         url = made.site.broker_url("client").partition("@")[2]
-        yield host_of(own, name, f"amqp://{name}:{PASSWORD}@{url}")
+        yield host_of(made_on_host, name, f"amqp://{name}:{PASSWORD}@{url}")

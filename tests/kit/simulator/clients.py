@@ -127,9 +127,10 @@ class Clients:
             record = AuditRecord(Act.CLIENT_ENROLLED, OPERATOR, FROM)
             assert not isinstance(register.change(client.name, become, record), NoStep)
             broker.declare_queue(client.address)
-        requests = broker.topology.requests
-        broker.declare_exchange(requests)
-        broker.bind(requests, requests, "#")
+        names = broker.topology
+        for name in (names.requests, names.revocations):
+            broker.declare_exchange(name)
+            broker.bind(name, name, "#")
 
     def register(self, views: Views | None = None) -> ClientRegister:
         """Open the register as an operator does, in a process of his or from outside."""

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["DeliveryLedger", "WatchedQueue"]
 
+ANSWERS: Final = frozenset(("key-delivered", "key-refused"))
+"""What else comes to clients answers nothing."""
 UNRECORDED: Final = frozenset(("try-later",))
 """It is said of what is not decided."""
 OF_THE_REQUEST: Final = frozenset(("try-later", "stale-request", "reused-id", "malformed"))
@@ -77,10 +79,11 @@ class DeliveryLedger:
                 self._answering(json.loads(effect.body))
             case "stored" if effect.exchange == DEFAULT:
                 answer = json.loads(effect.body)
-                self._site.clients.answers[answer["data"]["request"]].append(answer)
+                if answer["type"] in ANSWERS:
+                    self._site.clients.answers[answer["data"]["request"]].append(answer)
             case "refused" if effect.exchange == DEFAULT:
                 # Nobody hears of it: who has asked asks again.
-                self.lost.add(json.loads(effect.body)["data"]["request"])
+                self.lost.add(json.loads(effect.body)["data"].get("request", ""))
             case "settling":
                 self._settling(effect.body)
             case _:
@@ -94,6 +97,8 @@ class DeliveryLedger:
             self.recorded_at[outcome] = len(self._site.broker.journal)
 
     def _answering(self, answer: dict[str, Any]) -> None:
+        if answer["type"] not in ANSWERS:
+            return
         outcome = answer["data"]["request_id"], word_in(answer)
         self._answered[outcome] += 1
         is_recorded = self._recorded[outcome] >= self._answered[outcome]
@@ -114,7 +119,7 @@ class WatchedQueue:
         self._site = site
         self._real = real
         self._looks: list[Look] = []
-        """Since it has settled its last batch."""
+        """Since it has taken its last batch."""
         self._clients_at = 0
         """When it has looked last who is a client."""
         self._revoked: set[str] = set()
@@ -133,6 +138,8 @@ class WatchedQueue:
         """Hold each answer against what was read before, and send all."""
         for reply in replies:
             answer = json.loads(reply.answer.body)
+            if answer["type"] not in ANSWERS:
+                continue
             asked = self._site.clients.asked[answer["data"]["request"]]
             if answer["type"] == DELIVERED:
                 self._check_delivery(asked, reply, answer["data"])
@@ -140,10 +147,10 @@ class WatchedQueue:
                 self._check_refusal(asked, answer["data"]["reason"])
         return self._real.send(replies)
 
-    def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
-        """Settle these: what was read for them says nothing of the next."""
+    def receive(self, limit: int, timeout_s: float) -> list[Delivery]:
+        """Take what has come: what was read before says nothing of it."""
         self._looks.clear()
-        self._real.acknowledge(deliveries)
+        return self._real.receive(limit, timeout_s)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._real, name)

@@ -12,6 +12,7 @@ from tests.kit.simulator.troubles import Links, Troubles
 
 ROLES: Final = {
     Links.CONSUMER: "consumer", Links.PUBLISHER: "publisher", Links.AUDIT: "audit",
+    Links.ENDS: "ends",
 }  # fmt: skip
 
 
@@ -49,7 +50,7 @@ class Host:
         self, _settings: BrokerSettings, name: str, on_delivery: OnDelivery | None
     ) -> SimulatedConnection:
         """Connect to the broker; what `kmworker.bus.amqp.link.Connect` is."""
-        link = Links.CONSUMER
+        link = Links.ENDS if name.endswith("revocations") else Links.CONSUMER
         if on_delivery is None:
             link = Links.AUDIT if name.endswith("audit") else Links.PUBLISHER
         self._troubles.reach(f"{ROLES[link]}.connect")
@@ -76,7 +77,7 @@ class Host:
 
     def crashed(self, fault: Fault) -> None:
         """Let go of everything, as the kernel does for a process that is gone."""
-        self.cut(Links.CONSUMER, arrives=fault is not Fault.CRASH_BEFORE)
+        self.cut(Links.CONSUMER | Links.ENDS, arrives=fault is not Fault.CRASH_BEFORE)
         self.cut(Links.PUBLISHER | Links.AUDIT, arrives=fault is Fault.CRASH_AFTER)
 
     def has_at_hand(self, name: str) -> bool:

@@ -6,6 +6,7 @@ from kmworker.bootstrap.assembly import assemble_key_server
 from kmworker.bootstrap.keyserver import PREFETCH, signing_with
 from kmworker.bus.audit_trail import RabbitAuditTrail
 from kmworker.bus.request_queue import RabbitRequestQueue
+from kmworker.bus.revocation_queue import RabbitRevocationQueue
 from kmworker.keyserver.ports import RequestQueue
 from kmworker.store.inspection import Views
 from tests.kit.simulator.clients import KEY_SERVER, Client, revoke_in
@@ -43,6 +44,9 @@ def serves(hand: Hand) -> None:
         queue=cast("RequestQueue", queue),
         trail=RabbitAuditTrail(
             settings.broker, "key-server", connect=host.connect, monotonic=monotonic
+        ),
+        revocations=RabbitRevocationQueue(
+            settings.broker, hand.name, connect=host.connect, monotonic=monotonic
         ),
         signer_for=signing_with(KEY_SERVER, hand.clock.now),
         server_id=hand.name,

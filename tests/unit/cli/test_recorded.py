@@ -1,10 +1,14 @@
 """What commands do is in the audit trail: that it begins, before it does, and what it came to."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from kmworker.crypto import Keyring
+from kmworker.crypto.keyring_archive import archive_kek
 from kmworker.domain.audit import ActOutcome, AuditRecord
 from kmworker.errors import NotRecorded
 from tests.kit.builders import event_of, snapshot, volume
@@ -123,6 +127,79 @@ def test_what_fails_half_way_is_recorded_as_that(
     broker.before_batch = stop
     assert run("announce", "--project", "p1").exit_code == 130
     assert trail.told == [("announced-again", "begun", None), ("announced-again", "failed", None)]
+
+
+def test_a_kek_that_is_restored_is_recorded(trail: Trail, folder: Path) -> None:
+    kek_id = run("keyring", "init").stdout.strip()
+    Keyring.grow(folder / "keyring.json")
+    archive_kek(folder / "keyring.json", folder / "keyring.archive.json", kek_id)
+    trail.before = refuse
+    failed(3, "keyring", "restore", kek_id)
+    assert kek_id not in run("keyring", "status").stdout
+    trail.before = lambda _record: None
+    assert run("keyring", "restore", kek_id).exit_code == 0
+    assert trail.told == [("kek-restored", "begun", None), ("kek-restored", "done", None)]
+    assert {it.kek_id for it in trail.records} == {kek_id}
+
+
+def test_a_store_that_is_accepted_is_recorded_with_its_incident(
+    trail: Trail, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accepted: list[str] = []
+
+    def accept(incident: str, _anchored: int) -> int:
+        accepted.append(incident)
+        return 7
+
+    parts = SimpleNamespace(store=SimpleNamespace(accept=accept))
+    anchor = nullcontext(SimpleNamespace(newest=lambda: 3))
+    monkeypatch.setattr("kmworker.cli.accept.open_store", lambda *_: parts)
+    monkeypatch.setattr("kmworker.cli.accept.open_anchor", lambda *_: anchor)
+    trail.before = refuse
+    failed(3, "accept", "3f2a9c1b")
+    assert accepted == []
+    trail.before = lambda _record: None
+    assert run("accept", "3f2a9c1b").exit_code == 0
+    assert trail.told == [("store-accepted", "begun", None), ("store-accepted", "done", None)]
+    assert {it.reason for it in trail.records} == {"incident 3f2a9c1b"}
+
+
+class Migrating:
+    """A migration of three records, or one that has nothing to do."""
+
+    number, size = 3, 3
+
+    def __init__(self, *, is_done: bool) -> None:
+        self.is_done = is_done
+        self.carried = 0
+
+    def begin(self) -> None:
+        """Look at it."""
+
+    def steps(self) -> Iterator[SimpleNamespace]:
+        for _ in range(3):
+            self.carried += 1
+            yield SimpleNamespace(carried=1, flaws=(), looked_at=1)
+
+    def finish(self) -> None:
+        """It has come to its end."""
+
+
+@pytest.mark.parametrize("is_done", [False, True])
+def test_a_migration_is_recorded_if_there_is_something_to_carry_over(
+    filled: FilledStore, trail: Trail, monkeypatch: pytest.MonkeyPatch, *, is_done: bool
+) -> None:
+    made = Migrating(is_done=is_done)
+    monkeypatch.setattr("kmworker.cli.migrate._migration", lambda *_, **__: made)
+    trail.before = refuse
+    assert run("migrate", "--yes").exit_code == (0 if is_done else 3)
+    assert made.carried == 0
+    trail.before = lambda _record: None
+    assert run("migrate", "--yes").exit_code == 0
+    begun_and_done = [("store-migrated", "begun", None), ("store-migrated", "done", 3)]
+    assert trail.told == ([] if is_done else begun_and_done)
+    assert run("migrate", "--dry-run").exit_code == 0
+    assert len(trail.records) == (0 if is_done else 2)
 
 
 REHEARSED: dict[str, tuple[str, ...]] = {

@@ -27,6 +27,7 @@ from tests.unit.keyserver.world import (
     DEK,
     IDENTITY,
     INSTALLATION,
+    KEY_ID,
     MARK,
     NAME,
     STRANGER,
@@ -66,6 +67,28 @@ def test_a_granted_key_is_recorded_delivered_and_settled(world: World) -> None:
         request.asked.id, "attach", "a1",
     )  # fmt: skip
     assert world.unsettled == []
+
+
+def test_who_asks_whether_it_may_keep_a_copy_waits_for_no_grant(world: World) -> None:
+    world.keys[V] = key_of(held(V), over())
+    request = requested(held=KEY_ID)
+    world.server().handle([world.ask(request)])
+    assert world.refusals(request) == [Refusal.NOT_GRANTED]
+    world.keys[V] = key_of(held(V), over(), live("a2"))
+    again = requested(held=KEY_ID)
+    world.server().handle([world.ask(again)])
+    assert delivered(world, again) == [DEK]
+
+
+def test_a_copy_is_noted_before_it_is_looked_at_again(world: World) -> None:
+    """What ends from then on finds it, and what ended before is seen."""
+    noted: list[int] = []
+    world.before[AnswerStep.LOOK_AGAIN] = lambda: noted.append(len(world.copies))
+    world.server().handle([world.ask(requested())])
+    assert noted == [1]
+    (copy,) = world.copies
+    assert (copy.client, copy.item, copy.key_id) == (NAME, V, KEY_ID)
+    assert copy.until_s == pytest.approx(world.clock.now() + 3600, abs=0.01)
 
 
 def test_what_cannot_be_recorded_is_not_delivered(world: World) -> None:

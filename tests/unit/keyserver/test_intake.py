@@ -78,12 +78,12 @@ def test_a_revoked_client_is_told_that_it_is_one_no_more(world: World) -> None:
 
 
 def test_the_answer_may_go_to_the_client_s_own_queue_and_to_no_other(world: World) -> None:
-    own = requested(reply_to=f"km.clients.{NAME}")
+    own = requested(reply_to=f"km.clients.{NAME}/1")
     world.server().handle([world.ask(own)])
-    assert [it.queue for it in world.sent] == [f"km.clients.{NAME}"]
-    other = requested(reply_to="km.clients.another")
-    world.server().handle([world.ask(other)])
-    assert dropped(world) == {"dropped_no_address": 1}
+    assert [it.queue for it in world.sent] == [f"km.clients.{NAME}/1"]
+    for other in ("km.clients.another/1", f"km.clients.{NAME}", f"km.clients.{NAME}/2"):
+        world.server().handle([world.ask(requested(reply_to=other))])
+    assert dropped(world) == {"dropped_no_address": 3}
 
 
 def test_a_client_that_asks_too_often_is_not_heard_and_others_are() -> None:

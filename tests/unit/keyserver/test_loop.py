@@ -16,7 +16,7 @@ from kmworker.errors import (
     TransientError,
     Untrusted,
 )
-from kmworker.keyserver.loop import KeyServer
+from kmworker.keyserver.loop import TICK_S, KeyServer
 from kmworker.keyserver.ports import HandedOut, Reply
 from kmworker.ports import Pending
 from tests.unit.keyserver.world import INSTALLATION, SIGNER, World, requested
@@ -80,6 +80,10 @@ class Servers(World):
         self.happened.append("close")
         self._is_closed = True
 
+    def tell(self, signer: AnswerSigner) -> None:
+        assert signer is SIGNER
+        self._at("tell")
+
     def write(self, state: str, fields: Mapping[str, Any]) -> None:
         self.reports.append((state, fields))
 
@@ -95,7 +99,8 @@ class Servers(World):
         answering = self.server()
         answering.signer = None
         loop = KeyServer(
-            queue=it, store=it, trail=it, answering=answering, signer_for=self.signer_for,
+            queue=it, store=it, trail=it, answering=answering, telling=it,
+            signer_for=self.signer_for,
             reporting=it, clock=StoreClock(self.clock), tally=self.tally,
         )  # fmt: skip
         self.loop = loop
@@ -126,6 +131,22 @@ def test_it_answers_and_says_so(world: Servers) -> None:
     assert world.reports[-1][0] == "stopped"
     assert world.reports[-1][1]["delivered"] == 1
     assert world.happened[-2:] == ["close", "close"]
+
+
+def test_connections_are_kept_alive_each_second_however_much_is_asked(world: Servers) -> None:
+    seen: dict[float, int] = {}
+
+    def ask(_turn: int) -> None:
+        world.ask(requested())
+        seen[world.clock.monotonic()] = world.happened.count("tick")
+
+    world.on_turn = ask
+    world.run(40)
+    (first, before), *_between, (last, after) = seen.items()
+    due = (last - first) / TICK_S
+    # The requests' connections, and the trail's.
+    assert due - 1 <= (after - before) / 2 <= due + 1
+    assert TICK_S <= 1.0
 
 
 @pytest.mark.parametrize(

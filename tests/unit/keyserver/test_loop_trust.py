@@ -49,6 +49,9 @@ class Around:
     def write(self, *_said: object) -> None:
         return
 
+    def tell(self, _signer: object) -> None:
+        return
+
     def receive(self, limit: int, timeout_s: float) -> list[Delivery]:
         del limit, timeout_s
         found, self.to_come = self.to_come, []
@@ -66,7 +69,7 @@ def server(around: Around) -> KeyServer:
     it: Any = around
     clock: Any = SettableClock()
     return KeyServer(
-        queue=it, store=it, trail=it, answering=around.world.server(),
+        queue=it, store=it, trail=it, answering=around.world.server(), telling=it,
         signer_for=lambda *_: SIGNER, reporting=it, clock=StoreClock(clock),
         tally=around.world.tally,
     )  # fmt: skip

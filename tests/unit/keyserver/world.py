@@ -22,7 +22,7 @@ from kmworker.domain.model import Cause, Held, Item, Kind, ScopeRecord, State
 from kmworker.errors import NotRecorded, PublishRefused
 from kmworker.keyserver.answering import Answering, AnswerStep
 from kmworker.keyserver.intake import RequestIntake
-from kmworker.keyserver.ports import FoundKey, KeyStore, Reply
+from kmworker.keyserver.ports import Copy, FoundKey, KeyStore, Reply
 from kmworker.keyserver.rates import Rates
 from kmworker.keyserver.tally import AnswerTally
 from kmworker.ports import Answered, Pending
@@ -54,6 +54,11 @@ ENROLMENT: Final = Enrolment(INSTALLATION, NAME, IDENTITY.public.fingerprint, RO
 RIGHTS: Final = Rights(frozenset({Right.GET}), frozenset(Kind), ("*",), (NODE,))
 MARK: Final = Stamp(AT, Operator("alice", "a drill"))
 CLIENT: Final = ClientRecord(NAME, 1, (IDENTITY.public,), RIGHTS, MARK)
+
+
+def own_queues(client: str) -> tuple[str, ...]:
+    """Return the names of a client's own queues."""
+    return f"km.clients.{client}/0", f"km.clients.{client}/1"
 
 
 class EndedHere(BaseException):
@@ -94,6 +99,9 @@ class World:
         """Addresses over which the broker ends the connection."""
         self.unsettled: list[Delivery] = []
         self.asked: dict[str, str] = {}
+        self.copies: list[Copy] = []
+        self.revoked: list[tuple[str, str]] = []
+        """Clients that were, and are not told yet."""
         self.tally = AnswerTally()
         self.steps: list[AnswerStep] = []
         self.before: dict[AnswerStep, Callable[[], None]] = {}
@@ -115,11 +123,10 @@ class World:
             store=seen,
             custody=it,
             trail=it,
-            intake=RequestIntake(
-                store or it, rates, self.clock.now, lambda name: f"km.clients.{name}"
-            ),
+            intake=RequestIntake(store or it, rates, self.clock.now, own_queues),
             clock=self.clock,
             tally=self.tally,
+            copies=it,
             keep_s=3600.0,
             wait_s=WAIT_S,
             on_step=self._on_step,
@@ -159,6 +166,21 @@ class World:
     def find(self, asked: Sequence[Asked]) -> list[FoundKey]:
         nothing = FoundKey(None, None, None, None, NO_GRANTS)
         return [nothing if it.item is None else self.keys.get(it.item, nothing) for it in asked]
+
+    def add(self, copies: Sequence[Copy]) -> None:
+        self.copies += copies
+
+    def of_keys(self, keys: Sequence[tuple[str, str]]) -> list[list[Copy]]:
+        return [[it for it in self.copies if (it.project, it.key_id) == key] for key in keys]
+
+    def at_client(self, client: str) -> list[Copy]:
+        return [it for it in self.copies if it.client == client]
+
+    def revoked_clients(self) -> list[tuple[str, str]]:
+        return list(self.revoked)
+
+    def told(self, revoked: Sequence[tuple[str, str]]) -> None:
+        self.revoked = [it for it in self.revoked if it not in revoked]
 
     def record(self, records: Sequence[AuditRecord]) -> Pending[None]:
         if self.trail_is_full:

@@ -247,6 +247,8 @@ def _index_problems(shelf: Shelf) -> Iterator[str]:
     yield from _place_problems(shelf)
     if outbox := reader.table(project, "outbox"):
         yield f"outbox: {sorted(outbox)} may not have been announced"
+    if unrecorded := reader.table(project, "unrecorded"):
+        yield f"unrecorded: {sorted(unrecorded)} may not be in the audit trail"
 
 
 def _due_problems(shelf: Shelf) -> Iterator[str]:

@@ -1,0 +1,128 @@
+"""Which client may hold a copy of which key, by key-id and by client; each entry ends by itself."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any, Final
+
+import structlog
+from redis.exceptions import ResponseError
+
+from kmworker.clock import Clock
+from kmworker.domain.model import Item, Kind
+from kmworker.keyserver.ports import Copy
+from kmworker.store.client import Client
+from kmworker.store.connection import store_errors
+from kmworker.store.names import Names
+
+__all__ = ["REVOKED", "RedisCopies"]
+
+log = structlog.get_logger()
+
+REVOKED: Final = "revoked"
+"""Hash: `<client> <version>` of each client that was revoked, until its copies are told of."""
+PAGE_SIZE: Final = 1_000
+
+
+class RedisCopies:
+    """A `kmworker.keyserver.ports.CopyRegister` on Redis or Valkey."""
+
+    def __init__(self, client: Client, names: Names, clock: Clock, keep_s: float) -> None:
+        """Prepare.
+
+        Args:
+            client: of the store's server.
+            names: of its keys.
+            clock: the store's time.
+            keep_s: how long a copy may be kept at most.
+        """
+        self._client: Any = client  # its types leave open whether replies are bytes
+        self._names = names
+        self._clock = clock
+        self._keep_s = keep_s
+
+    def add(self, copies: Sequence[Copy]) -> None:
+        """Note copies that are about to be delivered."""
+        entries: defaultdict[str, dict[str, float]] = defaultdict(dict)
+        for it in copies:
+            ref = "" if it.item is None else it.item.ref
+            of_key = self._names.copies_of(it.project, it.key_id)
+            entries[of_key][f"{it.client} {ref}"] = it.until_s
+            at_client = self._names.copies_at(it.client)
+            entries[at_client][f"{it.project} {it.key_id} {ref}"] = it.until_s
+        now, life_s = self._clock.now(), int(self._keep_s) + 1
+        with store_errors():
+            pipeline = self._client.pipeline(transaction=False)
+            for name, members in entries.items():
+                pipeline.zadd(name, members)
+                pipeline.zremrangebyscore(name, "-inf", now)
+                pipeline.expire(name, life_s)
+            for reply in pipeline.execute(raise_on_error=False):
+                if isinstance(reply, ResponseError):
+                    # Somebody's who writes to the store: those clients are told nothing.
+                    log.error("a copy is not noted", error=str(reply))
+                elif isinstance(reply, Exception):
+                    raise reply
+
+    def of_keys(self, keys: Sequence[tuple[str, str]]) -> list[list[Copy]]:
+        """Return the copies of keys, by project and key-id."""
+        found: list[list[Copy]] = []
+        replies = self._live([self._names.copies_of(*it) for it in keys])
+        for (project, key_id), entries in zip(keys, replies, strict=True):
+            copies = []
+            for member, until_s in entries:
+                client, _space, ref = member.partition(" ")
+                copies.append(Copy(project, key_id, client, _item(project, ref), until_s))
+            found.append(copies)
+        return found
+
+    def at_client(self, client: str) -> list[Copy]:
+        """Return the copies that a client may hold."""
+        (entries,) = self._live([self._names.copies_at(client)])
+        copies = []
+        for member, until_s in entries:
+            project, _space, rest = member.partition(" ")
+            key_id, _space, ref = rest.partition(" ")
+            copies.append(Copy(project, key_id, client, _item(project, ref), until_s))
+        return copies
+
+    def revoked_clients(self) -> list[tuple[str, str]]:
+        """Return the clients that were revoked and are not told yet, each with its version."""
+        with store_errors():
+            _cursor, page = self._client.hscan(self._names.top(REVOKED), 0, count=PAGE_SIZE)
+        fields = [name.decode(errors="replace").partition(" ") for name in page]
+        return [(client, version) for client, _space, version in fields]
+
+    def told(self, revoked: Sequence[tuple[str, str]]) -> None:
+        """Take out clients that are told."""
+        fields = [f"{client} {version}" for client, version in revoked]
+        with store_errors():
+            self._client.hdel(self._names.top(REVOKED), *fields)
+
+    def _live(self, names: Sequence[str]) -> list[list[tuple[str, float]]]:
+        """Return the members of each key that are not over, with their scores."""
+        if not names:
+            return []
+        now = self._clock.now()
+        with store_errors():
+            pipeline = self._client.pipeline(transaction=False)
+            for name in names:
+                pipeline.zrangebyscore(name, f"({now}", "+inf", withscores=True)
+            replies = pipeline.execute(raise_on_error=False)
+            found: list[list[tuple[str, float]]] = []
+            for name, reply in zip(names, replies, strict=True):
+                if isinstance(reply, Exception) and not isinstance(reply, ResponseError):
+                    raise reply
+                is_spoilt = isinstance(reply, ResponseError)
+                if is_spoilt:
+                    log.error("copies cannot be read", key=name, error=str(reply))
+                entries = () if is_spoilt else reply
+                found.append([(it.decode(errors="replace"), until) for it, until in entries])
+        return found
+
+
+def _item(project: str, ref: str) -> Item | None:
+    kind, _colon, identifier = ref.partition(":")
+    try:
+        return Item(project, Kind(kind), identifier) if identifier else None
+    except ValueError:
+        return None
