@@ -1,7 +1,7 @@
 """What key servers hear of what has ended, on RabbitMQ: each of it comes to one of them."""
 
-import time
 from collections.abc import Callable, Sequence
+from time import monotonic
 from typing import Any, Final
 
 from amqp.exceptions import AccessRefused, NotFound
@@ -28,7 +28,7 @@ class RabbitRevocationQueue:
         name: str,
         *,
         connect: Connect = connect_amqp,
-        monotonic: Callable[[], float] = time.monotonic,
+        monotonic: Callable[[], float] = monotonic,
     ) -> None:
         """Prepare; nothing is sent yet.
 
@@ -36,7 +36,7 @@ class RabbitRevocationQueue:
             settings: where the broker is.
             name: shown in the broker's list of connections.
             connect: what makes connections.
-            monotonic: the time, in seconds.
+            monotonic: the time.
         """
         self._queue = Topology(settings.namespace).revocations
         self._reader = QueueReader(

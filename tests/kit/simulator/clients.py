@@ -127,10 +127,12 @@ class Clients:
             record = AuditRecord(Act.CLIENT_ENROLLED, OPERATOR, FROM)
             assert not isinstance(register.change(client.name, become, record), NoStep)
             broker.declare_queue(client.address)
-        names = broker.topology
-        for name in (names.requests, names.revocations):
-            broker.declare_exchange(name)
-            broker.bind(name, name, "#")
+        requests = broker.topology.requests
+        broker.declare_exchange(requests)
+        broker.bind(requests, requests, "#")
+        for exchange, pattern in broker.topology.ending:
+            broker.declare_exchange(exchange)
+            broker.bind(broker.topology.revocations, exchange, pattern)
 
     def register(self, views: Views | None = None) -> ClientRegister:
         """Open the register as an operator does, in a process of his or from outside."""
