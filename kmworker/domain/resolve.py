@@ -175,6 +175,7 @@ class _Resolution:
                 case Nothing():
                     self._count_repeat(arrival)
                     # Whoever ended it may have died before key servers heard of it.
+                    self._tell_end(arrival)
                     self._to_settle(arrival)
                 case Refuse():
                     self._give_up(dead_from(arrival, outcome))

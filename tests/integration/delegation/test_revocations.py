@@ -1,9 +1,13 @@
 """A copy that a node keeps, on real servers with the shipped accounts: it learns of its end."""
 
 import os
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from pathlib import Path
 from queue import Queue
 from typing import Any, Final
 
@@ -18,13 +22,14 @@ from kmworker.delegation.signing import SIGNATURE_HEADER
 from kmworker.domain.message import Original
 from tests.integration.cli.test_events import volume
 from tests.kit.outside.asking import Host, second_client, volume_of
-from tests.kit.outside.delegating import WHO, Delegation, P, attached, detached, enrol
+from tests.kit.outside.delegating import WHO, Delegation, P, attached, detached, enrol, serving
 from tests.kit.outside.wire import said
 from tests.kit.polling import until
 from tests.kit.servers import RabbitMQ
 from tests.kit.servers.ports import free_port
 from tests.kit.servers.proxy import Proxy
 
+EXAMPLE: Final = Path(__file__).resolve().parents[3] / "docs" / "examples" / "keep_key.py"
 WITHIN_S: Final = 15.0
 """What is said to take seconds, on a machine that is busy."""
 
@@ -329,3 +334,42 @@ def test_a_full_queue_of_one_client_keeps_nobody_else_from_being_told(
         assert channel.queue_declare(queue, passive=True).message_count <= 1_000
     finally:
         full.close()
+
+
+def test_none_is_lost_when_a_key_server_is_killed_that_has_some_of_it_at_hand(
+    delegation: Delegation, kept: Kept, numbers: Iterator[int]
+) -> None:
+    names = {f"kept-{next(numbers)}" for _ in range(30)}
+    delegation.tell(*(it for name in sorted(names)
+                      for it in (volume(name, P), attached(name, f"a-{name}"))))  # fmt: skip
+    for name in names:
+        kept.get(name)
+    with serving(delegation.site) as others:
+        (other,) = others
+        # The broker gives it its share, of which it tells nobody.
+        os.kill(other.process.pid, signal.SIGSTOP)
+        delegation.tell(*(detached(name, f"a-{name}") for name in sorted(names)))
+        ended = [kept.given_up.get(timeout=WITHIN_S)]
+        time.sleep(2.0)
+        assert kept.given_up.qsize() < len(names) - 1
+        other.kill()
+        ended += [kept.given_up.get(timeout=WITHIN_S) for _ in range(len(names) - 1)]
+    assert {it.item.id for it in ended} == names
+    assert {it.cause.value for it in ended} == {"detached"}
+
+
+def test_a_program_as_the_documents_have_it(host: Host, delegation: Delegation, name: str) -> None:
+    environment = {
+        **os.environ, "BROKER_URL": host.url, "HOST_FOLDER": str(delegation.host),
+        "NAMESPACE": delegation.site.namespace,
+    }  # fmt: skip
+    with subprocess.Popen(
+        [sys.executable, EXAMPLE, P, name], env=environment, stdout=subprocess.PIPE, text=True
+    ) as program:
+        assert program.stdout is not None
+        first, second = program.stdout.readline(), program.stdout.readline()
+        assert first == second
+        assert first.split()[1] == "64"
+        delegation.tell(detached(name, f"a-{name}"))
+        assert program.stdout.read() == f"volume:{name} detached\n"
+    assert program.returncode == 0

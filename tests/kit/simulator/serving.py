@@ -42,9 +42,6 @@ def serves(hand: Hand) -> None:
         site.opened(),
         hand.clock,
         queue=cast("RequestQueue", queue),
-        revocations=RabbitRevocationQueue(
-            settings.broker, hand.name, connect=host.connect, monotonic=monotonic
-        ),
         trail=RabbitAuditTrail(
             settings.broker, "key-server", connect=host.connect, monotonic=monotonic
         ),

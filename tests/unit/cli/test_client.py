@@ -238,6 +238,15 @@ def test_a_host_is_renewed_without_a_gap() -> None:
 
 
 @pytest.mark.usefixtures("trusting")
+def test_key_servers_find_who_was_revoked_beside_the_record_of_it(store: FilledStore) -> None:
+    enrolled()
+    name = store.names.top("revoked")
+    assert store.client.hkeys(name) == []
+    assert run("client", "revoke", "compute-17", *WHO).exit_code == 0
+    assert store.client.hkeys(name) == [b"compute-17 2"]
+
+
+@pytest.mark.usefixtures("trusting")
 def test_a_revoked_client_is_enrolled_anew_with_another_identity_alone() -> None:
     enrolled()
     assert run("client", "revoke", "compute-17", *WHO).exit_code == 0

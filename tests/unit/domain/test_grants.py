@@ -185,6 +185,31 @@ def test_what_another_worker_has_changed_meanwhile_is_decided_again(
     assert (len(done.deliveries), len(left.carried)) == (settled, carried)
 
 
+@pytest.mark.parametrize(
+    ("status", "told"),
+    [(WriteStatus.WRITTEN, ["a1"]), (WriteStatus.STALE, [])],
+    ids=["written", "stale"],
+)
+def test_key_servers_are_told_of_what_ends_once_it_is_written(
+    status: WriteStatus, told: list[str]
+) -> None:
+    done, _left = resolve(planned(detach()), [Committed(status)], {}, [])
+    assert [it.attachment for it in done.ended] == told
+    begun, _left = resolve(planned(attach()), [Committed(status)], {}, [])
+    assert begun.ended == []
+
+
+def test_whoever_says_once_more_that_it_is_over_has_key_servers_told_once_more() -> None:
+    """The worker that wrote it may have died before it told them."""
+    before = GrantsSeen(after(attach(), detach()), b"record")
+    plan = plan_batch([arrived(detach(), 1)], {}, OWNED, fresh(), grants={V: before})
+    assert plan.writes == []
+    done, _left = resolve(plan, [], {}, [])
+    assert [it.attachment for it in done.ended] == ["a1"]
+    late = plan_batch([arrived(attach(), 1)], {}, OWNED, fresh(), grants={V: before})
+    assert resolve(late, [], {}, [])[0].ended == []
+
+
 def test_a_release_beside_it_is_another_matter() -> None:
     arrivals = [arrived(release_of(V), 1), arrived(attach(), 2)]
     plan = plan_batch(arrivals, {V: None}, OWNED, fresh(), grants={V: None})

@@ -1,0 +1,87 @@
+"""Which client may hold a copy of which key: noted by a key server, until it is over."""
+
+from dataclasses import replace
+from typing import Final
+
+import pytest
+from structlog.testing import capture_logs
+
+from kmworker.keyserver.ports import Copy
+from kmworker.store.copies import REVOKED, RedisCopies
+from kmworker.store.names import Names
+from tests.kit.store.builders import snapshot, volume
+from tests.kit.store.stand import Stand
+
+V: Final = volume("v1")
+KEY: Final = "5f0e1c9a-0000-4000-8000-000000000000"
+KEEP_S: Final = 3600.0
+
+
+@pytest.fixture
+def copies(stand: Stand) -> RedisCopies:
+    return RedisCopies(stand.client("keyserver"), Names(stand.prefix), stand.clock, KEEP_S)
+
+
+def copy_of(stand: Stand, client: str = "n1", left_s: float = 60.0) -> Copy:
+    return Copy(V.project, KEY, client, V, stand.clock.now() + left_s)
+
+
+def test_what_is_noted_is_found_by_its_key_and_by_its_client(
+    stand: Stand, copies: RedisCopies
+) -> None:
+    first, other = copy_of(stand), copy_of(stand, "n2")
+    by_key_id = replace(first, item=None)
+    of_snapshot = replace(first, item=snapshot("s1"))
+    another = replace(first, key_id=KEY[:-1] + "1", project="p.2", item=volume("v1", project="p.2"))
+    copies.add([first, other, by_key_id, of_snapshot, another])
+    found, of_another, nothing = copies.of_keys(
+        [(V.project, KEY), (another.project, another.key_id), ("p3", KEY)]
+    )
+    assert set(found) == {first, other, by_key_id, of_snapshot}
+    assert (of_another, nothing) == ([another], [])
+    assert set(copies.at_client("n1")) == {first, by_key_id, of_snapshot, another}
+    assert copies.at_client("n") == []
+
+
+def test_what_is_over_is_not_found_and_is_gone_by_itself(stand: Stand, copies: RedisCopies) -> None:
+    copies.add([copy_of(stand, left_s=60), copy_of(stand, "n2", left_s=KEEP_S)])
+    stand.clock.advance(60)
+    assert [it.client for it in copies.of_keys([(V.project, KEY)])[0]] == ["n2"]
+    assert copies.at_client("n1") == []
+    names = Names(stand.prefix)
+    for name in (names.copies_of(V.project, KEY), names.copies_at("n2")):
+        assert 0 < stand.raw.ttl(name) <= KEEP_S + 1
+    copies.add([copy_of(stand, "n2")])
+    assert stand.raw.zcard(names.copies_of(V.project, KEY)) == 1
+
+
+def test_a_copy_that_is_delivered_anew_has_the_later_end(stand: Stand, copies: RedisCopies) -> None:
+    copies.add([copy_of(stand)])
+    later = copy_of(stand, left_s=120)
+    copies.add([later])
+    assert copies.of_keys([(V.project, KEY)]) == [[later]]
+
+
+def test_what_somebody_has_spoilt_is_told_and_keeps_no_other_from_it(
+    stand: Stand, copies: RedisCopies
+) -> None:
+    other = KEY[:-1] + "1"
+    stand.raw.set(Names(stand.prefix).copies_of(V.project, KEY), "no set")
+    good = replace(copy_of(stand), key_id=other)
+    with capture_logs() as log:
+        copies.add([copy_of(stand), good])
+        assert copies.of_keys([(V.project, KEY), (V.project, other)]) == [[], [good]]
+    assert [it["log_level"] for it in log].count("error") >= 2
+
+
+def test_clients_that_were_revoked_are_there_until_they_are_told(
+    stand: Stand, copies: RedisCopies
+) -> None:
+    name = Names(stand.prefix).top(REVOKED)
+    stand.raw.hset(name, mapping={"n1 2": "", "n.2 7": ""})
+    found = copies.revoked_clients()
+    assert sorted(found) == [("n.2", "7"), ("n1", "2")]
+    # Enrolled anew and revoked again meanwhile: that is another.
+    stand.raw.hset(name, "n1 4", "")
+    copies.told(found)
+    assert copies.revoked_clients() == [("n1", "4")]
