@@ -45,6 +45,9 @@ def serves(hand: Hand) -> None:
         trail=RabbitAuditTrail(
             settings.broker, "key-server", connect=host.connect, monotonic=monotonic
         ),
+        revocations=RabbitRevocationQueue(
+            settings.broker, hand.name, connect=host.connect, monotonic=monotonic
+        ),
         signer_for=signing_with(KEY_SERVER, hand.clock.now),
         server_id=hand.name,
     )
