@@ -48,6 +48,7 @@ def serves(hand: Hand) -> None:
         revocations=RabbitRevocationQueue(
             settings.broker, hand.name, connect=host.connect, monotonic=monotonic
         ),
+        kept=lambda: site.broker.anchors,
         signer_for=signing_with(KEY_SERVER, hand.clock.now),
         server_id=hand.name,
     )
