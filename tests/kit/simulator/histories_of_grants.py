@@ -42,7 +42,7 @@ def _ends(key: str, *goes: tuple[Doing, ...]) -> History:
         asks={1: (N1_V,)},
         beside={1: (serves, *goes[0]), **later},
         opens={0: {N1_V: OPEN}, 1: {N1_V: key}, **({2: {N1_V: OPEN}} if later else {})},
-        tests_strike_each=12,
+        tests_strike_each=24,
         ends=({"create": 1},),
     )
 
@@ -54,7 +54,7 @@ GRANTS: Final[Mapping[str, History]] = {
         asks={1: (N1_V, N2_V, BACKUP_V)},
         beside={1: SERVES},
         opens={1: {N1_V: OPEN, N2_V: SHUT, BACKUP_V: OPEN, N1_W: SHUT}},
-        tests_strike_each=12,
+        tests_strike_each=24,
         ends=({"create": 1},),
     ),
     "asked before its grant, and again": History(
@@ -63,7 +63,7 @@ GRANTS: Final[Mapping[str, History]] = {
         asks={0: (N1_V,), 1: (N1_V_REPEATED,), 2: (N1_V_REPEATED,)},
         beside={1: SERVES, 2: SERVES},
         opens={0: {N1_V: SHUT}, 1: {N1_V: OPEN}, 2: {N1_V_REPEATED: OPEN}},
-        tests_strike_each=12,
+        tests_strike_each=24,
         ends=({"create": 2},),
     ),
     "attached before it is created": History(
@@ -72,7 +72,7 @@ GRANTS: Final[Mapping[str, History]] = {
         asks={1: (N1_V, N1_W)},
         beside={1: SERVES},
         opens={0: {N1_V: SHUT}, 1: {N1_V: OPEN, N1_W: SHUT}, 2: {N1_W: OPEN}},
-        tests_strike_each=12,
+        tests_strike_each=24,
         ends=({"create": 1, "clone": 1, "reuse": 1},),
     ),
     "detached before it is attached": History(
@@ -81,7 +81,7 @@ GRANTS: Final[Mapping[str, History]] = {
         asks={1: (N1_V,)},
         beside={1: SERVES},
         opens={0: {N1_V: SHUT}, 1: {N1_V: SHUT}, 2: {N1_V: OPEN}},
-        tests_strike_each=12,
+        tests_strike_each=24,
         ends=({"create": 1},),
     ),
     "asked for as it is detached": History(
@@ -90,7 +90,7 @@ GRANTS: Final[Mapping[str, History]] = {
         asks={1: (N1_V,)},
         beside={1: SERVES},
         opens={0: {N1_V: OPEN}, 1: {N1_V: SHUT}, 2: {N1_V: OPEN}},
-        tests_strike_each=12,
+        tests_strike_each=24,
         ends=({"create": 1},),
     ),
     "asked for as its key is suspended": _ends(
@@ -114,7 +114,7 @@ GRANTS: Final[Mapping[str, History]] = {
             2: {N1_V: SHUT, N2_V: OPEN},
             3: {N2_V: SHUT},
         },
-        tests_strike_each=12,
+        tests_strike_each=24,
         ends=({"create": 1},),
     ),
     "an attachment of two minds": History(
@@ -123,7 +123,7 @@ GRANTS: Final[Mapping[str, History]] = {
         asks={1: (N1_V, N2_V)},
         beside={1: SERVES},
         opens={1: {N1_V: OPEN, N2_V: SHUT}},
-        tests_strike_each=12,
+        tests_strike_each=24,
         ends=({"create": 1, "conflict": 1},),
     ),
     "attached, released, and alive again": History(
@@ -143,7 +143,7 @@ GRANTS: Final[Mapping[str, History]] = {
             3: {N1_V: SHUT},
             4: {N1_V: OPEN, N2_V: SHUT},
         },
-        tests_strike_each=12,
+        tests_strike_each=24,
         is_tidied=True,
         ends=({"create": 2},),
     ),
@@ -154,7 +154,7 @@ GRANTS: Final[Mapping[str, History]] = {
         asks={1: (N1_V,), 2: (N1_V,)},
         beside={1: SERVES, 2: SERVES},
         opens={1: {N1_V: OPEN}, 2: {N1_V: SHUT}},
-        tests_strike_each=12,
+        tests_strike_each=24,
         ends=({"create": 1},),
     ),
     "two key servers": History(
@@ -163,7 +163,7 @@ GRANTS: Final[Mapping[str, History]] = {
         asks={1: (N1_V, N2_V, N1_W, N1_V_REPEATED, BACKUP_V)},
         beside={1: (serves, serves)},
         opens={1: {N1_V: OPEN, N2_V: OPEN, N1_W: OPEN, BACKUP_V: OPEN}},
-        tests_strike_each=12,
+        tests_strike_each=24,
         ends=({"create": 2},),
     ),
     "a KEK is turned over as keys are asked for": History(
@@ -172,7 +172,7 @@ GRANTS: Final[Mapping[str, History]] = {
         asks={1: (N1_V, BACKUP_V)},
         beside={1: (serves, turns_over)},
         opens={1: {N1_V: OPEN, BACKUP_V: OPEN, N2_V: SHUT}},
-        tests_strike_each=12,
+        tests_strike_each=24,
         ends=({"create": 1},),
     ),
     "no room in the audit trail": History(
@@ -182,7 +182,7 @@ GRANTS: Final[Mapping[str, History]] = {
         asks={1: (N1_V, N2_V), 2: (N1_V_REPEATED,)},
         beside={1: SERVES, 2: SERVES},
         opens={1: {N1_V: "try-later"}, 2: {N1_V: OPEN, N1_V_REPEATED: OPEN}},
-        tests_strike_each=12,
+        tests_strike_each=24,
         ends=({"create": 1},),
     ),
 }
