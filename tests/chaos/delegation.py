@@ -31,7 +31,7 @@ def delegating_settings(folder: Path) -> Mapping[str, str]:
         "KMWORKER_POLICY__PATH": str(policy),
         "KMWORKER_KEYSERVER__IDENTITY": str(folder / "keyserver.json"),
         # What is refused is asked for all the time.
-        "KMWORKER_KEYSERVER__WAIT_S": "0.5",
+        "KMWORKER_KEYSERVER__WAIT_S": "0.1",
     }
 
 

@@ -30,7 +30,7 @@ __all__ = ["NODE", "Asker", "Attacher", "Attachment"]
 
 NODE: Final = "chaos-node"
 ELSEWHERE: Final = "chaos-elsewhere"
-EVERY_S: Final = 0.25
+EVERY_S: Final = 0.08
 DEADLINE_S: Final = 15.0
 ENDING: Final = 0.4
 EARLY: Final = 0.1
@@ -229,7 +229,9 @@ class Asker(Side[Nothing]):
         """Ask for many of them once more: each answer has to be the one that is right now."""
         last = {(it.project, it.ref): it for it in self._lives.lives if it.kind == "volume"}
         known = [it for it in last.values() if (it.project, it.ref) in book.items]
-        attached = [it for it in known if self._attacher.of(it)]
+        # Those that are attached elsewhere among them.
+        anywhere = {id(it.life) for it in self._attacher.attachments}
+        attached = [it for it in known if id(it) in anywhere]
         chosen = self._draw.sample(attached, min(EXAMINED, len(attached)))
         chosen += self._draw.sample(known, min(3, len(known)))
         for life in chosen:
