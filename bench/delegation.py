@@ -12,7 +12,6 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 
 from bench.tables import table
-from kmworker.delegation.checking import check_answer
 from kmworker.delegation.requests import SignedMessage, sign_request, signer_of, understood
 from kmworker.delegation.sealing import seal
 from kmworker.delegation.signing import holds
@@ -21,8 +20,6 @@ from kmworker.wire.requests.types import KeyRequested
 from tests.kit.delegation_vectors import (
     AT,
     CLIENT,
-    DELIVERED,
-    ENROLMENT,
     HOST,
     INSTALLATION,
     KEY,
@@ -33,6 +30,7 @@ from tests.kit.delegation_vectors import (
     VOLUME,
     signer,
 )
+from tests.kit.delivery import check, deliver
 
 ROUNDS = 7
 TIMES = 200
@@ -60,16 +58,11 @@ def acts() -> dict[str, Callable[[], object]]:
     asking = KeyRequested(project_id=VOLUME.project, item=VOLUME, reply_to=DIRECT_REPLY, time=AT)
     message = SignedMessage(REQUEST.body, CLIENT, REQUEST.signature)
     server = signer()
-    answer = server.deliver(REQUEST.asked, CLIENT, HOST.public, DELIVERED, KEY, at=AT)
+    answer = deliver(by=server)
 
     def take() -> object:
         assert signer_of(message, CLIENT, [HOST.public], INSTALLATION) == HOST.public
         return understood(message.body, CLIENT, NOW_S)
-
-    def check() -> object:
-        return check_answer(
-            answer.body, answer.signature, REQUEST, HOST, ENROLMENT, seen=LIST, now_s=NOW_S
-        )
 
     signed = SERVER.sign("bench", AT)
     return {
@@ -81,10 +74,8 @@ def acts() -> dict[str, Callable[[], object]]:
         "open, X25519 alone": lambda: CLASSICAL.decrypt(classically, classical, info=INFO),
         "client: make and sign a request": lambda: sign_request(asking, HOST, INSTALLATION, CLIENT),
         "key server: check and read a request": take,
-        "key server: seal and sign a delivery": lambda: server.deliver(
-            REQUEST.asked, CLIENT, HOST.public, DELIVERED, KEY, at=AT
-        ),
-        "client: check and open a delivery": check,
+        "key server: seal and sign a delivery": lambda: deliver(by=server),
+        "client: check and open a delivery": lambda: check(answer, seen=LIST),
     }
 
 
@@ -103,9 +94,7 @@ def main() -> None:
     for kem in ("X-Wing", "X25519 alone"):
         server, node = of_a_delivery(us, kem)
         print(f"{kem}: {server:.0f} of a key server's delivery, {node:.0f} of a node's")
-    sizes = len(REQUEST.body), len(signer().deliver(
-        REQUEST.asked, CLIENT, HOST.public, DELIVERED, KEY, at=AT
-    ).body)  # fmt: skip
+    sizes = len(REQUEST.body), len(deliver().body)
     print(f"a request has {sizes[0]:,} bytes, a delivery {sizes[1]:,}, with one key server listed")
     print(f"load average: {os.getloadavg()[0]:.1f}, of {os.cpu_count()} cores")
 

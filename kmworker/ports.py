@@ -211,6 +211,20 @@ class Store(Protocol):
             SetupError: it counts fewer: it was rolled back.
         """
 
+    def endings(self) -> int:
+        """Look at some chains of endings; return how many entries all of them are known to have.
+
+        Raises:
+            SetupError: one is shorter than it was: somebody has put an older one back.
+        """
+
+    def refuse_if_endings_lack(self, anchored: int) -> None:
+        """Compare all chains of endings with a number of entries that was kept elsewhere.
+
+        Raises:
+            SetupError: there are fewer: somebody has put older ones back.
+        """
+
     def look_up(self, items: Iterable[Item]) -> Pending[dict[Item, State]]:
         """Ask what is known of each item.
 

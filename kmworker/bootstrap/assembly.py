@@ -1,8 +1,13 @@
 """How the parts of a worker, and of a janitor, belong together: for programs and all tests."""
 
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
+from kmworker.bootstrap.admitting import (
+    anchor_identity,
+    assemble_admission,
+    assemble_delegation_store,
+)
 from kmworker.clock import Clock, StoreClock, rfc3339
 from kmworker.crypto import KeyringCustody
 from kmworker.domain.plan import Fresh
@@ -19,16 +24,13 @@ from kmworker.keyserver.tally import AnswerTally
 from kmworker.keyserver.telling import RevokeStep, Telling
 from kmworker.ports import AuditTrail, Bus, Keep, Reports, Store
 from kmworker.settings import Settings
-from kmworker.store.admission import Admission
 from kmworker.store.client import Client, Gate
 from kmworker.store.copies import RedisCopies
-from kmworker.store.delegating import DelegationStore
 from kmworker.store.inspection import Views
 from kmworker.store.keyserver_reports import RedisKeyServerReports
 from kmworker.store.names import Names
 from kmworker.store.records import RecordCodec
 from kmworker.store.redis_store import RedisStore
-from kmworker.store.remembering import RememberingCodec
 from kmworker.store.retention import RedisRetention
 from kmworker.wire.ids import random_id
 from kmworker.wire.topology import Topology
@@ -150,7 +152,7 @@ def assemble_store(  # noqa: PLR0913  # what differs between the program and tes
         gate: opened for admission alone, so that no other connection is ever made.
         new_id: draws the id of an installation whose first worker this is.
     """
-    admission = _assemble_admission(
+    admission = assemble_admission(
         settings, client, custody, clock, worker_id=worker_id, gate=gate, new_id=new_id
     )
     names = Names(settings.store.prefix)
@@ -184,7 +186,7 @@ def assemble_janitor(  # noqa: PLR0913  # what differs between the program and a
         janitor_id: whose leases these are.
         new_id: as `assemble_store` has it.
     """
-    admission = _assemble_admission(
+    admission = assemble_admission(
         settings, views.client, custody, clock, worker_id=janitor_id, new_id=new_id
     )
 
@@ -217,6 +219,7 @@ def assemble_key_server(  # noqa: PLR0913  # what differs between the program an
     trail: AuditTrail,
     signer_for: SignerFor,
     server_id: str,
+    kept: Callable[[], list[bytes]],
     on_step: Callable[[AnswerStep], None] = lambda _step: None,
     on_revoke_step: Callable[[RevokeStep], None] = lambda _step: None,
 ) -> KeyServer:
@@ -232,21 +235,13 @@ def assemble_key_server(  # noqa: PLR0913  # what differs between the program an
         trail: where it records.
         signer_for: returns what signs.
         server_id: whose reports these are.
+        kept: asks the broker what it keeps of the store, for who was not there.
         on_step: called before each step; tests end the process there.
         on_revoke_step: the same of telling clients.
     """
     names, topology = views.names, Topology(settings.broker.namespace)
-    admission = _assemble_admission(
-        settings, views.client, custody, clock, worker_id=server_id, new_id=random_id
-    )
     store = NewestSeen(
-        DelegationStore(
-            views.client,
-            names,
-            RememberingCodec(custody, admission.may_open),
-            admission,
-            views.has_projects,
-        )
+        assemble_delegation_store(settings, views, custody, clock, server_id=server_id, kept=kept)
     )
     keyserver, tally = settings.keyserver, AnswerTally()
     copies = RedisCopies(views.client, names, clock, keyserver.keep_s)
@@ -288,38 +283,8 @@ def assemble_key_server(  # noqa: PLR0913  # what differs between the program an
     )
 
 
-def _assemble_admission(  # noqa: PLR0913  # as above
-    settings: Settings,
-    client: Client,
-    custody: KeyringCustody,
-    clock: Clock,
-    *,
-    worker_id: str,
-    gate: Gate | None = None,
-    new_id: Callable[[], str],
-) -> Admission:
-    return Admission(
-        client,
-        Names(settings.store.prefix),
-        source=settings.broker.source,
-        allow_volatile=settings.store.allow_volatile,
-        is_vouched=settings.store.durability == "vouched",
-        custody=custody,
-        worker_id=worker_id,
-        gate=gate or Gate(),
-        new_id=new_id,
-        clock=clock,
-    )
-
-
 def assemble_anchor(
     settings: Settings, keep: Keep, store: Store, custody: KeyringCustody, worker_id: str
 ) -> Anchor:
     """Put the comparing of a store with its anchor together; nothing is sent yet."""
-
-    # Only who holds the keyring can say which store an anchor is of.
-    def identity() -> Iterable[str]:
-        # Of the KEKs that it has by now: one of then may be removed when another process compares.
-        return custody.check_values(f"anchor/{settings.store.prefix}").values()
-
-    return Anchor(keep, store, worker_id=worker_id, identity=identity)
+    return Anchor(keep, store, worker_id=worker_id, identity=anchor_identity(settings, custody))

@@ -24,7 +24,7 @@ from kmworker.wire.topology import Topology
 
 __all__ = [
     "Publishing", "Subscription", "count_queues", "open_bus", "open_dead_queue", "open_keep",
-    "open_publisher", "open_subscriber", "stream_client",
+    "open_publisher", "open_subscriber", "read_keep", "stream_client",
 ]  # fmt: skip
 
 
@@ -144,6 +144,25 @@ def open_keep(settings: BrokerSettings, name: str) -> Iterator[Keep]:
         yield lambda choose: queue.swap(choose, lambda it: publisher.confirmed(publisher.send(it)))
     finally:
         publisher.close()
+        link.close()
+
+
+def read_keep(settings: BrokerSettings, name: str) -> list[bytes]:
+    """Return what the broker keeps for whoever was not there, and leave it there.
+
+    Raises:
+        SetupError: no broker is configured.
+        BrokerUnavailable: it is not there.
+    """
+    if stream_client(settings) is not None:
+        return []
+    link = Link(settings, f"kmworker {name}")
+    queue = AnchorQueue(link, Topology(settings.namespace))
+    try:
+        link.open()
+        queue.open(only_reads=True)
+        return queue.kept()
+    finally:
         link.close()
 
 

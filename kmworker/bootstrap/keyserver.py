@@ -8,7 +8,7 @@ from typing import Final
 
 from kmworker.bootstrap.assembly import assemble_key_server
 from kmworker.bootstrap.audit import open_key_servers_trail
-from kmworker.bootstrap.brokers import stream_client
+from kmworker.bootstrap.brokers import read_keep, stream_client
 from kmworker.bus.request_queue import RabbitRequestQueue
 from kmworker.bus.revocation_queue import RabbitRevocationQueue
 from kmworker.clock import StoreClock, SystemClock
@@ -62,6 +62,7 @@ def build_key_server(
         trail=open_key_servers_trail(settings),
         signer_for=signing_with(identity, clock.now),
         server_id=server_id,
+        kept=lambda: read_keep(settings.broker, f"{server_id} anchor"),
         on_step=on_step,
     )
 

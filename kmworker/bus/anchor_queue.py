@@ -39,24 +39,41 @@ class AnchorQueue:
         self._sleep = sleep
         self._channel: Any = None
 
-    def open(self) -> None:
+    def open(self, *, only_reads: bool = False) -> None:
         """Look whether this broker keeps an anchor for us; it need not.
+
+        Args:
+            only_reads: nothing is to be written there.
 
         Raises:
             BrokerUnavailable: the connection is gone.
         """
         self._channel = None
         with self._link.call():
-            ensure_anchor(self._link.connection, self._topology)
-            if Inspection(self._link, self._topology).may_anchor():
+            if not only_reads:
+                ensure_anchor(self._link.connection, self._topology)
+            if Inspection(self._link, self._topology).may_anchor(only_reads=only_reads):
                 self._channel = self._link.connection.channel()
             else:
                 # Once for each connection: an operator may be giving the right just now.
+                rights = "read" if only_reads else "read and write"
                 log.warning(
                     "no anchor on the broker",
-                    detail="a worker that starts will not notice a store that was rolled back",
-                    hint=f"grant read and write on {self._topology.anchor}; see config/rabbitmq/",
+                    detail="who starts will not notice a store that was rolled back",
+                    hint=f"grant {rights} on {self._topology.anchor}; see config/rabbitmq/",
                 )
+
+    def kept(self) -> list[bytes]:
+        """Return what is kept, and leave it there.
+
+        Raises:
+            BrokerUnavailable: the connection is gone.
+        """
+        if self._channel is None:
+            return []
+        kept = self._kept()
+        self._answer(kept, "basic_reject", requeue=True)
+        return [message.body for message in kept]
 
     def swap(
         self,

@@ -12,9 +12,10 @@ means that records were taken away, or that their writer ended before the broker
 
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from secrets import token_hex
+from time import monotonic
 from typing import Final
 
 import structlog
@@ -75,6 +76,7 @@ class RabbitAuditTrail:
         *,
         user: str | None = None,
         connect: Connect = connect_amqp,
+        monotonic: Callable[[], float] = monotonic,
     ) -> None:
         """Prepare; nothing is sent yet.
 
@@ -83,12 +85,15 @@ class RabbitAuditTrail:
             role: which kind of process records: `key-server`, `operator`, `worker`, `janitor`.
             user: as whom, where the broker calls us otherwise than the URL does.
             connect: what makes the connection.
+            monotonic: the time.
         """
         self.writer = writer_name(role)
         self._source = settings.source
         self._topology = Topology(settings.namespace)
         self._link = Link(settings, f"kmworker {role} audit", connect=connect)
-        self._publisher = Publisher(self._link, settings.confirm_timeout_s, signs=True, user=user)
+        self._publisher = Publisher(
+            self._link, settings.confirm_timeout_s, monotonic, signs=True, user=user
+        )
         self._given = 0
         """The last number."""
         self._unconfirmed: list[_Numbered] = []

@@ -5,7 +5,7 @@ and 4.3.0 want the right to configure it). What cannot be seen is taken to be th
 consumes from it or publishes to it is told by the broker if it is not.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from amqp.exceptions import AccessRefused, NotFound, PreconditionFailed
@@ -15,7 +15,9 @@ from kmworker.wire.audit_records import RECORD_KEYS
 from kmworker.wire.requests.definition import REQUESTS
 from kmworker.wire.topology import EVERYTHING, QUORUM, Topology
 
-__all__ = ["Declaring", "ensure_anchor", "ensure_audit", "ensure_requests"]
+__all__ = [
+    "Declaring", "ensure_anchor", "ensure_audit", "ensure_requests", "ensure_revocations",
+]  # fmt: skip
 
 
 class Declaring:
@@ -123,9 +125,20 @@ def ensure_requests(connection: Any, topology: Topology) -> None:
         BrokerUnavailable: the queue is missing, and may not be declared.
     """
     name = topology.requests
+    bindings = [(name, request_type) for request_type in REQUESTS]
+    _ensure(connection, name, bindings, kind="direct")
+
+
+def ensure_revocations(connection: Any, topology: Topology) -> None:
+    """Declare, as `ensure_requests` does, what tells key servers of what has ended."""
+    _ensure(connection, topology.revocations, topology.ending, kind="topic")
+
+
+def _ensure(connection: Any, name: str, bindings: Iterable[tuple[str, str]], *, kind: str) -> None:
+    """Declare a queue and the exchanges that it is bound to, or see that it is there."""
     try:
-        for request_type in REQUESTS:
-            _declare(connection, (name,), {name: name}, request_type, kind="direct")
+        for exchange, key in bindings:
+            _declare(connection, (exchange,), {name: exchange}, key, kind)
     except AccessRefused:
         _see(connection, name)
     except PreconditionFailed as wrong:

@@ -140,10 +140,11 @@ class Inspection:
         """Return whether this user may write records for the audit trail."""
         return self._ask(_record_in_vain, self._topology.audit) is not _FORBIDDEN
 
-    def may_anchor(self) -> bool:
+    def may_anchor(self, *, only_reads: bool = False) -> bool:
         """Return whether the anchor is there, and this user may read and write it."""
         name = self._topology.anchor
-        answers = {self._ask(question, name) for question in (_consume_in_vain, _publish_in_vain)}
+        questions = (_consume_in_vain,) if only_reads else (_consume_in_vain, _publish_in_vain)
+        answers = {self._ask(question, name) for question in questions}
         return answers.isdisjoint({_FORBIDDEN, _MISSING})
 
     def _queues(self) -> tuple[str, str]:

@@ -1,11 +1,12 @@
 """What key servers hear of what has ended, on RabbitMQ: each of it comes to one of them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from time import monotonic
 from typing import Any, Final
 
-from amqp.exceptions import AccessRefused, NotFound
-
 from kmworker.bus.amqp.brokers import Brokers
+from kmworker.bus.amqp.link import Connect, connect_amqp
+from kmworker.bus.declaring import ensure_revocations
 from kmworker.bus.queue_reader import QueueReader
 from kmworker.domain.message import Delivery
 from kmworker.errors import BrokerUnavailable
@@ -20,25 +21,36 @@ PREFETCH: Final = 256
 class RabbitRevocationQueue:
     """A `kmworker.keyserver.ports.RevocationQueue` on RabbitMQ 3.10 or newer."""
 
-    def __init__(self, settings: BrokerSettings, name: str) -> None:
+    def __init__(
+        self,
+        settings: BrokerSettings,
+        name: str,
+        *,
+        connect: Connect = connect_amqp,
+        monotonic: Callable[[], float] = monotonic,
+    ) -> None:
         """Prepare; nothing is sent yet.
 
         Args:
             settings: where the broker is.
             name: shown in the broker's list of connections.
+            connect: what makes connections.
+            monotonic: the time.
         """
-        self._queue = Topology(settings.namespace).revocations
+        self._topology = Topology(settings.namespace)
         self._reader = QueueReader(
             settings,
-            self._queue,
+            self._topology.revocations,
             f"{name} revocations",
             prefetch=PREFETCH,
             brokers=Brokers(settings.addresses),
+            connect=connect,
+            monotonic=monotonic,
         )
 
     def open(self) -> None:
-        """Connect if need be, and start consuming."""
-        self._reader.open(self._check)
+        """Connect if need be, declare what is missing if we may, and start consuming."""
+        self._reader.open(self._prepare)
 
     def receive(self, limit: int) -> list[Delivery]:
         """Take what has come, at most ``limit``; wait for none."""
@@ -58,18 +70,10 @@ class RabbitRevocationQueue:
         """Leave; the broker delivers again whatever is unacknowledged."""
         self._reader.close()
 
-    def _check(self, connection: Any) -> None:
-        channel = connection.channel()
+    def _prepare(self, connection: Any) -> None:
+        """Declare what is missing if we may."""
         try:
-            channel.queue_declare(self._queue, passive=True)
-        except AccessRefused:
-            # Who may not look is told when he consumes.
-            return
-        except NotFound:
+            ensure_revocations(connection, self._topology)
+        except BrokerUnavailable:
             self._reader.discard()
-            raise BrokerUnavailable(
-                f"queue {self._queue} missing on the broker: an administrator has it made with"
-                " config/rabbitmq/definitions.json"
-            ) from None
-        finally:
-            channel.close()
+            raise

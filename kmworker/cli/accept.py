@@ -12,6 +12,7 @@ from kmworker.cli.frame.recording import recorded
 from kmworker.cli.terminal.output import line, note
 from kmworker.crypto.hardening import harden_process
 from kmworker.domain.audit import Act
+from kmworker.worker.rollback import Anchored
 
 __all__ = ["app"]
 
@@ -37,8 +38,11 @@ def accept(
     act = act_of(Act.STORE_ACCEPTED, reason=f"incident {incident}")
     with recorded(settings, act), open_anchor(settings, parts) as anchor:
         anchored = anchor.newest()
-        number = parts.store.accept(incident, anchored)
-        if anchored > number:
-            note(f"the anchor on the broker said {anchored}, which nobody can have counted")
-            anchor.replace(number)
+        number = parts.store.accept(incident, anchored.commits)
+        if anchored.commits > number:
+            said = anchored.commits
+            note(f"the anchor on the broker said {said}, which nobody can have counted")
+        if anchored.commits > number or anchored.endings:
+            # How many endings are left, the first worker sees.
+            anchor.replace(Anchored(min(anchored.commits, number)))
     line(f"accepted incident {incident}: workers may start")

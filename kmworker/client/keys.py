@@ -203,13 +203,6 @@ def _begin_in_child() -> None:
 os.register_at_fork(after_in_child=_begin_in_child)
 
 
-def _said(before: str, why: str) -> str:
-    """Return why it is waited, which the log has said once."""
-    if why != before:
-        log.warning("waiting: %s", why)
-    return why
-
-
 def item_of(project: str, ref: str) -> Item | None:
     """Return the item that a ref names, ``kind:id``; None: nothing that has a key."""
     kind, _colon, identifier = ref.partition(":")

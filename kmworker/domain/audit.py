@@ -21,6 +21,7 @@ class Act(StrEnum):
 
     KEY_DELIVERED = "key-delivered"
     KEY_REFUSED = "key-refused"
+    RECORD_DISBELIEVED = "record-disbelieved"
     KEY_EXPORTED = "key-exported"
     KEY_DEACTIVATED = "key-deactivated"
     KEY_RESTORED = "key-restored"

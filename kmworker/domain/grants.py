@@ -71,7 +71,7 @@ class Grants:
     """All attachments of one item that anything is known of, in the order of their ids."""
 
     version: int = 0
-    """Grows with each change."""
+    """Grows with each change; the first is the time, Unix seconds."""
     attachments: tuple[Attachment, ...] = ()
 
     @property
@@ -225,7 +225,18 @@ def _with(grants: Grants, attachment: Attachment, now: str, kept_days: float) ->
     over = sorted((it.over.at, it.id) for it in kept.values() if it.over is not None)
     for _at, name in over[: max(0, len(over) - MAX_OVER)]:
         del kept[name]
-    return Grants(grants.version + 1, tuple(kept[name] for name in sorted(kept)))
+    return Grants(_next_version(grants, now), tuple(kept[name] for name in sorted(kept)))
+
+
+def _next_version(grants: Grants, now: str) -> int:
+    """Return a version that no record of the item's grants has had.
+
+    The record is forgotten with its item. What an item of the same name begins with later must be
+    newer than all that has ended then: so it begins with the time.
+    """
+    if grants.version:
+        return grants.version + 1
+    return int(datetime.fromisoformat(now).timestamp())
 
 
 def _is_past(attachment: Attachment, now: str, kept_days: float) -> bool:

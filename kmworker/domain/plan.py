@@ -1,11 +1,12 @@
 """What a batch comes to: events on their way, what to write for them, and the outcome."""
 
 import hashlib
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 
 from kmworker.domain.decision import Refuse
+from kmworker.domain.endings import grants_thing, newly_over
 from kmworker.domain.event import Happening
 from kmworker.domain.grants import (
     NO_GRANTS,
@@ -38,6 +39,7 @@ __all__ = [
     "StillWaiting",
     "Write",
     "WriteStatus",
+    "ended_by",
     "entry_name",
 ]
 
@@ -177,6 +179,11 @@ class GrantWrite:
     after: Grants
 
     @property
+    def is_end(self) -> bool:
+        """Return whether an attachment is over by it."""
+        return newly_over(self.before, self.after)
+
+    @property
     def changed(self) -> GrantsChanged:
         """Return what is to be recorded of it."""
         before = NO_GRANTS if self.before is None else self.before.grants
@@ -258,6 +265,15 @@ class Committed:
     """Whether what was released was the last that held its key-id."""
     detail: str = ""
     """Which bound was met, for a person, where too many wait."""
+
+
+def ended_by(writes: Iterable[Write]) -> dict[str, int]:
+    """Return what these end, as it is called in a chain, and which version of it ends it."""
+    return {
+        grants_thing(it.item.ref): it.after.version
+        for it in writes
+        if isinstance(it, GrantWrite) and it.is_end
+    }
 
 
 def entry_name(event: Happening, original: Original) -> str:

@@ -27,6 +27,7 @@ from kmworker.keyserver.recording import (
     RECORDED,
     Granted,
     record_of_delivery,
+    record_of_flaw,
     record_of_refusal,
 )
 from kmworker.keyserver.sending import AnswerSending
@@ -68,6 +69,8 @@ class _Sorted:
     granted: list[Granted] = field(default_factory=list)
     refusing: list[Refusing] = field(default_factory=list)
     later: list[Asking] = field(default_factory=list)
+    flawed: list[tuple[Asking, str]] = field(default_factory=list)
+    """New ones that have met a record that is not believed, and what is wrong with that."""
 
 
 class Answering:
@@ -163,6 +166,7 @@ class Answering:
             if found.flaw and place < new:
                 # Whatever is told: of broken grants it is that there are none.
                 log.error("a record is broken", detail=found.flaw, project=it.asked.project)
+                sorted_.flawed.append((it, found.flaw))
             decision = self._decide(it, it.client, found)
             if isinstance(decision, NoGrantYet) and it.held is not None:
                 # What it waits for is the end of what it had.
@@ -214,6 +218,7 @@ class Answering:
         noting = self._store.note([(it.client.name, it.asked) for it in decided])
         records = [record_of_delivery(it, at) for it in found.granted]
         records += [record_of_refusal(it, at) for it in found.refusing if it.reason in RECORDED]
+        records += [record_of_flaw(it, flaw, at) for it, flaw in found.flawed]
         sealed: list[SignedAnswer | None] = [None] * len(found.granted)
         is_recorded = not records
         if records:
@@ -224,8 +229,9 @@ class Answering:
                 self._on_step(AnswerStep.SEAL)
                 sealed = [self._sealed(it, signer, at) for it in found.granted]
                 # Before it is looked at again: what ends from then on finds them.
-                self._copies.add([_copy(it) for it in found.granted])
+                noted = self._copies.add([_copy(it) for it in found.granted])
                 pending.result()
+                noted.result()
                 self._on_step(AnswerStep.RECORDED)
                 is_recorded = True
             except NotRecorded as refused:

@@ -8,7 +8,6 @@ import structlog
 from kmworker.clock import StoreClock
 from kmworker.delegation.answers import AnswerSigner
 from kmworker.errors import (
-    BrokerUnavailable,
     NotFound,
     PermanentError,
     StoreUnavailable,
@@ -173,10 +172,10 @@ class KeyServer:
         if isinstance(error, StoreUnavailable):
             # Whoever comes back may be another.
             self._source = ""
-        if not isinstance(error, BrokerUnavailable):
-            # What is at hand goes back, so that another key server may answer it.
-            self._queue.close()
-            self._telling.close()
+        # What is at hand goes back, so that another key server may answer it: also where the
+        # connection is lost that answers go by, and not the one that requests come by.
+        self._queue.close()
+        self._telling.close()
         self._answering.forget()
         # Whatever is wrong now, nothing is signed before it has been looked at again.
         self._answering.signer = None

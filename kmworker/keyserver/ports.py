@@ -95,8 +95,8 @@ class CopyRegister(Protocol):
     no seal: who takes an entry away keeps its client from being told, until the copy is over.
     """
 
-    def add(self, copies: Sequence[Copy]) -> None:
-        """Note copies that are about to be delivered."""
+    def add(self, copies: Sequence[Copy]) -> Pending[None]:
+        """Note copies that are about to be delivered; what is asked for from now on finds them."""
 
     def of_keys(self, keys: Sequence[tuple[str, str]]) -> list[list[Copy]]:
         """Return the copies of keys, by project and key-id."""

@@ -264,9 +264,10 @@ class Admission:
         # Written in one step: who has seen one of them sees both at the second look.
         for _ in range(2):
             pipeline = self._client.pipeline(transaction=False)
-            pipeline.hgetall(self._names.top("layout"))
+            # In this order, as in `enter`.
             pipeline.hgetall(self._names.top("keyring"))
-            layout, keyring = map(text_of, pipeline.execute())
+            pipeline.hgetall(self._names.top("layout"))
+            keyring, layout = map(text_of, pipeline.execute())
             if bool(layout) == bool(keyring):
                 break
         return layout, keyring

@@ -3,25 +3,30 @@
 In the hands of an operator: read, and changed only where nobody was faster.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Final
 
 from kmworker.delegation.clients import ClientRecord
 from kmworker.domain.audit import Act, Actor, AuditRecord, KeptRecord
+from kmworker.domain.endings import client_thing
 from kmworker.domain.lifecycle import NoStep
 from kmworker.domain.model import Place
 from kmworker.errors import StoreUnavailable
 from kmworker.store.connection import store_errors
 from kmworker.store.copies import REVOKED
+from kmworker.store.endings import Endings
+from kmworker.store.endings_seen import OF_CLIENTS
 from kmworker.store.inspection import PAGE_SIZE, Views
 from kmworker.store.kek_states import STATES
 from kmworker.store.recordable import UNRECORDED, seal_kept
-from kmworker.store.records import CLIENTS, LIST, TRUST, RecordCodec, TrustRecord
+from kmworker.store.records import CLIENTS, ENDINGS, LIST, TRUST, RecordCodec, TrustRecord
 from kmworker.store.scripts import Scripts
 
 __all__ = ["ClientRegister", "record_of_list"]
 
 ROUNDS: Final = 10
+NOTHING: Final[Mapping[str, int]] = MappingProxyType({})
 
 
 class ClientRegister:
@@ -31,6 +36,7 @@ class ClientRegister:
         self._views = views
         self._codec = codec
         self._scripts = Scripts(views.client)
+        self._endings = Endings(views.client, views.names, codec)
 
     def read(self, name: str) -> ClientRecord | None:
         """Return a client.
@@ -76,9 +82,12 @@ class ClientRegister:
                 return after
             kept = KeptRecord(f"{record.what} {name} {after.version}", record)
             record_after = self._codec.client(after)
+            # Nobody has ever read an older one of who is new.
+            over = {client_thing(name): after.version} if before is not None else NOTHING
             # Key servers tell it to give up what it has, without waiting for any broker here.
             told = f"{name} {after.version}" if after.is_revoked else ""
-            if self._write(Place("", CLIENTS, name), states, raw, record_after, kept, told):
+            place = Place("", CLIENTS, name)
+            if self._write(place, states, raw, record_after, kept, over=over, told=told):
                 return after
         raise StoreUnavailable(f"client {name} changes all the time: try again")
 
@@ -109,19 +118,23 @@ class ClientRegister:
             found: bytes | None = self._views.client.hget(self._views.names.top(key), field)
         return found or b""
 
-    def _write(  # noqa: PLR0913, PLR0917  # what is written, and over what
+    def _write(  # noqa: PLR0913  # the record, and what goes with it
         self,
         place: Place,
         states: bytes,
         before: bytes,
         after: bytes,
         kept: KeptRecord,
+        *,
+        over: Mapping[str, int] = NOTHING,
         told: str = "",
     ) -> bool:
         top = self._views.names.top
-        keys = [top(it) for it in (place.key, "keyring", UNRECORDED, REVOKED)]
+        keys = [top(it) for it in (place.key, "keyring", UNRECORDED, REVOKED, ENDINGS)]
         sealed = seal_kept(self._codec, kept)
+        ending = self._endings.follow_if_sound(OF_CLIENTS, over) if over else None
         argv = [states, place.field, before, after, kept.name, sealed, told]
+        argv += ending or (b"", b"")
         (made,) = self._scripts.run([("enroll", keys, argv)])
         return bool(made)
 

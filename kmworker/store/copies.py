@@ -2,17 +2,20 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any, Final
 
 import structlog
-from redis.exceptions import ResponseError
+from redis.exceptions import RedisError, ResponseError
 
 from kmworker.clock import Clock
 from kmworker.domain.model import Item, Kind
 from kmworker.keyserver.ports import Copy
+from kmworker.ports import Answered, Pending
 from kmworker.store.client import Client
 from kmworker.store.connection import store_errors
 from kmworker.store.names import Names
+from kmworker.store.pipe import Command, Then
 
 __all__ = ["REVOKED", "RedisCopies"]
 
@@ -40,8 +43,10 @@ class RedisCopies:
         self._clock = clock
         self._keep_s = keep_s
 
-    def add(self, copies: Sequence[Copy]) -> None:
-        """Note copies that are about to be delivered."""
+    def add(self, copies: Sequence[Copy]) -> Pending[None]:
+        """Note copies that are about to be delivered; what is asked for from now on finds them."""
+        if not copies:
+            return Answered(None)
         entries: defaultdict[str, dict[str, float]] = defaultdict(dict)
         for it in copies:
             ref = "" if it.item is None else it.item.ref
@@ -50,18 +55,17 @@ class RedisCopies:
             at_client = self._names.copies_at(it.client)
             entries[at_client][f"{it.project} {it.key_id} {ref}"] = it.until_s
         now, life_s = self._clock.now(), int(self._keep_s) + 1
+        commands: list[Command] = []
+        for name, members in entries.items():
+            scored = chain.from_iterable((until_s, member) for member, until_s in members.items())
+            commands += (
+                ("ZADD", name, *scored),
+                ("ZREMRANGEBYSCORE", name, "-inf", now),
+                ("EXPIRE", name, life_s),
+            )
         with store_errors():
-            pipeline = self._client.pipeline(transaction=False)
-            for name, members in entries.items():
-                pipeline.zadd(name, members)
-                pipeline.zremrangebyscore(name, "-inf", now)
-                pipeline.expire(name, life_s)
-            for reply in pipeline.execute(raise_on_error=False):
-                if isinstance(reply, ResponseError):
-                    # Somebody's who writes to the store: those clients are told nothing.
-                    log.error("a copy is not noted", error=str(reply))
-                elif isinstance(reply, Exception):
-                    raise reply
+            replies = self._client.pipe.send(commands)
+        return Then(replies, lambda: _noted(replies))
 
     def of_keys(self, keys: Sequence[tuple[str, str]]) -> list[list[Copy]]:
         """Return the copies of keys, by project and key-id."""
@@ -118,6 +122,16 @@ class RedisCopies:
                 entries = () if is_spoilt else reply
                 found.append([(it.decode(errors="replace"), until) for it, until in entries])
         return found
+
+
+def _noted(replies: Pending[list[Any]]) -> None:
+    with store_errors():
+        for reply in replies.result():
+            if isinstance(reply, ResponseError):
+                # Somebody's who writes to the store: those clients are told nothing.
+                log.error("a copy is not noted", error=str(reply))
+            elif isinstance(reply, RedisError):
+                raise reply
 
 
 def _item(project: str, ref: str) -> Item | None:

@@ -6,13 +6,15 @@ Nothing is changed that is not as it was read: whoever is beaten to it looks aga
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
+from kmworker.domain.endings import is_end, key_thing
 from kmworker.domain.model import Item, Released, ScopeRecord
 from kmworker.domain.retention import ABSENT, Change, KeySeen
 from kmworker.domain.values import value
-from kmworker.errors import PermanentError, Reason
+from kmworker.errors import PermanentError, Reason, StoreUnavailable
 from kmworker.store.connection import store_errors
 from kmworker.store.counts import number_in
 from kmworker.store.encoding import due_score
+from kmworker.store.endings import Endings
 from kmworker.store.inspection import PAGE_SIZE, Views, pages
 from kmworker.store.outbox import marking
 from kmworker.store.records import RecordCodec, item_at, refuse_other_dek
@@ -30,6 +32,9 @@ __all__ = [
 CHANGE_KEYS: Final = (
     "keys", "scopes", "outbox", "keys:due", "holders", "commits", "items", "stats", "fence",
 )  # fmt: skip
+ROUNDS: Final = 10
+"""How often it is tried to be the next at the end of a chain."""
+BEATEN: Final = [-1]
 
 
 @value
@@ -74,6 +79,7 @@ class KeyStates:
         self._views = views
         self._codec = codec
         self._scripts = Scripts(views.client)
+        self._endings = Endings(views.client, views.names, codec)
 
     def read(self, project: str, key_ids: Sequence[str]) -> dict[str, KeySeen]:
         """Return those of these key-ids that are there, with their scopes.
@@ -124,19 +130,35 @@ class KeyStates:
     def change(self, project: str, changes: Iterable[AnyChange]) -> list[bool]:
         """Make changes, each if all it rests on is as it was read; say of each whether it was.
 
-        What has become of key-ids is announced by whichever worker looks next.
+        Of some that are made together and end something, all key-ids are as they were read, or none
+        is changed. What has become of key-ids is announced by whichever worker looks next.
         """
         made: list[bool] = []
-        keys = self._views.names.all_of(project, *CHANGE_KEYS)
         for page in pages(changes):
-            argv: list[Any] = [self._codec.term]
-            for change in page:
-                argv += self._arguments(project, change)
-            (done,) = self._scripts.run([("change", keys, argv)])
-            made += [bool(it) for it in done]
+            made += [bool(it) for it in self._change(project, page)]
         if any(made):
             self.tell(project)
         return made
+
+    def _change(self, project: str, changes: Sequence[AnyChange]) -> list[int]:
+        over = {
+            key_thing(it.after.key_id): it.after.version
+            for it in changes
+            if isinstance(it, Change) and is_end(it.seen.key, it.after)
+        }
+        argv: list[Any] = [self._codec.term]
+        for change in changes:
+            argv += self._arguments(project, change)
+        keys = self._views.names.all_of(project, *CHANGE_KEYS)
+        for _ in range(ROUNDS):
+            call = "change", keys, argv
+            if over and (followed := self._endings.follow_if_sound(project, over)) is not None:
+                chain = self._views.names.endings(project)
+                call = "change", [*keys, chain], [*argv, "E", *followed, "", "", ""]
+            (done,) = self._scripts.run([call])
+            if done != BEATEN:
+                return list(done)
+        raise StoreUnavailable(f"endings of project {project} change all the time: try again")
 
     def tell(self, project: str) -> None:
         """Have a worker look at the project's outbox at once."""

@@ -28,6 +28,10 @@ class Names:
         """Return several of a project's keys."""
         return [self.of(project, key) for key in keys]
 
+    def endings(self, project: str) -> str:
+        """Return the chain of a project's endings; of the clients' for ''."""
+        return self.of(project, "endings") if project else self.top("endings")
+
     def worker(self, worker_id: str) -> str:
         """Return the hash of one worker."""
         return f"{self.prefix}:worker:{worker_id}"

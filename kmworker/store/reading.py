@@ -1,6 +1,6 @@
 """Reading a store in pages, and reading several of a project's keys at one moment."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import redis
@@ -24,13 +24,14 @@ TYPES: Final[Mapping[str, str]] = {
     "holders": "hash", "stats": "hash", "parked": "hash", "waiting": "hash",
     "waiting:deadlines": "zset", "waiting:sources": "zset", "expired": "hash",
     "waiting:shares": "hash", "clones": "hash", "outbox": "hash", "keys:due": "zset",
-    "tombstones": "zset", "grants": "hash", "unrecorded": "hash",
+    "tombstones": "zset", "grants": "hash", "unrecorded": "hash", "endings": "list",
 }  # fmt: skip
 """Every key of a project, and what it is."""
 SORTED_SETS: Final = frozenset(key for key, kind in TYPES.items() if kind == "zset")
+LISTS: Final = frozenset(key for key, kind in TYPES.items() if kind == "list")
 
 Named = tuple[bytes, Any]
-"""A field with its value, or a member with its score."""
+"""A field with its value, a member with its score, or a place in a list with what is there."""
 Fetched = dict[str, dict[str, Any]]
 """By key and name: a field's value, or a member's score; None where there is none."""
 
@@ -75,8 +76,7 @@ class StoreReader:
             pipeline = self.client.pipeline(transaction=False)
             for project in page:
                 for key in TYPES:
-                    name = self.names.of(project, key)
-                    (pipeline.zcard if key in SORTED_SETS else pipeline.hlen)(name)
+                    _counting(pipeline, key)(self.names.of(project, key))
             with store_errors():
                 replies = iter(pipeline.execute(raise_on_error=False))
             for _ in page:
@@ -94,6 +94,10 @@ class StoreReader:
             if key in SORTED_SETS:
                 cursor, members = self.client.zscan(name, cursor, count=PAGE_SIZE)
                 return cursor, list(members)
+            if key in LISTS:
+                found = self.client.lrange(name, cursor, cursor + PAGE_SIZE - 1)
+                after = cursor + PAGE_SIZE if len(found) == PAGE_SIZE else 0
+                return after, [(b"%d" % at, it) for at, it in enumerate(found, cursor)]
             cursor, fields = self.client.hscan(name, cursor, count=PAGE_SIZE)
         return cursor, list(fields.items())
 
@@ -107,8 +111,18 @@ class StoreReader:
 
     def again(self, project: str, key: str, names: Sequence[bytes]) -> list[Named]:
         """Return those of these that are still there."""
+        if key in LISTS:
+            return self._places(project, key, names)
         reply = self._ask(project, [(key, names)], atomic=False)[0]
         return [(n, value) for n, value in zip(names, reply, strict=True) if value is not None]
+
+    def _places(self, project: str, key: str, places: Sequence[bytes]) -> list[Named]:
+        pipeline = self.client.pipeline(transaction=False)
+        for place in places:
+            pipeline.lindex(self.names.of(project, key), int(place))
+        with store_errors():
+            found = pipeline.execute()
+        return [(at, it) for at, it in zip(places, found, strict=True) if it is not None]
 
     def fetch(
         self, project: str, wanted: Mapping[str, Iterable[str]], *, atomic: bool = False
@@ -159,3 +173,12 @@ class StoreReader:
         with store_errors(of_project=True):
             replies: list[Any] = pipeline.execute()
         return replies
+
+
+def _counting(pipeline: Any, key: str) -> Callable[[str], object]:  # noqa: ANN401  # the library's
+    """Return what counts how much there is of one of a project's keys."""
+    if key in SORTED_SETS:
+        counting: Callable[[str], object] = pipeline.zcard
+    else:
+        counting = pipeline.llen if key in LISTS else pipeline.hlen
+    return counting

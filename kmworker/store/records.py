@@ -6,11 +6,13 @@ bytes before it: what is checked is what was stored, not what a parser made of i
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from hashlib import sha256
 from typing import Any, Final
 
 from pydantic_core import from_json, to_json
 
 from kmworker.delegation.clients import ClientRecord
+from kmworker.domain.endings import EndingEntry
 from kmworker.domain.grants import Grants, GrantsSeen
 from kmworker.domain.message import Original, within_bounds
 from kmworker.domain.model import (
@@ -40,14 +42,20 @@ from kmworker.wire.envelope import KINDS
 from kmworker.wire.properties import bounded, pack, unpack
 
 __all__ = [
-    "CLIENTS", "LIST", "TRUST", "RecordCodec", "TrustRecord", "item_at", "life_at", "original_in",
-    "refuse_other_dek",
+    "CHAIN", "CLIENTS", "ENDINGS", "LIST", "SEAL_BYTES", "TRUST", "RecordCodec", "TrustRecord",
+    "ending_in", "item_at", "life_at", "original_in", "refuse_other_dek",
 ]  # fmt: skip
 
 # What belongs to no project is sealed as that of one without a name, which no project has.
 CLIENTS: Final = "clients"
 TRUST: Final = "trust"
 LIST: Final = "list"
+ENDINGS: Final = "endings"
+CHAIN: Final = "chain"
+"""What all entries of a chain are sealed as: their numbers say where in it they are."""
+SEAL_BYTES: Final = 63
+"""Of a seal at a record's end; see `kmworker.crypto.record_mac`."""
+DIGEST_DIGITS: Final = 32
 
 # Of 2 to the 53rd: what has more was written by no worker.
 MAX_LIFE_DIGITS: Final = 16
@@ -130,6 +138,19 @@ class RecordCodec:
     def read_trust(self, record: bytes) -> TrustRecord:
         """Return the trust list that is handed out; raises as `read_item` does."""
         return TrustRecord(**self.opened(Place("", TRUST, LIST), record))
+
+    def ending(self, project: str, entry: EndingEntry) -> tuple[bytes, str]:
+        """Return a sealed entry of a chain of endings, and its digest."""
+        fields = {"number": entry.number, "after": entry.after, "of": dict(entry.of)}
+        sealed = self.sealed(Place(project, ENDINGS, CHAIN), fields)
+        return sealed, _digest_of(sealed[:-SEAL_BYTES])
+
+    def read_ending(self, project: str, record: bytes) -> tuple[EndingEntry, str]:
+        """Return an entry of a chain of endings, and its digest; raises as `read_item` does.
+
+        The digest is of what it says, not of its seal, which turns over with KEKs.
+        """
+        return ending_in(self.checked(Place(project, ENDINGS, CHAIN), record))
 
     def parked(self, write: ParkWrite) -> bytes:
         """Return the waiting event's sealed record."""
@@ -318,6 +339,16 @@ def life_at(project: str, ref: bytes) -> tuple[Item, int]:
     number = generation.removesuffix(b"}")
     is_one = number.isdigit() and len(number) <= MAX_LIFE_DIGITS
     return item_at(project, name), int(number) if is_one else 0
+
+
+def ending_in(body: bytes) -> tuple[EndingEntry, str]:
+    """Return an entry of a chain of endings, and its digest."""
+    fields = from_json(body + b"}")
+    return EndingEntry(fields["number"], fields["after"], fields["of"]), _digest_of(body)
+
+
+def _digest_of(body: bytes) -> str:
+    return sha256(body).hexdigest()[:DIGEST_DIGITS]
 
 
 def _missing(lost: str, item: Item) -> PermanentError:

@@ -26,6 +26,8 @@ from kmworker.store.commits import MAX_BELIEVED, read_commits
 from kmworker.store.connection import Client, is_no_number, store_errors
 from kmworker.store.crowds import Crowds
 from kmworker.store.due import DueIndex
+from kmworker.store.endings import Endings
+from kmworker.store.endings_seen import EndingsSeen
 from kmworker.store.entries import Entries
 from kmworker.store.names import Names
 from kmworker.store.outbox import Outbox
@@ -82,6 +84,8 @@ class RedisStore:
         self._due = DueIndex(client, names, self._scripts, clock)
         self._outbox = Outbox(client, names, self._codec, clock, waiting.sweep_s)
         self._recent = RecentRecords()
+        self._seen = EndingsSeen(client, names, self._codec)
+        self._endings = Endings(client, names, self._codec)
         self._wraps = Wraps(client, names, custody)
         self._writes = Writes(
             client,
@@ -95,6 +99,8 @@ class RedisStore:
             crowds=self._crowds,
             outbox=self._outbox,
             wraps=self._wraps,
+            endings=self._endings,
+            seen=self._seen,
             on_fence=admission.pass_fence,
             on_states=admission.follow_if_changed,
             clock=clock,
@@ -105,6 +111,7 @@ class RedisStore:
     def admit(self) -> str:
         """Check that this store may be used; see `Admission.admit`."""
         self._recent.clear()
+        self._endings.clear()
         self._wraps.forget()
         return self._admission.admit()
 
@@ -130,6 +137,29 @@ class RedisStore:
         """Compare the store with a count that was kept elsewhere."""
         with store_errors():
             self._history.refuse_if_behind(anchored)
+
+    def endings(self) -> int:
+        """Look at some chains of endings; return how many entries all are known to have."""
+        flaws, _is_whole = self._seen.look_at_some()
+        self._refuse_lost(flaws)
+        return self._seen.total
+
+    def refuse_if_endings_lack(self, anchored: int) -> None:
+        """Compare all chains of endings with a number of entries that was kept elsewhere."""
+        if self._seen.total >= anchored:
+            # None that was seen becomes shorter unseen: see `endings`.
+            return
+        flaws = self._seen.look_at_all()
+        if not flaws and self._seen.total < anchored:
+            flaws = [f"of {anchored} endings it has {self._seen.total}"]
+        self._refuse_lost(flaws)
+
+    def _refuse_lost(self, flaws: Sequence[str]) -> None:
+        if flaws:
+            with store_errors():
+                self._history.refuse(flaws[0])
+            # It is to be lived with, and said once.
+            self._seen.clear()
 
     def accept(self, incident: str, at_least: int) -> int:
         """Let this store be used although it was rolled back.

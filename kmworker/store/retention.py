@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from redis.exceptions import RedisError
 
+from kmworker.domain.endings import key_thing
 from kmworker.domain.keys import By, Cause
 from kmworker.domain.lifecycle import Step, step
 from kmworker.domain.model import Held as AsHeld
@@ -28,6 +29,7 @@ from kmworker.domain.retention import Buried, Change, Count, KeySeen, Moment, St
 from kmworker.errors import PermanentError
 from kmworker.store import leases
 from kmworker.store.connection import store_errors, translate
+from kmworker.store.endings import Endings
 from kmworker.store.inspection import Views, pages
 from kmworker.store.key_states import AnyChange, HoldersChange, ItemChange, KeyStates
 from kmworker.store.records import RecordCodec, item_at
@@ -37,7 +39,10 @@ __all__ = ["RECONCILED", "RedisRetention"]
 
 DESTROY_KEYS: Final = (
     "keys", "scopes", "deks", "outbox", "keys:due", "holders", "clones", "commits", "fence",
+    "endings",
 )  # fmt: skip
+ROUNDS: Final = 10
+"""How often it is tried to be the next at the end of a chain."""
 FORGET_KEYS: Final = (
     "items", "keys", "scopes", "deks", "lineage", "stats", "keys:due", "tombstones",
     "waiting:sources", "commits", "grants",
@@ -62,6 +67,7 @@ class RedisRetention:
         self._views = views
         self._codec = codec
         self._scripts = Scripts(views.client)
+        self._endings = Endings(views.client, views.names, codec)
         self.keys = KeyStates(views, codec)
 
     def lease(self, project: str, holder: str, seconds: float) -> bool:
@@ -241,10 +247,15 @@ class RedisRetention:
             self._codec.term,
         ]
         names = self._views.names.all_of(project, *DESTROY_KEYS)
-        (done,) = self._scripts.run([("destroy", names, argv)])
-        if done:
+        over, done = {key_thing(after.key_id): after.version}, 0
+        for _ in range(ROUNDS):
+            ending = self._endings.follow_if_sound(project, over) or (b"", b"")
+            (done,) = self._scripts.run([("destroy", names, [*argv, *ending])])
+            if done >= 0:
+                break
+        if done > 0:
             self.keys.tell(project)
-        return bool(done)
+        return bool(done > 0)
 
     def put_right(self, project: str, held: StillHeld, seen: KeySeen) -> bool:
         """Set the counter of a key-id's holders to what was counted; make it active, if need be."""

@@ -22,7 +22,7 @@ from kmworker.store.layout import fields_of, layout_in
 from kmworker.store.projectless import projectless_under, reseal_projectless
 from kmworker.store.projects import listed_projects, projects_with_keys
 from kmworker.store.reading import Flaw, Named, StoreReader, flaw_of, text
-from kmworker.store.records import RecordCodec
+from kmworker.store.records import CHAIN, ENDINGS, SEAL_BYTES, RecordCodec
 from kmworker.store.scripts import Scripts
 from kmworker.store.wraps import Wraps
 
@@ -30,14 +30,14 @@ __all__ = ["Flaw", "Reference", "RewrapCustody", "RewrappedPage", "Rewrapping"]
 
 KEYS: Final = (
     "items", "keys", "scopes", "deks", "parked", "outbox", "commits", "fence", "grants", "stats",
-    "unrecorded",
+    "unrecorded", "endings",
 )  # fmt: skip
 # Nothing moves from one of these into another.
-SEALED: Final = ("items", "keys", "scopes", "parked", "outbox", "grants", "unrecorded")
+SEALED: Final = (
+    "items", "keys", "scopes", "parked", "outbox", "grants", "unrecorded", "endings",
+)  # fmt: skip
 LEASE_S: Final = 30.0
 ROUNDS: Final = 100
-SEAL_BYTES: Final = 63
-"""Of a seal at a record's end; see `kmworker.crypto.record_mac`."""
 
 
 class RewrapCustody(Custody, KekCustody, Protocol):
@@ -287,6 +287,9 @@ class Rewrapping:
 
 def _place_of(project: str, key: str, field: bytes) -> Place:
     name = text(field)
+    if key == ENDINGS:
+        # Its number says which it is; its place in the list is what it is called here.
+        return Place(project, key, CHAIN)
     if key == "outbox":
         # Records of key-ids, as they are to be announced.
         return Place(project, "keys", name.partition(" ")[0])

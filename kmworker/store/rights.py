@@ -40,12 +40,15 @@ OF_PROJECT: Final[Sequence[OnKeys]] = (
     (("ZRANGEBYLEX", "-", "+"), ("waiting:sources",)),
     (("ZRANGEBYSCORE", "0", "1"), ("keys:due", "waiting:deadlines")),
     (("ZCARD",), ("keys:due",)),
-    (("TYPE",), (*OPEN, "clones", *KEPT, *SECRET)),
+    (("LINDEX", "-1"), ("endings",)),
+    (("RPUSH", "v"), ("endings",)),
+    (("TYPE",), (*OPEN, "clones", "endings", *KEPT, *SECRET)),
     (("MGET",), ("commits", "fence")),
     (("INCR",), ("commits",)),
 )
 AT_THE_TOP: Final[Sequence[OnKeys]] = (
     (("EXISTS",), ("projects",)),
+    (("LINDEX", "-1"), ("endings",)),
     (("SADD", "m"), ("projects",)),
     (("SCARD",), ("projects",)),
     (("SSCAN", "0"), ("projects",)),

@@ -202,7 +202,18 @@ class History:
 
     def _refuse(self, found: int, wanted: int, project: str = "") -> None:
         of = f" of project {project}" if project else ""
-        detail = f"the store was rolled back: of {wanted} commits{of} it has {found}"
+        self.refuse(f"of {wanted} commits{of} it has {found}")
+
+    def refuse(self, lost: str) -> None:
+        """Have all workers stop until a person decides.
+
+        Args:
+            lost: what the store has no more.
+
+        Raises:
+            SetupError: unless such a loss is to be lived with.
+        """
+        detail = f"the store was rolled back: {lost}"
         if self._is_tolerant:
             log.warning("store forgot commits", detail=detail)
             return

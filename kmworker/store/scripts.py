@@ -25,7 +25,7 @@ __all__ = ["Ahead", "Answers", "Call", "Scripts"]
 READING: Final = ("delegate", "lookup", "rights", "spread")
 WRITING: Final = (
     "commit", "take", "remove", "release", "sweep", "layout", "carry", "accept", "repair", "change",
-    "destroy", "enroll", "expire", "fence", "forget", "keks", "reindex", "rewrap",
+    "destroy", "enroll", "expire", "fence", "forget", "keks", "reindex", "reseal", "rewrap",
 )  # fmt: skip
 
 Call = tuple[str, Sequence[str], Sequence[Any]]

@@ -17,6 +17,7 @@ from kmworker.domain.plan import (
     ReleaseWrite,
     Write,
     WriteStatus,
+    ended_by,
 )
 from kmworker.errors import PermanentError
 from kmworker.ports import Answered, Custody, Pending
@@ -25,6 +26,8 @@ from kmworker.store.connection import Client, store_errors
 from kmworker.store.crowds import Crowds
 from kmworker.store.due import DueIndex
 from kmworker.store.encoding import encode_assignment, encode_release
+from kmworker.store.endings import Endings
+from kmworker.store.endings_seen import EndingsSeen
 from kmworker.store.kek_states import STATES
 from kmworker.store.names import Names
 from kmworker.store.outbox import Outbox
@@ -93,6 +96,8 @@ class Writes:
         crowds: Crowds,
         outbox: Outbox,
         wraps: Wraps,
+        endings: Endings,
+        seen: EndingsSeen,
         on_fence: Callable[[int], None],
         on_states: Callable[[bytes | None], None],
         clock: Clock,
@@ -110,6 +115,8 @@ class Writes:
         self._crowds = crowds
         self._outbox = outbox
         self._wraps = wraps
+        self._endings = endings
+        self._seen = seen
         self._on_fence = on_fence
         self._on_states = on_states
         self._clock = clock
@@ -126,6 +133,8 @@ class Writes:
             return Answered([])
         if self._register(shares):
             return Answered([Committed(WriteStatus.STALE)] * len(writes))
+        ending = {it.item.project for it in writes if isinstance(it, GrantWrite) and it.is_end}
+        self._look_at_endings(ending)
         before = self._history.newest(shares)
         made: dict[int, Recent] = {}
         calls: list[Call] = []
@@ -156,6 +165,7 @@ class Writes:
         """Return the call that writes a project's share, and add to ``made`` what each writes."""
         argv: list[Any] = [self._waiting.max_bytes, self._custody.term]
         names: Sequence[str] = COMMIT_KEYS
+        is_ending = False
         for index in indexes:
             write = writes[index]
             if isinstance(write, ParkWrite):
@@ -165,13 +175,29 @@ class Writes:
                 names = (*COMMIT_KEYS, *LIFE_KEYS)
             if isinstance(write, GrantWrite):
                 argv += self._grant_arguments(write)
+                is_ending = is_ending or write.is_end
                 continue
             arguments, recent = self._encoded(write)
             made[index] = recent
             # Before it is written: what rests on it is compared behind that.
             self._recent.put(recent)
             argv += arguments
+        if is_ending:
+            names = (*COMMIT_KEYS, *LIFE_KEYS, "endings")
+            over = ended_by(writes[index] for index in indexes)
+            argv += ["E", *self._endings.follow(project, over)]
         return "commit", self._names.all_of(project, *names), argv
+
+    def _look_at_endings(self, projects: Iterable[str]) -> None:
+        """Look where those chains end that are to become longer.
+
+        Raises:
+            SetupError: one is shorter than it was.
+            PermanentError: with `Reason.INTEGRITY`: one is not as it was sealed.
+        """
+        for project, number in self._endings.read(projects).items():
+            if flaw := self._seen.note(project, number):
+                self._history.refuse(flaw)
 
     def _encoded(self, write: AssignWrite | ReleaseWrite) -> tuple[list[Any], Recent]:
         sealed = self._recent.sealed
@@ -279,6 +305,9 @@ class Writes:
         if isinstance(write, ParkWrite) and outcome is WriteStatus.FULL:
             return Committed(outcome, detail=self._bound_met(write, record.partition(b" ")[0]))
         if isinstance(write, ParkWrite | GrantWrite):
+            if isinstance(write, GrantWrite) and outcome is WriteStatus.STALE:
+                # Others may have made the chain longer.
+                self._endings.forget(write.item.project)
             return Committed(outcome)
         if outcome is WriteStatus.WRITTEN:
             if record:

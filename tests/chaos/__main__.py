@@ -24,7 +24,7 @@ from tests.chaos.fault import Fault
 from tests.chaos.faults import FAULTS
 from tests.chaos.ground import ROOM, Servers, ground
 from tests.chaos.leg import Leg, Round
-from tests.chaos.lives_leg import SETTINGS, LivesLeg, blank_volumes
+from tests.chaos.lives_leg import LivesLeg, blank_volumes, settings_in
 from tests.kit.outside.history import Shape, compose
 from tests.kit.servers import locate
 
@@ -82,7 +82,8 @@ def _play(
     folder: Path,
 ) -> None:
     if kind == "lives":
-        with ground(servers, folder, kind="rabbitmq", draw=draw, keeping=SETTINGS) as it:
+        keeping = settings_in(folder, "rabbitmq")
+        with ground(servers, folder, kind="rabbitmq", draw=draw, keeping=keeping) as it:
             history = blank_volumes(BLANK)
             LivesLeg(it, history, rounds, draw, account, kind, hasty=False, say=_say).run(keys=True)
         return

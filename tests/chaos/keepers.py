@@ -1,4 +1,4 @@
-"""Those who look after keys beside the workers: two janitors, who come to grief, and two people."""
+"""Those who look after keys beside the workers: processes, who come to grief, and two people."""
 
 import json
 import signal
@@ -12,8 +12,8 @@ from tests.chaos.annals import Annals
 from tests.kit.outside.worker import STOP_S, Site, program
 from tests.kit.parties.sides import Side
 
-JANITORS: Final = 2
-# From one mishap of a janitor's to the next, and how long one stands still.
+EACH: Final = 2
+# From one mishap of a process's to the next, and how long one stands still.
 MISHAP_S: Final = (2.0, 8.0)
 STILL_S: Final = 2.0
 KILLED_SHARE: Final = 0.5
@@ -32,15 +32,16 @@ class Nothing:
         """There is nothing to leave."""
 
 
-class Janitors(Side[Nothing]):
-    """Two processes, of which one is killed or held now and then."""
+class Keepers(Side[Nothing]):
+    """Two processes of one kind, of which one is killed or held now and then."""
 
-    def __init__(self, site: Site, draw: Random) -> None:
-        super().__init__(Nothing, "janitors")
+    def __init__(self, site: Site, draw: Random, command: str) -> None:
+        super().__init__(Nothing, f"{command}s")
         self._site = site
         self._draw = draw
+        self._command = command
         self._youngest = 0
-        self._running = [self._started() for _ in range(JANITORS)]
+        self._running = [self._started() for _ in range(EACH)]
         self.killed = 0
 
     def close(self) -> None:
@@ -53,7 +54,7 @@ class Janitors(Side[Nothing]):
                 code = process.wait(STOP_S)
                 # One that has only just been started does not listen yet.
                 wanted = {0, -signal.SIGTERM} if process.pid == self._youngest else {0}
-                assert code in wanted, f"SIGTERM ended a janitor with {code}:\n{_tail(log)}"
+                assert code in wanted, f"SIGTERM ended a {self._command} with {code}:\n{_tail(log)}"
         finally:
             self.kill()
 
@@ -66,7 +67,7 @@ class Janitors(Side[Nothing]):
         del line
         self._over.wait(self._draw.uniform(*MISHAP_S))
         self._check()
-        number = self._draw.randrange(JANITORS)
+        number = self._draw.randrange(EACH)
         process, _log = self._running[number]
         if self._draw.random() < KILLED_SHARE:
             process.kill()
@@ -81,15 +82,15 @@ class Janitors(Side[Nothing]):
     def _check(self) -> None:
         for process, log in self._running:
             code = process.poll()
-            assert code is None, f"a janitor ended with {code}:\n{_tail(log)}"
+            assert code is None, f"a {self._command} ended with {code}:\n{_tail(log)}"
 
     def _started(self) -> "tuple[subprocess.Popen[bytes], Path]":
-        log = self._site.folder / f"janitor-{uuid4().hex[:6]}.log"
+        log = self._site.folder / f"{self._command}-{uuid4().hex[:6]}.log"
         with log.open("wb") as out:
             process = subprocess.Popen(
-                [*program(), "janitor"],
+                [*program(), self._command],
                 stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
-                env=self._site.environment("janitor"), cwd=self._site.folder,
+                env=self._site.environment(self._command), cwd=self._site.folder,
             )  # fmt: skip
         self._youngest = process.pid
         return process, log
@@ -150,10 +151,12 @@ class KekTurner(Side[Nothing]):
         self.turned = 0
         self.killed = 0
         self._is_begun = False
+        self._said = ""
 
     def finish(self) -> list[str]:
         """Turn one over to its end; return what keeps it, in words."""
-        return [] if self._turn_over(may_kill=False) else ["no KEK is turned over"]
+        is_over = self._turn_over(may_kill=False)
+        return [] if is_over else [f"no KEK is turned over: {self._said}"]
 
     def _turn(self, line: Nothing) -> None:
         del line
@@ -199,6 +202,7 @@ class KekTurner(Side[Nothing]):
         said = f"{command}: {ended.returncode}\n{ended.stdout}\n{ended.stderr}"
         assert ended.returncode in ENDINGS, said
         assert "not authentic" not in ended.stderr, said
+        self._said = said
         return ended.returncode == 0
 
     def _kill_a_rewrap(self) -> None:

@@ -43,6 +43,10 @@ class KeyAmqpEnd(AmqpEnd):
             for event_type in KEY_EVENT_TYPES:
                 channel.queue_bind(queue, f"{self.namespace}.{KEYS}", f"{event_type}.#")
 
+    def _line(self) -> AmqpLine:
+        # Attachments are believed of those alone whom the policy names.
+        return AmqpLine(self.url_of, self.namespace, signs=True)
+
     def _listening_line(self) -> AmqpLine:
         line = super()._listening_line()
         try:

@@ -5,12 +5,14 @@ Its history is blank volumes: nothing in it waits for anything.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from random import Random
-from typing import Final
+from typing import Any, Final
 
-from tests.chaos.keepers import Janitors, KekTurner, Operator
+from tests.chaos.delegation import DeliveryPart, delegating_settings
+from tests.chaos.keepers import Keepers, KekTurner, Operator
 from tests.chaos.key_ends import KeyAmqpEnd, KeyStreamsEnd
 from tests.chaos.leg import PATIENCE_S, Leg
 from tests.chaos.lives import Lives
@@ -20,7 +22,8 @@ from tests.kit.outside.check import Scene
 from tests.kit.outside.history import History, history
 from tests.kit.outside.words import Event, Item
 from tests.kit.outside.worker import stop_together
-from tests.kit.polling import none_of, until_none
+from tests.kit.parties.sides import Side
+from tests.kit.polling import none_of, until, until_none
 
 DEADLINE_S: Final = 8
 SETTINGS: Final = {
@@ -30,6 +33,12 @@ SETTINGS: Final = {
     "KMWORKER_JANITOR__PAUSE_MS": "0",
 }
 EXPORTED: Final = 4
+
+
+def settings_in(folder: Path, kind: str) -> Mapping[str, str]:
+    """Return what an installation of this kind is set to; files of it are put into the folder."""
+    # In the streams, whoever may publish is whoever he says he is.
+    return SETTINGS if kind == "streams" else {**SETTINGS, **delegating_settings(folder)}
 
 
 def blank_volumes(number: int) -> History:
@@ -43,27 +52,38 @@ class LivesLeg(Leg):
     """The same leg, with all of this beside it."""
 
     _lives: Lives = field(init=False)
-    _janitors: Janitors = field(init=False)
+    _janitors: Keepers = field(init=False)
     _operator: Operator = field(init=False)
     _turner: KekTurner = field(init=False)
+    _part: DeliveryPart | None = field(init=False, default=None)
+    """None: keys are not delivered here."""
 
     def run(self, *, keys: bool) -> None:
         """Have them begin, and do as any leg does."""
         ground, end = self.ground, self._end
-        draws = [Random(self.draw.random()) for _ in range(4)]
+        draws = [Random(self.draw.random()) for _ in range(5)]
         self._lives = Lives(end.new_line, end.heard, draws[0])
         self._operator = Operator(ground.site, end.heard, draws[1])
-        self._janitors = Janitors(ground.site, draws[2])
+        self._janitors = Keepers(ground.site, draws[2], "janitor")
         self._turner = KekTurner(ground.site, draws[3])
-        sides = (self._lives, self._operator, self._janitors, self._turner)
+        sides: list[Side[Any]] = [self._lives]
         try:
-            for side in sides:
+            self._lives.start()
+            if isinstance(end, KeyAmqpEnd):
+                # A key server waits for a store that is used, longer and longer.
+                until(lambda: end.heard.assigned, "a worker has used the store")
+                self._part = DeliveryPart(ground, self._lives, end, draws[4])
+                sides += self._part.sides
+            sides += [self._operator, self._janitors, self._turner]
+            for side in sides[1:]:
                 side.start()
             super().run(keys=keys)
         finally:
             for side in sides:
                 side.leave()
             self._janitors.kill()
+            if self._part is not None:
+                self._part.kill()
 
     @property
     def _end(self) -> KeyAmqpEnd | KeyStreamsEnd:
@@ -78,6 +98,8 @@ class LivesLeg(Leg):
 
     def _check(self, scene: Scene, *, keys: bool) -> None:
         self._lives.rest()
+        if self._part is not None:
+            self._part.rest()
         self._operator.close()
         self._turner.close()
         self._await(self._turner.finish)
@@ -89,6 +111,7 @@ class LivesLeg(Leg):
         book = self._book()
         none_of(haste(self._end.heard.changes, DEADLINE_S))
         none_of(self._unsaid_commands())
+        none_of(self._delivery_problems(book))
         if keys:
             self._check_keys(book)
         self._note()
@@ -99,6 +122,12 @@ class LivesLeg(Leg):
         none_of(check_dashboards.open_key_problems(scene.reader))
         none_of(self._findings())
         self._check_restarts(scene)
+
+    def _delivery_problems(self, book: KeyBook) -> Iterator[str]:
+        if self._part is not None:
+            self._await(self._part.unsettled)
+            yield from self._part.problems(book)
+            self.say(f"  {self._part}")
 
     def _await(self, problems: Callable[[], object]) -> None:
         until_none(problems, within_s=PATIENCE_S, between=self.ground.end.pump)  # type: ignore[arg-type]

@@ -15,7 +15,7 @@ from tests.chaos.account import Account
 from tests.chaos.faults import FAULTS
 from tests.chaos.ground import Servers, ground
 from tests.chaos.leg import Leg
-from tests.chaos.lives_leg import SETTINGS, LivesLeg, blank_volumes
+from tests.chaos.lives_leg import LivesLeg, blank_volumes, settings_in
 from tests.kit.outside.history import Shape, compose
 from tests.kit.outside.stage import reproducible, seeds
 
@@ -121,7 +121,9 @@ def test_no_key_ends_that_somebody_holds_and_every_other_does(
     account = Account()
     with (
         reproducible(seed),
-        ground(chaos_servers, tmp_path, kind=kind, draw=draw, keeping=SETTINGS) as it,
+        ground(
+            chaos_servers, tmp_path, kind=kind, draw=draw, keeping=settings_in(tmp_path, kind)
+        ) as it,
     ):
         leg = LivesLeg(it, blank_volumes(60), [it for it in rounds if it], draw, account, kind)
         leg.run(keys=True)

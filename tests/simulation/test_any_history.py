@@ -17,7 +17,9 @@ from hypothesis.stateful import (
 
 from kmworker.domain.lifecycle import Step as KeyStep
 from kmworker.domain.model import Item, Kind
+from tests.kit.builders import SHIPPED
 from tests.kit.simulator.checks import check_at_rest
+from tests.kit.simulator.clients import BACKUP, N1, N2, Ask
 from tests.kit.simulator.errands import (
     Doing,
     Errand,
@@ -28,6 +30,8 @@ from tests.kit.simulator.errands import (
 )
 from tests.kit.simulator.events import (
     Sent,
+    attached,
+    detached,
     garbage,
     partition_replica,
     release,
@@ -35,11 +39,13 @@ from tests.kit.simulator.events import (
     snapshot,
     volume,
 )
+from tests.kit.simulator.examining import examine, open_to_clients, words_for
 from tests.kit.simulator.explore import quietly
 from tests.kit.simulator.installation import Installation, Limits
 from tests.kit.simulator.manner import AwkwardManner
 from tests.kit.simulator.place import Place
 from tests.kit.simulator.play import DAYS_31_S, end_of_time, rest
+from tests.kit.simulator.serving import serves
 from tests.kit.simulator.steps import Fault
 from tests.kit.unmeasured import unmeasured
 
@@ -71,6 +77,17 @@ ENDS: Final[tuple[Sent, ...]] = (
     release(V, 1),
     release(W, 2),
 )
+ATTACHMENTS: Final[tuple[Sent, ...]] = (
+    attached(V, "a1", "n1"),
+    attached(V, "a1", "n2", event_id="elsewhere"),
+    attached(V, "a2", "n2"),
+    attached(V, "a3", "n1", generation=1),
+    attached(W, "a1", "n1", expires_at="2026-11-23T16:05:00.000Z"),
+    detached(V, "a1"),
+    detached(V, "a2"),
+    detached(W, "a1"),
+)
+ASKS: Final = tuple(Ask(client, item) for client in (N1, N2, BACKUP) for item in (V, W, S))
 COMMANDS: Final[tuple[Callable[[Item], Doing], ...]] = (
     lambda item: steps_on(item, KeyStep.SUSPEND),
     lambda item: steps_on(item, KeyStep.RESUME),
@@ -89,7 +106,9 @@ class AnyHistory(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.site = Installation(LIMITS, manner=AwkwardManner(seed=1), reports=False)
+        self.site = Installation(
+            LIMITS, policy=SHIPPED.of_one_owner(), manner=AwkwardManner(seed=1), reports=False
+        )
         self.places = (Place(self.site), Place(self.site))
         self.published: list[Sent] = []
 
@@ -103,6 +122,23 @@ class AnyHistory(RuleBasedStateMachine):
     def publish_an_end(self, event: Sent) -> None:
         """A producer says that something is gone, or lives again."""
         self.publish(event)
+
+    @rule(event=st.sampled_from(ATTACHMENTS))
+    def attach(self, event: Sent) -> None:
+        """A compute service says where a volume is, and where it is no more."""
+        self.publish(event)
+
+    @rule(ask=st.sampled_from(ASKS))
+    def ask(self, ask: Ask) -> None:
+        """A client asks for a key."""
+        open_to_clients(self.site, self.places[0])
+        self.site.clients.ask(ask)
+
+    @precondition(lambda self: bool(self.site.clients.asked) and self.site.is_in_use)
+    @rule(faults=st.dictionaries(st.integers(0, 60), st.sampled_from(Fault), max_size=2))
+    def serve(self, faults: dict[int, Fault]) -> None:
+        """A key server answers what there is to answer, and something may go wrong."""
+        Errand(self.site, serves, [faults]).turn_until_quiet()
 
     @precondition(lambda self: bool(self.published))
     @rule(which=st.integers(0, 1_000))
@@ -163,6 +199,8 @@ class AnyHistory(RuleBasedStateMachine):
     def teardown(self) -> None:
         """Let everything come to rest, and check every promise."""
         rest(self.site, *self.places)
+        if self.site.clients.asked and self.site.is_in_use:
+            examine(self.site, words_for(self.site, ASKS))
         check_at_rest(self.site)
         end_of_time(self.site, *self.places)
         check_at_rest(self.site)

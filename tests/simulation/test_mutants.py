@@ -9,6 +9,7 @@ import pytest
 
 from tests.kit.simulator import (
     mutants,
+    mutants_of_grants,
     mutants_of_keks,
     mutants_of_lives,
     mutants_of_manners,
@@ -31,6 +32,10 @@ UNREADABLE: Final = "two projects, and what nobody can read"
 LAST: Final = "the last release, and the end of its key"
 CLONED: Final = "a clone as its source's key falls due"
 TURNED: Final = "a KEK is turned over as items come"
+ASKED: Final = "a key is asked for"
+DETACHED: Final = "asked for as it is detached"
+REVOKED: Final = "asked for as its client is revoked"
+TWICE: Final = "attached twice to one node, and to another"
 LATE_NEWS: Final = "a life that nobody ended, and late news of it"
 
 
@@ -55,6 +60,11 @@ def plain(history: str) -> Iterator[Case]:
 def struck(history: str) -> Iterator[Case]:
     """One worker, struck at each of its steps."""
     yield from singles(history)
+
+
+def struck_beside(history: str) -> Iterator[Case]:
+    """One worker, and who does something beside it, who is struck at each of his steps."""
+    yield from (case for case in singles(history) if case.beside)
 
 
 def refused(history: str) -> Iterator[Case]:
@@ -197,6 +207,38 @@ MUTANTS: Final = (
     _mutant(mutants_of_keks.scan_no_last_page, plain, TURNED, Invariant.UNDER_ACTIVE),
     _mutant(mutants_of_lives.mark_only_the_scope_as_compromised, plain,
         "a key that is compromised as it is copied", Invariant.SCOPES),
+    _mutant(mutants_of_grants.answer_before_the_record_is_confirmed, plain, ASKED,
+        Invariant.RECORDED),
+    _mutant(mutants_of_grants.record_deliveries_alone, plain, ASKED, Invariant.RECORDED),
+    _mutant(mutants_of_grants.take_a_refused_record_for_a_record, plain,
+        "no room in the audit trail", Invariant.RECORDED),
+    _mutant(mutants_of_grants.record_what_is_asked_again_no_more, plain,
+        "asked before its grant, and again", Invariant.RECORDED),
+    _mutant(mutants_of_grants.look_once, stopped, DETACHED, Invariant.GRANTED),
+    _mutant(mutants_of_grants.look_again_before_it_is_recorded, plain, ASKED, Invariant.GRANTED),
+    _mutant(mutants_of_grants.ask_once_who_is_a_client, plain, REVOKED, Invariant.GRANTED),
+    _mutant(mutants_of_grants.let_any_node_have_it, plain, "an attachment of two minds",
+        Invariant.GRANTED, Invariant.EXPECTED),
+    _mutant(mutants_of_grants.let_a_grant_last, plain, "a grant that has its time",
+        Invariant.GRANTED, Invariant.EXPECTED),
+    _mutant(mutants_of_grants.take_a_grant_for_any_life, plain,
+        "attached, released, and alive again", Invariant.GRANTED, Invariant.EXPECTED),
+    _mutant(mutants_of_grants.deliver_whatever_state_it_is_in, plain,
+        "asked for as its key is suspended", Invariant.GRANTED, Invariant.EXPECTED),
+    _mutant(mutants_of_grants.leave_no_tombstone_of_an_early_end, plain,
+        "detached before it is attached", Invariant.ACKNOWLEDGED_LAST, Invariant.EXPECTED),
+    _mutant(mutants_of_grants.revive_what_is_over, plain, TWICE, Invariant.IMMUTABLE),
+    _mutant(mutants_of_grants.end_all_attachments_with_one, plain, TWICE, Invariant.EXPECTED),
+    _mutant(mutants_of_grants.settle_what_comes_as_it_comes, struck_beside, ASKED,
+        Invariant.ACKNOWLEDGED_LAST, Invariant.AT_REST),
+    _mutant(mutants_of_grants.keep_what_was_taken_when_answers_cannot_leave, struck_beside,
+        DETACHED,
+        Invariant.AT_REST),
+    _mutant(mutants_of_grants.look_no_more_at_what_waits, plain, ASKED, Invariant.AT_REST),
+    _mutant(mutants_of_grants.refuse_for_ever_whose_attachment_was_over_once, plain, TWICE,
+        Invariant.JUSTIFIED, Invariant.SERVED),
+    _mutant(mutants_of_grants.seal_the_first_key_for_all, plain, "two key servers",
+        Invariant.OPENS),
 )  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 -- Each is made only if what it rests on is still so.
 --
 -- KEYS  1 keys  2 scopes  3 outbox  4 keys:due  5 holders  6 commits  7 items  8 stats  9 fence
---       all of one project
+--       and where something is ended: 10 endings; all of one project
 -- ARGV  1 the term of the KEK that these are written under, then for each change six values:
 --   'K' key_id before after at holders
 --       the key-id's record; at is when something is to be done about it, Unix seconds, '' never;
@@ -13,15 +13,20 @@
 --       the counter of the key-id's holders, '-' before for none
 --   'I' ref before after '' ''
 --       the item's record, which becomes a tombstone
+--   'E' last entry '' '' ''
+--       once, the last: what these end, to follow what must be the last of that list, to the byte
+--       ('' it is empty); then all key-ids change or nothing does: what the entry says is so
 -- Returns for each change 1 if it was made, else 0; a project that is fenced against that term is
--- not changed at all
+-- not changed at all. Nothing but {-1} if there is another entry at the end of the list.
 --
 -- What is made becomes one commit, and what becomes of key-ids goes to the outbox with it.
 
 -- Not everybody may write everything.
 local writing, indexing, is_there = {}, {}, {}
 local touched, counting = {K = {1, 3}, S = {2}, H = {5}, I = {7}}, {}
-for at = 2, #ARGV, 6 do
+local ending = #ARGV > 6 and ARGV[#ARGV - 5] == 'E' and #ARGV - 5
+local last = ending and ending - 1 or #ARGV
+for at = 2, last, 6 do
   local kind = ARGV[at]
   if not is_there[kind] then
     is_there[kind] = true
@@ -32,9 +37,10 @@ for at = 2, #ARGV, 6 do
 end
 
 local refused = refusal(
-  {'hash', 'hash', 'hash', 'zset', 'hash', 'string', 'hash', 'hash', 'string'},
+  {'hash', 'hash', 'hash', 'zset', 'hash', 'string', 'hash', 'hash', 'string',
+   ending and 'list' or nil},
   {HSET = writing, HGET = {1, 2, 5, 7}, ZADD = indexing, ZREM = indexing, HINCRBY = counting,
-   INCR = {6}})
+   INCR = {6}, RPUSH = ending and {10} or {}, LINDEX = ending and {10} or {}})
 if refused then return refused end
 
 local function is_held_by(key_id, holders)
@@ -78,10 +84,20 @@ local change = {K = change_key, S = change_scope, H = change_holders, I = releas
 local fence, spoilt = term_at(KEYS[9])
 if spoilt then return spoilt end
 local is_fenced = fence > tonumber(ARGV[1])
+if ending and (redis.call('LINDEX', KEYS[10], -1) or '') ~= ARGV[ending + 1] then return {-1} end
+local may_end = true
+for at = 2, ending and last or 0, 6 do
+  if ARGV[at] == 'K' then
+    may_end = may_end and redis.call('HGET', KEYS[1], ARGV[at + 1]) == ARGV[at + 2]
+      and is_held_by(ARGV[at + 1], ARGV[at + 5])
+  end
+end
+local is_refused = is_fenced or not may_end
 local out, made = {}, 0
-for at = 2, #ARGV, 6 do
-  out[#out + 1] = is_fenced and 0 or change[ARGV[at]](unpack(ARGV, at + 1, at + 5))
+for at = 2, last, 6 do
+  out[#out + 1] = is_refused and 0 or change[ARGV[at]](unpack(ARGV, at + 1, at + 5))
   made = made + out[#out]
 end
 if made > 0 then redis.call('INCR', KEYS[6]) end
+if ending and not is_refused then redis.call('RPUSH', KEYS[10], ARGV[ending + 2]) end
 return out

@@ -5,6 +5,7 @@
 --       8 waiting  9 waiting:deadlines  10 waiting:sources  11 parked  12 waiting:shares
 --       13 commits  14 fence; and where a write clones or releases, changes a key-id, or grants:
 --       15 outbox  16 keys:due  17 clones  18 tombstones  19 grants  20 unrecorded
+--       and where one ends something: 21 endings
 -- ARGV  1 most bytes of one project's events that may wait here
 --       2 the term of the KEK that these are written under, then for each write one of
 --   'A' ref record disposition scope_id key_id key_record scope_record dek source item key scope
@@ -22,6 +23,10 @@
 --   'G' ref before after entry told
 --       write grants, if the record is still this, to the byte ('' there is none); entry and told
 --       as above
+--   'E' last entry
+--       once, behind all others: what these grants end, to follow what must be the last of that list,
+--       to the byte ('' it is empty); else, or where one of the grants is not as it was seen, all
+--       grants are stale: what the entry says is so
 --   'P' entry source parked waiting deadline project most
 --       park, if this life of the source has not come, and fewer than `most` of the project's
 --       events wait here: a flood takes up no place but its own project's
@@ -42,18 +47,19 @@
 -- which says later whether what is written here is still there: it is looked at before.
 
 local WRITTEN, EXISTS, STALE, ORPHAN, PARKED, FULL = 0, 1, 2, 3, 4, 5
-local NUMBER_OF_ARGS = {A = 14, R = 12, G = 6, P = 8}
+local NUMBER_OF_ARGS = {A = 14, R = 12, G = 6, P = 8, E = 3}
 -- Of a bound; from here on a person is told.
 local CROWDED = 0.8
 -- Lua hands at most some 8,000 values to one call. Even, so that it parts no field and value.
 local PAGE_SIZE = 2000
 
--- Where each write begins, and whether one of them parks, or takes a tombstone's place.
-local places, parks, replaces = {}, false, false
+-- Where each write begins, whether one of them parks, or takes a tombstone's place; and where what
+-- is ended is.
+local places, parks, replaces, ending = {}, false, false, nil
 do
   local at = 3
   while at <= #ARGV do
-    places[#places + 1] = at
+    if ARGV[at] == 'E' then ending = at else places[#places + 1] = at end
     parks = parks or ARGV[at] == 'P'
     replaces = replaces or ARGV[at] == 'A' and ARGV[at + 13] ~= ''
     at = at + NUMBER_OF_ARGS[ARGV[at]]
@@ -62,7 +68,7 @@ end
 
 local types = {
   'hash', 'hash', 'hash', 'hash', 'zset', 'hash', 'hash', 'hash', 'zset', 'zset', 'hash', 'hash',
-  'string', 'string', 'hash', 'zset', 'hash', 'zset', 'hash', 'hash'}
+  'string', 'string', 'hash', 'zset', 'hash', 'zset', 'hash', 'hash', 'list'}
 local written, added, removed = {1, 2, 3, 4, 6}, {5}, replaces and {5} or {}
 local incremented = {6, 7}
 if parks then written, added = {1, 2, 3, 4, 6, 8, 11, 12}, {5, 9, 10} end
@@ -76,7 +82,7 @@ local refused = refusal(
   {unpack(types, 1, #KEYS)},
   {HSET = written, ZADD = added, ZREM = removed, HINCRBY = incremented, INCR = {13},
    -- Other shares of the batch need these, or the count behind them: better none is written.
-   ZRANGEBYLEX = {10}, HGET = {1}})
+   ZRANGEBYLEX = {10}, HGET = {1}, RPUSH = ending and {21} or {}, LINDEX = ending and {21} or {}})
 if refused then return refused end
 
 local numbers = redis.call('MGET', KEYS[13], KEYS[14])
@@ -299,9 +305,21 @@ local function release(at)
   return {WRITTEN, is_last and 1 or false, waits(ref)}
 end
 
+local function is_as_seen(at) return (get(grants, ARGV[at]) or '') == ARGV[at + 1] end
+
+-- Whether the grants may be written: what they end is told in the same step, or none of them is.
+local function may_end()
+  if (redis.call('LINDEX', KEYS[21], -1) or '') ~= ARGV[ending + 1] then return false end
+  for _, at in ipairs(places) do
+    if ARGV[at] == 'G' and not is_as_seen(at + 1) then return false end
+  end
+  return true
+end
+local may_grant = not ending or may_end()
+
 local function grant(at)
-  local ref, before = ARGV[at], ARGV[at + 1]
-  if (get(grants, ref) or '') ~= before then return {STALE, false, 0} end
+  local ref = ARGV[at]
+  if not may_grant or not is_as_seen(at) then return {STALE, false, 0} end
   put(grants, ref, ARGV[at + 2])
   if ARGV[at + 3] ~= '' then put(unrecorded, ARGV[at + 3], ARGV[at + 4]) end
   return {WRITTEN, false, 0}
@@ -354,6 +372,7 @@ local function is_commit() return #items.new > 0 or #parked.new > 0 or #grants.n
 
 local function write_all()
   if is_commit() then commits = redis.call('INCR', KEYS[13]) end
+  if ending and may_grant then redis.call('RPUSH', KEYS[21], ARGV[ending + 2]) end
   for project, share in pairs(taken) do
     put(shares, project, string.format('{"events":%d,"bytes":%d}', share[1], share[2]))
   end

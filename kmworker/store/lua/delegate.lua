@@ -1,8 +1,9 @@
 -- Read what a request for a key is decided by, and the wrapped DEK. Writes nothing.
 --
--- KEYS  1 items  2 keys  3 scopes  4 deks  5 grants     all of one project
+-- KEYS  1 items  2 keys  3 scopes  4 deks  5 grants  6 endings     all of one project
 -- ARGV  for each request two values: 'I' and an item ref, or 'K' and a key-id
--- Returns five values for each, in order, each false if absent:
+-- Returns the last of the endings (false: there is none), as of the same moment: whoever knows it
+-- knows what of this is over; then five values for each, in order, each false if absent:
 --   item record, key record, scope record, wrapped DEK, record of grants
 
 -- An id in a record, or false; as in lookup.lua.
@@ -12,7 +13,7 @@ local function id_in(record, opening)
   return to and string.sub(record, from + 1, to - 1) or false
 end
 
-local out = {}
+local out = {redis.call('LINDEX', KEYS[6], -1)}
 for at = 1, #ARGV, 2 do
   local name = ARGV[at + 1]
   local item, grants, key_id, scope_id = false, false, false, false

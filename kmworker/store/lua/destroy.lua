@@ -2,17 +2,21 @@
 -- as it was when the count began that says that nobody holds it.
 --
 -- KEYS  1 keys  2 scopes  3 deks  4 outbox  5 keys:due  6 holders  7 clones  8 commits  9 fence
+--       10 endings
 -- ARGV  1 key_id  2 its record  3 its record afterwards  4 what its counter of holders says
 --       5 scope_id  6 the scope's record  7 what the scope's counter of clones says
 --       8 the scope's record without its DEK, if no other key-id names that, else ''
 --       9 when the key-id's record may go, Unix seconds
 --       10 the term of the KEK that these are written under
+--       11 the last of the endings ('' there is none)  12 the entry that is to follow it, '' for none
 --       of 4 and 7, '-' is no counter
--- Returns 1 if it is done, 0 if something has changed meanwhile, or a project is fenced
+-- Returns 1 if it is done, 0 if something has changed meanwhile, or a project is fenced; -1 if
+-- there is another entry at the end of the endings
 
 local refused = refusal(
-  {'hash', 'hash', 'hash', 'hash', 'zset', 'hash', 'hash', 'string', 'string'},
-  {HSET = {1, 2, 4}, HGET = {1, 2, 6, 7}, HDEL = {3, 6, 7}, ZADD = {5}, HINCRBY = {7}, INCR = {8}})
+  {'hash', 'hash', 'hash', 'hash', 'zset', 'hash', 'hash', 'string', 'string', 'list'},
+  {HSET = {1, 2, 4}, HGET = {1, 2, 6, 7}, HDEL = {3, 6, 7}, ZADD = {5}, HINCRBY = {7}, INCR = {8},
+   RPUSH = {10}, LINDEX = {10}})
 if refused then return refused end
 
 local fence, spoilt = term_at(KEYS[9])
@@ -25,6 +29,10 @@ if redis.call('HGET', KEYS[1], key_id) ~= ARGV[2]
   or (redis.call('HGET', KEYS[6], key_id) or '-') ~= ARGV[4]
   or (redis.call('HGET', KEYS[7], scope_id) or '-') ~= ARGV[7] then
   return 0
+end
+if ARGV[12] ~= '' then
+  if (redis.call('LINDEX', KEYS[10], -1) or '') ~= ARGV[11] then return -1 end
+  redis.call('RPUSH', KEYS[10], ARGV[12])
 end
 
 redis.call('INCR', KEYS[8])

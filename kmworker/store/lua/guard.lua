@@ -5,7 +5,7 @@
 -- Some releases of Redis 8 ask whether the arguments are enough, too: any will do.
 local SAMPLES = {
   HDEL = {'f'}, HEXISTS = {'f'}, HGET = {'f'}, HINCRBY = {'f', '1'}, HSET = {'f', 'v'},
-  SET = {'v'},
+  LINDEX = {'-1'}, LSET = {'0', 'v'}, RPUSH = {'v'}, SET = {'v'},
   ZADD = {'0', 'm'}, ZRANGEBYLEX = {'-', '+'}, ZREM = {'m'}, ZSCORE = {'m'},
 }
 

@@ -3,7 +3,7 @@
 -- nobody writes there under a KEK of an older term.
 --
 -- KEYS  1 items  2 keys  3 scopes  4 deks  5 parked  6 outbox  7 commits  8 fence  9 grants
---       10 stats  11 unrecorded
+--       10 stats  11 unrecorded  12 endings, a list: what is said of fields are places in it
 -- ARGV  1 the term of the KEK that these are written under
 --       2 1: fence the project with it
 --       3 the KEK that these are written under
@@ -12,9 +12,10 @@
 -- Returns how many were made, or -1 if the project is fenced against that term
 
 local refused = refusal(
-  {'hash', 'hash', 'hash', 'hash', 'hash', 'hash', 'string', 'string', 'hash', 'hash', 'hash'},
+  {'hash', 'hash', 'hash', 'hash', 'hash', 'hash', 'string', 'string', 'hash', 'hash', 'hash',
+   'list'},
   {HSET = {1, 2, 3, 4, 5, 6, 9, 11}, HGET = {1, 2, 3, 4, 5, 6, 9, 11}, INCR = {7}, SET = {8},
-   HINCRBY = {10}})
+   HINCRBY = {10}, LSET = {12}, LINDEX = {12}})
 if refused then return refused end
 
 local fence, spoilt = term_at(KEYS[8])
@@ -26,10 +27,11 @@ local made, wraps = 0, 0
 for at = 4, #ARGV, 6 do
   local key, field, before, after = KEYS[tonumber(ARGV[at])], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
   local dek, dek_after = ARGV[at + 4], ARGV[at + 5]
-  local is_same = redis.call('HGET', key, field) == before
+  local is_in_list = key == KEYS[12]
+  local is_same = redis.call(is_in_list and 'LINDEX' or 'HGET', key, field) == before
     and (dek == '' or redis.call('HGET', KEYS[4], field) == dek)
   if is_same then
-    redis.call('HSET', key, field, after)
+    redis.call(is_in_list and 'LSET' or 'HSET', key, field, after)
     if dek_after ~= dek then
       redis.call('HSET', KEYS[4], field, dek_after)
       wraps = wraps + 1

@@ -5,16 +5,19 @@ from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
 from kmworker.clock import unix_s
+from kmworker.delegation.clients import ClientRecord
+from kmworker.domain.endings import EndingEntry
 from kmworker.domain.grants import Grants, released_life
 from kmworker.domain.model import ItemRecord, KeyRecord, Place, ScopeRecord
 from kmworker.errors import PermanentError, UnknownKek
+from kmworker.store.client_records import client_in
 from kmworker.store.encoding import due_score
 from kmworker.store.grant_records import grants_in, over_in
 from kmworker.store.item_records import item_in
 from kmworker.store.kek_states import KekCustody
 from kmworker.store.key_records import key_in, scope_in
 from kmworker.store.recordable import UNRECORDED, grants_changed_in
-from kmworker.store.records import original_in
+from kmworker.store.records import CHAIN, CLIENTS, ENDINGS, LIST, TRUST, ending_in, original_in
 from kmworker.verify.rules.findings import Problem
 from kmworker.verify.rules.opened import Flawed, Opened, Sound
 from kmworker.verify.rules.records import item_named
@@ -96,6 +99,19 @@ class Opening:
             return grants
 
         return self._open(Place(project, "grants", ref), raw, read)
+
+    def ending(self, project: str, raw: bytes | None) -> Opened[tuple[EndingEntry, str]]:
+        """Open an entry of a chain of endings; give its digest, too."""
+        return self._open(Place(project, ENDINGS, CHAIN), raw, ending_in)
+
+    def client(self, name: str, raw: bytes | None) -> Opened[ClientRecord]:
+        """Open a client's record."""
+        place = Place("", CLIENTS, name)
+        return self._open(place, raw, lambda body: client_in(name, _fields(body)))
+
+    def trust(self, raw: bytes | None) -> Opened[dict[str, Any]]:
+        """Open the trust list that is handed out."""
+        return self._open(Place("", TRUST, LIST), raw, _fields)
 
     def unrecorded(self, project: str, entry: str, raw: bytes | None) -> Opened[None]:
         """Open what is to be recorded of an item's attachments."""

@@ -13,7 +13,7 @@ from kmworker.errors import NotFound, UnknownKek
 from kmworker.store.admission import installed
 from kmworker.store.commits import read_commits
 from kmworker.store.connection import store_errors
-from kmworker.store.inspection import text_of
+from kmworker.store.inspection import Views, text_of
 from kmworker.store.kek_states import check_values_in, states_in
 from kmworker.store.layout import (
     Layout,
@@ -42,6 +42,7 @@ from kmworker.verify.rules.installation import (
 from kmworker.verify.rules.opened import Sound
 from kmworker.verify.scan.clones import CloneStage
 from kmworker.verify.scan.counters import CounterStage, passes_over
+from kmworker.verify.scan.endings import EndingsStage, projectless_findings
 from kmworker.verify.scan.fences import Fences
 from kmworker.verify.scan.indexes import IndexStages
 from kmworker.verify.scan.opening import Opening, ScanCustody
@@ -55,6 +56,7 @@ from kmworker.verify.scan.waiting_numbers import WaitingNumberStage, WaitingShar
 __all__ = ["Audit"]
 
 TOP_TYPES: Final = {"projects": "set", "layout": "hash", "keyring": "hash"}
+DELEGATION_TYPES: Final = {"clients": "hash", "trust": "hash", "endings": "list"}
 # What two records show is said once; so many are remembered.
 MAX_SAID: Final = 10_000
 RUN_ID_LENGTH: Final = 8
@@ -95,6 +97,7 @@ class Audit:
             *IndexStages(self._reader, self._opening).stages(),
             CounterStage(self._reader, self._opening, clock),
             CloneStage(self._reader, self._opening),
+            EndingsStage(self._reader, self._opening),
             *WaitingStages(self._reader, self._opening, clock, waits_s).stages(),
             WaitingNumberStage(self._reader),
             WaitingSharesStage(self._reader, self._opening),
@@ -211,9 +214,11 @@ class Audit:
         names = self._reader.names
         wrong = self._wrong_top()
         anew = self._wrong_top(MADE_ANEW)
-        types = TOP_TYPES | MADE_ANEW
+        of_clients = self._wrong_top(DELEGATION_TYPES)
+        types = TOP_TYPES | MADE_ANEW | DELEGATION_TYPES
         self._top = [
-            type_finding("", key, kind, types[key]) for key, kind in (wrong | anew).items()
+            type_finding("", key, kind, types[key])
+            for key, kind in (wrong | anew | of_clients).items()
         ]
         self._is_whole = not wrong
         self._listed = self._ask_listed()
@@ -236,6 +241,9 @@ class Audit:
             self._top += keyring_findings(keyring, theirs, ours, in_use=in_use)
             if keyring:
                 self._use(layout, keyring, installation)
+        if self._layout is not None and not of_clients:
+            views = Views(self._client, names)
+            self._top += projectless_findings(views, self._opening)
 
     def _use(
         self, layout: Mapping[str, str], keyring: Mapping[str, str], installation: str

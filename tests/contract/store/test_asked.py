@@ -6,9 +6,9 @@ from unittest.mock import Mock
 
 from kmworker.delegation.requests import FRESH_S
 from kmworker.store.delegating import DelegationStore
-from kmworker.store.names import Names
 from kmworker.store.remembering import RememberingCodec
 from kmworker.wire.answers.bodies import Asked
+from tests.kit.store.key_servers import unwatched
 from tests.kit.store.stand import Stand
 
 MARGIN_S: Final = 120
@@ -22,9 +22,7 @@ def key_server(stand: Stand) -> DelegationStore:
     """One key server's; who may use the store at all is not asked here."""
     nobody: Any = Mock(side_effect=AssertionError)
     codec = RememberingCodec(stand.custody)
-    return DelegationStore(
-        stand.client("keyserver"), Names(stand.prefix), codec, nobody, has_projects=nobody
-    )
+    return unwatched(stand, stand.client("keyserver"), codec, nobody)
 
 
 def test_a_request_is_the_same_to_all_key_servers(stand: Stand) -> None:

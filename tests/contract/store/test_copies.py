@@ -33,7 +33,7 @@ def test_what_is_noted_is_found_by_its_key_and_by_its_client(
     by_key_id = replace(first, item=None)
     of_snapshot = replace(first, item=snapshot("s1"))
     another = replace(first, key_id=KEY[:-1] + "1", project="p.2", item=volume("v1", project="p.2"))
-    copies.add([first, other, by_key_id, of_snapshot, another])
+    copies.add([first, other, by_key_id, of_snapshot, another]).result()
     found, of_another, nothing = copies.of_keys(
         [(V.project, KEY), (another.project, another.key_id), ("p3", KEY)]
     )
@@ -44,21 +44,21 @@ def test_what_is_noted_is_found_by_its_key_and_by_its_client(
 
 
 def test_what_is_over_is_not_found_and_is_gone_by_itself(stand: Stand, copies: RedisCopies) -> None:
-    copies.add([copy_of(stand, left_s=60), copy_of(stand, "n2", left_s=KEEP_S)])
+    copies.add([copy_of(stand, left_s=60), copy_of(stand, "n2", left_s=KEEP_S)]).result()
     stand.clock.advance(60)
     assert [it.client for it in copies.of_keys([(V.project, KEY)])[0]] == ["n2"]
     assert copies.at_client("n1") == []
     names = Names(stand.prefix)
     for name in (names.copies_of(V.project, KEY), names.copies_at("n2")):
         assert 0 < stand.raw.ttl(name) <= KEEP_S + 1
-    copies.add([copy_of(stand, "n2")])
+    copies.add([copy_of(stand, "n2")]).result()
     assert stand.raw.zcard(names.copies_of(V.project, KEY)) == 1
 
 
 def test_a_copy_that_is_delivered_anew_has_the_later_end(stand: Stand, copies: RedisCopies) -> None:
-    copies.add([copy_of(stand)])
+    copies.add([copy_of(stand)]).result()
     later = copy_of(stand, left_s=120)
-    copies.add([later])
+    copies.add([later]).result()
     assert copies.of_keys([(V.project, KEY)]) == [[later]]
 
 
@@ -69,7 +69,7 @@ def test_what_somebody_has_spoilt_is_told_and_keeps_no_other_from_it(
     stand.raw.set(Names(stand.prefix).copies_of(V.project, KEY), "no set")
     good = replace(copy_of(stand), key_id=other)
     with capture_logs() as log:
-        copies.add([copy_of(stand), good])
+        copies.add([copy_of(stand), good]).result()
         assert copies.of_keys([(V.project, KEY), (V.project, other)]) == [[], [good]]
     assert [it["log_level"] for it in log].count("error") >= 2
 

@@ -24,6 +24,7 @@ from kmworker.store.remembering import MAX_READ, RememberingCodec
 from kmworker.wire.answers.bodies import Asked
 from tests.kit.builders import NOW, attach
 from tests.kit.store.builders import draft, volume
+from tests.kit.store.key_servers import unwatched
 from tests.kit.store.stand import Stand
 from tests.kit.store.wiretap import Wiretap
 
@@ -72,7 +73,7 @@ def store(stand: Stand, codec: Counting, tap: Wiretap) -> DelegationStore:
     attached(stand, "a1")
     enrolled(stand, CLIENT)
     admission: Any = Admitted()
-    return DelegationStore(tap, Names(stand.prefix), codec, admission, lambda: True)
+    return unwatched(stand, tap, codec, admission)
 
 
 def attached(stand: Stand, name: str) -> None:

@@ -87,6 +87,8 @@ def records(stand: Stand) -> Iterator[tuple[str, str, bytes, bytes]]:
                 yield project, key, field, raw
         for field, raw in (stand.value(stand.secret(project, "parked")) or {}).items():
             yield project, "parked", field, raw
+        for at, raw in enumerate(stand.value(stand.key(project, "endings")) or ()):
+            yield project, "endings", b"%d" % at, raw
 
 
 def without_former(raw: bytes) -> bytes:

@@ -87,7 +87,8 @@ def test_before_the_first_worker_only_its_queues_are_missing_and_stay_so(
     site, name = bare_site, bare_site.namespace
     assert failed(site) == {
         "queues": f"missing: exchange {name}.events, exchange {name}.assignments, "
-        f"exchange {name}.keys, exchange {name}.dead, queue {name}.events.work, queue {name}.dead"
+        f"exchange {name}.keys, exchange {name}.revocations, exchange {name}.dead, "
+        f"queue {name}.events.work, queue {name}.dead"
     }
     with site.connected() as client:
         assert not client.has("queue", "dead")
@@ -112,17 +113,20 @@ def test_it_consumes_and_publishes_nothing(left_alone: Site) -> None:
 
 def test_the_rights_of_a_worker_are_enough(allow: Allow, left_alone: Site) -> None:
     name = left_alone.namespace
-    site = allow("^$", rf"^{name}\.(assignments|dead|keys)$", rf"^{name}\.events\.work$")
+    site = allow(
+        "^$", rf"^{name}\.(assignments|dead|keys|revocations)$", rf"^{name}\.events\.work$"
+    )
     assert failed(site) == {}
 
 
 @pytest.mark.parametrize(
     ("write", "read", "lacking"),
     [
-        (r"^{}\.(assignments|dead|keys)$", "^$", "read {}.events.work"),
-        (r"^{}\.(dead|keys)$", r"^{}\.events\.work$", "write {}.assignments"),
-        (r"^{}\.(assignments|dead)$", r"^{}\.events\.work$", "write {}.keys"),
-        (r"^{}\.(assignments|keys)$", r"^{}\.events\.work$", "write {}.dead"),
+        (r"^{}\.(assignments|dead|keys|revocations)$", "^$", "read {}.events.work"),
+        (r"^{}\.(dead|keys|revocations)$", r"^{}\.events\.work$", "write {}.assignments"),
+        (r"^{}\.(assignments|dead|revocations)$", r"^{}\.events\.work$", "write {}.keys"),
+        (r"^{}\.(assignments|dead|keys)$", r"^{}\.events\.work$", "write {}.revocations"),
+        (r"^{}\.(assignments|keys|revocations)$", r"^{}\.events\.work$", "write {}.dead"),
     ],
 )
 def test_a_right_that_lacks_is_named(

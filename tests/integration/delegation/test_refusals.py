@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import pytest
 
-from kmworker.client import keys as library
+from kmworker.client import asking as library
 from kmworker.client.keys import KeyRefused, Keys
 from tests.integration.cli.test_events import volume
 from tests.integration.cli.test_key_states import gone

@@ -1,19 +1,32 @@
 """Whoever can write to Redis: what he edits or moves is no record, and gives nobody a key."""
 
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, Final, Self, cast
 
 import pytest
 
 from tests.integration.cli.test_events import volume
 from tests.kit.outside.asking import Host, Line, lined, second_client
-from tests.kit.outside.delegating import WHO, Delegation, P, attached, detached, enrol
+from tests.kit.outside.delegating import (
+    WHO,
+    Delegation,
+    P,
+    attached,
+    delegating,
+    detached,
+    enrol,
+    serving,
+)
+from tests.kit.outside.worker import Site, Worker, program, working
 from tests.kit.polling import until
-from tests.kit.servers import RabbitMQ
+from tests.kit.servers import RabbitMQ, StoreServer
 
 MINE, THEIRS, NOBODYS = "mine", "theirs", "nobodys"
 OTHER_NODE: Final = "compute-18"
 REFUSED: Final = {"not-granted", "try-later"}
+REFUSED_TO_WORK: Final = 2
 
 
 @pytest.fixture(scope="module")
@@ -206,3 +219,102 @@ def test_an_older_record_that_is_put_back_is_none_to_who_has_seen_the_newer(
 def is_served_another(told: Delegation, host: Host, line: Line) -> None:
     told.tell(attached(NOBODYS))
     is_served(host, line, NOBODYS)
+
+
+# --- what ends before anybody has looked ----------------------------------------------
+
+
+class Older:
+    """All records of delegation as they were at one time, and what ends them."""
+
+    def __init__(self, site: Site) -> None:
+        self._redis: Any = site.reader.admin
+        named = f"{site.prefix}:{{{P}}}"
+        self._names = [f"{site.prefix}:clients", *(f"{named}:{it}" for it in RECORDS)]
+        self.endings = f"{named}:endings"
+        self._records = {name: self._redis.hgetall(name) for name in self._names}
+
+    def put_back(self) -> None:
+        for name, fields in self._records.items():
+            self._redis.hset(name, mapping=fields)
+
+
+RECORDS: Final = ("items", "keys", "scopes", "grants")
+EACH: Final = 6
+"""Requests, so that each of two key servers takes some."""
+
+
+def test_what_ended_unseen_is_over_to_every_key_server_also_one_that_starts_later(
+    told: Delegation, rabbitmq: RabbitMQ, line: Line, host: Host
+) -> None:
+    """A revoked client, an ended attachment, a suspended key: nobody has asked since."""
+    site, options = told.site, ("--node", "compute-17", "--project", "*")
+    names = ("d1", "s1", "other")
+    told.tell(*(volume(it, P) for it in names), *map(attached, names))
+    until(lambda: all(map(told.attachments, names)), "attached")
+    with second_client(told, rabbitmq, "robbed", enrol, *options) as robbed, lined(robbed) as own:
+        is_served(robbed, own, "s1")
+        is_served(host, line, "d1")
+        older = Older(site)
+        site.run("client", "revoke", robbed.name, *WHO)
+        site.run("key", "suspend", "volume:s1", "--project", P, *WHO)
+        told.tell(detached("d1"))
+        until(lambda: "over" in told.attachments("d1")["a1"], "it is detached")
+        newer = Older(site)
+        with serving(site):
+            older.put_back()
+            thefts = [robbed.request("s1") for _ in range(EACH)]
+            for theft in thefts:
+                own.send(theft)
+            for name in ("d1", "s1"):
+                requests = [host.request(name) for _ in range(EACH)]
+                for request in requests:
+                    line.send(request)
+                for request in requests:
+                    assert host.refusal_in(line.answer_to(request), request) in REFUSED
+            assert [own.answers_to(it) for it in thefts] == [[]] * EACH
+            is_served(host, line, "other")
+            newer.put_back()
+            site.run("key", "resume", "volume:s1", "--project", P, *WHO)
+            told.tell(attached("d1", "a2"))
+            until(lambda: "a2" in told.attachments("d1"), "it is attached again")
+            for name in ("d1", "s1") * EACH:
+                is_served(host, line, name)
+
+
+def test_a_chain_that_is_put_back_with_its_records_is_noticed_by_what_the_broker_keeps(
+    rabbitmq: RabbitMQ, redis_server: StoreServer, tmp_path: Path
+) -> None:
+    names = f"anc{tmp_path.stat().st_ino}"
+    site = Site(tmp_path, rabbitmq, redis_server, names, names)
+    site.lay_keyring()
+    try:
+        with delegating(site) as made:
+            made.tell(volume("v1", P), attached("v1"))
+            until(lambda: made.attachments("v1"), "attached")
+            older, redis = Older(site), cast("Any", site.reader.admin)
+            made.tell(detached("v1"))
+            until(lambda: "over" in made.attachments("v1")["a1"], "it is detached")
+            entries = redis.lrange(older.endings, 0, -1)
+            assert len(entries) == 1
+            # The settings are the site's from here on, as `delegating` has made them.
+            site = made.site
+        older.put_back()
+        redis.delete(older.endings)
+        environment = site.environment("keyserver")
+        accounts = {it: environment[it] for it in ("KMWORKER_BROKER__URL", "KMWORKER_STORE__URL")}
+        own = replace(site, settings={**site.settings, **accounts})
+        server = Worker(own, [*program(), "keyserver"])
+        assert server.ended() == REFUSED_TO_WORK
+        assert "of 1 endings it has 0" in server.tail()
+        redis.hdel(f"{site.prefix}:commits", "incident")
+        worker = Worker(site)
+        assert worker.ended() == REFUSED_TO_WORK
+        assert "of 1 endings it has 0" in worker.tail()
+        redis.hdel(f"{site.prefix}:commits", "incident")
+        redis.rpush(older.endings, *entries)
+        with working(site), serving(site):
+            pass
+    finally:
+        for each in (rabbitmq, redis_server):
+            each.forget(names)

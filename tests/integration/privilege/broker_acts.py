@@ -129,6 +129,7 @@ MAY: Final[dict[str, dict[str, Act]]] = {
     },
     "keyserver": {
         "take requests": consume(REQUESTS),
+        "look at the anchor": consume(ANCHOR),
         "answer in a client's queue": publish("", ANOTHERS),
         "take what has ended": consume(REVOCATIONS),
         "record": publish(AUDIT, "record.key-delivered.p1"),

@@ -8,6 +8,7 @@ DEKS, PARKED, EXPIRED = "kmsecret:{p}:deks", "kmsecret:{p}:parked", "kmsecret:{p
 COMMITS, OUTBOX, DUE = "km:{p}:commits", "km:{p}:outbox", "km:{p}:keys:due"
 PROJECTS, FEED, WORKER = "km:projects", "km:feed", "km:worker:host-1-abc"
 GRANTS, CLIENTS, TRUST = "km:{p}:grants", "km:clients", "km:trust"
+ENDINGS, OF_CLIENTS = "km:{p}:endings", "km:endings"
 UNRECORDED, GRANTS_UNRECORDED = "km:unrecorded", "km:{p}:unrecorded"
 ASKED, KEY_SERVER = "km:asked:abc", "km:keyserver:host-1-abc"
 COPIES = "km:{p}:copies:abc", "km:copies:compute-17"
@@ -131,6 +132,16 @@ SERVER: Final = (
     "SWAPDB 0 1",
 )
 
+# What has ended stays written down.
+SHORTENS: Final = tuple(
+    f"{how} {key}{more}"
+    for key in (ENDINGS, OF_CLIENTS)
+    for how, more in (
+        ("LPOP", ""), ("RPOP", ""), ("LTRIM", " 1 1"), ("LREM", " 0 v"), ("DEL", ""),
+        ("LPUSH", " v"), ("LINSERT", " BEFORE v w"),
+    )
+)  # fmt: skip
+
 ELSEWHERE: Final = ("HGET kmx:{p}:items f", "HGET other f", "HSET other f v", "TYPE kmsecrets:x")
 
 SECRETS: Final = (
@@ -174,6 +185,7 @@ KEY_OPERATOR_MAY: Final = (
     f"HSCAN {CLIENTS} 0",
     f"HSET {UNRECORDED} f v",
     f"EVAL return(1) 4 {CLIENTS} km:keyring {UNRECORDED} km:revoked",
+    *(it for key in (ENDINGS, OF_CLIENTS) for it in (f"LINDEX {key} -1", f"RPUSH {key} v")),
     # What a KEK's leak takes besides.
     "SET km:{p}:fence 1",
     f"EVAL return(1) 1 {KEYS}",
@@ -181,6 +193,8 @@ KEY_OPERATOR_MAY: Final = (
 KEY_OPERATOR_MAY_NOT: Final = (
     *(it for it in WRITES if not it.startswith("INCR")), *UNLIMITED, *SERVER, *ELSEWHERE,
     *(it for it in CODE if not it.startswith(("EVAL ", "EVALSHA "))),
+    *SHORTENS,
+    f"LSET {ENDINGS} 0 v",
     f"EVAL return(1) 1 {DEKS}",
     f"EVAL return(1) 1 {LINEAGE}",
     *(
@@ -226,8 +240,13 @@ JANITOR_MAY: Final = (
     f"ZREM {LINEAGE} m",
     f"EVAL return(1) 1 {DEKS}",
     "HGETALL km:layout",
+    f"LINDEX {ENDINGS} -1",
+    f"RPUSH {ENDINGS} v",
 )
 JANITOR_MAY_NOT: Final = (
+    *SHORTENS,
+    f"LSET {ENDINGS} 0 v",
+    f"RPUSH {OF_CLIENTS} v",
     *UNLIMITED, *SERVER, *ELSEWHERE,
     *(f"{read} {DEKS} f" for read in ("HGET", "HMGET", "HSTRLEN")),
     f"HSCAN {DEKS} 0",
@@ -252,6 +271,7 @@ KEY_SERVER_MAY: Final = (
     *(f"HGET {key} f" for key in (ITEMS, KEYS, SCOPES, GRANTS, DEKS, TRUST)),
     f"HMGET {CLIENTS} a b",
     f"EVAL return(1) 5 {ITEMS} {KEYS} {SCOPES} {DEKS} {GRANTS}",
+    *(it for key in (ENDINGS, OF_CLIENTS) for it in (f"LINDEX {key} -1", f"LRANGE {key} 0 9")),
     f"SET {ASKED} v NX EX 900",
     f"GET {ASKED}",
     f"HSET {KEY_SERVER} f v",
@@ -274,6 +294,8 @@ KEY_SERVER_MAY: Final = (
     "CONFIG GET appendonly",
 )
 KEY_SERVER_MAY_NOT: Final = (
+    *SHORTENS,
+    *(it for key in (ENDINGS, OF_CLIENTS) for it in (f"LSET {key} 0 v", f"RPUSH {key} v")),
     *(it for it in WRITES if not it.startswith("EXPIRE")), *UNLIMITED, *SERVER, *ELSEWHERE, NAMES,
     *(f"{write} {key} f v" for key in (
           GRANTS, CLIENTS, TRUST, DEKS, OUTBOX, UNRECORDED, GRANTS_UNRECORDED, "km:keyring",
@@ -352,10 +374,15 @@ REWRAPPER_MAY: Final = (
     f"ZSCAN {LINEAGE} 0",
     "HGETALL km:totals",
 )
-REWRAPPER_MAY_NOT: Final = (*REPLACER_MAY_NOT, "HSET km:keyring f v", f"SET {COMMITS} 1")
+REWRAPPER_MAY_NOT: Final = (
+    *REPLACER_MAY_NOT, *SHORTENS, "HSET km:keyring f v", f"SET {COMMITS} 1", f"RPUSH {ENDINGS} v",
+)  # fmt: skip
 
 # What it may do, its own run shows. It creates and amends, and takes away only what waits.
 WORKER_MAY_NOT: Final = (
+    *SHORTENS,
+    f"LSET {ENDINGS} 0 v",
+    f"RPUSH {OF_CLIENTS} v",
     f"SET {COMMITS} 1",
     f"DEL {COMMITS}",
     f"DECR {COMMITS}",

@@ -169,6 +169,7 @@ def test_a_worker_may_call_nothing_that_it_never_calls(day: Day) -> None:
         "time",  # by `kmworker doctor`, which is run with a worker's accounts
         "zrevrange",  # as well
         "hsetnx",  # when a KEK has been added to the keyring
+        "rpush",  # when an attachment ends
     }
     assert day.installation.store.permitted("worker") - day.used <= rarely
 

@@ -36,6 +36,9 @@ def leaving_nothing(store: Store) -> Iterator[None]:
         client.srem("km:projects", "p")
         client.zrem("km:due", "p")
         client.delete("km:outboxes", "km:reconciled", "km:revoked", "km:copies:compute-17")
+        client.delete("km:endings")
+        for key in ("km:clients", "km:trust", "km:unrecorded"):
+            client.hdel(key, "f")
 
 
 @pytest.mark.usefixtures("leaving_nothing")
@@ -87,6 +90,10 @@ def test_a_script_gets_nobody_further(store: Store, user: str, call: str) -> Non
                 "mget",
                 "multi",
                 "scan",
+                "lindex",
+                "llen",
+                "lrange",
+                "rpush",
                 "zmscore",
                 "zscan",
                 "eval",

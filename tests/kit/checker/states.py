@@ -1,14 +1,17 @@
 """What may become of a record: of an item's lives, of a key-id, of a scope. From the contract."""
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Final
 
 from tests.kit.checker.contents import Record, Table
 
 DESTROYED: Final = "destroyed"
 MANUAL: Final = "manual"
+REMEMBERED_DAYS: Final = 30
+"""How long an attachment that is over stays so."""
 ITEM_STATES: Final = frozenset(("active", "released"))
 KEY_STATES: Final = frozenset(("active", "deactivated", "suspended", "compromised", DESTROYED))
 KEPT_OF_KEYS: Final = ("scope_id", "dek_id", "cloned_from", "created_at")
@@ -142,6 +145,36 @@ def _destroyed_wrongly(before: Record, now: Record) -> str | None:
     if state == "deactivated" and due <= now["changed"]["at"]:
         return None
     return f"is destroyed while it is {state} until {due}"
+
+
+def grants_change(before: Record | None, now: Record | None) -> str | None:
+    """Return what may not become of the record of an item's attachments; None: it may."""
+    if before is None or now is None:
+        # With its item, all of it is forgotten.
+        return None
+    found = {it["id"]: it for it in now["attachments"]}
+    newest = max((it["at"] for it in _said_of(found.values())), default="")
+    for was in before["attachments"]:
+        now_it = found.get(was["id"])
+        if now_it is None and not _is_long_over(was, newest):
+            return f"forgets attachment {was['id']}"
+        if now_it is not None and "over" in was and was["over"] != now_it.get("over"):
+            return f"revives attachment {was['id']}"
+        if now_it is not None and was.get("grant") != now_it.get("grant"):
+            return f"changes attachment {was['id']}"
+    return None
+
+
+def _said_of(attachments: Iterable[Record]) -> Iterator[Record]:
+    for it in attachments:
+        yield from (it[what] for what in ("grant", "over") if what in it)
+
+
+def _is_long_over(attachment: Record, newest: str) -> bool:
+    if "over" not in attachment:
+        return False
+    since = datetime.fromisoformat(newest) - datetime.fromisoformat(attachment["over"]["at"])
+    return since > timedelta(days=REMEMBERED_DAYS)
 
 
 def scope_change(before: Record | None, now: Record | None) -> str | None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import pika
@@ -27,6 +28,7 @@ EVERYTHING: Final = "#"
 EVENT_TYPES: Final = frozenset(
     {"volume-created", "snapshot-taken", "replica-added"}
     | {"volume-deleted", "snapshot-deleted", "replica-removed"}
+    | {"volume-attached", "volume-detached"}
 )
 NOT_FOUND: Final = 404
 Take = Callable[[Delivery], None]
@@ -44,6 +46,8 @@ class Client(Outside):
     """None by itself: commands are waited for while nobody serves these connections."""
     blocked_s: float | None = None
     """How long the broker may take nothing; None: for ever."""
+    signs: bool = False
+    """What is published says as whom, and the broker compares that."""
     _connections: dict[str, BlockingConnection] = field(default_factory=dict)
     _listening: list[BlockingConnection] = field(default_factory=list)
     _publishers: dict[str, BlockingChannel] = field(default_factory=dict)
@@ -121,12 +125,15 @@ class Client(Outside):
 
     def publish_once(self, message: Message) -> bool:
         """Hand it over; return whether a queue took it."""
+        role, properties = sender_of(message), properties_of(message)
+        if self.signs:
+            properties.user_id = urlsplit(self.url_of(role)).username
         try:
-            self._channel(sender_of(message)).basic_publish(
+            self._channel(role).basic_publish(
                 f"{self.namespace}.events",
                 message.routing_key,
                 message.body,
-                properties_of(message),
+                properties,
                 mandatory=True,
             )
         except UnroutableError:

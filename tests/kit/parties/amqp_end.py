@@ -34,8 +34,12 @@ QUORUM: Final = {"x-queue-type": "quorum"}
 class AmqpLine:
     """A connection for each role that it needs, for the thread that opened it."""
 
-    def __init__(self, url_of: Callable[[str], str], namespace: str) -> None:
-        self._client = Client(url_of, namespace, heartbeat_s=HEARTBEAT_S, blocked_s=PATIENCE_S)
+    def __init__(
+        self, url_of: Callable[[str], str], namespace: str, *, signs: bool = False
+    ) -> None:
+        self._client = Client(
+            url_of, namespace, heartbeat_s=HEARTBEAT_S, blocked_s=PATIENCE_S, signs=signs
+        )
 
     def publish(self, message: Message) -> bool:
         try:

@@ -148,6 +148,8 @@ def _is_justified(site: Installation, sent: Sent, reason: str, at: float) -> boo
 
 def _is_conflict(site: Installation, sent: Sent) -> bool:
     """Return whether an event's life is assigned otherwise, or is over and was another event's."""
+    if sent.attachment is not None:
+        return site.ledger.is_attached_otherwise(sent)
     if site.ledger.was_forgotten(sent.item):
         return True
     data = site.ledger.data_of(sent.item, sent.generation)

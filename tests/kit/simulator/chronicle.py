@@ -14,6 +14,7 @@ from typing import Any, Final
 from kmworker.store.names import Names
 from tests.kit.checker.states import (
     DESTROYED,
+    grants_change,
     item_change,
     key_change,
     let_go_of,
@@ -27,7 +28,7 @@ from tests.kit.store.direct import Keyspace
 
 # Commands that write what is looked at.
 WRITING: Final = frozenset(("commit", "change", "destroy", "forget", "hdel", "rewrap"))
-TABLES: Final = ("items", "keys", "scopes", "deks", "outbox")
+TABLES: Final = ("items", "keys", "scopes", "deks", "outbox", "grants")
 
 OF_KEKS: Final = re.compile(rb'"kek_id":"[0-9a-f]*",|,"former_keks":\[[^]]*\]')
 Record = dict[str, Any]
@@ -55,6 +56,7 @@ class Chronicle:
         over: for each item the newest life that was ever released.
         newest: for each item the newest life that was ever heard of.
         versions: what each change of each key-id was stored as.
+        attachments: what was ever stored of each attachment of an item.
         kept: changes that are in an outbox.
         is_miscounted: whether someone has made a counter say something else.
         forgotten: items of which the store has once forgotten all: what comes of such a name
@@ -70,6 +72,7 @@ class Chronicle:
         self.over: dict[tuple[str, str], int] = {}
         self.newest: dict[tuple[str, str], int] = {}
         self.versions: dict[Version, bytes] = {}
+        self.attachments: dict[tuple[str, str, str], Record] = {}
         self.kept: set[Version] = set()
         self.forgotten: set[tuple[str, str]] = set()
         self.on_forgotten: Callable[[str, str], None] = lambda _project, _ref: None
@@ -134,6 +137,9 @@ class Chronicle:
         for ref, raw in now["items"].items():
             if past.rows["items"].get(ref) != raw:
                 self._note_item(project, ref, json.loads(raw))
+        for ref, raw in _new(past.rows["grants"], now["grants"]):
+            for it in json.loads(raw)["attachments"]:
+                self.attachments[project, ref, it["id"]] = it
         for ref in past.rows["items"].keys() - now["items"].keys():
             self._forget(project, ref)
         self.kept = {it for it in self.kept if it[0] != project}
@@ -164,7 +170,7 @@ class Chronicle:
     def _wrong(
         self, project: str, before: Mapping[str, Raw], now: Mapping[str, Raw]
     ) -> Iterator[tuple[Invariant, str]]:
-        after = {name: _parsed(now[name]) for name in ("items", "keys", "scopes")}
+        after = {name: _parsed(now[name]) for name in ("items", "keys", "scopes", "grants")}
         yield from self._changes(project, before, now)
         for ref, what in names_missing(after, now["deks"].keys()):
             yield Invariant.HELD, f"{ref} {what}"
@@ -205,6 +211,7 @@ def _lost(
     for scope_id, scope in after["scopes"].items():
         if scope["root"] in before["items"].keys() - now["items"].keys():
             yield f"the root of scope {scope_id} is gone"
+    yield from _lost_grants(before, now)
     for scope_id, blob in before["deks"].items():
         if now["deks"].get(scope_id, blob) != blob:
             yield f"the DEK of scope {scope_id} is another"
@@ -214,6 +221,14 @@ def _lost(
     for scope_id, record in _changed(before["scopes"], now["scopes"]):
         if (wrong := scope_change(_row(before["scopes"], scope_id), record)) is not None:
             yield f"scope {scope_id} {wrong}"
+
+
+def _lost_grants(before: Mapping[str, Raw], now: Mapping[str, Raw]) -> Iterator[str]:
+    for ref, record in _changed(before["grants"], now["grants"]):
+        if (wrong := grants_change(_row(before["grants"], ref), record)) is not None:
+            yield f"{ref} {wrong}"
+        if record is None and ref in now["items"]:
+            yield f"what was attached of {ref} is gone"
 
 
 def _said(raw: bytes) -> bytes:

@@ -12,7 +12,7 @@ from tests.kit.store.direct import Keyspace
 COMMITTING: Final = frozenset(("commit", "change", "destroy", "forget", "rewrap"))
 # Commands after which the numbers of commits are looked at.
 COUNTING: Final = COMMITTING | {"remove", "hincrby"}
-COUNTED: Final = ("items", "parked", "keys", "scopes", "holders")
+COUNTED: Final = ("items", "parked", "keys", "scopes", "holders", "grants")
 
 
 class CommitCount:

@@ -1,4 +1,4 @@
-"""What is done at the store beside the workers: a janitor's look, an operator's commands.
+"""What is done beside the workers: a janitor's look, an operator's commands, a key server.
 
 Each is a process of its own, with a clock of its own, that ends when it is done. It can be ended
 at each of its requests to the store, and another then begins it anew, as a supervisor or a person
@@ -30,14 +30,15 @@ from kmworker.store.key_states import KeyStates
 from kmworker.store.records import RecordCodec
 from kmworker.store.rewrapping import Rewrapping
 from tests.kit.simulator.clock import Ahead
+from tests.kit.simulator.host import Host
 from tests.kit.simulator.installation import Installation
 from tests.kit.simulator.invariants import Invariant
-from tests.kit.simulator.steps import Crash, Fault, Life, Step, Steps
+from tests.kit.simulator.steps import Crash, Fault, Step, Steps
 from tests.kit.simulator.store import SimulatedClient
 
 __all__ = [
     "Doing", "Errand", "Hand", "compromises", "destroys_now", "looks", "rewraps", "steps_on",
-    "turns_over",
+    "turns_over", "until_it_is_done",
 ]  # fmt: skip
 
 MAX_LIVES: Final = 20
@@ -50,13 +51,19 @@ Doing = Callable[["Hand"], object]
 
 @dataclass(frozen=True, slots=True)
 class Hand:
-    """A process with access to the store, and none to the broker."""
+    """A process beside the workers."""
 
     site: Installation
     name: str
     client: SimulatedClient
     clock: StoreClock
-    steps: Steps
+    host: Host
+    """Its end of the network; most have nothing to do with the broker."""
+
+    @property
+    def steps(self) -> Steps:
+        """Its I/O steps."""
+        return self.host.steps
 
     @property
     def views(self) -> Views:
@@ -131,22 +138,17 @@ class Errand:
 def _hand(site: Installation, faults: Mapping[int, Fault]) -> Hand:
     """Start a process that has access to the store."""
     number = next(site.hands)
-    steps = Steps(Life(), faults)
+    host = Host(site.broker, faults=faults)
     client = SimulatedClient(
-        site.server, steps, site.ledger.on_store, role="beside", clock=site.clock
+        site.server, host.steps, site.ledger.on_store, role="beside", clock=site.clock
     )
-
-    def strike(fault: Fault, _name: str) -> None:
-        if fault is Fault.STORE_RESTART:
-            site.forget_scripts()
-        client.strike(fault)
-
-    steps.strike = strike
+    host.forget_scripts = site.forget_scripts
+    host.strike_store = client.strike
     ahead_s = site.clocks_beside_ahead_s[number % len(site.clocks_beside_ahead_s)]
-    return Hand(site, f"hand-{number}", client, StoreClock(Ahead(site.clock, ahead_s)), steps)
+    return Hand(site, f"hand-{number}", client, StoreClock(Ahead(site.clock, ahead_s)), host)
 
 
-def _until_it_is_done(hand: Hand, act: Callable[[], Any]) -> Any:
+def until_it_is_done(hand: Hand, act: Callable[[], Any]) -> Any:
     """Try until the store is there, as a janitor does and as a person is told to."""
     for _ in range(MAX_TRIES):
         try:
@@ -162,7 +164,7 @@ def _until_it_is_done(hand: Hand, act: Callable[[], Any]) -> Any:
 def looks(hand: Hand) -> None:
     """Be a janitor who goes once over all that is due."""
     janitor = janitor_of(hand)
-    _until_it_is_done(hand, lambda: janitor.look(waits=True))
+    until_it_is_done(hand, lambda: janitor.look(waits=True))
 
 
 def janitor_of(hand: Hand) -> JanitorLoop:
@@ -179,7 +181,7 @@ def steps_on(item: Item, what: KeyStep, **times: float) -> Doing:
 
     def do(hand: Hand) -> None:
         key_id = _key_id(hand, item)
-        _until_it_is_done(hand, lambda: made(hand.room, item.project, key_id, what, ALICE, **times))
+        until_it_is_done(hand, lambda: made(hand.room, item.project, key_id, what, ALICE, **times))
 
     return do
 
@@ -191,7 +193,7 @@ def destroys_now(item: Item) -> Doing:
         key_id = _key_id(hand, item)
         # It tells a person that it counts again.
         with redirect_stderr(StringIO()):
-            _until_it_is_done(hand, lambda: _at_once(hand.room, item.project, key_id, ALICE))
+            until_it_is_done(hand, lambda: _at_once(hand.room, item.project, key_id, ALICE))
 
     return do
 
@@ -201,7 +203,7 @@ def compromises(item: Item) -> Doing:
 
     def do(hand: Hand) -> None:
         scope_id = _data(hand, item)["scope_id"]
-        _until_it_is_done(hand, lambda: _compromise(hand.room, item.project, scope_id, ALICE))
+        until_it_is_done(hand, lambda: _compromise(hand.room, item.project, scope_id, ALICE))
 
     return do
 
@@ -215,7 +217,7 @@ def rewraps(hand: Hand) -> None:
             list(run.rewrap(project))
         run.finish()
 
-    _until_it_is_done(hand, do)
+    until_it_is_done(hand, do)
 
 
 def turns_over(hand: Hand) -> None:
@@ -224,7 +226,7 @@ def turns_over(hand: Hand) -> None:
     _step_kek(hand, site.next_kek, KekStep.ACTIVATE)
     for _ in range(MAX_TRIES):
         rewraps(hand)
-        if _until_it_is_done(hand, lambda: _is_over(hand, site.keyring.newest)):
+        if until_it_is_done(hand, lambda: _is_over(hand, site.keyring.newest)):
             _step_kek(hand, site.keyring.newest, KekStep.RETIRE)
             return
     raise AssertionError(f"something comes under the old KEK again and again: {hand.name}")
@@ -232,7 +234,7 @@ def turns_over(hand: Hand) -> None:
 
 def _step_kek(hand: Hand, kek_id: str, what: KekStep) -> None:
     """Make a step, unless one before us has made it."""
-    _until_it_is_done(
+    until_it_is_done(
         hand, lambda: KekRegister(hand.views, hand.site.opened()).step(kek_id, what, ALICE)
     )
 

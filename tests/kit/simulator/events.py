@@ -23,11 +23,13 @@ class Sent:
     user: str | None = None
     """Who publishes it, if the broker is to vouch for that."""
     is_release: bool = False
-    """Whether it says that a life of the item's name is over."""
+    """Whether it says that a life of the item's name, or an attachment, is over."""
     generation: int = 0
     """Which life of the item's name it is about."""
     source_generation: int = 0
     """Which life of the source's name it means."""
+    attachment: str | None = None
+    """Of what is attached, or is so no more: then it is no event of the item's life."""
     is_beyond_user: bool = False
     """Whether this user may not say it, where the policy lists producers."""
 
@@ -96,6 +98,26 @@ def release(item: Item, generation: int = 0, *, event_id: str = "") -> Sent:
     name = event_id or f"end-{kind}-{item.id}-{generation}"
     message = said(event_type, name, item.project, **fields)
     return Sent(item, message.body, message.routing_key, is_release=True, generation=generation)
+
+
+def attached(item: Item, attachment: str, node: str, *, event_id: str = "", **data: Any) -> Sent:
+    """A volume is attached to a node."""
+    return _granting("volume-attached", item, attachment, event_id, node=node, **data)
+
+
+def detached(item: Item, attachment: str, *, event_id: str = "") -> Sent:
+    """It is attached there no more."""
+    return replace(_granting("volume-detached", item, attachment, event_id), is_release=True)
+
+
+def _granting(event_type: str, item: Item, attachment: str, event_id: str, **data: Any) -> Sent:
+    name = event_id or f"{event_type} {item.id} {attachment}"
+    fields = {"volume_id": item.id, "attachment_id": attachment, **data}
+    message = said(event_type, name, item.project, **fields)
+    return Sent(
+        item, message.body, message.routing_key,
+        attachment=attachment, generation=data.get("generation", 0),
+    )  # fmt: skip
 
 
 def garbage(text: str = "no event at all") -> Sent:

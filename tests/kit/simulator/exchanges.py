@@ -1,10 +1,14 @@
 """A broker's names: exchanges, queues, and what is bound to what."""
 
 import re
+from typing import Final
 
 from amqp.exceptions import NotFound
 
 from tests.kit.simulator.wire import Queue
+
+DEFAULT: Final = ""
+"""The exchange to which each queue is bound by its name."""
 
 
 class Exchanges:
@@ -35,7 +39,7 @@ class Exchanges:
 
     def has_exchange(self, name: str) -> bool:
         """Return whether there is such an exchange."""
-        return name in self._exchanges
+        return name in {*self._exchanges, DEFAULT}
 
     def delete_exchange(self, name: str) -> None:
         """Take an exchange away, with all that is bound to it."""
@@ -48,6 +52,8 @@ class Exchanges:
 
     def routed(self, exchange: str, routing_key: str) -> list[Queue]:
         """Return the queues that a message goes to."""
+        if exchange == DEFAULT:
+            return [self.queues[routing_key]] if routing_key in self.queues else []
         names = {
             queue
             for bound, pattern, queue in self._bindings

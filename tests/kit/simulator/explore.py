@@ -25,7 +25,8 @@ from tests.kit.simulator.place import Faults
 from tests.kit.simulator.play import Played, Strikes, play, race
 from tests.kit.simulator.steps import Fault, Step
 
-IN_FULL: Final = "create"
+IN_FULL: Final = ("create", "a key is asked for")
+"""Also the start: of a worker, and of a key server."""
 LIKE_THE_OTHERS: Final = 3
 TO_THE_END: Final = 10_000
 CUTS: Final = (Fault.CUT_BEFORE, Fault.CUT_AFTER)
@@ -34,6 +35,11 @@ OTHERS: Final = {
     "beside.change": (Fault.STORE_RESTART, Fault.STORE_REFUSES, Fault.STORE_DEMOTED),
     "beside.forget": (Fault.STORE_RESTART, Fault.STORE_REFUSES, Fault.STORE_DEMOTED),
     "beside.hscan": (Fault.STORE_REFUSES, Fault.STORE_DEMOTED),
+    "keyserver.hmget": (Fault.STORE_REFUSES, Fault.STORE_DEMOTED),
+    "keyserver.set": (Fault.STORE_REFUSES, Fault.STORE_DEMOTED),
+    "keyserver.delegate": (Fault.STORE_RESTART, Fault.STORE_REFUSES, Fault.STORE_DEMOTED),
+    "audit.publish": (Fault.NACK, Fault.SILENCE, Fault.STALL, Fault.ALARM, Fault.BROKER_RESTART),
+    "audit.read": (Fault.STALL, Fault.BROKER_RESTART),
     "publisher.publish": (
         Fault.NACK, Fault.SILENCE, Fault.STALL, Fault.ALARM, Fault.BROKER_RESTART
     ),
@@ -136,12 +142,12 @@ def singles(history: str, *, everything: bool = False) -> Iterator[Case]:
     for life, steps in enumerate(lives):
         if LIKE_THE_OTHERS <= life < len(lives) - 1 and not everything:
             continue
-        for number in _struck(steps, everything=everything or history == IN_FULL):
+        for number in _struck(steps, everything=everything or history in IN_FULL):
             for fault in chain(_crashes(steps, number), CUTS):
                 yield Case(history, _at(life, number, fault))
     for go, errand in played.beside.items():
         for life, steps in enumerate(errand.steps):
-            for number in range(len(steps)):
+            for number in _struck(steps, everything=everything or history in IN_FULL):
                 for fault in chain(_crashes(steps, number), CUTS):
                     yield Case(history).struck(_at(life, number, fault), go)
 

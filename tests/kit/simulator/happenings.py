@@ -72,6 +72,18 @@ def miscounts(item: Item, by: int) -> Happening:
     return happen
 
 
+def fills_trail(site: Installation, _posts: Sequence[Post]) -> None:
+    """There comes to be no room for records of the audit trail."""
+    names = site.broker.topology
+    site.broker.declare_exchange(names.audit)
+    site.broker.bind(names.audit, names.audit, "record.#").limit = 0
+
+
+def empties_trail(site: Installation, _posts: Sequence[Post]) -> None:
+    """There is room again."""
+    site.broker.queues[site.broker.topology.audit].limit = None
+
+
 def loses_project(project: str) -> Happening:
     """All keys of a project are gone, its number of commits with them; then workers restart.
 

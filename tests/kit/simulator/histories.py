@@ -19,6 +19,7 @@ from tests.kit.simulator.happenings import (
     passes,
     receives_record,
 )
+from tests.kit.simulator.histories_of_grants import GRANTS
 from tests.kit.simulator.histories_of_keks import KEKS
 from tests.kit.simulator.histories_of_lives import LIVES
 from tests.kit.simulator.history import FULL, NARROW, ROOMY, History
@@ -230,4 +231,5 @@ HISTORIES: Final[Mapping[str, History]] = {
     ),
     **LIVES,
     **KEKS,
+    **GRANTS,
 }

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from kmworker.domain.policy import Policy
+from tests.kit.simulator.clients import Ask
 from tests.kit.simulator.errands import Doing
 from tests.kit.simulator.events import Sent
 from tests.kit.simulator.happenings import Happening
@@ -56,5 +57,9 @@ class History:
     beside: Mapping[int, tuple[Doing, ...]] = field(default_factory=dict)
     """What is done at the store while the events of a go are worked on: after that, unless
     they race. The first in each go is who is struck, and who races."""
+    asks: Mapping[int, tuple[Ask, ...]] = field(default_factory=dict)
+    """What clients ask, before the events of a go are published."""
+    opens: Mapping[int, Mapping[Ask, str]] = field(default_factory=dict)
+    """After a go, what each is answered when it asks then."""
     is_tidied: bool = False
     """In the end, all that is due is done by janitors, and everything that is over ends."""

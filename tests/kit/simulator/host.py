@@ -10,7 +10,10 @@ from tests.kit.simulator.connection import SimulatedConnection
 from tests.kit.simulator.steps import Fault, Steps
 from tests.kit.simulator.troubles import Links, Troubles
 
-ROLES: Final = {Links.CONSUMER: "consumer", Links.PUBLISHER: "publisher"}
+ROLES: Final = {
+    Links.CONSUMER: "consumer", Links.PUBLISHER: "publisher", Links.AUDIT: "audit",
+    Links.ENDS: "ends",
+}  # fmt: skip
 
 
 class Host:
@@ -44,10 +47,12 @@ class Host:
         self._connections: dict[Links, SimulatedConnection] = {}
 
     def connect(
-        self, _settings: BrokerSettings, _name: str, on_delivery: OnDelivery | None
+        self, _settings: BrokerSettings, name: str, on_delivery: OnDelivery | None
     ) -> SimulatedConnection:
         """Connect to the broker; what `kmworker.bus.amqp.link.Connect` is."""
-        link = Links.PUBLISHER if on_delivery is None else Links.CONSUMER
+        link = Links.ENDS if name.endswith("revocations") else Links.CONSUMER
+        if on_delivery is None:
+            link = Links.AUDIT if name.endswith("audit") else Links.PUBLISHER
         self._troubles.reach(f"{ROLES[link]}.connect")
         with self.steps.step(f"{ROLES[link]}.connect", _refuse):
             connection = SimulatedConnection(self._broker, self.steps, ROLES[link], on_delivery)
@@ -64,7 +69,7 @@ class Host:
             self._broker.clock.advance(seconds)
             self._broker.run(patience=False)
 
-    def cut(self, links: Links = Links.BOTH, *, arrives: bool = True) -> None:
+    def cut(self, links: Links = Links.ALL, *, arrives: bool = True) -> None:
         """Break connections; the process finds out when it next uses them."""
         for link, connection in self._connections.items():
             if link in links:
@@ -72,8 +77,23 @@ class Host:
 
     def crashed(self, fault: Fault) -> None:
         """Let go of everything, as the kernel does for a process that is gone."""
-        self.cut(Links.CONSUMER, arrives=fault is not Fault.CRASH_BEFORE)
-        self.cut(Links.PUBLISHER, arrives=fault is Fault.CRASH_AFTER)
+        self.cut(Links.CONSUMER | Links.ENDS, arrives=fault is not Fault.CRASH_BEFORE)
+        self.cut(Links.PUBLISHER | Links.AUDIT, arrives=fault is Fault.CRASH_AFTER)
+
+    def has_at_hand(self, name: str) -> bool:
+        """Return whether a queue has something that is for this process to answer, or may be."""
+        queue = self._broker.queues[name]
+        mine = [it.session for it in self._connections.values() if it.session.is_up]
+        return (
+            bool(queue.ready)
+            or any(it.stalled_at is not None for it in mine)
+            or any(
+                channel.unacknowledged
+                for it in mine
+                for channel in it.channels.values()
+                if channel.queue is queue
+            )
+        )
 
     def hold(self, held: bool = True) -> None:
         """Let the broker hand out nothing to this process for a while."""
@@ -103,12 +123,12 @@ class Host:
         self.when_idle(seconds)
 
     def _of_step(self, name: str) -> SimulatedConnection | None:
-        link = Links.PUBLISHER if name.startswith("publisher") else Links.CONSUMER
-        return self._connections.get(link)
+        role, _dot, _what = name.partition(".")
+        return next((it for link, it in self._connections.items() if ROLES[link] == role), None)
 
     def _wires(self) -> tuple[bool, bool]:
-        written = [bool(it.session.inbox) for it in self._connections.values()]
-        return any(written), len(written) > 1 and all(written)
+        written = {link for link, it in self._connections.items() if it.session.inbox}
+        return bool(written), Links.CONSUMER in written and len(written) > 1
 
 
 def _refuse(_arrives: bool) -> NoReturn:

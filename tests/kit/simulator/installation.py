@@ -30,7 +30,9 @@ from kmworker.worker.stages import Milestone
 from tests.kit.builders import SHIPPED, SHIPPED_POLICY
 from tests.kit.simulator.broker import Broker
 from tests.kit.simulator.bus import SimulatedBus
+from tests.kit.simulator.clients import Clients
 from tests.kit.simulator.clock import Ahead, SettableClock
+from tests.kit.simulator.delivery_ledger import DeliveryLedger
 from tests.kit.simulator.events import Sent
 from tests.kit.simulator.host import Host
 from tests.kit.simulator.ledger import Ledger
@@ -86,6 +88,8 @@ class Installation:
         load_scripts(self.server)
         self.names = Names("km")
         self.ledger = Ledger(self.broker, Keyspace(self.server), self.names)
+        self.clients = Clients(self)
+        self.deliveries = DeliveryLedger(self)
         self.altered: set[Item] = set()
         """Items whose records someone has deleted, or put there."""
         self.is_tidied = False
@@ -129,6 +133,12 @@ class Installation:
             return self.custody.unwrap(project, scope_in(scope_id, scope), blob)
         except (PermanentError, UnknownKek):
             return blob
+
+    def dek_of(self, project: str, scope_id: str) -> bytes | None:
+        """Return a scope's DEK, as far as it is there."""
+        raw = self.ledger.keyspace.field(self.names.of(project, "scopes"), scope_id)
+        blob = self.ledger.keyspace.field(self.names.of(project, "deks"), scope_id)
+        return raw and blob and self._open_dek(project, scope_id, json.loads(raw), blob)
 
     # --- processes ----------------------------------------------------------------
 
@@ -213,6 +223,11 @@ class Installation:
     def settings(self) -> Settings:
         """Return what every process is configured with."""
         return self.limits.settings(self.first_source)
+
+    @property
+    def is_in_use(self) -> bool:
+        """Return whether a worker has written anything of a project."""
+        return bool(self.ledger.keyspace.members(self.names.top("projects")))
 
     def come_to_rest(self, *processes: Process) -> None:
         """Let processes take turns until none of them has anything to do."""

@@ -27,6 +27,10 @@ class Invariant(Enum):
     GENERATIONS = "two lives of a name share a DEK only where one derives from the other"
     TOLD = "whatever becomes of a key-id is announced, each change, with the same bytes"
     UNDER_ACTIVE = "nothing is under a KEK that is retired, and nothing opens by it any more"
+    RECORDED = "no answer leaves before the broker has its record, and each has one of its own"
+    GRANTED = "a key leaves only if the last look since its record has found it granted"
+    OPENS = "a key that is delivered is its item's, and its client can open it"
+    SERVED = "whoever may have a key gets it when it asks again"
     AT_REST = "once everything has been tried, nothing is left to do"
 
 

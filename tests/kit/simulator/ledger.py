@@ -35,6 +35,7 @@ HARMLESS: Final = frozenset({
     "lookup", "sweep", "take", "sadd", "scard", "sscan", "set", "pexpire", "hget", "hmget",
     "hgetall", "hincrby", "mget", "zadd", "zincrby", "zrangebyscore", "reindex", "hscan", "hello",
     "change", "destroy", "forget", "zrem", "zcount", "zrangebylex", "time", "hset",
+    "delegate", "get", "zremrangebyscore",
 })  # fmt: skip
 
 Rows = list[Any]
@@ -80,8 +81,8 @@ class Ledger:
         self._refused: Counter[tuple[str, str]] = Counter()
         """By kind and project, how often an assignment had no room."""
         self._broker = broker
-        self._keyspace = keyspace
-        self._names = names
+        self.keyspace = keyspace
+        self.names = names
         self._seen: dict[Life, Rows] = {}
         self._waiting: dict[str, set[bytes]] = defaultdict(set)
         self._entries: dict[bytes, Sent] = {}
@@ -110,7 +111,7 @@ class Ledger:
 
     def record(self, item: Item) -> dict[str, Any] | None:
         """Return an item's record."""
-        text = self._keyspace.field(self._names.of(item.project, "items"), item.ref)
+        text = self.keyspace.field(self.names.of(item.project, "items"), item.ref)
         return None if text is None else json.loads(text)
 
     def data_of(self, item: Item, generation: int) -> dict[str, Any] | None:
@@ -142,6 +143,8 @@ class Ledger:
             return True
         if not sent.is_event:
             return False
+        if sent.attachment is not None:
+            return self._is_stored(sent)
         item, generation = sent.item, sent.generation
         data = self.data_of(item, generation)
         if self.is_passed(item, generation):
@@ -168,12 +171,34 @@ class Ledger:
         """Return whether the store has come to what an event says, or had passed by it."""
         if not sent.is_event:
             return False
+        if sent.attachment is not None:
+            return self._is_stored(sent)
         if self.is_passed(sent.item, sent.generation) or self.was_forgotten(sent.item):
             return True
         if sent.is_release:
             return self.is_over(sent.item, sent.generation)
         data = self.data_of(sent.item, sent.generation)
         return data is not None and agrees(sent, data)
+
+    def _is_stored(self, sent: Sent) -> bool:
+        """Return whether an attachment is as an event says, or over."""
+        known = self.chronicle.attachments.get(
+            (sent.item.project, sent.item.ref, sent.attachment or "")
+        )
+        if known is None or "over" in known or sent.is_release:
+            return known is not None and "over" in known
+        return not self.is_attached_otherwise(sent)
+
+    def is_attached_otherwise(self, sent: Sent) -> bool:
+        """Return whether an attachment is, or was, another than an event says."""
+        known = self.chronicle.attachments.get(
+            (sent.item.project, sent.item.ref, sent.attachment or ""), {}
+        )
+        said = json.loads(sent.body)["data"]
+        kept = None if sent.is_release else known.get("grant")
+        return kept is not None and any(
+            kept[it] != said.get(it) for it in ("node", "mode", "expires_at")
+        )
 
     def source_generation_of(self, project: str, ref: str, event_id: str) -> int:
         """Return which life of its source an item's event has named."""
@@ -198,7 +223,7 @@ class Ledger:
             return
         waited_for = (sent.derived_from for sent in self._entries.values())
         for project in {source.project for source in waited_for if source is not None}:
-            there = self._keyspace.fields(self._names.of(project, "parked"))
+            there = self.keyspace.fields(self.names.of(project, "parked"))
             gone = self._waiting[project] - there
             self._waiting[project] = there
             for entry in gone & self._entries.keys():
@@ -317,8 +342,8 @@ class Ledger:
 
     def _rows(self, item: Item, data: dict[str, Any]) -> "Rows":
         """Return what an announcement rests on, as far as it stays: records, wrapped DEK."""
-        of = partial(self._names.of, item.project)
-        found = self._keyspace.field(of("items"), item.ref)
+        of = partial(self.names.of, item.project)
+        found = self.keyspace.field(of("items"), item.ref)
         rows: Rows = [data, found and json.loads(found)["data"]]
         if data["key_id"] is not None:
             key_id, scope_id = data["key_id"], data["scope_id"]
@@ -326,10 +351,10 @@ class Ledger:
             for table, name, kept in (
                 ("keys", key_id, KEPT_OF_KEYS), ("scopes", scope_id, KEPT_OF_SCOPES)
             ):  # fmt: skip
-                found = self._keyspace.field(of(table), name)
+                found = self.keyspace.field(of(table), name)
                 record = found and json.loads(found)
                 rows.append(record and {it: record.get(it) for it in kept})
-            blob, scope = self._keyspace.field(of("deks"), scope_id), record
+            blob, scope = self.keyspace.field(of("deks"), scope_id), record
             opened = self.chronicle.open_dek
             rows.append(blob and scope and opened(item.project, scope_id, scope, blob))
         return rows
@@ -345,8 +370,8 @@ class Ledger:
         source = sent.derived_from
         if source is None:
             return False
-        parked = self._names.of(source.project, "parked")
-        return entry_of(sent) in self._keyspace.fields(parked)
+        parked = self.names.of(source.project, "parked")
+        return entry_of(sent) in self.keyspace.fields(parked)
 
     def _is_told(self, announcement: bytes | None) -> bool:
         """Return whether it is stored, or was refused so often that it counts as unrouted."""

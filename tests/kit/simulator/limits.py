@@ -5,6 +5,7 @@ from functools import cache
 
 from kmworker.settings import (
     BrokerSettings,
+    KeyserverSettings,
     Settings,
     StoreSettings,
     WaitingSettings,
@@ -40,6 +41,8 @@ def _settings(limits: Limits, source: str) -> Settings:
             max_attempts=limits.max_attempts,
             stop_deadline_s=limits.stop_deadline_s,
         ),
+        # Time goes by in many small steps while a request waits for its grant.
+        keyserver=KeyserverSettings(wait_s=1.0),
         waiting=WaitingSettings(
             max=limits.waiting_max,
             foreign_max=limits.foreign_max,

@@ -14,6 +14,7 @@ from tests.kit.simulator.baton import Baton, Schedule
 from tests.kit.simulator.checks import check_at_rest
 from tests.kit.simulator.errands import Errand, looks
 from tests.kit.simulator.events import Sent
+from tests.kit.simulator.examining import examine, open_to_clients
 from tests.kit.simulator.history import History
 from tests.kit.simulator.installation import Installation
 from tests.kit.simulator.invariants import Invariant
@@ -67,13 +68,17 @@ def play(history: History, strikes: Strikes = CALM, *, seed: int | None = None) 
     """
     site = _site(history, seed)
     played = Played((Place(site, strikes.work),))
+    if history.asks:
+        open_to_clients(site, *played.work)
 
     def go_on(number: int, go: Sequence[Sent]) -> None:
+        _ask(site, history, number)
         site.publish(*go)
         rest(site, *played.work)
         for errand in _errands(history, site, played, strikes, number):
             errand.turn_until_quiet()
             rest(site, *played.work)
+        _examine(site, history, number, *played.work)
 
     _through(history, site, go_on, *played.work)
     return played
@@ -120,9 +125,10 @@ def _race_beside(
     site = _site(history, seed)
     played = Played((Place(site, strikes.work),))
     (place,) = played.work
-    place.turn_until_quiet()
+    open_to_clients(site, place)
 
     def go_on(number: int, go: Sequence[Sent]) -> None:
+        _ask(site, history, number)
         site.publish(*go)
         errands = _errands(history, site, played, strikes, number)
         if errands:
@@ -131,9 +137,22 @@ def _race_beside(
         for errand in errands[2:]:
             errand.turn_until_quiet()
             rest(site, place)
+        _examine(site, history, number, place)
 
     _through(history, site, go_on, place)
     return played
+
+
+def _ask(site: Installation, history: History, number: int) -> None:
+    for ask in history.asks.get(number, ()):
+        site.clients.ask(ask)
+
+
+def _examine(site: Installation, history: History, number: int, *places: Place) -> None:
+    wanted = history.opens.get(number)
+    if wanted is not None:
+        examine(site, wanted)
+        rest(site, *places)
 
 
 def _errands(

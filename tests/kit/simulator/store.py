@@ -147,7 +147,7 @@ class _SteppedPipe(Pipe):
         self._awaited.append(replies)
         # A cut marks them as lost.
         with suppress(RedisConnectionError):
-            self._to_come.append(self._client.run((command, {}) for command in commands))
+            self._to_come.append(self._client.run((it, _options(it)) for it in commands))
         return replies
 
     def has_more(self) -> bool:
@@ -212,6 +212,14 @@ class SteppedReports:
     def count_if_due(self, now: float) -> None:
         """Count on."""
         self._real.count_if_due(now)
+
+
+def _options(command: Command) -> dict[str, Any]:
+    """Return what the library is to know of a command: that GET stands in a SET changes its reply.
+
+    Of a pipe nobody reads replies but who sends the commands.
+    """
+    return {"get": True} if command[0] == "SET" and "GET" in command else {}
 
 
 def load_scripts(server: fakeredis.FakeServer) -> None:

@@ -26,11 +26,14 @@ NOTHING_SENT: Final[Sequence[tuple[str, tuple[object]]]] = (
 
 
 class Links(Flag):
-    """The two connections of a bus."""
+    """The two connections of a bus; that of an audit trail, and that of what has ended."""
 
     CONSUMER = auto()
     PUBLISHER = auto()
+    AUDIT = auto()
+    ENDS = auto()
     BOTH = CONSUMER | PUBLISHER
+    ALL = BOTH | AUDIT | ENDS
 
 
 class Lost(Exception):  # a thing that happens, not an error of ours

@@ -213,6 +213,7 @@ class Stand:
             b"hash": lambda: raw.hgetall(name),
             b"set": lambda: raw.smembers(name),
             b"zset": lambda: dict(raw.zrange(name, 0, -1, withscores=True)),
+            b"list": lambda: raw.lrange(name, 0, -1),
             b"stream": lambda: raw.xrange(name),
         }
         return read[raw.type(name)]()

@@ -11,6 +11,7 @@ from kmworker.crypto import Keyring
 from kmworker.crypto.keyring_archive import archive_kek
 from kmworker.domain.audit import ActOutcome, AuditRecord
 from kmworker.errors import NotRecorded
+from kmworker.worker.rollback import Anchored
 from tests.kit.builders import event_of, snapshot, volume
 from tests.kit.cli.stand import Broker, FilledStore, Trail, failed, run
 from tests.kit.trails import lay_trail
@@ -152,7 +153,7 @@ def test_a_store_that_is_accepted_is_recorded_with_its_incident(
         return 7
 
     parts = SimpleNamespace(store=SimpleNamespace(accept=accept))
-    anchor = nullcontext(SimpleNamespace(newest=lambda: 3))
+    anchor = nullcontext(SimpleNamespace(newest=lambda: Anchored(3)))
     monkeypatch.setattr("kmworker.cli.accept.open_store", lambda *_: parts)
     monkeypatch.setattr("kmworker.cli.accept.open_anchor", lambda *_: anchor)
     trail.before = refuse

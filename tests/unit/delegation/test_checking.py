@@ -16,7 +16,6 @@ from kmworker.delegation.checking import (
     DeliveredKey,
     RefusedKey,
     RevokedKey,
-    check_answer,
     check_revoked,
 )
 from kmworker.delegation.identity import Identity
@@ -30,6 +29,7 @@ from kmworker.wire.answers.bodies import Delivered
 from kmworker.wire.answers.messages import Refusal
 from kmworker.wire.requests.request import DIRECT_REPLY
 from kmworker.wire.requests.types import KeyRequested
+from tests.kit import delivery
 from tests.kit.delegation_vectors import (
     AT,
     CLIENT,
@@ -51,6 +51,7 @@ from tests.kit.delegation_vectors import (
     read_vectors,
     signer,
 )
+from tests.kit.delivery import deliver
 from tests.kit.flips import flipped, flipped_text
 from tests.kit.secrecy import assert_shows_no_secret, shown_by
 
@@ -59,34 +60,13 @@ HOST_SEAL_SEED = base64.b64decode(read_vectors()["identity.json"]["file"]["seal"
 OTHER = Identity(b"\1" * 32, b"\2" * 32, AT)
 
 
-def delivered(**changed: Any) -> SignedAnswer:
-    given = {
-        "asked": REQUEST.asked,
-        "client": CLIENT,
-        "recipient": HOST.public,
-        "delivered": DELIVERED,
-        "key": KEY,
-        "at": AT,
-    }
-    return changed.pop("by", signer()).deliver(**{**given, **changed})  # type: ignore[no-any-return]
-
-
-ANSWER = delivered()
+ANSWER = deliver()
 REFUSED = signer().refuse(REQUEST.asked, CLIENT, Refusal.NOT_GRANTED, at=AT)
 REVOCATION = signer().revoke(REVOKED_ID, CLIENT, REVOKED, at=AT)
 
 
 def check(answer: SignedAnswer = ANSWER, **changed: Any) -> Checked:
-    given = {
-        "body": answer.body,
-        "signature": answer.signature,
-        "request": REQUEST,
-        "identity": HOST,
-        "enrolment": ENROLMENT,
-        "seen": None,
-        "now_s": NOW_S,
-    }
-    return check_answer(**{**given, **changed})
+    return delivery.check(answer, **changed)
 
 
 def signed_again(body: bytes) -> SignedAnswer:
@@ -121,14 +101,14 @@ def test_a_key_that_was_asked_for_by_its_key_id_is_opened() -> None:
         KeyRequested(project_id="p", key_id=KEY_ID, reply_to=DIRECT_REPLY, time=AT),
         HOST, INSTALLATION, CLIENT,
     )  # fmt: skip
-    checked = check(delivered(asked=request.asked), request=request)
+    checked = check(deliver(asked=request.asked), request=request)
     assert isinstance(checked.answer, DeliveredKey)
     other = Delivered(
         "c0b7e0a4-6f0c-4b1e-9f57-2d3f8f0a9b62", DELIVERED.encryption, DELIVERED.state,
         DELIVERED.not_after,
     )  # fmt: skip
     with pytest.raises(Untrusted, match="something else"):
-        check(delivered(asked=request.asked, delivered=other), request=request)
+        check(deliver(asked=request.asked, delivered=other), request=request)
 
 
 @pytest.mark.parametrize("reason", Refusal)
@@ -194,7 +174,7 @@ def test_what_is_no_signature_is_refused(signature: object) -> None:
 
 def test_an_answer_to_another_client_is_refused() -> None:
     refusal = signer().refuse(REQUEST.asked, "blk02", Refusal.SUSPENDED, at=AT)
-    for answer in (delivered(client="blk02"), refusal):
+    for answer in (deliver(client="blk02"), refusal):
         with pytest.raises(Untrusted, match="signature"):
             check(answer)
 
@@ -218,7 +198,7 @@ def test_a_revocation_answers_nothing_and_an_answer_revokes_nothing() -> None:
 
 def test_a_key_that_is_sealed_to_another_identity_does_not_open() -> None:
     with pytest.raises(Untrusted, match="does not open"):
-        check(delivered(recipient=OTHER.public))
+        check(deliver(recipient=OTHER.public))
     with pytest.raises(Untrusted, match="does not open"):
         check(identity=OTHER)
 
@@ -283,17 +263,17 @@ def test_keys_roll_over_without_touching_a_client() -> None:
     seen: TrustList | None = None
     for by, carried in [(SERVER, first), (SERVER, both), (SERVER, first), (OTHER, both),
                         (OTHER, last)]:  # fmt: skip
-        seen = check(delivered(by=AnswerSigner(by, carried, SOURCE)), seen=seen).trust
+        seen = check(deliver(by=AnswerSigner(by, carried, SOURCE)), seen=seen).trust
     assert seen == last
     # And from then on the old key server's key is nobody's.
     for carried in (first, both):
         with pytest.raises(Untrusted, match="trust list 3 does not have"):
-            check(delivered(by=AnswerSigner(SERVER, carried, SOURCE)), seen=seen)
+            check(deliver(by=AnswerSigner(SERVER, carried, SOURCE)), seen=seen)
 
 
 def test_a_list_that_is_over_makes_an_answer_worthless() -> None:
     short = AnswerSigner(SERVER, a_list(1, SERVER, days=1), SOURCE)
-    answer = delivered(by=short)
+    answer = deliver(by=short)
     assert check(answer, now_s=NOW_S + DAY_S - 1).trust.number == 1
     with pytest.raises(Untrusted, match="held until"):
         check(answer, now_s=NOW_S + DAY_S)
@@ -305,7 +285,7 @@ def test_a_list_of_another_root_is_no_list() -> None:
         foreign, INSTALLATION, 99, [OTHER.public], not_before=AT, not_after=rfc3339(NOW_S + DAY_S)
     )
     with pytest.raises(Untrusted, match="root key"):
-        check(delivered(by=AnswerSigner(OTHER, forged, SOURCE)))
+        check(deliver(by=AnswerSigner(OTHER, forged, SOURCE)))
 
 
 # --- a list that was checked before -------------------------------------------------------
@@ -320,16 +300,16 @@ def test_the_list_that_a_client_goes_by_is_checked_once(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(checking, "check_list", counted)
     seen = check(seen=None).trust
-    assert check(delivered(), seen=seen).trust is seen
+    assert check(deliver(), seen=seen).trust is seen
     assert checks == [LIST.text]
     newer = a_list(LIST.number + 1, SERVER)
-    assert check(delivered(by=AnswerSigner(SERVER, newer, SOURCE)), seen=seen).trust == newer
+    assert check(deliver(by=AnswerSigner(SERVER, newer, SOURCE)), seen=seen).trust == newer
     assert checks == [LIST.text, newer.text]
 
 
 def test_a_list_that_was_checked_before_is_over_all_the_same() -> None:
     short = a_list(1, SERVER, days=1)
-    answer = delivered(by=AnswerSigner(SERVER, short, SOURCE))
+    answer = deliver(by=AnswerSigner(SERVER, short, SOURCE))
     assert check(answer, seen=short, now_s=NOW_S + DAY_S - 1).trust is short
     with pytest.raises(Untrusted, match="held until"):
         check(answer, seen=short, now_s=NOW_S + DAY_S)
@@ -363,7 +343,7 @@ def test_a_client_whose_clock_is_an_hour_off_learns_the_time_and_how_long_a_key_
     assert told.answer == RefusedKey(Refusal.STALE_REQUEST, "")
     assert told.at_s == NOW_S
     soon = Delivered(KEY_ID, DELIVERED.encryption, DELIVERED.state, rfc3339(NOW_S + 600))
-    checked = check(delivered(by=by, delivered=soon), now_s=NOW_S + off_s)
+    checked = check(deliver(by=by, delivered=soon), now_s=NOW_S + off_s)
     assert isinstance(checked.answer, DeliveredKey)
     assert checked.answer.keep_s == 600
 
@@ -381,7 +361,7 @@ def test_a_delivered_key_is_neither_shown_nor_copied() -> None:
 
 
 def test_no_refusal_shows_a_key() -> None:
-    wrong = [with_data(key_id=REVOKED_ID), with_data(not_after=AT), delivered(client="x")]
+    wrong = [with_data(key_id=REVOKED_ID), with_data(not_after=AT), deliver(client="x")]
     for answer in wrong:
         with pytest.raises(Untrusted) as refused:
             check(answer)
@@ -389,10 +369,10 @@ def test_no_refusal_shows_a_key() -> None:
             assert_shows_no_secret(text, {"key": KEY})
 
 
-def test_every_length_of_key_is_delivered() -> None:
+def test_every_length_of_key_is_deliver() -> None:
     for bits in (128, 256, 512, 65_536):
         found = Delivered(KEY_ID, Encryption("c", bits), DELIVERED.state, DELIVERED.not_after)
-        checked = check(delivered(delivered=found, key=b"k" * (bits // 8)))
+        checked = check(deliver(delivered=found, key=b"k" * (bits // 8)))
         assert isinstance(checked.answer, DeliveredKey)
         assert len(checked.answer.key) == bits // 8
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from kmworker.delegation.answers import SignedAnswer, answer_parts
-from kmworker.delegation.checking import check_answer, check_revoked
+from kmworker.delegation.checking import check_revoked
 from kmworker.delegation.enrolment import Enrolment, read_enrolment_request, request_enrolment
 from kmworker.delegation.requests import Stale, Understood, understood
 from kmworker.delegation.signing import digest_of
@@ -16,14 +16,13 @@ from kmworker.delegation.trust_list import check_list
 from kmworker.errors import Untrusted
 from kmworker.wire.answers.messages import Refusal
 from kmworker.wire.requests.reading import Misread
+from tests.kit import delivery
 from tests.kit.delegation_vectors import (
     AT,
     CLIENT,
-    DELIVERED,
     ENROLMENT,
     HOST,
     INSTALLATION,
-    KEY,
     LIST,
     NOW_S,
     REQUEST,
@@ -33,6 +32,7 @@ from tests.kit.delegation_vectors import (
     SERVER,
     signer,
 )
+from tests.kit.delivery import deliver
 
 VALUES: list[Any] = [
     None, True, 0, -1, 1.5, 10**30, -(10**400), "", "x", "é", "\ud800", "\0", "9" * 5_000,
@@ -40,7 +40,7 @@ VALUES: list[Any] = [
     {"id": 1}, [None] * 100,
 ]  # fmt: skip
 ANSWERS = {
-    "delivered": signer().deliver(REQUEST.asked, CLIENT, HOST.public, DELIVERED, KEY, at=AT),
+    "delivered": deliver(),
     "refused": signer().refuse(REQUEST.asked, CLIENT, Refusal.MALFORMED, at=AT, detail="x"),
     "revoked": signer().revoke(REVOKED_ID, CLIENT, REVOKED, at=AT),
 }
@@ -102,7 +102,7 @@ def test_of_a_signed_answer(name: str) -> None:
             given: dict[str, Any] = {"seen": LIST, "now_s": NOW_S}
             if name == "revoked":
                 return check_revoked(answer.body, answer.signature, ENROLMENT, **given)
-            return check_answer(answer.body, answer.signature, REQUEST, HOST, ENROLMENT, **given)
+            return delivery.check(answer, **given)
 
         total += 1
         refused += refused_or_taken(check)

@@ -3,13 +3,14 @@
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
 from kmworker.delegation.checking import DeliveredKey
 from kmworker.delegation.requests import sign_request
-from kmworker.domain.audit import Act
+from kmworker.domain.audit import Act, ActOutcome
 from kmworker.domain.model import KeyState
 from kmworker.errors import StoreUnavailable, UnknownKek
 from kmworker.keyserver.answering import AnswerStep
@@ -188,7 +189,7 @@ def test_so_many_may_wait_of_one_client_and_others_are_told_to_come_later(world:
     assert world.tally.waiting == 100
 
 
-def test_a_broken_record_is_logged_once_however_long_its_request_waits(world: World) -> None:
+def test_a_broken_record_is_told_once_however_long_its_request_waits(world: World) -> None:
     world.keys[V] = replace(key_of(held(V)), flaw="the grants' seal does not hold")
     request = requested()
     server = world.server()
@@ -197,6 +198,11 @@ def test_a_broken_record_is_logged_once_however_long_its_request_waits(world: Wo
         server.handle([])
     assert [it["detail"] for it in logged] == ["the grants' seal does not hold"]
     assert server.is_waited
+    (record,) = world.trail
+    assert (record.what, record.outcome) == (Act.RECORD_DISBELIEVED, ActOutcome.REFUSED)
+    assert (record.reason, record.request, record.item, record.who.name) == (
+        "the grants' seal does not hold", request.asked.id, V.ref, NAME,
+    )  # fmt: skip
 
 
 def test_refusals_without_a_grant_differ_in_nothing_but_what_was_asked(world: World) -> None:
@@ -280,17 +286,21 @@ def test_an_id_that_another_key_server_has_noted_meanwhile_is_not_answered_twice
     assert world.unsettled == []
 
 
-def test_nothing_leaves_before_the_ids_are_noted(world: World) -> None:
-    class Away:
-        def done(self) -> bool:
-            return True
+class Away:
+    """What the store was to say, had it not gone."""
 
-        def result(self) -> list[bool | None]:
-            raise StoreUnavailable("gone")
+    def done(self) -> bool:
+        return True
 
+    def result(self) -> Any:
+        raise StoreUnavailable("gone")
+
+
+@pytest.mark.parametrize("noting", ["note", "add"])
+def test_nothing_leaves_before_ids_and_copies_are_noted(world: World, noting: str) -> None:
     request = requested()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(world, "note", lambda _asked: Away())
+        patch.setattr(world, noting, lambda _them: Away())
         with pytest.raises(StoreUnavailable):
             world.server().handle([world.ask(request)])
     assert world.sent == []

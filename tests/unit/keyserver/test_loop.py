@@ -1,13 +1,13 @@
 """The key server's loop: what it waits for, what ends it, and what it says of itself."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
 
 from kmworker.clock import StoreClock
 from kmworker.delegation.answers import AnswerSigner
-from kmworker.domain.message import Delivery
+from kmworker.domain.message import Confirm, Delivery
 from kmworker.errors import (
     BrokerUnavailable,
     NotFound,
@@ -17,7 +17,8 @@ from kmworker.errors import (
     Untrusted,
 )
 from kmworker.keyserver.loop import TICK_S, KeyServer
-from kmworker.keyserver.ports import HandedOut
+from kmworker.keyserver.ports import HandedOut, Reply
+from kmworker.ports import Pending
 from tests.unit.keyserver.world import INSTALLATION, SIGNER, World, requested
 
 HANDED_OUT = HandedOut("root", "text", "signature")
@@ -202,6 +203,22 @@ def test_a_store_that_was_away_is_admitted_again(world: Servers) -> None:
     world.on_turn = lose
     world.run(3)
     assert world.happened.count("admit") == 2
+
+
+def test_what_was_taken_goes_back_when_only_the_way_of_answers_is_lost(world: Servers) -> None:
+    """The connection that requests come by is up: nobody else would ever be given them."""
+    request = requested()
+    world.ask(request)
+    send = world.send
+
+    def lose(replies: Sequence[Reply]) -> Pending[list[Confirm]]:
+        world.send = send  # type: ignore[method-assign]
+        raise BrokerUnavailable("the publisher's connection is gone")
+
+    world.send = lose  # type: ignore[method-assign]
+    world.run(3)
+    assert world.answers_to(request)
+    assert world.unsettled == []
 
 
 def test_after_whatever_went_wrong_it_looks_at_its_keys_before_it_answers(world: Servers) -> None:

@@ -167,8 +167,9 @@ class World:
         nothing = FoundKey(None, None, None, None, NO_GRANTS)
         return [nothing if it.item is None else self.keys.get(it.item, nothing) for it in asked]
 
-    def add(self, copies: Sequence[Copy]) -> None:
+    def add(self, copies: Sequence[Copy]) -> Pending[None]:
         self.copies += copies
+        return Answered(None)
 
     def of_keys(self, keys: Sequence[tuple[str, str]]) -> list[list[Copy]]:
         return [[it for it in self.copies if (it.project, it.key_id) == key] for key in keys]

@@ -28,6 +28,7 @@ WHO_MAY: Final = {
     "tests/integration/bus/conftest.py": "publishes what no honest producer sends",
     "tests/integration/bus/test_consuming.py": "a worker that may declare, declares",
     "tests/integration/bus/test_publishing.py": "a worker that may declare, declares",
+    "tests/integration/bus/test_request_queue.py": "a key server that may declare, declares",
     "tests/integration/bus/test_topology.py": "a worker that may declare, declares",
     "tests/integration/client/conftest.py": "looks into queues, announces what no worker did",
     "tests/kit/outside/worker.py": "looks into what is closed to dashboards",
