@@ -158,7 +158,8 @@ def test_who_takes_a_key_away_does_not_wait_for_a_trail_that_takes_nothing(
             it.tell(detached("v1"))
             until(lambda: "over" in it.attachments("v1")["a1"], "it is detached")
             site.run("rewrap", exit_code=3)
-            assert site.reader.records("p1", "unrecorded").keys() == {"volume:v1 2"}
+            (left,) = site.reader.records("p1", "unrecorded")
+            assert left.startswith("volume:v1 ")
         auditor.start()
         wanted = {"kek-compromised", "client-revoked", "key-suspended", "grant-ended"}
         until(lambda: wanted <= acts(auditor).keys(), "all is in the trail")

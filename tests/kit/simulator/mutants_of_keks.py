@@ -52,7 +52,8 @@ def leave_what_waits_under_the_old_kek(patch: pytest.MonkeyPatch) -> None:
 
 def write_over_what_has_changed_meanwhile(patch: pytest.MonkeyPatch) -> None:
     cut_out(
-        patch, "rewrap", "local is_same = redis.call('HGET', key, field) == before",
+        patch, "rewrap",
+        "local is_same = redis.call(is_in_list and 'LINDEX' or 'HGET', key, field) == before",
         by="local is_same = true",
     )  # fmt: skip
 
