@@ -1,9 +1,10 @@
 """Clients that mean harm: with what is another's, with addresses, and by sheer number."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from threading import Event, Thread
 from time import monotonic
 from typing import Any, Final
+from uuid import uuid4
 
 import amqp
 import pytest
@@ -13,6 +14,7 @@ from kmworker.errors import Untrusted
 from kmworker.wire.requests.request import DIRECT_REPLY
 from tests.integration.delegation.neighbours import (
     MINE,
+    OTHER_NODE,
     THEIRS,
     counted,
     is_served,
@@ -191,14 +193,22 @@ def test_a_flood_of_bad_signatures_leaves_honest_clients_served(
     is_served(host, line)
 
 
+@pytest.fixture
+def crowd(told: Delegation, rabbitmq: RabbitMQ) -> Iterator[Host]:
+    """A client of its own: how often it may ask is not shared with other tests."""
+    options = ("--node", OTHER_NODE, "--project", "*")
+    with second_client(told, rabbitmq, f"crowd-{uuid4().hex[:6]}", enrol, *options) as crowd:
+        yield crowd
+
+
 def test_a_client_that_never_reads_keeps_nobody_from_its_key(
-    host: Host, line: Line, other: Host
+    host: Host, line: Line, crowd: Host
 ) -> None:
-    with lined(other) as own:
+    with lined(crowd) as own:
         # Its answers pile up behind a socket that it does not read.
         asked = 0
         for _ in range(900):
-            own.send(other.request(THEIRS))
+            own.send(crowd.request(THEIRS))
             asked += 1
         for _ in range(10):
             is_served(host, line)
@@ -206,11 +216,11 @@ def test_a_client_that_never_reads_keeps_nobody_from_its_key(
 
 
 def test_many_that_wait_for_their_grants_leave_others_served(
-    host: Host, line: Line, other: Host
+    host: Host, line: Line, crowd: Host
 ) -> None:
-    with lined(other) as own:
+    with lined(crowd) as own:
         for number in range(300):
-            own.send(other.request(f"no-such-{number}"))
+            own.send(crowd.request(f"no-such-{number}"))
         took = []
         for _ in range(HONEST):
             request, since = host.request(MINE), monotonic()
