@@ -10,6 +10,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import Final
 
 from kmworker.delegation.buffer import KeyBuffer
@@ -48,6 +49,16 @@ class GivenUp:
     """What has ended, or why it was refused when it was asked for anew."""
 
 
+class _Doubt(IntEnum):
+    """Why a copy is to be asked for before it is used."""
+
+    NONE = 0
+    UNHEARD = 1
+    """Something may have ended unheard: where nobody answers, it is used."""
+    TOLD = 2
+    """It may be what a key server said has ended: it is not used."""
+
+
 @dataclass(slots=True)
 class _Copy:
     delivered: DeliveredKey
@@ -55,8 +66,10 @@ class _Copy:
     """By the key server's clock, Unix seconds."""
     until: float
     ask_at: float
-    is_doubted: bool = False
-    """Whether it may be used only where nobody answers."""
+    doubt: _Doubt = _Doubt.NONE
+
+    def doubted(self, why: _Doubt, ask_at: float) -> None:
+        self.doubt, self.ask_at = max(self.doubt, why), ask_at
 
 
 class Copies:
@@ -86,8 +99,8 @@ class Copies:
     def __len__(self) -> int:
         return len(self._copies)
 
-    def keep(self, item: Item, delivered: DeliveredKey, at_s: float, since: float) -> None:
-        """Keep a copy of what was delivered.
+    def keep(self, item: Item, delivered: DeliveredKey, at_s: float, since: float) -> bool:
+        """Keep a copy of what was delivered; False: it has ended since, and is not kept.
 
         Args:
             item: whose key.
@@ -103,11 +116,16 @@ class Copies:
             self._now() + life_s * self._draw(REFRESH_FROM, REFRESH_UNTIL),
         )
         with self._lock:
+            ended_at_s = self._ended.get(item, 0.0)
+            if ended_at_s >= at_s:
+                # Heard while it was on its way.
+                copy.delivered.key.wipe()
+                return False
             self._take(item)
             self._copies[item] = copy
-            if self._ended.get(item, 0.0) > at_s - CLOCKS_S:
-                # Heard while it was on its way.
-                copy.is_doubted, copy.ask_at = True, self._now() + 2 * CLOCKS_S
+            if ended_at_s > at_s - CLOCKS_S:
+                copy.doubted(_Doubt.TOLD, self._now() + 2 * CLOCKS_S)
+        return True
 
     def usable(self, item: Item, *, is_unanswered: bool = False) -> DeliveredKey | None:
         """Return a copy that may be used now: the caller's own, to be wiped by it.
@@ -118,7 +136,8 @@ class Copies:
         """
         with self._lock:
             copy = self._copies.get(item)
-            if copy is None or (copy.is_doubted and not is_unanswered):
+            bearable = _Doubt.UNHEARD if is_unanswered else _Doubt.NONE
+            if copy is None or copy.doubt > bearable:
                 return None
             left_s = copy.until - self._now()
             if left_s + (self._grace_s if is_unanswered else 0.0) <= 0:
@@ -146,7 +165,7 @@ class Copies:
                 return self._given_up(item, revoked.cause)
             if at_s > copy.delivered_at_s - FRESH_S:
                 # It was delivered later, if both clocks are right; an old message changes nothing.
-                copy.is_doubted, copy.ask_at = True, self._now()
+                copy.doubted(_Doubt.TOLD, self._now())
         return None
 
     def give_up(self, item: Item, cause: Refusal) -> GivenUp | None:
@@ -165,7 +184,7 @@ class Copies:
         """Have all of them asked for anew, before they are used: much may have ended unheard."""
         with self._lock:
             for copy in self._copies.values():
-                copy.is_doubted, copy.ask_at = True, self._now()
+                copy.doubted(_Doubt.UNHEARD, self._now())
 
     def to_ask(self) -> list[tuple[Item, str]]:
         """Return what is to be asked for anew now, and the key-ids; what is longest due first."""

@@ -169,14 +169,24 @@ class Keys:
         purpose: str | None = None,
         held: str | None = None,
     ) -> DeliveredKey:
-        # The answer may be held back: its time counts from here.
-        since = boottime()
-        delivered, at_s = self._asking.asked(item, deadline_s, purpose=purpose, held=held)
-        self._copies.keep(item, delivered, at_s, since)
+        ask = partial(self._asking.asked, item, deadline_s, purpose=purpose, held=held)
+        delivered, is_kept = self._once(item, ask)
+        if not is_kept:
+            # It has ended since it was delivered, unless two key servers' clocks differ by that.
+            delivered.key.wipe()
+            delivered, _is_kept = self._once(item, ask)
         self._keeping.start()
         if self._is_closed:
             self._copies.clear()
         return delivered
+
+    def _once(
+        self, item: Item, ask: Callable[[], tuple[DeliveredKey, float]]
+    ) -> tuple[DeliveredKey, bool]:
+        # The answer may be held back: its time counts from here.
+        since = boottime()
+        delivered, at_s = ask()
+        return delivered, self._copies.keep(item, delivered, at_s, since)
 
     def _ask_anew(self, item: Item, key_id: str) -> GivenUp | None:
         """Ask whether a copy may be kept; return what is given up."""

@@ -21,6 +21,7 @@ from kmworker.domain.message import Delivery
 from kmworker.domain.model import ScopeRecord
 from kmworker.errors import NotRecorded, PermanentError, UnknownKek
 from kmworker.keyserver.decide import Deliver, NoGrantYet, decide_request
+from kmworker.keyserver.finding import find_all
 from kmworker.keyserver.intake import Asking, Refusing, RequestIntake, Unanswered
 from kmworker.keyserver.ports import Copy, CopyRegister, FoundKey, KeyStore, Reply, RequestQueue
 from kmworker.keyserver.recording import (
@@ -34,7 +35,7 @@ from kmworker.keyserver.sending import AnswerSending
 from kmworker.keyserver.tally import AnswerTally
 from kmworker.keyserver.waiting import WaitingRequests
 from kmworker.ports import AuditTrail
-from kmworker.wire.answers.bodies import Asked, Delivered
+from kmworker.wire.answers.bodies import Delivered
 from kmworker.wire.answers.messages import Refusal
 
 __all__ = ["AnswerStep", "Answering", "Unwrapping"]
@@ -160,17 +161,16 @@ class Answering:
         """Decide each over what the store has of it now; the first so many are new."""
         sorted_ = _Sorted()
         for place, (it, found) in enumerate(zip(asking, self._find(asking), strict=True)):
-            if found is None:
-                sorted_.refusing.append(Refusing(it, Refusal.TRY_LATER))
-                continue
-            if found.flaw and place < new:
+            if found.awaits_kek and place < new:
+                log.warning("a KEK is missing", detail=found.flaw, project=it.asked.project)
+            elif found.flaw and place < new:
                 # Whatever is told: of broken grants it is that there are none.
                 log.error("a record is broken", detail=found.flaw, project=it.asked.project)
                 sorted_.flawed.append((it, found.flaw))
             decision = self._decide(it, it.client, found)
             if isinstance(decision, NoGrantYet) and it.held is not None:
                 # What it waits for is the end of what it had.
-                sorted_.refusing.append(Refusing(it, Refusal.NOT_GRANTED))
+                sorted_.refusing.append(Refusing(it, self._of_held(it, found)))
             elif isinstance(decision, NoGrantYet):
                 sorted_.later.append(it)
             elif isinstance(decision, Refusal):
@@ -182,22 +182,17 @@ class Answering:
                 sorted_.granted.append(Granted(it, decision, found.wrapped))
         return sorted_
 
-    def _find(self, asking: Sequence[Asking]) -> Sequence[FoundKey | None]:
-        asked = [it.asked for it in asking]
-        try:
-            return self._store.find(asked)
-        except UnknownKek:
-            # Somebody's record: it is nobody else's trouble.
-            return [self._found_alone(it) for it in asked]
+    def _find(self, asking: Sequence[Asking]) -> Sequence[FoundKey]:
+        return find_all(self._store, [it.asked for it in asking])
 
-    def _found_alone(self, asked: Asked) -> FoundKey | None:
-        try:
-            (found,) = self._store.find([asked])
-        except UnknownKek as unknown:
-            # Its file is on its way to this host; nobody is told more than that it is not now.
-            log.warning("KEK missing", kek_id=unknown.kek_id)
-            return None
-        return found
+    def _of_held(self, it: Asking, found: FoundKey) -> Refusal:
+        """Return what who asks about its copy is told, where no grant is found."""
+        if found.awaits_kek:
+            # There may be one. Only who has had the key is told that it cannot be said now.
+            copies = self._copies.at_client(it.client.name)
+            if (it.asked.item, it.held) in [(copy.item, copy.key_id) for copy in copies]:
+                return Refusal.TRY_LATER
+        return Refusal.NOT_GRANTED
 
     def _decide(
         self, it: Asking, client: ClientRecord, found: FoundKey
@@ -234,11 +229,10 @@ class Answering:
                 noted.result()
                 self._on_step(AnswerStep.RECORDED)
                 is_recorded = True
+                self._tally.trouble = ""
             except NotRecorded as refused:
                 self._tally.trouble = str(refused)
                 log.warning("not recorded, so not delivered", detail=str(refused))
-        if is_recorded:
-            self._tally.trouble = ""
         # Another key server has had other bytes under the same id, at the same time.
         reused = {
             id(it) for it, first in zip(decided, noting.result(), strict=True) if first is None
@@ -289,7 +283,7 @@ class Answering:
         asking = [it.asking for it in granted]
         for it, found in zip(granted, self._find(asking), strict=True):
             client = clients.get(it.asking.client.name)
-            if client is None or found is None or it.asking.signer not in client.identities:
+            if client is None or it.asking.signer not in client.identities:
                 continue
             decision = self._decide(it.asking, client, found)
             if isinstance(decision, Deliver) and _is_same(decision, it.deliver):

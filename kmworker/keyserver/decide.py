@@ -82,7 +82,7 @@ def decide_request(  # noqa: PLR0911  # one for each answer, in the order of pre
     state = state_of(found.key, found.scope)
     if state in STATES:
         return STATES[state]
-    return Deliver(found.key, found.scope, KeyState.ACTIVE, rfc3339(until_s), attachment)
+    return Deliver(found.key, found.scope, state, rfc3339(until_s), attachment)
 
 
 def _grants(client: ClientRecord, found: FoundKey, now_s: float) -> Iterator[tuple[float, str]]:

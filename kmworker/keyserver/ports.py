@@ -123,6 +123,8 @@ class FoundKey:
     grants: Grants
     flaw: str = ""
     """What is wrong with a record, for the log; then there is nothing else."""
+    awaits_kek: bool = False
+    """Whether that is only that its KEK is not on this host yet."""
 
 
 @value

@@ -32,7 +32,7 @@ def asked_again(copy: Copy) -> Asked:
 
 
 def revoked_copy(
-    copy: Copy, ended: RightEnded, client: ClientRecord | None, found: FoundKey | None, now_s: float
+    copy: Copy, ended: RightEnded, client: ClientRecord | None, found: FoundKey, now_s: float
 ) -> Revoked | None:
     """Return what a client has to give up; None: it may keep the copy.
 
@@ -40,13 +40,13 @@ def revoked_copy(
         copy: that it may hold.
         ended: why it is looked at.
         client: its record; None: it is no client.
-        found: what the store has of what it would ask for; None: that cannot be read now.
+        found: what the store has of what it would ask for.
         now_s: the store's time, Unix seconds.
     """
     cause = ended.cause
     if client is None or client.is_revoked:
         cause = Revoking.CLIENT_REVOKED
-    elif found is not None:
+    elif not found.awaits_kek:
         asked, left_s = asked_again(copy), max(copy.until_s - now_s, 0.0)
         decision = decide_request(client, asked, found, now_s, left_s)
         if isinstance(decision, Deliver):

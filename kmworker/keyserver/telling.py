@@ -14,11 +14,10 @@ import structlog
 from kmworker.clock import Clock, rfc3339
 from kmworker.delegation.answers import AnswerSigner
 from kmworker.domain.message import Confirm, Delivery
-from kmworker.errors import UnknownKek
+from kmworker.keyserver.finding import find_all
 from kmworker.keyserver.ports import (
     Copy,
     CopyRegister,
-    FoundKey,
     KeyStore,
     Reply,
     RequestQueue,
@@ -131,7 +130,7 @@ class Telling:
             if it.item is None or copy.item in {it.item, None}
         ]
         clients = self._store.clients([copy.client for copy, _it in looked_at])
-        found = self._found([asked_again(copy) for copy, _it in looked_at])
+        found = find_all(self._store, [asked_again(copy) for copy, _it in looked_at])
         now = self._clock.now()
         for (copy, it), key in zip(looked_at, found, strict=True):
             revoked = revoked_copy(copy, it, clients.get(copy.client), key, now)
@@ -143,28 +142,12 @@ class Telling:
         key_ids = [it.key_id for it in ended]
         unnamed = [place for place, it in enumerate(ended) if it.key_id is None]
         asked = [Asked("", "", ended[place].project, ended[place].item, None) for place in unnamed]
-        for place, found in zip(unnamed, self._found(asked), strict=True):
-            if found is not None and found.key is not None:
+        for place, found in zip(unnamed, find_all(self._store, asked), strict=True):
+            if found.key is not None:
                 key_ids[place] = found.key.key_id
         named = [(it.project, key_id) for it, key_id in zip(ended, key_ids, strict=True) if key_id]
         copies = iter(self._copies.of_keys(named))
         return [next(copies) if key_id else [] for key_id in key_ids]
-
-    def _found(self, asked: Sequence[Asked]) -> Sequence[FoundKey | None]:
-        """Return what the store has of these; None: of that it cannot be told now."""
-        if not asked:
-            return []
-        try:
-            return self._store.find(asked)
-        except UnknownKek:
-            return [self._found_alone(it) for it in asked]
-
-    def _found_alone(self, asked: Asked) -> FoundKey | None:
-        try:
-            (found,) = self._store.find([asked])
-        except UnknownKek:
-            return None
-        return found
 
     def _tell_revoked(self, signer: AnswerSigner) -> None:
         """Tell clients that were revoked: they can ask for nothing any more."""

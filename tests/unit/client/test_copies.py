@@ -43,7 +43,7 @@ def time() -> Time:
 @pytest.fixture
 def copies(time: Time) -> Copies:
     made = Copies(now=time, draw=random.Random(1).uniform)
-    made.keep(V, delivered(), AT_S, time())
+    assert made.keep(V, delivered(), AT_S, time())
     return made
 
 
@@ -142,20 +142,33 @@ def test_an_old_end_does_not_wipe_what_was_delivered_later(copies: Copies) -> No
 
 def test_one_of_just_before_is_asked_about_and_not_believed(copies: Copies, time: Time) -> None:
     assert copies.end(revoked(), AT_S - 1) is None
-    # Until somebody has said that it may be kept.
+    # Until somebody has said that it may be kept: not where nobody answers, nor for what else is
+    # in doubt.
     assert not is_usable(copies)
-    assert is_usable(copies, is_unanswered=True)
+    assert not is_usable(copies, is_unanswered=True)
+    copies.doubt_all()
+    assert not is_usable(copies, is_unanswered=True)
     assert copies.to_ask() == [(V, KEY_ID)]
     copies.keep(V, delivered(), AT_S + 10, time())
     assert is_usable(copies)
     assert copies.to_ask() == []
 
 
-def test_an_end_that_overtakes_its_delivery_is_not_forgotten(time: Time) -> None:
+@pytest.mark.parametrize("later_s", [0.0, 1.0])
+def test_what_ended_while_it_was_on_its_way_is_not_kept(time: Time, later_s: float) -> None:
     copies = Copies(now=time)
-    assert copies.end(revoked(), AT_S + 1) is None
-    copies.keep(V, delivered(), AT_S, time())
-    assert not is_usable(copies)
+    assert copies.end(revoked(), AT_S + later_s) is None
+    assert not copies.keep(V, delivered(), AT_S, time())
+    assert not is_usable(copies, is_unanswered=True)
+    assert copies.keep(V, delivered(), AT_S + later_s + CLOCKS_S, time())
+    assert is_usable(copies)
+
+
+def test_what_was_delivered_just_after_an_end_is_asked_for_once_more(time: Time) -> None:
+    copies = Copies(now=time)
+    assert copies.end(revoked(), AT_S - 1) is None
+    assert copies.keep(V, delivered(), AT_S, time())
+    assert not is_usable(copies, is_unanswered=True)
     time.now_s += 2 * CLOCKS_S
     assert copies.to_ask() == [(V, KEY_ID)]
 

@@ -190,6 +190,21 @@ def test_it_is_wiped_when_it_is_revoked_and_a_repeat_is_none(
     assert len(server.asked) == asked
 
 
+def test_a_delivery_of_before_the_end_is_asked_for_once_more_and_not_kept(
+    make: Callable[..., Keys], server: KeyServer, given_up: "Queue[GivenUp]"
+) -> None:
+    keys = make()
+    got(keys)
+    server.revoke("7d793037-a076-4ca6-8f0d-0a1b2c3d4e5f", 60.0)
+    assert given_up.get(timeout=SOON_S).cause is Revoking.DETACHED
+    asked = len(server.asked)
+    assert [got(keys), got(keys)] == 2 * [DEK]
+    assert len(server.asked) == asked + 4
+    server.answers = False
+    with pytest.raises(NoAnswer):
+        keys.get(V)
+
+
 def test_a_broker_that_withholds_everything_gains_the_copy_s_time_and_no_more(
     make: Callable[..., Keys], server: KeyServer, clock: Clock, given_up: "Queue[GivenUp]"
 ) -> None:
@@ -262,8 +277,9 @@ def test_what_the_caller_does_when_it_is_told_ends_no_thread(
     keys = make(on_given_up=fail)
     for number in range(2):
         got(keys)
-        server.revoke(f"7d793037-a076-4ca6-8f0d-00000000000{number}")
+        server.revoke(f"7d793037-a076-4ca6-8f0d-00000000000{number}", server.later_s + 1)
         assert given_up.get(timeout=SOON_S).cause is Revoking.DETACHED
+        server.later_s += 60.0
     until(lambda: caplog.text.count("on_given_up has failed") == 2, "it is logged")
 
 

@@ -1,9 +1,9 @@
 """A batch of requests: nothing leaves that is not recorded, whatever ends where."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from structlog.testing import capture_logs
@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from kmworker.delegation.checking import DeliveredKey
 from kmworker.delegation.requests import sign_request
 from kmworker.domain.audit import Act, ActOutcome
-from kmworker.domain.model import KeyState
+from kmworker.domain.model import Item, KeyState
 from kmworker.errors import StoreUnavailable, UnknownKek
 from kmworker.keyserver.answering import AnswerStep
 from kmworker.keyserver.ports import FoundKey
@@ -31,6 +31,7 @@ from tests.unit.keyserver.world import (
     KEY_ID,
     MARK,
     NAME,
+    RIGHTS,
     STRANGER,
     WAIT_S,
     EndedHere,
@@ -41,6 +42,8 @@ from tests.unit.keyserver.world import (
     over,
     requested,
 )
+
+OTHER_ID: Final = "5f0e1c9a-0000-4000-8000-0000000000ff"
 
 
 @pytest.fixture
@@ -103,6 +106,14 @@ def test_what_cannot_be_recorded_is_not_delivered(world: World) -> None:
     world.server().handle([world.ask(request)])
     assert delivered(world, request) == [DEK]
     assert world.tally.trouble == ""
+
+
+def test_what_needs_no_record_does_not_say_that_records_can_be_written(world: World) -> None:
+    world.trail_is_full = True
+    server = world.server()
+    server.handle([world.ask(requested())])
+    server.handle([])
+    assert "full" in world.tally.trouble
 
 
 def test_neither_is_a_refusal_told_that_cannot_be_recorded(world: World) -> None:
@@ -374,8 +385,8 @@ def test_what_comes_does_not_have_those_that_wait_looked_at_each_time(world: Wor
     assert looks[10:] == [2, 1]
 
 
-def test_a_record_under_a_kek_that_is_not_here_yet_is_its_own_clients_trouble(world: World) -> None:
-    theirs = volume("theirs")
+def without_kek(world: World, theirs: Item) -> Callable[[], None]:
+    """Have a record be under a KEK that is not on this host; return what brings it there."""
     find = world.find
 
     def found(asked: Sequence[Asked]) -> list[FoundKey]:
@@ -384,7 +395,51 @@ def test_a_record_under_a_kek_that_is_not_here_yet_is_its_own_clients_trouble(wo
         return find(asked)
 
     world.find = found  # type: ignore[method-assign]
+    return lambda: setattr(world, "find", find)
+
+
+def test_a_record_under_a_kek_that_is_not_here_yet_is_its_own_clients_trouble(world: World) -> None:
+    theirs = volume("theirs")
+    world.keys[theirs] = world.keys[V]
+    come = without_kek(world, theirs)
     early, mine = requested(theirs), requested()
-    world.server().handle([world.ask(early), world.ask(mine)])
-    assert world.refusals(early) == [Refusal.TRY_LATER]
+    server = world.server()
+    with capture_logs() as logged:
+        server.handle([world.ask(early), world.ask(mine)])
+        server.handle([])
     assert delivered(world, mine) == [DEK]
+    assert (world.refusals(early), server.is_waited) == ([], True)
+    # Once, however long it waits; and it is no record that is not believed.
+    assert [it["event"] for it in logged] == ["a KEK is missing"]
+    assert acts(world) == [Act.KEY_DELIVERED]
+    come()
+    server.handle([])
+    assert (delivered(world, early), server.is_waited) == ([DEK], False)
+
+
+def test_that_a_kek_is_missing_tells_nobody_whether_there_is_an_item(world: World) -> None:
+    theirs = volume("theirs")
+    world.keys[theirs] = key_of(held(theirs))
+    without_kek(world, theirs)
+    rightless = requested(theirs, project_id="another")
+    told = []
+    for item in (theirs, volume("no-such")):
+        waits, holds = requested(item), requested(item, held=KEY_ID)
+        server = world.server()
+        server.handle([world.ask(waits), world.ask(holds)])
+        world.clock.advance(WAIT_S)
+        server.handle([])
+        told.append([world.refusals(waits), world.refusals(holds)])
+    assert told == 2 * [[[Refusal.NOT_GRANTED], [Refusal.NOT_GRANTED]]]
+    world.known[NAME] = replace(CLIENT, rights=replace(RIGHTS, projects=("p1",)))
+    world.server().handle([world.ask(rightless)])
+    assert world.refusals(rightless) == [Refusal.NOT_GRANTED]
+
+
+def test_who_has_had_the_key_does_not_give_it_up_over_a_missing_kek(world: World) -> None:
+    world.server().handle([world.ask(requested())])
+    without_kek(world, V)
+    for key_id, told in ((KEY_ID, Refusal.TRY_LATER), (OTHER_ID, Refusal.NOT_GRANTED)):
+        holds = requested(held=key_id)
+        world.server().handle([world.ask(holds)])
+        assert world.refusals(holds) == [told]

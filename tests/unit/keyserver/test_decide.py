@@ -93,6 +93,7 @@ def test_who_has_a_grant_is_told_what_the_key_s_state_is(state: KeyState, reason
 def test_a_key_that_is_deactivated_by_a_wrong_count_is_delivered() -> None:
     answer = decided(key_of(held(V, state=KeyState.DEACTIVATED), live()))
     assert isinstance(answer, Deliver)
+    assert answer.state is KeyState.DEACTIVATED
 
 
 def test_a_grant_ends_with_its_item() -> None:

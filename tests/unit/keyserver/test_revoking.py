@@ -24,7 +24,7 @@ REVOKED_CLIENT: Final = replace(CLIENT, revoked=MARK)
 
 
 def cause(
-    found: FoundKey | None,
+    found: FoundKey,
     ended: RightEnded = DETACHED,
     copy: Copy = COPY,
     client: ClientRecord | None = CLIENT,
@@ -46,7 +46,7 @@ def test_who_may_have_it_still_gives_up_nothing_whatever_is_said(ended: RightEnd
     assert cause(key_of(held(V), over("a1"), live("a2")), ended) is None
 
 
-CASES: Final[dict[str, tuple[FoundKey | None, RightEnded, Revoking]]] = {
+CASES: Final[dict[str, tuple[FoundKey, RightEnded, Revoking]]] = {
     "detached": (key_of(held(V), over()), DETACHED, Revoking.DETACHED),
     "attached elsewhere": (
         key_of(held(V), over(), live("a2", "another")), DETACHED, Revoking.DETACHED,
@@ -58,7 +58,9 @@ CASES: Final[dict[str, tuple[FoundKey | None, RightEnded, Revoking]]] = {
     ),
     "detached, and said to be suspended": (key_of(held(V), over()), SUSPENDED, Revoking.DETACHED),
     "broken": (replace(key_of(held(V), live()), flaw="altered"), SUSPENDED, Revoking.SUSPENDED),
-    "under a KEK that is away": (None, RELEASED, Revoking.RELEASED),
+    "under a KEK that is away": (
+        replace(key_of(None), flaw="its KEK", awaits_kek=True), SUSPENDED, Revoking.SUSPENDED,
+    ),
 }  # fmt: skip
 
 
