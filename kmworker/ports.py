@@ -397,6 +397,13 @@ class AuditTrail(Protocol):
     writer: str
     """Its name, which no other process has had."""
 
+    def open(self) -> None:
+        """Connect what is not connected, so that it shows before anything is to be recorded.
+
+        Raises:
+            BrokerUnavailable: it cannot be reached now.
+        """
+
     def record(self, records: Sequence[AuditRecord]) -> Pending[None]:
         """Send records; the answer comes when they survive a crash of the broker.
 

@@ -106,6 +106,23 @@ class RabbitAuditTrail:
         """Return how many records may not be in the trail."""
         return len(self._unconfirmed)
 
+    def open(self) -> None:
+        """Connect what is not connected, and see to the names.
+
+        Raises:
+            BrokerUnavailable: the broker is away, does not let us in, or has something else there.
+        """
+        if self._publisher.is_open:
+            return
+        self._publisher.open()
+        try:
+            with self._link.call():
+                ensure_audit(self._link.connection, self._topology)
+        except SetupError as wrong:
+            # It may be put right while this process goes on; meanwhile nothing is recorded.
+            self._publisher.close()
+            raise BrokerUnavailable(f"{wrong}: {wrong.hint}") from wrong
+
     def record(self, records: Sequence[AuditRecord]) -> Pending[None]:
         """Send records; what is returned waits until the broker has them on disk.
 
@@ -114,7 +131,7 @@ class RabbitAuditTrail:
                 given no number, and will not be in the trail.
         """
         try:
-            self._connect()
+            self.open()
             self._look()
         except BrokerUnavailable as error:
             raise NotRecorded(f"the audit trail cannot be reached: {error}") from error
@@ -127,7 +144,7 @@ class RabbitAuditTrail:
         """Keep the idle connection alive, and send again what is not confirmed; once a second."""
         try:
             if self._unconfirmed:
-                self._connect()
+                self.open()
             self._publisher.tick()
             self._look()
             if any(it.is_due for it in self._unconfirmed):
@@ -140,7 +157,7 @@ class RabbitAuditTrail:
         """Leave; what is not confirmed is sent once more before, and told if it is not then."""
         try:
             if self._unconfirmed:
-                self._connect()
+                self.open()
                 self._look()
                 self._send_due(()).settle()
                 for recording in self._open[:]:
@@ -156,18 +173,6 @@ class RabbitAuditTrail:
                 records=len(self._unconfirmed),
             )
         self._publisher.close()
-
-    def _connect(self) -> None:
-        if self._publisher.is_open:
-            return
-        self._publisher.open()
-        try:
-            with self._link.call():
-                ensure_audit(self._link.connection, self._topology)
-        except SetupError as wrong:
-            # It may be put right while this process goes on; meanwhile nothing is recorded.
-            self._publisher.close()
-            raise BrokerUnavailable(f"{wrong}: {wrong.hint}") from wrong
 
     def _numbered(self, record: AuditRecord) -> _Numbered:
         number = self._given + 1

@@ -99,6 +99,9 @@ class StreamAuditTrail:
         self._given = 0
         """The last number."""
 
+    def open(self) -> None:
+        """Do nothing: the stream needs no connection of its own."""
+
     def record(self, records: Sequence[AuditRecord]) -> Pending[None]:
         """Put records into the stream; they are on disk when this returns.
 

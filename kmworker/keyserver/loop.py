@@ -126,6 +126,8 @@ class KeyServer:
     def turn(self) -> None:
         """Do what there is to do, and wait a moment for it."""
         self._ready()
+        # Before requests are taken: where nothing can be recorded, others may answer them.
+        self._trail.open()
         self._queue.open()
         self._telling.open()
         if self._generation != self._queue.generation:

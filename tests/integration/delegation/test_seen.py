@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from tests.integration.cli.test_events import volume
-from tests.kit.outside.delegating import CLIENT, Delegation, P, attached
+from tests.kit.outside.delegating import CLIENT, Delegation, P, attached, serving
 from tests.kit.polling import until
 
 
@@ -37,3 +37,19 @@ def test_who_looks_after_it_sees_who_delegates_by_which_list_and_to_whom(
     assert status["clients"] == {"number": 1, "revoked": 0, "aged": []}
     (listed,) = json.loads(site.run("client", "list", "--json").stdout)
     assert (listed["client"], listed["renewed_at"]) == (CLIENT, None)
+
+
+def test_so_many_key_servers_find_room_within_their_account_s_limits(
+    delegation: Delegation,
+) -> None:
+    delegation.tell(volume("v7", P))
+    site = delegation.site
+    with serving(site, 7) as more:
+        pids = {str(it.process.pid) for it in more}
+
+        def run() -> bool:
+            seen = [it for it in site.reader.key_servers().values() if it["pid"] in pids]
+            # Each has all of its connections before it says so.
+            return len(seen) == 7 and all(it["state"] == "running" for it in seen)
+
+        until(run, "all of them run")
