@@ -1,6 +1,6 @@
 """``kmworker client``: hosts that may ask for keys, and what a host does to be one."""
 
-from kmworker.cli.client import enrolling, getting, hosting, looking
+from kmworker.cli.client import enrolling, getting, hosting, looking, revoking
 from kmworker.cli.frame.program import group
 
 __all__ = ["app"]
@@ -19,5 +19,5 @@ app.command(epilog=hosting.PIN_EXAMPLES)(hosting.pin)
 app.command("list", epilog=looking.LIST_EXAMPLES)(looking.list_)
 app.command(epilog=looking.SHOW_EXAMPLES)(looking.show)
 app.command(epilog=enrolling.RENEW_EXAMPLES)(enrolling.renew)
-app.command(epilog=enrolling.REVOKE_EXAMPLES)(enrolling.revoke)
+app.command(epilog=revoking.EXAMPLES)(revoking.revoke)
 app.command(epilog=getting.EXAMPLES)(getting.get)

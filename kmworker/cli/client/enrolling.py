@@ -1,4 +1,4 @@
-"""``kmworker client enroll``, ``renew`` and ``revoke``: who is a client, by an operator's word."""
+"""``kmworker client enroll`` and ``renew``: who is a client, by an operator's word."""
 
 import re
 import sys
@@ -20,7 +20,7 @@ from kmworker.cli.frame.endings import Ending, misused
 from kmworker.cli.frame.keys import custody_of
 from kmworker.cli.frame.program import examples
 from kmworker.cli.frame.store import views_of
-from kmworker.cli.terminal.output import complain, line, note, print_json
+from kmworker.cli.terminal.output import complain, note, print_json
 from kmworker.clock import rfc3339
 from kmworker.delegation.clients import (
     ClientRecord,
@@ -29,7 +29,6 @@ from kmworker.delegation.clients import (
     Stamp,
     enrolled,
     renewed,
-    revoked,
 )
 from kmworker.delegation.encoded import from_text
 from kmworker.delegation.enrolment import Enrolment, EnrolmentRequest, read_enrolment_request
@@ -47,8 +46,8 @@ from kmworker.store.records import RecordCodec
 from kmworker.wire.fields import CLIENT_NAME
 
 __all__ = [
-    "ENROLL_EXAMPLES", "RENEW_EXAMPLES", "REVOKE_EXAMPLES", "ClientRoom", "client_room", "enroll",
-    "renew", "revoke",
+    "ENROLL_EXAMPLES", "RENEW_EXAMPLES", "ClientRoom", "NameArgument", "changed", "client_room",
+    "enroll", "no_client", "renew",
 ]  # fmt: skip
 
 ENROLL_EXAMPLES = examples(
@@ -61,7 +60,6 @@ RENEW_EXAMPLES = examples(
     "kmworker client renew compute-17 --request request.json \\",
     "    --reason yearly > enrolment.json",
 )
-REVOKE_EXAMPLES = examples("kmworker client revoke compute-17 --reason 'stolen'")
 
 NameArgument = Annotated[
     str, typer.Argument(metavar="NAME", help="The client's, which is its user of the broker.")
@@ -183,7 +181,7 @@ def enroll(  # noqa: PLR0913  # its options
         lambda before: enrolled(before, name, asked.identity, rights, room.mark(by)),
         room.record(Act.CLIENT_ENROLLED, name, by),
     )
-    _tell(made, name, asked.identity)
+    changed(made, name, asked.identity)
     _print_enrolment(room, made, asked.identity, root)
 
 
@@ -210,41 +208,16 @@ def renew(  # noqa: PLR0913  # its options
 
     def become(before: ClientRecord | None) -> ClientRecord | NoStep:
         if before is None:
-            raise _no_client(name)
+            raise no_client(name)
         return renewed(before, asked.identity, room.mark(by), is_alone=alone)
 
     made = room.register.change(name, become, room.record(Act.CLIENT_RENEWED, name, by))
-    _tell(made, name, asked.identity)
+    changed(made, name, asked.identity)
     _print_enrolment(room, made, asked.identity, root)
 
 
-def revoke(
-    context: typer.Context,
-    name: NameArgument,
-    *,
-    reason: ReasonOption,
-    operator: OperatorOption = None,
-) -> None:
-    """Have a client get nothing any more, from its next request on.
-
-    What it was given it has: kmworker audit export --client NAME lists those keys. Suspend them,
-    or have their data rewritten, if its host is in the wrong hands.
-    """
-    by = operator_of(operator, reason)
-    room = client_room(context)
-
-    def become(before: ClientRecord | None) -> ClientRecord | NoStep:
-        if before is None:
-            raise _no_client(name)
-        return revoked(before, room.mark(by))
-
-    made = room.register.change(name, become, room.record(Act.CLIENT_REVOKED, name, by))
-    _tell(made, name)
-    line(f"client {name} is revoked")
-    note(f"what it was given it has: kmworker audit export --client {name}")
-
-
-def _no_client(name: str) -> NotFound:
+def no_client(name: str) -> NotFound:
+    """Return what is wrong with a name."""
     return NotFound(f"no client {name}", "kmworker client list shows those there are")
 
 
@@ -268,7 +241,8 @@ def _read_request(file: str) -> EnrolmentRequest:
         raise SetupError(f"{file}: {wrong}", wrong.hint) from None
 
 
-def _tell(made: ClientRecord | NoStep, name: str, identity: PublicIdentity | None = None) -> None:
+def changed(made: ClientRecord | NoStep, name: str, identity: PublicIdentity | None = None) -> None:
+    """Say what has become of a client; ends the command if nothing has."""
     if isinstance(made, NoStep):
         complain(f"client {name}: {made.why}", "kmworker client show says more")
         raise typer.Exit(Ending.FAILED)
@@ -279,7 +253,7 @@ def _tell(made: ClientRecord | NoStep, name: str, identity: PublicIdentity | Non
 def _print_enrolment(
     room: ClientRoom, made: ClientRecord | NoStep, identity: PublicIdentity, root: bytes
 ) -> None:
-    assert isinstance(made, ClientRecord)  # noqa: S101  # see `_tell`
+    assert isinstance(made, ClientRecord)  # noqa: S101  # see `changed`
     enrolment = Enrolment(
         room.installation, made.name, identity.fingerprint, root, made.enrolled.at
     )

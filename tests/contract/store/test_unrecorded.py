@@ -196,6 +196,9 @@ class DyingTrail:
         self.events: list[str | None] = []
         self.dies = ""
 
+    def open(self) -> None:
+        """It needs no connection."""
+
     def record(self, records: Sequence[AuditRecord]) -> Answered[None]:
         if self.dies == "before it is recorded":
             raise DiesError

@@ -133,7 +133,8 @@ def test_a_revoked_client_gets_nothing_from_its_next_request_on(
     with second_client(told, rabbitmq, "stolen", enrol, *options) as stolen, lined(stolen) as own:
         first = stolen.request("ok")
         assert stolen.key_in(own.ask(first), first)
-        told.site.run("client", "revoke", "stolen", *WHO)
+        held = json.loads(told.site.run("client", "revoke", "stolen", "--json", *WHO).stdout)
+        assert [it["item"] for it in held["copies"]] == ["volume:ok"]
         # Also what it asked when it was a client still, once more.
         for request in (stolen.request("ok"), first):
             own.answers.clear()

@@ -2,10 +2,12 @@
 
 import json
 from pathlib import Path
+from time import time
 from typing import Any
 
 import pytest
 
+from kmworker.clock import rfc3339
 from kmworker.delegation.enrolment import Enrolment
 from kmworker.delegation.identity import Identity
 from kmworker.delegation.renewal import former_path, next_path
@@ -244,6 +246,35 @@ def test_key_servers_find_who_was_revoked_beside_the_record_of_it(store: FilledS
     assert store.client.hkeys(name) == []
     assert run("client", "revoke", "compute-17", *WHO).exit_code == 0
     assert store.client.hkeys(name) == [b"compute-17 2"]
+
+
+@pytest.mark.usefixtures("trusting")
+def test_who_revokes_a_client_is_told_which_keys_it_may_hold(store: FilledStore) -> None:
+    enrolled()
+    now = int(time())
+    until = rfc3339(now + 60)
+    for member, until_s in {"p1 k1 volume:v1": 60, "p2 k2 ": 90, "p1 k3 volume:v3": -1}.items():
+        store.client.zadd(store.names.copies_at("compute-17"), {member: now + until_s})
+    done = run("client", "revoke", "compute-17", *WHO)
+    assert "compute-17 is revoked; it may hold 2 copies of keys" in done.stdout
+    assert [line.split() for line in done.stdout.splitlines() if line.startswith(("p1", "p2"))] == [
+        ["p1", "volume:v1", "k1", until],
+        ["p2", "-", "k2", rfc3339(now + 90)],
+    ]
+    assert "audit export --client compute-17 --output FILE" in done.stderr
+
+
+@pytest.mark.usefixtures("trusting")
+def test_programs_are_told_which_keys_it_may_hold(store: FilledStore) -> None:
+    enrolled()
+    now = int(time())
+    store.client.zadd(store.names.copies_at("compute-17"), {"p1 k1 volume:v1": now + 60})
+    assert document("client", "revoke", "compute-17", *WHO) == {
+        "client": "compute-17",
+        "copies": [{
+            "project_id": "p1", "item": "volume:v1", "key_id": "k1", "until": rfc3339(now + 60),
+        }],
+    }  # fmt: skip
 
 
 @pytest.mark.usefixtures("trusting")

@@ -75,6 +75,9 @@ class Trail:
         self.records: list[AuditRecord] = []
         self.ticks = 0
 
+    def open(self) -> None:
+        """It needs no connection."""
+
     def record(self, records: Sequence[AuditRecord]) -> Answered[None]:
         if self.is_full:
             raise NotRecorded("its queue is full")
