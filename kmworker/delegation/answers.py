@@ -29,18 +29,11 @@ from kmworker.wire.answers.bodies import (
 from kmworker.wire.answers.messages import DELIVERED, REFUSED, REVOKED, Refusal
 from kmworker.wire.properties import CLOUD_EVENT, TRANSIENT
 
-__all__ = ["ANSWER_LABEL", "AnswerSigner", "SignedAnswer", "answer_parts", "disclosed"]
+__all__ = ["ANSWER_LABEL", "AnswerSigner", "SignedAnswer", "answer_parts"]
 
 ANSWER_LABEL: Final = "kmworker/answer"
 ANSWER_MS: Final = 30_000
 """How long an answer waits for who asked. In milliseconds, as AMQP has it."""
-# What is asked by those alone who may have the key: others learn nothing of its state.
-STATES: Final = frozenset({Refusal.SUSPENDED, Refusal.COMPROMISED, Refusal.DESTROYED})
-
-
-def disclosed(reason: Refusal, *, may_have_it: bool) -> Refusal:
-    """Return what a client is told: of a key that it has no right to or no grant of, nothing."""
-    return reason if may_have_it or reason not in STATES else Refusal.NOT_GRANTED
 
 
 def answer_parts(installation: str, client: str, body: bytes) -> tuple[str, str, str, str]:

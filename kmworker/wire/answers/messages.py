@@ -54,7 +54,8 @@ class Refusal(StrEnum):
     REUSED_ID = "reused-id"
     """The request's id was used for other bytes."""
     TRY_LATER = "try-later"
-    """Something that it takes is away, or this client asks too often."""
+    """Something that it takes is away, or too many requests wait for their grants. Not that a
+    client asks too often: who does gets no answer at all."""
     MALFORMED = "malformed"
     """The request cannot be understood; `detail` says what is wrong with it."""
 
@@ -63,12 +64,19 @@ class Revoking(StrEnum):
     """Why a client has to give up a key."""
 
     DETACHED = "detached"
-    EXPIRED = "expired"
+    """Its attachment is over, or it has lost the right to the key in another way."""
     RELEASED = "released"
+    """The item is gone."""
     SUSPENDED = "suspended"
     COMPROMISED = "compromised"
     DESTROYED = "destroyed"
     CLIENT_REVOKED = "client-revoked"
+    EXPIRED = "expired"
+    """A client's own word, of a copy that is over by itself: no key server needs to say so."""
+
+
+SAID: Final = tuple(it for it in Revoking if it is not Revoking.EXPIRED)
+"""By key servers. A copy lasts no longer than its grant, so of that end nobody has to be told."""
 
 
 @read_so
@@ -148,8 +156,8 @@ class RevokedData(TypedDict):
     """The attachment that has ended; absent: all of this item's at this client."""
     key_id: Uuid
     """Whose key it is."""
-    cause: Annotated[str, OneOf(Revoking)]
-    """Why."""
+    cause: Annotated[str, OneOf(SAID)]
+    """Why; a suspended key may be had again, a detached one by another attachment."""
     signed_by: ListedId
     """The id, in the trust list, of the key that signed this message."""
     trust: SignedListDocument

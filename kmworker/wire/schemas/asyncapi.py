@@ -16,6 +16,7 @@ from kmworker.wire.properties import CLOUD_EVENT, PERSISTENT
 from kmworker.wire.releases import RELEASED_TYPE
 from kmworker.wire.schemas.delegation_channels import (
     delegation_channels,
+    delegation_headers,
     delegation_messages,
     delegation_operations,
 )
@@ -64,7 +65,11 @@ def asyncapi() -> dict[str, Any]:
         "operations": _operations(),
         "components": {
             "messages": _messages(schemas),
-            "schemas": schemas | {"dead-letter-headers": schema_of(DeadLetterHeaders)},
+            "schemas": {
+                **schemas,
+                "dead-letter-headers": schema_of(DeadLetterHeaders),
+                **delegation_headers(),
+            },
             "securitySchemes": {"user": {"type": "userPassword"}},
         },
     }

@@ -11,12 +11,24 @@ import yaml
 from jsonschema import Draft7Validator
 
 from kmworker.domain.message import Outgoing
+from kmworker.wire.answers.messages import Refusal
 from kmworker.wire.events.definition import EVENT_TYPES
 from kmworker.wire.requests.definition import REQUEST_TYPES
 from kmworker.wire.schemas import asyncapi, texts
 from kmworker.wire.schemas.examples import ANNOUNCED, DEAD
 from kmworker.wire.topology import Topology
 from tests.contract.schemas.official import official_schema
+from tests.kit.delegation_vectors import (
+    AT,
+    CLIENT,
+    DELIVERED,
+    HOST,
+    KEY,
+    REQUEST,
+    REVOKED,
+    REVOKED_ID,
+    signer,
+)
 from tests.kit.published_schemas import complaints, schema_of
 
 DOCUMENT = asyncapi()
@@ -197,6 +209,33 @@ def test_an_assignments_properties_are_the_workers() -> None:
     described = DOCUMENT["components"]["messages"]["key-assigned"]
     assert described["contentType"] == ANNOUNCED.properties["content_type"]
     assert described["bindings"]["amqp"]["messageType"] == ANNOUNCED.properties["type"]
+
+
+# What there is of each between clients and key servers, and where it is said otherwise.
+SENT = {
+    "key-requested": REQUEST.properties(CLIENT),
+    "key-delivered": signer()
+    .deliver(REQUEST.asked, CLIENT, HOST.public, DELIVERED, KEY, at=AT)
+    .properties,
+    "key-refused": signer().refuse(REQUEST.asked, CLIENT, Refusal.NOT_GRANTED, at=AT).properties,
+    "key-revoked": signer().revoke(REVOKED_ID, CLIENT, REVOKED, at=AT).properties,
+}
+
+
+@pytest.mark.parametrize("message", SENT)
+def test_the_properties_of_what_is_signed_are_all_named_and_no_others(message: str) -> None:
+    described = DOCUMENT["components"]["messages"][message]
+    properties = SENT[message]
+    names = ("user_id", "reply_to", "correlation_id", "message_id", "type", "content_type",
+             "app_id", "delivery_mode", "expiration")  # fmt: skip
+    # What is said to be absent is named behind "no".
+    said = {it for it in names if re.search(f"(?<!no )`{it}`", described["description"])}
+    assert said == properties.keys() - {"application_headers"}
+    headers = pointed_at(DOCUMENT, described["headers"]["$ref"])
+    assert complaints(headers, properties["application_headers"]) == []
+    assert complaints(headers, {}) != []
+    assert described["bindings"]["amqp"]["messageType"] == properties["type"]
+    assert f"{int(properties.get('expiration', 0)):,} ms" in described["description"] + "0 ms"
 
 
 # --- as YAML ----------------------------------------------------------------------------

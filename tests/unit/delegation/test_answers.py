@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from kmworker.delegation.answers import AnswerSigner, disclosed
+from kmworker.delegation.answers import AnswerSigner
 from kmworker.delegation.encoded import as_text
 from kmworker.delegation.identity import Identity
 from kmworker.delegation.requests import sign_request
@@ -51,22 +51,6 @@ def refused(asked: Asked, reason: Refusal, **more: Any) -> bytes:
 
 # --- a refusal says one word --------------------------------------------------------------
 
-# What a key server may have found, of what the client has no right to or no grant of.
-FOUND = {
-    "unknown": Refusal.NOT_GRANTED,
-    "another tenant's": Refusal.NOT_GRANTED,
-    "not attached": Refusal.NOT_GRANTED,
-    "suspended": Refusal.SUSPENDED,
-    "compromised": Refusal.COMPROMISED,
-    "destroyed": Refusal.DESTROYED,
-}
-
-
-def test_whoever_may_not_have_a_key_cannot_tell_why() -> None:
-    bodies = {refused(REQUEST.asked, disclosed(it, may_have_it=False)) for it in FOUND.values()}
-    assert len(bodies) == 1
-    assert json.loads(bodies.pop())["data"]["reason"] == "not-granted"
-
 
 def test_a_refusal_repeats_the_request_by_its_id_and_digest_alone() -> None:
     one, other = asked_for("one"), asked_for("quite-another")
@@ -77,16 +61,6 @@ def test_a_refusal_repeats_the_request_by_its_id_and_digest_alone() -> None:
     assert first["data"].pop("request") != second["data"].pop("request")
     assert first.pop("id") != second.pop("id")
     assert first == second
-
-
-def test_whoever_may_have_a_key_is_told_its_state() -> None:
-    told = [disclosed(it, may_have_it=True) for it in FOUND.values()]
-    assert told == list(FOUND.values())
-
-
-def test_what_says_nothing_of_a_key_is_told_to_everybody() -> None:
-    for reason in (Refusal.STALE_REQUEST, Refusal.REUSED_ID, Refusal.TRY_LATER, Refusal.MALFORMED):
-        assert disclosed(reason, may_have_it=False) is reason
 
 
 @pytest.mark.parametrize("reason", Refusal)

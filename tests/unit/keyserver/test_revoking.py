@@ -13,6 +13,7 @@ from kmworker.keyserver.revoking import revocation_id, revoked_copy
 from kmworker.wire.answers.messages import Revoking
 from kmworker.wire.ended import RightEnded
 from tests.kit.builders import held, released
+from tests.kit.published_schemas import schema_of
 from tests.unit.keyserver.world import CLIENT, KEY_ID, MARK, NAME, V, key_of, live, over
 
 NOW_S: Final = 1_800_000_000.0
@@ -53,6 +54,10 @@ CASES: Final[dict[str, tuple[FoundKey, RightEnded, Revoking]]] = {
     ),
     "released": (key_of(released(held(V))), RELEASED, Revoking.RELEASED),
     "suspended": (key_of(held(V, state=KeyState.SUSPENDED), live()), SUSPENDED, Revoking.SUSPENDED),
+    "compromised": (
+        key_of(held(V, state=KeyState.COMPROMISED), live()), SUSPENDED, Revoking.COMPROMISED,
+    ),
+    "destroyed": (key_of(held(V, state=KeyState.DESTROYED), live()), SUSPENDED, Revoking.DESTROYED),
     "suspended, and said to be detached": (
         key_of(held(V, state=KeyState.SUSPENDED), live()), DETACHED, Revoking.SUSPENDED,
     ),
@@ -68,6 +73,11 @@ CASES: Final[dict[str, tuple[FoundKey, RightEnded, Revoking]]] = {
 def test_what_has_ended_is_given_up(case: str) -> None:
     found, ended, expected = CASES[case]
     assert cause(found, ended) is expected
+
+
+def test_each_cause_in_the_schema_comes_about_and_no_other_does() -> None:
+    said = schema_of("key-revoked")["properties"]["data"]["properties"]["cause"]["enum"]
+    assert {*said} == {it.value for _found, _ended, it in CASES.values()} | {"client-revoked"}
 
 
 @pytest.mark.parametrize("client", [None, REVOKED_CLIENT], ids=["unknown", "revoked"])
