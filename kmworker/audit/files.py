@@ -156,6 +156,8 @@ class TrailFiles:
         }  # fmt: skip
         try:
             self._file = os.open(path, flags, FILE_MODE)
+            # Whatever the umask: its readers are a group.
+            os.fchmod(self._file, FILE_MODE)
             self._segment, self._size, self._began_at_s = path.name, 0, now_s
             body = json.dumps(said, separators=(",", ":")).encode()
             self.append([("segment", body, None)], now_s)

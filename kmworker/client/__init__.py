@@ -34,6 +34,7 @@ from kmworker.errors import (
     Reason,
     SetupError,
     TransientError,
+    Untrusted,
 )
 from kmworker.wire.events import types
 from kmworker.wire.events.types import *  # noqa: F403  # every type of event, by its class
@@ -41,6 +42,7 @@ from kmworker.wire.events.types import *  # noqa: F403  # every type of event, b
 if TYPE_CHECKING:
     from kmworker.client.copies import GivenUp
     from kmworker.client.keys import KeyRefused, Keys, NoAnswer
+    from kmworker.wire.answers.messages import Refusal, Revoking
 
 __all__ = [
     "UNENCRYPTED",
@@ -65,19 +67,26 @@ __all__ = [
     "PermanentError",
     "Producer",
     "Reason",
+    "Refusal",
     "Release",
     "RequestedEncryption",
+    "Revoking",
     "SetupError",
     "Subscriber",
     "TransientError",
     "Transport",
     "Unrouted",
+    "Untrusted",
 ]
 __all__ += types.__all__
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401  # whatever is asked for
     """Import what opens keys when it is asked for: most programs ask for none."""
+    if name in {"Refusal", "Revoking"}:
+        from kmworker.wire.answers import messages  # noqa: PLC0415  # see above
+
+        return getattr(messages, name)
     if name not in {"GivenUp", "KeyRefused", "Keys", "NoAnswer"}:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from kmworker.client import keys  # noqa: PLC0415  # see above

@@ -140,6 +140,8 @@ class Keys:
         Raises:
             KeyRefused: a key server says no.
             NoAnswer: none has answered in time.
+            PermanentError: with `Reason.MALFORMED`: no item has such an id, or project, or the
+                purpose is too long; nothing was sent.
             Untrusted: what has answered is none that this client may believe.
             SetupError: the broker refuses this client.
         """

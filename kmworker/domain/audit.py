@@ -83,7 +83,6 @@ class ActorKind(StrEnum):
     OPERATOR = "operator"
     CLIENT = "client"
     PRODUCER = "producer"
-    WORKER = "worker"
     JANITOR = "janitor"
     KEY_SERVER = "key-server"
 
@@ -110,7 +109,7 @@ class AuditRecord:
         at: when, RFC 3339, UTC.
         outcome: of it.
         reason: an operator's words, or the contract's word for a refusal.
-        request: the id of the request that it answers.
+        request: the id of the request that it answers, or of the event by which a key has changed.
         event: the id of the event that it follows from, or announces: what is written again after
             a crash has the same.
         project: whose.

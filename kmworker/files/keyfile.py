@@ -137,10 +137,17 @@ def read(path: Path, purpose: Purpose = KEYRING) -> bytes:
         refusal = _refusal(os.fstat(descriptor), purpose)
         if refusal is not None:
             raise _error(path, *refusal, purpose)
-        with os.fdopen(descriptor, "rb", closefd=False) as file:
-            return file.read(MAX_FILE_BYTES)
+        return _content(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _content(descriptor: int) -> bytes:
+    # Not by a file object, which eventlet puts one of its own in place of.
+    content = b""
+    while part := os.read(descriptor, MAX_FILE_BYTES - len(content)):
+        content += part
+    return content
 
 
 def _write(descriptor: int, content: bytes) -> None:

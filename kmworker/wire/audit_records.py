@@ -63,7 +63,7 @@ class AuditData(TypedDict):
     reason: NotRequired[ShortText]
     """An operator's words, or the word for a refusal."""
     request: NotRequired[ShortText]
-    """The `id` of the request that it answers."""
+    """The `id` of the request that it answers, or of the event by which a key has changed."""
     event: NotRequired[ShortText]
     """The `id` of the event that it follows from: the same in each record of one change."""
     project_id: NotRequired[ProjectId]

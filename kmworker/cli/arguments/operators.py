@@ -29,7 +29,12 @@ MAX_TEXT: Final = 255
 TEXT: Final = re.compile(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029]{1,255}")
 
 ReasonOption = Annotated[
-    str, typer.Option("--reason", metavar="TEXT", help="Why; kept, and announced.")
+    str,
+    typer.Option(
+        "--reason",
+        metavar="TEXT",
+        help="Why; kept with the record, and told to whoever hears of it.",
+    ),
 ]
 WhyOption = Annotated[
     str | None, typer.Option("--reason", metavar="TEXT", help="Why; kept in the audit trail.")

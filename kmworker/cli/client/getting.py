@@ -20,7 +20,7 @@ from kmworker.client.keys import KeyRefused, NoAnswer, item_of
 from kmworker.crypto.hardening import harden_process
 from kmworker.delegation.checking import DeliveredKey
 from kmworker.domain.model import Item
-from kmworker.errors import SetupError
+from kmworker.errors import PermanentError, SetupError, Untrusted
 from kmworker.wire.answers.messages import Refusal
 
 __all__ = ["EXAMPLES", "get"]
@@ -52,7 +52,10 @@ ENDINGS: Final[Mapping[Refusal, int]] = {
 def get(  # noqa: PLR0913  # its options
     context: typer.Context,
     ref: Annotated[
-        str, typer.Argument(metavar="REF", help="An item: volume:ID, snapshot:ID, replica:ID.")
+        str,
+        typer.Argument(
+            metavar="REF", help="An item: volume:, snapshot:, replica: or partition:ID."
+        ),
     ],
     *,
     project: Annotated[str, typer.Option("--project", metavar="P", help="The item's project.")],
@@ -71,8 +74,8 @@ def get(  # noqa: PLR0913  # its options
 
     The key comes sealed to this host's identity. It is written once, and kept nowhere else. A
     volume that is not attached here yet is waited for. Exit codes: 1 not granted, 3 nobody answers
-    in time, 4 suspended, 5 compromised, 6 destroyed, 7 this client was revoked; 2 this host has to
-    be put right.
+    in time, 4 suspended, 5 compromised, 6 destroyed, 7 this client was revoked; 2 what is asked
+    for, or this host, has to be put right.
     """
     settings = settings_of(context)
     item = item_of(project, ref)
@@ -101,6 +104,14 @@ def get(  # noqa: PLR0913  # its options
             print_json({"refused": None, "hint": str(late)})
         complain(str(late), "ask again; does a key server run, and is the broker there?")
         raise typer.Exit(Ending.UNREACHABLE) from None
+    except PermanentError as wrong:
+        # It was never sent.
+        misused(wrong.detail)
+    except Untrusted as untrusted:
+        # Not 1, which says that a key server has refused.
+        raise SetupError(
+            f"what has answered is not believed: {untrusted}", untrusted.hint
+        ) from None
 
 
 def _tell(item: Item, delivered: DeliveredKey, *, as_json: bool) -> None:

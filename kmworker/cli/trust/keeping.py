@@ -86,7 +86,7 @@ def sign(  # noqa: PLR0913  # its options
     ],
     days: Annotated[
         int, typer.Option("--days", metavar="N", min=1, max=3650, help="How long it holds.")
-    ] = 365,
+    ] = 90,
     number: Annotated[
         int | None,
         typer.Option(

@@ -142,9 +142,58 @@ def test_without_a_broker_every_thread_has_the_deadline_that_it_was_given(
     assert monotonic() - since < 2 + SLACK_S
 
 
-def test_it_is_there_where_eventlet_has_taken_poll_away() -> None:
-    code = "import select; del select.poll, select.epoll; import kmworker.client.keys"
-    subprocess.run([sys.executable, "-c", code], check=True)
+UNDER_EVENTLET: Final = """
+import eventlet
+
+eventlet.monkey_patch()
+
+import sys
+from pathlib import Path
+from kmworker.client import Item, Keys, Kind
+
+url, folder, namespace, project = sys.argv[1:]
+beats = []
+
+
+def beat():
+    while True:
+        beats.append(None)
+        eventlet.sleep(0.01)
+
+
+def got(name):
+    with keys.get(Item(project, Kind.VOLUME, name)) as delivered:
+        return bytes(delivered.key.view).hex()
+
+
+eventlet.spawn(beat)
+files = {"identity": Path(folder, "identity.json"), "enrolment": Path(folder, "enrolment.json")}
+with Keys(url, namespace=namespace, keep=True, **files) as keys:
+    pool = eventlet.GreenPool(20)
+    found = set(pool.imap(got, ["v"] * 20))
+    late = eventlet.spawn(got, "comes-late")
+    eventlet.sleep(0.5)
+    before = len(beats)
+    print("waiting", flush=True)
+    found.add(late.wait() and "late")
+    print(len(beats) > before + 5, *sorted(found))
+"""
+
+
+def test_under_eventlet_green_threads_ask_at_the_same_time(
+    told: Delegation, host: Host, keys: Keys
+) -> None:
+    folder, namespace = str(told.host), told.site.namespace
+    with subprocess.Popen(
+        [sys.executable, "-c", UNDER_EVENTLET, host.url, folder, namespace, P],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as child:  # fmt: skip
+        assert child.stdout is not None
+        assert child.stdout.readline() == "waiting\n", child.communicate(timeout=60)[1]
+        told.tell(volume("comes-late", P), attached("comes-late"))
+        said, complaints = child.communicate(timeout=60)
+    # The others go on while one waits for its grant.
+    assert said.split() == ["True", got(keys).hex(), "late"], complaints
 
 
 def test_a_key_is_had_by_whoever_it_is_attached_to_however_often(

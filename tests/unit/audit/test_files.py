@@ -53,6 +53,16 @@ def test_it_goes_on_where_it_ended(tmp_path: Path) -> None:
     assert is_good(tmp_path / "trail", 5)
 
 
+def test_its_group_may_read_the_files_whatever_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        opened(tmp_path / "trail")
+    finally:
+        os.umask(before)
+    (path,) = segments_of(tmp_path / "trail")
+    assert path.stat().st_mode & 0o777 == 0o640
+
+
 def test_the_folder_is_its_users_alone(tmp_path: Path) -> None:
     opened(tmp_path / "trail")
     assert (tmp_path / "trail").stat().st_mode & 0o777 == 0o700

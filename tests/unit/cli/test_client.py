@@ -7,10 +7,13 @@ from typing import Any
 
 import pytest
 
+from kmworker.cli.client import getting
 from kmworker.clock import rfc3339
 from kmworker.delegation.enrolment import Enrolment
 from kmworker.delegation.identity import Identity
 from kmworker.delegation.renewal import former_path, next_path
+from kmworker.delegation.root_key import RootKey
+from kmworker.errors import Untrusted
 from tests.kit.builders import event_of, volume
 from tests.kit.cli.stand import FilledStore, document, failed, run
 
@@ -322,3 +325,44 @@ def test_a_key_goes_where_it_can_be_written(output: str, said: str) -> None:
     Path("there.bin").touch()
     words = ("client", "get", "volume:v1", "--project", "p1", "--output", output)
     assert said in failed(2, *words, broker__url="amqp://127.0.0.1:1/")
+
+
+@pytest.mark.parametrize(
+    ("project", "item", "purpose"),
+    [("p 1", "v1", "x"), ("p1", "v 1", "x"), ("p1", "v1", "x" * 256)],
+    ids=["project", "item", "purpose"],
+)
+def test_what_cannot_be_asked_for_is_wrong_usage(project: str, item: str, purpose: str) -> None:
+    identity = Identity.generate("2026-01-01T00:00:00.000Z")
+    identity.write(Path("identity.json"))
+    root = RootKey.generate("2026-01-01T00:00:00.000Z").public
+    installation = "1d8f7e52-0000-4000-8000-000000000001"
+    pinned = Enrolment(
+        installation, "c", identity.public.fingerprint, root, "2026-01-01T00:00:00.000Z"
+    )
+    pinned.write(Path("enrolment.json"))
+    words = ("client", "get", f"volume:{item}", "--project", project, "--purpose", purpose)
+    said = failed(2, *words, "--output", "k", broker__url="amqp://127.0.0.1:1/", **HOST)
+    assert "data." in said
+
+
+class Doubtful:
+    """Keys whose answers do not hold."""
+
+    def __enter__(self) -> "Doubtful":
+        return self
+
+    def __exit__(self, *_raised: object) -> None:
+        pass
+
+    def get(self, *_asked: object, **_how: object) -> None:
+        raise Untrusted("an answer's signature does not hold", "enroll this host anew")
+
+
+def test_an_answer_that_does_not_hold_is_not_taken_for_a_refusal(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(getting, "open_keys", lambda _settings: Doubtful())
+    words = ("client", "get", "volume:v1", "--project", "p1", "--output", "k")
+    said = failed(2, *words, broker__url="amqp://127.0.0.1:1/", **HOST)
+    assert "signature does not hold" in said
