@@ -15,16 +15,13 @@ from kmworker.clock import StoreClock, SystemClock
 from kmworker.crypto import followed
 from kmworker.crypto.roots import open_root
 from kmworker.delegation.answers import AnswerSigner
-from kmworker.delegation.encoded import from_text
 from kmworker.delegation.identity import KEY_SERVER_FILE, Identity
-from kmworker.delegation.signing import PUBLIC_BYTES
-from kmworker.delegation.trust_list import check_list, newest
+from kmworker.delegation.trust_list import HandedOut, newest
 from kmworker.embedded.request_stream import StreamRequestQueue
 from kmworker.embedded.revocation_stream import StreamRevocationQueue
-from kmworker.errors import Untrusted
 from kmworker.keyserver.answering import AnswerStep
 from kmworker.keyserver.loop import KeyServer, SignerFor
-from kmworker.keyserver.ports import HandedOut, RequestQueue, RevocationQueue
+from kmworker.keyserver.ports import RequestQueue, RevocationQueue
 from kmworker.settings import BrokerSettings, Settings
 from kmworker.store.connection import connect
 from kmworker.store.inspection import Views
@@ -90,10 +87,7 @@ def signing_with(identity: Identity, now: Callable[[], float]) -> SignerFor:
     """
 
     def signer_for(handed_out: HandedOut, installation: str, source: str) -> AnswerSigner:
-        root = from_text(handed_out.root, PUBLIC_BYTES)
-        if root is None:
-            raise Untrusted("trust list: its root key is none", "kmworker trust publish")
-        trust = check_list(handed_out.text, handed_out.signature, root, installation)
+        trust = handed_out.checked(installation)
         # No client would believe what it carries.
         newest(None, trust, now())
         return AnswerSigner(identity, trust, source)

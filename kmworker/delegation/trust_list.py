@@ -18,7 +18,7 @@ from kmworker.delegation.encoded import as_text, from_text
 from kmworker.delegation.identity import PublicIdentity, key_id_of
 from kmworker.delegation.root_key import RootKey
 from kmworker.delegation.sealing import SEAL_PUBLIC_BYTES, is_seal_public
-from kmworker.delegation.signing import PUBLIC_BYTES, digest_of, holds
+from kmworker.delegation.signing import PUBLIC_BYTES, digest_of, holds, public_in
 from kmworker.domain.values import value
 from kmworker.errors import Untrusted
 from kmworker.wire.trust_documents import (
@@ -29,10 +29,11 @@ from kmworker.wire.trust_documents import (
     document_in,
 )
 
-__all__ = ["LEEWAY_S", "TrustList", "check_list", "make_list", "newest"]
+__all__ = ["LEEWAY_S", "HandedOut", "TrustList", "check_list", "make_list", "newest"]
 
 LEEWAY_S: Final = 300.0
 """How far a client's clock may be behind when a list begins. No list holds longer than it says."""
+PUBLISH: Final = "kmworker trust publish, of what kmworker trust sign has printed"
 AGAIN: Final = "have the list signed anew, and give it to the key servers"
 
 
@@ -65,6 +66,35 @@ class TrustList:
     def is_over(self, now_s: float) -> bool:
         """Return whether it holds no more."""
         return now_s >= unix_s(self.not_after)
+
+
+@value
+class HandedOut:
+    """The list that key servers hand out, with the root key that has signed it; nothing checked."""
+
+    root: str
+    """The public key, in base64."""
+    text: str
+    signature: str
+
+    def root_key(self) -> bytes:
+        """Return the public root key, which clients pin.
+
+        Raises:
+            Untrusted: it is none.
+        """
+        root = public_in(self.root)
+        if root is None:
+            raise Untrusted("trust list: its root key is none", PUBLISH)
+        return root
+
+    def checked(self, installation: str) -> TrustList:
+        """Return what the list says; as `check_list`.
+
+        Raises:
+            Untrusted: as `check_list`, or its root key is none.
+        """
+        return check_list(self.text, self.signature, self.root_key(), installation)
 
 
 def make_list(  # noqa: PLR0913  # what a list says

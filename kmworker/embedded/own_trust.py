@@ -13,11 +13,10 @@ from typing import Final
 from kmworker.clock import rfc3339
 from kmworker.crypto import Keyring, KeyringCustody
 from kmworker.crypto.audit_key import AuditKey
-from kmworker.delegation.encoded import as_text, from_text
+from kmworker.delegation.encoded import as_text
 from kmworker.delegation.identity import KEY_SERVER_FILE, Identity, key_id_of
 from kmworker.delegation.root_key import RootKey
-from kmworker.delegation.signing import PUBLIC_BYTES
-from kmworker.delegation.trust_list import TrustList, check_list, make_list
+from kmworker.delegation.trust_list import HandedOut, TrustList, make_list
 from kmworker.domain.audit import Actor, ActorKind
 from kmworker.errors import SetupError, TransientError, Untrusted
 from kmworker.settings import StoreSettings
@@ -27,7 +26,7 @@ from kmworker.store.client import connect_to
 from kmworker.store.client_register import ClientRegister, record_of_list
 from kmworker.store.inspection import Views
 from kmworker.store.names import Names
-from kmworker.store.records import RecordCodec, TrustRecord
+from kmworker.store.records import RecordCodec
 
 __all__ = ["OwnTrust", "hand_out_trust"]
 
@@ -104,7 +103,7 @@ def hand_out_trust(folder: Path, register: ClientRegister, installation: str, no
     root = _root(folder / ROOT_KEY, handed_out, at)
     number = max(int(now_s), 0 if present is None else present.number + 1)
     made = _signed(root, installation, number, identity, now_s)
-    handed = TrustRecord(as_text(root.public), made.text, made.signature)
+    handed = HandedOut(as_text(root.public), made.text, made.signature)
     return register.hand_out(
         handed, made.number, record_of_list(made.number, made.not_after, OURSELVES, at)
     )
@@ -116,7 +115,7 @@ def _identity(path: Path, at: str) -> Identity:
     return Identity.load(path, KEY_SERVER_FILE)
 
 
-def _root(path: Path, handed_out: TrustRecord | None, at: str) -> RootKey:
+def _root(path: Path, handed_out: HandedOut | None, at: str) -> RootKey:
     if handed_out is None and not path.exists():
         RootKey.generate(at).write(path)
     root = RootKey.load(path)
@@ -129,14 +128,11 @@ def _root(path: Path, handed_out: TrustRecord | None, at: str) -> RootKey:
     return root
 
 
-def _read(handed_out: TrustRecord, installation: str) -> TrustList:
-    root = from_text(handed_out.root, PUBLIC_BYTES)
+def _read(handed_out: HandedOut, installation: str) -> TrustList:
     try:
-        if root is not None:
-            return check_list(handed_out.text, handed_out.signature, root, installation)
+        return handed_out.checked(installation)
     except Untrusted as wrong:
         raise SetupError(str(wrong), "kmworker trust publish") from None
-    raise SetupError("the root key in the store is none", "kmworker trust publish")
 
 
 def _serves(present: TrustList, identity: Identity, now_s: float) -> bool:

@@ -7,6 +7,7 @@ import structlog
 
 from kmworker.clock import StoreClock
 from kmworker.delegation.answers import AnswerSigner
+from kmworker.delegation.trust_list import HandedOut
 from kmworker.errors import (
     NotFound,
     PermanentError,
@@ -15,7 +16,7 @@ from kmworker.errors import (
     Untrusted,
 )
 from kmworker.keyserver.answering import Answering
-from kmworker.keyserver.ports import HandedOut, KeyStore, RequestQueue
+from kmworker.keyserver.ports import KeyStore, RequestQueue
 from kmworker.keyserver.tally import AnswerTally
 from kmworker.keyserver.telling import Telling
 from kmworker.ports import AuditTrail

@@ -14,9 +14,10 @@ from typing import Final, Generic, TypeVar
 import structlog
 
 from kmworker.delegation.clients import ClientRecord
+from kmworker.delegation.trust_list import HandedOut
 from kmworker.domain.grants import NO_GRANTS, Grants
 from kmworker.domain.model import Item
-from kmworker.keyserver.ports import FoundKey, HandedOut, KeyStore
+from kmworker.keyserver.ports import FoundKey, KeyStore
 from kmworker.ports import Pending
 from kmworker.wire.answers.bodies import Asked
 

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from kmworker.delegation.answers import SignedAnswer
 from kmworker.delegation.clients import ClientRecord
+from kmworker.delegation.trust_list import HandedOut
 from kmworker.domain.grants import Grants
 from kmworker.domain.message import Confirm, Delivery
 from kmworker.domain.model import Item, KeyRecord, ScopeRecord, State
@@ -14,7 +15,7 @@ from kmworker.ports import Pending
 from kmworker.wire.answers.bodies import Asked
 
 __all__ = [
-    "Copy", "CopyRegister", "FoundKey", "HandedOut", "KeyStore", "Reply", "RequestQueue",
+    "Copy", "CopyRegister", "FoundKey", "KeyStore", "Reply", "RequestQueue",
     "RevocationQueue",
 ]  # fmt: skip
 
@@ -125,16 +126,6 @@ class FoundKey:
     """What is wrong with a record, for the log; then there is nothing else."""
     awaits_kek: bool = False
     """Whether that is only that its KEK is not on this host yet."""
-
-
-@value
-class HandedOut:
-    """The trust list that key servers hand out."""
-
-    root: str
-    """The public root key, in base64."""
-    text: str
-    signature: str
 
 
 class KeyStore(Protocol):

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Final
 
 from kmworker.delegation.clients import ClientRecord
+from kmworker.delegation.trust_list import HandedOut
 from kmworker.domain.audit import Act, Actor, AuditRecord, KeptRecord
 from kmworker.domain.endings import client_thing
 from kmworker.domain.lifecycle import NoStep
@@ -20,7 +21,7 @@ from kmworker.store.endings_seen import OF_CLIENTS
 from kmworker.store.inspection import PAGE_SIZE, Views
 from kmworker.store.kek_states import STATES
 from kmworker.store.recordable import UNRECORDED, seal_kept
-from kmworker.store.records import CLIENTS, ENDINGS, LIST, TRUST, RecordCodec, TrustRecord
+from kmworker.store.records import CLIENTS, ENDINGS, LIST, TRUST, RecordCodec
 from kmworker.store.scripts import Scripts
 
 __all__ = ["ClientRegister", "record_of_list"]
@@ -91,12 +92,12 @@ class ClientRegister:
                 return after
         raise StoreUnavailable(f"client {name} changes all the time: try again")
 
-    def trust(self) -> TrustRecord | None:
+    def trust(self) -> HandedOut | None:
         """Return the trust list that is handed out; raises as `read` does."""
         raw = self._raw(TRUST, LIST)
         return None if not raw else self._codec.read_trust(raw)
 
-    def hand_out(self, trust: TrustRecord, number: int, record: AuditRecord) -> bool:
+    def hand_out(self, trust: HandedOut, number: int, record: AuditRecord) -> bool:
         """Have key servers hand out this list; return whether nobody else was faster.
 
         Args:

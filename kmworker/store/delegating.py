@@ -18,11 +18,12 @@ from redis.exceptions import RedisError
 
 from kmworker.delegation.clients import ClientRecord
 from kmworker.delegation.requests import FRESH_S
+from kmworker.delegation.trust_list import HandedOut
 from kmworker.domain.endings import client_thing, grants_thing, key_thing
 from kmworker.domain.grants import NO_GRANTS, Grants
 from kmworker.domain.model import Broken, Held, KeyRecord, State, held_in
 from kmworker.errors import PermanentError
-from kmworker.keyserver.ports import FoundKey, HandedOut
+from kmworker.keyserver.ports import FoundKey
 from kmworker.ports import Answered, Pending
 from kmworker.store.admission import Admission
 from kmworker.store.client import Client
@@ -249,10 +250,7 @@ class DelegationStore:
         """Return the trust list that is handed out."""
         with store_errors():
             record = self._client.hget(self._names.top(TRUST), LIST)
-        if record is None:
-            return None
-        found = self._codec.read_trust(record)
-        return HandedOut(found.root, found.text, found.signature)
+        return None if record is None else self._codec.read_trust(record)
 
     def time_s(self) -> float:
         """Return the store's time, Unix seconds."""

@@ -12,6 +12,7 @@ from typing import Any, Final
 from pydantic_core import from_json, to_json
 
 from kmworker.delegation.clients import ClientRecord
+from kmworker.delegation.trust_list import HandedOut
 from kmworker.domain.endings import EndingEntry
 from kmworker.domain.grants import Grants, GrantsSeen
 from kmworker.domain.message import Original, within_bounds
@@ -29,7 +30,6 @@ from kmworker.domain.model import (
     State,
 )
 from kmworker.domain.plan import Entry, ParkWrite
-from kmworker.domain.values import value
 from kmworker.domain.waiting import Taken
 from kmworker.errors import PermanentError, Reason, UnknownKek
 from kmworker.ports import Custody
@@ -42,7 +42,7 @@ from kmworker.wire.envelope import KINDS
 from kmworker.wire.properties import bounded, pack, unpack
 
 __all__ = [
-    "CHAIN", "CLIENTS", "ENDINGS", "LIST", "SEAL_BYTES", "TRUST", "RecordCodec", "TrustRecord",
+    "CHAIN", "CLIENTS", "ENDINGS", "LIST", "SEAL_BYTES", "TRUST", "RecordCodec",
     "ending_in", "item_at", "life_at", "original_in", "refuse_other_dek",
 ]  # fmt: skip
 
@@ -59,16 +59,6 @@ DIGEST_DIGITS: Final = 32
 
 # Of 2 to the 53rd: what has more was written by no worker.
 MAX_LIFE_DIGITS: Final = 16
-
-
-@value
-class TrustRecord:
-    """The trust list that key servers hand out, and whose root key has signed it."""
-
-    root: str
-    """The public key, in base64."""
-    text: str
-    signature: str
 
 
 class RecordCodec:
@@ -130,14 +120,14 @@ class RecordCodec:
         """Return a client; raises as `read_item` does."""
         return client_in(name, self.opened(Place("", CLIENTS, name), record))
 
-    def trust(self, trust: TrustRecord) -> bytes:
+    def trust(self, trust: HandedOut) -> bytes:
         """Return the sealed record of the trust list that is handed out."""
         fields = {"root": trust.root, "text": trust.text, "signature": trust.signature}
         return self.sealed(Place("", TRUST, LIST), fields)
 
-    def read_trust(self, record: bytes) -> TrustRecord:
+    def read_trust(self, record: bytes) -> HandedOut:
         """Return the trust list that is handed out; raises as `read_item` does."""
-        return TrustRecord(**self.opened(Place("", TRUST, LIST), record))
+        return HandedOut(**self.opened(Place("", TRUST, LIST), record))
 
     def ending(self, project: str, entry: EndingEntry) -> tuple[bytes, str]:
         """Return a sealed entry of a chain of endings, and its digest."""

@@ -30,10 +30,8 @@ from kmworker.delegation.clients import (
     enrolled,
     renewed,
 )
-from kmworker.delegation.encoded import from_text
 from kmworker.delegation.enrolment import Enrolment, EnrolmentRequest, read_enrolment_request
 from kmworker.delegation.identity import PublicIdentity, shown
-from kmworker.delegation.signing import PUBLIC_BYTES
 from kmworker.domain.audit import Act, AuditRecord
 from kmworker.domain.keys import Operator
 from kmworker.domain.lifecycle import NoStep
@@ -100,10 +98,10 @@ class ClientRoom:
         trust = self.register.trust()
         if trust is None:
             raise NotFound("no trust list is handed out", "kmworker trust publish")
-        root = from_text(trust.root, PUBLIC_BYTES)
-        if root is None:
-            raise SetupError("the root key in the store is none", "kmworker trust publish")
-        return root
+        try:
+            return trust.root_key()
+        except Untrusted as wrong:
+            raise SetupError(str(wrong), wrong.hint) from None
 
 
 def client_room(context: typer.Context) -> ClientRoom:

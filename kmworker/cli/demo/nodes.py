@@ -9,10 +9,8 @@ from kmworker.clock import rfc3339
 from kmworker.crypto import KeyringCustody
 from kmworker.delegation.checking import DeliveredKey
 from kmworker.delegation.clients import Right, Rights, Stamp, enrolled
-from kmworker.delegation.encoded import from_text
 from kmworker.delegation.enrolment import Enrolment
 from kmworker.delegation.identity import Identity
-from kmworker.delegation.signing import PUBLIC_BYTES
 from kmworker.domain.audit import Act, Actor, ActorKind, AuditRecord
 from kmworker.domain.keys import Operator
 from kmworker.domain.model import Item, Kind
@@ -74,8 +72,7 @@ def enroll(
     installation = enter(custody, views).layout.installation
     register = ClientRegister(views, RecordCodec(custody))
     trust = register.trust()
-    root = None if trust is None else from_text(trust.root, PUBLIC_BYTES)
-    if root is None:
+    if trust is None:
         raise NotFound("no trust list is handed out", "kmworker trust publish")
     at = rfc3339(views.clock_s())
     identity = Identity.generate(at)
@@ -93,5 +90,7 @@ def enroll(
         deadline_s=DEADLINE_S,
     )
     identity.write(files.identity)
-    Enrolment(installation, name, identity.public.fingerprint, root, at).write(files.enrolment)
+    Enrolment(installation, name, identity.public.fingerprint, trust.root_key(), at).write(
+        files.enrolment
+    )
     return Node(name, open_keys(Settings(broker=broker, client=files)))

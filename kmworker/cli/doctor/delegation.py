@@ -12,9 +12,7 @@ from kmworker.cli.installation.delegation import (
     key_servers_in_words,
     troubles_of_key_servers,
 )
-from kmworker.delegation.encoded import from_text
-from kmworker.delegation.signing import PUBLIC_BYTES
-from kmworker.delegation.trust_list import TrustList, check_list
+from kmworker.delegation.trust_list import TrustList
 from kmworker.errors import SetupError, Untrusted
 from kmworker.settings import Settings
 from kmworker.store.admission import enter
@@ -82,10 +80,9 @@ def _checked(settings: Settings, views: Views) -> TrustList:
     custody = custody_of(settings.keyring)
     installation = enter(custody, views).layout.installation
     trust = ClientRegister(views, RecordCodec(custody)).trust()
-    root = None if trust is None else from_text(trust.root, PUBLIC_BYTES)
-    if trust is None or root is None:
-        raise SetupError("the root key in the store is none", LIST_HINT)
+    if trust is None:
+        raise SetupError("it was taken out of the store meanwhile", LIST_HINT)
     try:
-        return check_list(trust.text, trust.signature, root, installation)
+        return trust.checked(installation)
     except Untrusted as wrong:
         raise SetupError(str(wrong), wrong.hint or LIST_HINT) from None

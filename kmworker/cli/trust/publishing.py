@@ -17,13 +17,11 @@ from kmworker.cli.frame.program import examples
 from kmworker.cli.frame.store import views_of
 from kmworker.cli.terminal.output import complain, display, grid, line, note, print_json
 from kmworker.clock import rfc3339
-from kmworker.delegation.encoded import from_text
-from kmworker.delegation.signing import PUBLIC_BYTES
-from kmworker.delegation.trust_list import TrustList, check_list, newest
+from kmworker.delegation.trust_list import HandedOut, TrustList, newest
 from kmworker.errors import SetupError, Untrusted
 from kmworker.store.admission import enter
 from kmworker.store.client_register import ClientRegister, record_of_list
-from kmworker.store.records import RecordCodec, TrustRecord
+from kmworker.store.records import RecordCodec
 
 __all__ = ["PUBLISH_EXAMPLES", "SHOW_EXAMPLES", "publish", "show"]
 
@@ -115,12 +113,9 @@ def _register(context: typer.Context) -> tuple[ClientRegister, str]:
     return ClientRegister(views, RecordCodec(custody)), found.layout.installation
 
 
-def _checked(handed: TrustRecord, installation: str, *, is_now: bool = True) -> TrustList:
-    root = from_text(handed.root, PUBLIC_BYTES)
-    if root is None:
-        raise SetupError("the list's root key is none", "take what kmworker trust sign has printed")
+def _checked(handed: HandedOut, installation: str, *, is_now: bool = True) -> TrustList:
     try:
-        made = check_list(handed.text, handed.signature, root, installation)
+        made = handed.checked(installation)
         if is_now:
             newest(None, made, time())
     except Untrusted as wrong:
@@ -128,11 +123,11 @@ def _checked(handed: TrustRecord, installation: str, *, is_now: bool = True) -> 
     return made
 
 
-def _read(file: str) -> TrustRecord:
+def _read(file: str) -> HandedOut:
     try:
         content = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
         fields = json.loads(content)
-        return TrustRecord(*(str(fields[name]) for name in ("root", "text", "signature")))
+        return HandedOut(*(str(fields[name]) for name in ("root", "text", "signature")))
     except OSError as error:
         raise SetupError(f"{file}: {error.strerror}", "name what trust sign has printed") from None
     except (ValueError, KeyError, TypeError, RecursionError):

@@ -9,6 +9,7 @@ import pytest
 from kmworker.crypto import KeyringCustody
 from kmworker.delegation.clients import Right, Rights, Stamp, enrolled, revoked
 from kmworker.delegation.identity import PublicIdentity
+from kmworker.delegation.trust_list import HandedOut
 from kmworker.domain.audit import (
     Act,
     Actor,
@@ -27,7 +28,7 @@ from kmworker.ports import Answered
 from kmworker.store.admission import enter
 from kmworker.store.client_register import ClientRegister, record_of_list
 from kmworker.store.kek_register import KekRegister
-from kmworker.store.records import RecordCodec, TrustRecord
+from kmworker.store.records import RecordCodec
 from kmworker.store.rewrapping import Rewrapping
 from kmworker.store.unrecorded import PAGE_SIZE
 from kmworker.worker.recorded import RecordedFirst
@@ -317,7 +318,7 @@ def test_what_is_refused_is_not_to_be_recorded(stand: Stand) -> None:
 
 def test_a_trust_list_that_is_handed_out_is_to_be_recorded(stand: Stand) -> None:
     said = record_of_list(7, NOW, WHO, NOW)
-    assert register(stand).hand_out(TrustRecord("root", "text", "signature"), 7, said)
+    assert register(stand).hand_out(HandedOut("root", "text", "signature"), 7, said)
     assert list(kept(stand).values()) == [said]
 
 

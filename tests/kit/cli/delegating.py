@@ -3,11 +3,11 @@
 from kmworker.clock import rfc3339
 from kmworker.delegation.clients import ClientRecord, Right, Rights, Stamp
 from kmworker.delegation.encoded import as_text
-from kmworker.delegation.trust_list import make_list
+from kmworker.delegation.trust_list import HandedOut, make_list
 from kmworker.domain.keys import Operator
 from kmworker.domain.model import Kind
 from kmworker.store.keyserver_reports import KEY_SERVERS
-from kmworker.store.records import CLIENTS, LIST, TRUST, RecordCodec, TrustRecord
+from kmworker.store.records import CLIENTS, LIST, TRUST, RecordCodec
 from tests.kit.cli.stand import NOW_S, FilledStore
 from tests.kit.delegation_vectors import HOST, ROOT, SERVER
 
@@ -22,7 +22,7 @@ def hand_out(store: FilledStore, days: float = 365.0, number: int = 7) -> None:
     installation = store.client.hget("km:layout", "installation").decode()
     begins, ends = rfc3339(NOW_S - 400 * DAY_S), rfc3339(NOW_S + days * DAY_S)
     made = make_list(ROOT, installation, number, [SERVER.public], not_before=begins, not_after=ends)
-    record = TrustRecord(as_text(ROOT.public), made.text, made.signature)
+    record = HandedOut(as_text(ROOT.public), made.text, made.signature)
     store.client.hset(f"km:{TRUST}", LIST, RecordCodec(store.custody).trust(record))
 
 

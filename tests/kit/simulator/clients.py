@@ -19,7 +19,7 @@ from kmworker.delegation.enrolment import Enrolment
 from kmworker.delegation.identity import Identity
 from kmworker.delegation.requests import SignedRequest, sign_request
 from kmworker.delegation.root_key import RootKey
-from kmworker.delegation.trust_list import make_list
+from kmworker.delegation.trust_list import HandedOut, make_list
 from kmworker.domain.audit import Act, Actor, ActorKind, AuditRecord
 from kmworker.domain.keys import Operator
 from kmworker.domain.lifecycle import NoStep
@@ -27,7 +27,7 @@ from kmworker.domain.model import Item, Kind
 from kmworker.store.admission import enter
 from kmworker.store.client_register import ClientRegister, record_of_list
 from kmworker.store.inspection import Views
-from kmworker.store.records import RecordCodec, TrustRecord
+from kmworker.store.records import RecordCodec
 from kmworker.wire.requests.key_requested import KeyRequested
 from kmworker.wire.requests.request import DIRECT_REPLY
 
@@ -120,7 +120,7 @@ class Clients:
             ROOT, site.installation, 1, [KEY_SERVER.public], not_before=FROM, not_after=TO
         )
         register = self.register()
-        handed = TrustRecord(as_text(ROOT.public), trust.text, trust.signature)
+        handed = HandedOut(as_text(ROOT.public), trust.text, trust.signature)
         assert register.hand_out(handed, 1, record_of_list(1, TO, OPERATOR, FROM))
         for client in ALL.values():
             become = partial(_enrolled, client)

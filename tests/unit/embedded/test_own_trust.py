@@ -10,12 +10,11 @@ from kmworker.delegation.encoded import as_text, from_text
 from kmworker.delegation.identity import Identity, key_id_of
 from kmworker.delegation.root_key import RootKey
 from kmworker.delegation.signing import PUBLIC_BYTES
-from kmworker.delegation.trust_list import TrustList, check_list
+from kmworker.delegation.trust_list import HandedOut, TrustList, check_list
 from kmworker.domain.audit import AuditRecord
 from kmworker.embedded.own_trust import HOLDS_DAYS, RENEW_DAYS, hand_out_trust
 from kmworker.errors import SetupError
 from kmworker.settings.instance import ROOT_KEY, paths_in
-from kmworker.store.records import TrustRecord
 
 INSTALLATION = "1d8f7e52-0000-4000-8000-000000000001"
 NOW_S = 1_795_449_600.0
@@ -26,13 +25,13 @@ class Handed:
     """The store's part: it has the list that was handed out last."""
 
     def __init__(self) -> None:
-        self.record: TrustRecord | None = None
+        self.record: HandedOut | None = None
         self.is_slower = False
 
-    def trust(self) -> TrustRecord | None:
+    def trust(self) -> HandedOut | None:
         return self.record
 
-    def hand_out(self, trust: TrustRecord, number: int, record: AuditRecord) -> bool:
+    def hand_out(self, trust: HandedOut, number: int, record: AuditRecord) -> bool:
         assert record.reason is not None
         assert record.reason.startswith(f"list {number}, until ")
         if self.is_slower:

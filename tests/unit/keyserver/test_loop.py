@@ -7,6 +7,7 @@ import pytest
 
 from kmworker.clock import StoreClock
 from kmworker.delegation.answers import AnswerSigner
+from kmworker.delegation.trust_list import HandedOut
 from kmworker.domain.message import Confirm, Delivery
 from kmworker.errors import (
     BrokerUnavailable,
@@ -17,7 +18,7 @@ from kmworker.errors import (
     Untrusted,
 )
 from kmworker.keyserver.loop import TICK_S, KeyServer
-from kmworker.keyserver.ports import HandedOut, Reply
+from kmworker.keyserver.ports import Reply
 from kmworker.ports import Pending
 from tests.unit.keyserver.world import INSTALLATION, SIGNER, World, requested
 

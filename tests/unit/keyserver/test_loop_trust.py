@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from kmworker.clock import StoreClock
+from kmworker.delegation.trust_list import HandedOut
 from kmworker.domain.message import Delivery
 from kmworker.errors import PermanentError, Reason
 from kmworker.keyserver.loop import FOLLOW_S, KeyServer
-from kmworker.keyserver.ports import HandedOut
 from tests.kit.simulator.clock import SettableClock
 from tests.unit.keyserver.world import INSTALLATION, SIGNER, World, requested
 
