@@ -25,6 +25,7 @@ from kmworker.delegation.enrolment import Enrolment
 from kmworker.delegation.identity import Identity
 from kmworker.delegation.requests import SignedRequest, sign_request
 from kmworker.delegation.signing import SIGNATURE_HEADER
+from kmworker.delegation.trust_list import TrustList
 from kmworker.domain.message import Original, Outgoing
 from kmworker.domain.model import Item
 from kmworker.errors import BrokerUnavailable, KMWorkerError, TransientError, Untrusted
@@ -39,6 +40,8 @@ log = logging.getLogger("kmworker.client")
 
 Inquire = Callable[[str, Sequence[str]], Inquiry]
 """Returns what asks, given a name to be shown, and the queues of which one is to be listened to."""
+_Check = Callable[[bytes, object, TrustList | None], Checked]
+"""Checks a body and its signature, given the newest trust list."""
 ASK_AGAIN_S: Final = 10.0
 """Without an answer: what was sent may have been lost with whoever had taken it."""
 UNTRUSTED_S: Final = 2.0
@@ -224,7 +227,7 @@ class AskingKeys:
             while answers := conversation.answers_to(signed.asked.id, generation, until):
                 for answer in answers:
                     try:
-                        return self._checked(answer, signed)
+                        return self._answer_in(answer, signed)
                     except Untrusted as untrusted:
                         # Anybody's who can write to us: the answer may be behind it.
                         wrong = untrusted
@@ -233,31 +236,31 @@ class AskingKeys:
             raise wrong
         return None
 
-    def _checked(self, answer: Original, signed: SignedRequest) -> Checked:
-        headers = answer.properties.get("application_headers") or {}
-        checked = check_answer(
-            answer.body,
-            headers.get(SIGNATURE_HEADER),
-            signed,
-            self._identity,
-            self._enrolment,
-            seen=self._trust.newest,
-            now_s=time(),
+    def _answer_in(self, message: Original, signed: SignedRequest) -> Checked:
+        """Return what a key server answers; raises `Untrusted`."""
+        host = self._identity, self._enrolment
+        return self._checked(
+            message,
+            lambda body, signature, seen: check_answer(
+                body, signature, signed, *host, seen=seen, now_s=time()
+            ),
         )
-        with self._changing:
-            self._trust.keep(checked.trust)
-        return checked
 
     def revocation(self, message: Original) -> Checked:
         """Return what a key server tells unasked; raises `Untrusted`."""
-        headers = message.properties.get("application_headers") or {}
-        checked = check_revoked(
-            message.body,
-            headers.get(SIGNATURE_HEADER),
-            self._enrolment,
-            seen=self._trust.newest,
-            now_s=time(),
+        return self._checked(
+            message,
+            lambda body, signature, seen: check_revoked(
+                body, signature, self._enrolment, seen=seen, now_s=time()
+            ),
         )
+
+    def _checked(self, message: Original, check: _Check) -> Checked:
+        """Have it checked by the newest list, and go by the one that it brings from then on."""
+        headers = message.properties.get("application_headers") or {}
+        with self._changing:
+            seen = self._trust.newest()
+        checked = check(message.body, headers.get(SIGNATURE_HEADER), seen)
         with self._changing:
             self._trust.keep(checked.trust)
         return checked

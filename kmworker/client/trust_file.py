@@ -28,7 +28,10 @@ PURPOSE = Purpose(
 
 
 class TrustFile:
-    """Reads it once, and writes it where there is a newer one."""
+    """Reads it, anew where another process has written it, and writes it where it is behind.
+
+    For one thread at a time.
+    """
 
     def __init__(self, enrolment_path: Path, enrolment: Enrolment) -> None:
         """Read what is there.
@@ -39,22 +42,51 @@ class TrustFile:
         self._path = enrolment_path.with_name(f"{enrolment_path.stem}.trust.json")
         self._enrolment = enrolment
         self._is_told = False
-        self.newest: TrustList | None = None
-        if self._path.exists():
-            self.newest = _list_in(self._path, enrolment)
+        self._newest: TrustList | None = None
+        self._version = self._on_disk()
+        if self._version is not None:
+            self._newest = _list_in(self._path, enrolment)
+
+    def newest(self) -> TrustList | None:
+        """Return the newest list that any process of this host has seen; None: none has."""
+        version = self._on_disk()
+        if version is not None and version != self._version:
+            self._version = version
+            try:
+                self._take(_list_in(self._path, self._enrolment))
+            except SetupError as error:
+                self._tell(str(error))
+        return self._newest
 
     def keep(self, trust: TrustList) -> None:
-        """Remember a list to go by, if it is newer than what is remembered; for one at a time."""
+        """Remember a list to go by, if it is newer than what is remembered."""
         # Of two threads the one that has checked its answer first may come here last.
-        if self.newest is not None and trust.number <= self.newest.number:
+        if not self._take(trust):
             return
-        self.newest = trust
         try:
             problem = self._write(trust)
         except SetupError as error:
             problem = str(error)
-        if problem is not None and not self._is_told:
-            # This process goes by it all the same.
+        if problem is not None:
+            self._tell(problem)
+
+    def _on_disk(self) -> tuple[int, int] | None:
+        """Return what changes whenever the file does, None where there is none."""
+        try:
+            found = self._path.stat()
+        except OSError:
+            return None
+        return found.st_ino, found.st_mtime_ns
+
+    def _take(self, trust: TrustList) -> bool:
+        if self._newest is not None and trust.number <= self._newest.number:
+            return False
+        self._newest = trust
+        return True
+
+    def _tell(self, problem: str) -> None:
+        """Say, once, what is wrong: this process goes by what it remembers all the same."""
+        if not self._is_told:
             self._is_told = True
             log.warning("the newest trust list is not kept: %s: %s", self._path, problem)
 
