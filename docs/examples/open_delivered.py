@@ -173,12 +173,14 @@ def main(folder: Path) -> None:
     verify(asking["sign"], asking["signature"], label, "1", asking["created_at"], *keys)
     print("enrolment request of", own_fingerprint)
 
-    parts = "1", enrolment["installation"], enrolment["client"], sha256_of(request["body"])
-    signature = request["headers"]["x-kmworker-signature"]
-    verify(host["sign_public"], signature, "kmworker/request", *parts)
-    print("request", json.loads(request["body"])["id"])
+    for asked in request, read("request-held"):
+        parts = "1", enrolment["installation"], enrolment["client"], sha256_of(asked["body"])
+        signature = asked["headers"]["x-kmworker-signature"]
+        verify(host["sign_public"], signature, "kmworker/request", *parts)
+        said = json.loads(asked["body"])
+        print("request", said["id"], said["data"].get("held", ""))
 
-    for name in ("delivered", "refused", "revoked"):
+    for name in ("delivered", "refused", "revoked", "revoked-key-id"):
         found = read(name)
         signature = found["headers"]["x-kmworker-signature"]
         answer = believed(found["body"], signature, enrolment, "2026-11-23T16:00:01Z")

@@ -70,12 +70,26 @@ REQUEST: Final = sign_request(
     INSTALLATION,
     CLIENT,
 )
+HELD_REQUEST: Final = sign_request(
+    KeyRequested(
+        project_id=VOLUME.project,
+        item=VOLUME,
+        held=KEY_ID,
+        reply_to=DIRECT_REPLY,
+        id="52c6b6de-5a1d-4f0f-9b5e-0b8f6f0c2d11",
+        time=AT,
+    ),
+    HOST,
+    INSTALLATION,
+    CLIENT,
+)
 DELIVERED: Final = Delivered(
     KEY_ID, Encryption("aes-xts-plain64", 512), KeyState.ACTIVE, "2026-11-24T16:00:00.000Z"
 )
 REVOKED: Final = Revoked(
     VOLUME.project, VOLUME, "9e107d9d-372b-4a82-8d55-0f5d2c1e7a01", KEY_ID, Revoking.DETACHED
 )
+REVOKED_KEY_ID: Final = Revoked(VOLUME.project, None, None, KEY_ID, Revoking.CLIENT_REVOKED)
 UPLOAD: Final = Upload(
     "8c5d2d1e-1b4e-4d6f-9b7a-2c3d4e5f6a7b",
     CLIENT,
@@ -107,6 +121,7 @@ def vectors(kept: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
         },
         "trust-list.json": _trust_list(),
         "request.json": _request(REQUEST),
+        "request-held.json": _request(HELD_REQUEST),
         "delivered.json": _delivered(kept.get("delivered.json", {})),
         "refused.json": _answer(
             "A refusal; other causes of it have the same bytes.",
@@ -115,6 +130,10 @@ def vectors(kept: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
         "revoked.json": _answer(
             "A revocation, which answers no request.",
             signer().revoke(REVOKED_ID, CLIENT, REVOKED, at=AT),
+        ),
+        "revoked-key-id.json": _answer(
+            "A revocation of a key that was asked for by its key-id: it names no item.",
+            signer().revoke(REVOKED_ID, CLIENT, REVOKED_KEY_ID, at=AT),
         ),
         "upload.json": _upload(kept.get("upload.json", {})),
     }

@@ -16,24 +16,28 @@ from kmworker.delegation.checking import DeliveredKey, RevokedKey, check_answer,
 from kmworker.delegation.encoded import as_text, from_text
 from kmworker.delegation.enrolment import Enrolment, read_enrolment_request
 from kmworker.delegation.identity import Identity
-from kmworker.delegation.requests import SignedMessage, signer_of
+from kmworker.delegation.requests import SignedMessage, Understood, signer_of, understood
 from kmworker.delegation.sealing import upload_info
 from kmworker.delegation.signing import SIGNATURE_HEADER
 from kmworker.delegation.trust_list import check_list
+from kmworker.wire.requests.types import KeyRequested
 from tests.kit.delegation_vectors import (
     AT,
     CLIENT,
     DELIVERED,
     ENROLMENT,
     FOLDER,
+    HELD_REQUEST,
     HOST,
     INSTALLATION,
     KEY,
+    KEY_ID,
     LIST,
     NOW_S,
     REQUEST,
     REVOKED,
     REVOKED_ID,
+    REVOKED_KEY_ID,
     SERVER,
     UPLOAD,
     read_vectors,
@@ -72,8 +76,9 @@ def test_the_documents_are_read() -> None:
     assert check_list(listed["text"], listed["signature"], root, INSTALLATION) == LIST
 
 
-def test_the_request_is_its_clients() -> None:
-    it = FOUND["request.json"]
+@pytest.mark.parametrize("name", ["request.json", "request-held.json"])
+def test_the_request_is_its_clients(name: str) -> None:
+    it = FOUND[name]
     message = SignedMessage(it["body"].encode(), CLIENT, it["headers"][SIGNATURE_HEADER])
     assert signer_of(message, CLIENT, [HOST.public], INSTALLATION) == HOST.public
 
@@ -87,10 +92,18 @@ def test_the_answers_are_opened() -> None:
         )
         if isinstance(checked.answer, DeliveredKey):
             assert checked.answer.key.view.hex() == it["key"]
-    it = FOUND["revoked.json"]
-    signature = it["headers"][SIGNATURE_HEADER]
-    checked = check_revoked(it["body"].encode(), signature, ENROLMENT, **given)
-    assert checked.answer == RevokedKey(REVOKED_ID, REVOKED)
+    for name, revoked in (("revoked.json", REVOKED), ("revoked-key-id.json", REVOKED_KEY_ID)):
+        it = FOUND[name]
+        signature = it["headers"][SIGNATURE_HEADER]
+        checked = check_revoked(it["body"].encode(), signature, ENROLMENT, **given)
+        assert checked.answer == RevokedKey(REVOKED_ID, revoked)
+
+
+def test_the_request_about_a_copy_says_which() -> None:
+    read = understood(FOUND["request-held.json"]["body"].encode(), CLIENT, NOW_S)
+    assert isinstance(read, Understood)
+    assert isinstance(read.request, KeyRequested)
+    assert read.request.held == KEY_ID
 
 
 def test_the_upload_is_opened() -> None:
@@ -125,10 +138,12 @@ def test_the_other_program_goes_through_the_vectors() -> None:
     ).stdout.splitlines()
     assert told == [
         f"enrolment request of {HOST.public.fingerprint}",
-        f"request {REQUEST.asked.id}",
+        f"request {REQUEST.asked.id} ",
+        f"request {HELD_REQUEST.asked.id} {KEY_ID}",
         f"key-delivered {DELIVERED.key_id} 64 bytes",
         "key-refused not-granted",
         "key-revoked detached",
+        "key-revoked client-revoked",
         f"upload {UPLOAD.secret_id} 64 bytes",
     ]
 
