@@ -1,5 +1,6 @@
 """A copy that a node keeps, on real servers with the shipped accounts: it learns of its end."""
 
+import json
 import os
 import signal
 import subprocess
@@ -104,6 +105,26 @@ def test_what_ends_is_given_up_at_once(
     ENDS[cause](delegation, name)
     assert kept.cause() == cause
     assert not kept.is_kept(name)
+
+
+def test_that_a_key_is_destroyed_is_told_to_who_may_still_have_it(
+    delegation: Delegation, kept: Kept, name: str
+) -> None:
+    """What an item holds cannot be destroyed: whoever missed its release hears of it again.
+
+    It has no grant any more, so it is not told what has become of the key.
+    """
+    heard = Heard(kept)
+    kept.get(name)
+    key_id = delegation.site.reader.records(P, "items")[f"volume:{name}"]["data"]["key_id"]
+    delegation.tell(deleted(name))
+    assert kept.cause() == "released"
+    delegation.site.run("key", "destroy", key_id, "--project", P, "--now", "--again", key_id, *WHO)
+    until(lambda: len(heard.messages) == 2, "it has come")
+    first, second = (json.loads(it.body) for it in heard.messages)
+    assert (first["data"]["cause"], second["data"]["cause"]) == ("released", "detached")
+    assert first["data"]["key_id"] == second["data"]["key_id"] == key_id
+    assert first["id"] != second["id"]
 
 
 def test_a_revoked_client_gives_up_all_that_it_has(

@@ -4,14 +4,14 @@ from dataclasses import replace
 
 import pytest
 
-from kmworker.delegation.clients import Right, Rights
+from kmworker.delegation.clients import Right
 from kmworker.domain.grants import NO_GRANTS
-from kmworker.domain.model import Held, KeyState, Kind
+from kmworker.domain.model import KeyState, Kind
 from kmworker.keyserver.decide import Deliver, NoGrantYet, decide_request
 from kmworker.keyserver.ports import FoundKey
 from kmworker.wire.answers.bodies import Asked
 from kmworker.wire.answers.messages import Refusal
-from tests.kit.builders import held, partition, released, replica, snapshot, volume
+from tests.kit.builders import held, partition, released, replica, snapshot
 from tests.unit.keyserver.world import CLIENT, MARK, NODE, RIGHTS, V, key_of, live, over
 
 NOW_S = 1_795_449_600.0
@@ -150,10 +150,3 @@ def test_by_its_key_id_a_key_is_delivered_to_who_needs_no_grant_of_anything() ->
     assert decided(found, None, volumes, "key-v1") is Refusal.NOT_GRANTED
     nothing = FoundKey(None, None, None, None, NO_GRANTS)
     assert decided(nothing, None, everything, "key-v1") is Refusal.NOT_GRANTED
-
-
-def test_a_volume_s_grant_is_none_of_another_volume() -> None:
-    other = volume("v2")
-    assert decided(key_of(held(other)), other) is LATER
-    assert isinstance(key_of(held(V)).state, Held)
-    assert isinstance(RIGHTS, Rights)
