@@ -1,17 +1,16 @@
 """The requests of clients, and their answers, on the embedded mode's streams.
 
 One key server reads them: it holds the lock of the audit trail's files, and delivers nothing
-without it. So nothing is kept of who has which request: what is not acknowledged is still in the
-stream, and is read again from its beginning by whoever opens it next.
+without it.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
 from time import monotonic
-from typing import Any, Final
+from typing import Final
 
 from kmworker.domain.message import Confirm, Delivery, Outgoing
-from kmworker.embedded.route import Router, read_any_entry, stream_errors
+from kmworker.embedded.reread_stream import RereadStream
+from kmworker.embedded.route import stream_errors
 from kmworker.errors import BrokerUnavailable
 from kmworker.keyserver.ports import Reply
 from kmworker.ports import Answered, Pending
@@ -25,7 +24,6 @@ LIVE_S: Final = 30.0
 RENEW_EVERY_S: Final = 10.0
 MAX_WAITING: Final = 10_000
 """Requests; the oldest go first, as on RabbitMQ: who sent them asks again."""
-FIRST: Final = b"0"
 # A signal's handler runs between waits, so no wait is longer than this.
 WAIT_SLICE_S: Final = 0.25
 
@@ -38,7 +36,7 @@ def answers_of(topology: Topology) -> str:
     return f"{topology.requests}.answers"
 
 
-class StreamRequestQueue:
+class StreamRequestQueue(RereadStream):
     """A `kmworker.keyserver.ports.RequestQueue` on Redis or Valkey streams."""
 
     def __init__(self, client: Client, *, namespace: str, prefetch: int) -> None:
@@ -49,43 +47,18 @@ class StreamRequestQueue:
             namespace: of the names.
             prefetch: how many requests may be at hand.
         """
-        self.generation = 0
-        self._client: Any = client  # its types leave open whether replies are bytes
-        self._router = Router(client)
         topology = Topology(namespace)
-        self._queue = topology.requests
+        super().__init__(client, topology.requests)
         self._answers = answers_of(topology)
         self._prefetch = prefetch
-        self._at_hand: dict[int, bytes] = {}
-        """Stream entries handed out and not acknowledged, by tag."""
-        self._next_tag = 0
-        self._after = FIRST
         self._renew_at = 0.0
-        self._is_open = False
-
-    def open(self) -> None:
-        """Bind the stream, and begin with what nobody has acknowledged."""
-        if self._is_open:
-            return
-        with stream_errors():
-            self._trim()
-        self._bind()
-        self.generation += 1
-        self._at_hand.clear()
-        self._after = FIRST
-        self._is_open = True
 
     def receive(self, limit: int, timeout_s: float) -> list[Delivery]:
         """Take what has come, at most ``limit``; wait up to ``timeout_s`` for the first."""
         free = min(self._prefetch - len(self._at_hand), limit)
-        if free <= 0:
-            return []
-        with self._errors():
-            # BLOCK 0 would wait for ever.
-            block_ms = max(int(min(timeout_s, WAIT_SLICE_S) * 1000), 1)
-            replies = self._client.xread({self._queue: self._after}, count=free, block=block_ms)
-        entries = [entry for _stream, found in replies or () for entry in found]
-        return [self._delivered(entry, fields) for entry, fields in entries]
+        # BLOCK 0 would wait for ever.
+        block_ms = max(int(min(timeout_s, WAIT_SLICE_S) * 1000), 1)
+        return self._read(free, block_ms) if free > 0 else []
 
     def send(self, replies: Sequence[Reply]) -> Pending[list[Confirm]]:
         """Send answers; one whose client is gone is `Confirm.UNROUTED`."""
@@ -96,14 +69,6 @@ class StreamRequestQueue:
         with self._errors():
             routed = self._router.publish(answers)
         return Answered([Confirm.STORED if it else Confirm.UNROUTED for it in routed])
-
-    def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
-        """Settle these; those of an older generation are skipped."""
-        # No tag is given twice.
-        entries = [self._at_hand.pop(it.tag) for it in deliveries if it.tag in self._at_hand]
-        if entries:
-            with self._errors():
-                self._client.xdel(self._queue, *entries)
 
     def tick(self) -> None:
         """Keep the stream, and drop what is old.
@@ -116,16 +81,11 @@ class StreamRequestQueue:
         with self._errors():
             if not self._router.has_queue(self._queue):
                 raise BrokerUnavailable(f"{self._queue} was given up: nobody has read it")
-            self._trim()
             self._bind()
 
-    def close(self) -> None:
-        """Leave; what is not acknowledged is delivered again."""
-        self._is_open = False
-        with suppress(BrokerUnavailable), stream_errors():
-            self._client.drop_connections()
-
     def _bind(self) -> None:
+        with stream_errors():
+            self._trim()
         self._router.bind(self._queue, EVERYTHING, self._queue, alive_s=LIVE_S)
         self._renew_at = monotonic() + RENEW_EVERY_S
 
@@ -135,18 +95,3 @@ class StreamRequestQueue:
         oldest_ms = int((seconds - LIVE_S) * 1000)
         self._client.xtrim(self._queue, minid=max(oldest_ms, 0), approximate=False)
         self._client.xtrim(self._queue, maxlen=MAX_WAITING, approximate=False)
-
-    def _delivered(self, entry: bytes, fields: dict[bytes, bytes]) -> Delivery:
-        self._next_tag += 1
-        self._at_hand[self._next_tag] = self._after = entry
-        return Delivery(read_any_entry(fields), self._next_tag, self.generation, monotonic())
-
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
-        """Let an error end this generation: what is at hand is read again."""
-        try:
-            with stream_errors():
-                yield
-        except BrokerUnavailable:
-            self._is_open = False
-            raise
