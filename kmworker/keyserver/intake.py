@@ -26,6 +26,7 @@ from kmworker.keyserver.rates import Rates
 from kmworker.wire.answers.bodies import Asked
 from kmworker.wire.answers.messages import Refusal
 from kmworker.wire.requests.reading import Misread
+from kmworker.wire.requests.types import KeyRequested
 
 __all__ = ["Asking", "Refusing", "RequestIntake", "TakenRequest", "Unanswered"]
 
@@ -136,7 +137,8 @@ class RequestIntake:
             return self._refused(
                 delivery, client, signer, asked, read.reply_to, Refusal.MALFORMED, read.detail
             )
-        reply_to = read.request.reply_to
+        request = read.request
+        reply_to = request.reply_to
         if client.is_revoked:
             reason = Refusal.UNKNOWN_CLIENT
             return self._refused(delivery, client, signer, read.asked, reply_to, reason)
@@ -146,9 +148,9 @@ class RequestIntake:
         queue = self._address(delivery, client, reply_to)
         if queue is None:
             return Unanswered(delivery, NO_ADDRESS)
-        purpose = getattr(read.request, "purpose", None)
-        held = getattr(read.request, "held", None)
-        return Asking(delivery, client, signer, read.asked, queue, purpose, held)
+        if not isinstance(request, KeyRequested):
+            return Asking(delivery, client, signer, read.asked, queue)
+        return Asking(delivery, client, signer, read.asked, queue, request.purpose, request.held)
 
     def _refused(  # noqa: PLR0913, PLR0917  # whom, what and why
         self,

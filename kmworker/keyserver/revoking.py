@@ -9,13 +9,14 @@ from typing import Final
 from kmworker.clock import unix_s
 from kmworker.delegation.clients import ClientRecord
 from kmworker.domain.ids import named_id
+from kmworker.domain.model import Item
 from kmworker.keyserver.decide import Deliver, decide_request
 from kmworker.keyserver.ports import Copy, FoundKey
 from kmworker.wire.answers.bodies import Asked, Revoked
 from kmworker.wire.answers.messages import Refusal, Revoking
 from kmworker.wire.ended import RightEnded
 
-__all__ = ["asked_again", "revocation_id", "revoked_copy"]
+__all__ = ["asked_again", "looked_for", "revocation_id", "revoked_copy"]
 
 STATES: Final = {
     Refusal.SUSPENDED: Revoking.SUSPENDED,
@@ -27,8 +28,12 @@ OF_KEYS: Final = frozenset(STATES.values())
 
 def asked_again(copy: Copy) -> Asked:
     """Return what a client would ask to have the copy."""
-    key_id = copy.key_id if copy.item is None else None
-    return Asked("", "", copy.project, copy.item, key_id)
+    return looked_for(copy.project, copy.item, copy.key_id if copy.item is None else None)
+
+
+def looked_for(project: str, item: Item | None, key_id: str | None = None) -> Asked:
+    """Return what finds a key that no request asks for: it has no id, and no digest."""
+    return Asked("", "", project, item, key_id)
 
 
 def revoked_copy(

@@ -23,9 +23,9 @@ from kmworker.keyserver.ports import (
     RequestQueue,
     RevocationQueue,
 )
-from kmworker.keyserver.revoking import asked_again, revocation_id, revoked_copy
+from kmworker.keyserver.revoking import asked_again, looked_for, revocation_id, revoked_copy
 from kmworker.keyserver.tally import AnswerTally
-from kmworker.wire.answers.bodies import Asked, Revoked
+from kmworker.wire.answers.bodies import Revoked
 from kmworker.wire.answers.messages import Revoking
 from kmworker.wire.ended import RightEnded, read_ended
 
@@ -141,8 +141,8 @@ class Telling:
         """Return the copies that each of these may be about."""
         key_ids = [it.key_id for it in ended]
         unnamed = [place for place, it in enumerate(ended) if it.key_id is None]
-        asked = [Asked("", "", ended[place].project, ended[place].item, None) for place in unnamed]
-        for place, found in zip(unnamed, find_all(self._store, asked), strict=True):
+        wanted = [looked_for(ended[place].project, ended[place].item) for place in unnamed]
+        for place, found in zip(unnamed, find_all(self._store, wanted), strict=True):
             if found.key is not None:
                 key_ids[place] = found.key.key_id
         named = [(it.project, key_id) for it, key_id in zip(ended, key_ids, strict=True) if key_id]
