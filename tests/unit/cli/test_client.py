@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 from time import time
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
@@ -349,7 +349,7 @@ def test_what_cannot_be_asked_for_is_wrong_usage(project: str, item: str, purpos
 class Doubtful:
     """Keys whose answers do not hold."""
 
-    def __enter__(self) -> "Doubtful":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_raised: object) -> None:
