@@ -154,9 +154,12 @@ class Telling:
         revoked = self._copies.revoked_clients()
         if not revoked:
             return
+        clients = self._store.clients([client for client, _version in revoked])
         given_up = [
             (copy, f"client {version}", _given_up(copy))
             for client, version in revoked
+            # Else it is a client: enrolled anew, or never revoked, whoever wrote that it was.
+            if client not in clients or clients[client].is_revoked
             for copy in self._copies.at_client(client)
         ]
         self._send(given_up, signer)

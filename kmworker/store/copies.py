@@ -15,6 +15,7 @@ from kmworker.ports import Answered, Pending
 from kmworker.store.client import Client
 from kmworker.store.connection import store_errors
 from kmworker.store.names import Names
+from kmworker.store.paging import Pages
 from kmworker.store.pipe import Command, Then
 
 __all__ = ["REVOKED", "RedisCopies"]
@@ -39,6 +40,7 @@ class RedisCopies:
             keep_s: how long a copy may be kept at most.
         """
         self._client: Any = client  # its types leave open whether replies are bytes
+        self._pages = Pages(client, PAGE_SIZE)
         self._names = names
         self._clock = clock
         self._keep_s = keep_s
@@ -92,9 +94,19 @@ class RedisCopies:
     def revoked_clients(self) -> list[tuple[str, str]]:
         """Return the clients that were revoked and are not told yet, each with its version."""
         with store_errors():
-            _cursor, page = self._client.hscan(self._names.top(REVOKED), 0, count=PAGE_SIZE)
-        fields = [name.decode(errors="replace").partition(" ") for name in page]
-        return [(client, version) for client, _space, version in fields]
+            key = self._names.top(REVOKED)
+            found, strange = [], []
+            for name in self._pages.next(key):
+                client, _space, version = name.decode(errors="replace").partition(" ")
+                if version.isdecimal() and f"{client} {version}".encode() == name:
+                    found.append((client, version))
+                else:
+                    strange.append(name)
+            if strange:
+                # No operator's: whoever was meant by it is told nothing.
+                log.error("an entry is none", key=key, entries=len(strange))
+                self._client.hdel(key, *strange)
+        return found
 
     def told(self, revoked: Sequence[tuple[str, str]]) -> None:
         """Take out clients that are told."""

@@ -21,6 +21,7 @@ from kmworker.errors import PermanentError
 from kmworker.store.client import Client
 from kmworker.store.connection import store_errors, wrong_type_in
 from kmworker.store.names import Names
+from kmworker.store.paging import Pages
 from kmworker.store.pipe import Command
 from kmworker.store.records import RecordCodec
 from kmworker.store.unrecorded import Recordable, UnrecordedActs
@@ -61,6 +62,7 @@ class Outbox:
             again_s: after how long to look again at what was found and may not be announced.
         """
         self._client: Any = client  # its types leave open whether replies are bytes
+        self._pages = Pages(client, PAGE_SIZE)
         self._names = names
         self._codec = codec
         self._clock = clock
@@ -96,11 +98,15 @@ class Outbox:
                 found += [*self._read(project, entries), *grants]
                 if is_full:
                     self._full.add(project)
-                if entries or grants:
+                if entries or grants or self._is_part(project):
                     self._client.zadd(index, {project: now + self._again_s}, xx=True)
                 else:
                     self._client.zrem(index, project)
             return found
+
+    def _is_part(self, project: str) -> bool:
+        own = self._pages.is_part(self._names.of(project, "outbox"))
+        return own or self._unrecorded.is_part(project)
 
     def _due(self, index: str, now: float) -> list[str]:
         try:
@@ -115,13 +121,12 @@ class Outbox:
     def _entries(self, project: str) -> dict[bytes, bytes]:
         key = self._names.of(project, "outbox")
         try:
-            _cursor, page = self._client.hscan(key, 0, count=PAGE_SIZE)
+            return self._pages.next(key)
         except RedisError as error:
             if "WRONGTYPE" not in str(error):
                 raise
             log.error("an outbox cannot be read", project=project, error=str(error))  # noqa: TRY400
             return {}
-        return dict(page)
 
     def _read(self, project: str, entries: dict[bytes, bytes]) -> Iterator[KeyChanged]:
         for name, record in entries.items():

@@ -19,6 +19,7 @@ from kmworker.errors import PermanentError
 from kmworker.store.client import Client
 from kmworker.store.connection import store_errors
 from kmworker.store.names import Names
+from kmworker.store.paging import Pages
 from kmworker.store.recordable import (
     UNRECORDED,
     read_grants_changed,
@@ -41,6 +42,7 @@ class UnrecordedActs:
 
     def __init__(self, client: Client, names: Names, codec: RecordCodec) -> None:
         self._client: Any = client  # its types leave open whether replies are bytes
+        self._pages = Pages(client, PAGE_SIZE)
         self._names = names
         self._codec = codec
         self._told: set[str] = set()
@@ -59,7 +61,8 @@ class UnrecordedActs:
 
     def of(self, project: str) -> tuple[list[GrantsChanged], bool]:
         """Return some of what has become of a project's grants, and whether there may be more."""
-        entries = self._entries(self._names.of(project, UNRECORDED))
+        key = self._names.of(project, UNRECORDED)
+        entries = self._entries(key)
         found = []
         for name, record in entries.items():
             ref, _space, change = name.partition(b" ")
@@ -67,7 +70,11 @@ class UnrecordedActs:
                 found.append(self._changed(project, ref, change.decode(), record))
             except (PermanentError, ValueError, KeyError, TypeError) as broken:
                 _tell(project, name.decode(errors="replace"), broken)
-        return found, bool(found) and len(entries) >= PAGE_SIZE
+        return found, self._pages.is_more(key)
+
+    def is_part(self, project: str) -> bool:
+        """Return whether what `of` returned last is of a part of it alone."""
+        return self._pages.is_part(self._names.of(project, UNRECORDED))
 
     def done(self, recorded: Sequence[Recordable]) -> None:
         """Take out what is recorded."""
@@ -100,11 +107,10 @@ class UnrecordedActs:
 
     def _entries(self, key: str) -> dict[bytes, bytes]:
         try:
-            _cursor, page = self._client.hscan(key, 0, count=PAGE_SIZE)
+            return self._pages.next(key)
         except RedisError as error:
             self._bear(key, error)
             return {}
-        return dict(page)
 
     def _bear(self, key: str, error: RedisError) -> None:
         """Say, once, what is wrong with a key; raise the error where it is the server's.

@@ -7,8 +7,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from kmworker.keyserver.ports import Copy
-from kmworker.store.copies import REVOKED, RedisCopies
+from kmworker.store.copies import PAGE_SIZE, REVOKED, RedisCopies
 from kmworker.store.names import Names
+from tests.kit.polling import until
 from tests.kit.store.builders import snapshot, volume
 from tests.kit.store.stand import Stand
 
@@ -85,3 +86,21 @@ def test_clients_that_were_revoked_are_there_until_they_are_told(
     stand.raw.hset(name, "n1 4", "")
     copies.told(found)
     assert copies.revoked_clients() == [("n1", "4")]
+
+
+def test_what_no_operator_has_written_hides_no_revoked_client(
+    stand: Stand, copies: RedisCopies
+) -> None:
+    strange = {f"n{number}": "" for number in range(PAGE_SIZE + 50)}
+    stand.raw.hset(stand.top(REVOKED), mapping={**strange, "n1 x": "", "n1 ": ""})
+    stand.raw.hset(stand.top(REVOKED), b"\xff 2", "")
+    stand.raw.hset(stand.top(REVOKED), "n1 2", "")
+    found = until(copies.revoked_clients, "it is found")
+    assert set(found) == {("n1", "2")}
+    copies.told(found)
+
+    def is_empty() -> bool:
+        assert copies.revoked_clients() == []
+        return not stand.raw.exists(stand.top(REVOKED))
+
+    until(is_empty, "the others are gone, too")

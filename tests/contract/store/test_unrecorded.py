@@ -106,6 +106,16 @@ def test_all_that_a_batch_makes_and_ends_is_to_be_recorded(stand: Stand) -> None
     ]
 
 
+def test_what_is_not_authentic_hides_nothing_that_is(stand: Stand) -> None:
+    play(stand, event_of(V), attach())
+    (changed,) = grants(stand)
+    strange = {f"{V.ref} {number:04}": "none" for number in range(3 * PAGE_SIZE)}
+    stand.raw.hset(stand.key("p1", "unrecorded"), mapping=strange)
+    seen = Counter(it for _ in range(8) for it in grants(stand))
+    # In each round of four looks.
+    assert seen[changed] >= 2
+
+
 def test_what_changes_no_grant_is_not_to_be_recorded(stand: Stand) -> None:
     play(stand, event_of(V), attach())
     stand.first.said(unsaid(stand))
@@ -308,6 +318,14 @@ def test_each_change_of_a_client_is_to_be_recorded_until_it_is(stand: Stand) -> 
     }
     stand.first.said([KeptRecord(*it) for it in found.items()])
     assert kept(stand) == {}
+
+
+def test_what_operators_did_is_found_behind_what_is_not_authentic(stand: Stand) -> None:
+    enroll(stand)
+    strange = {f"strange {number}": "none" for number in range(3 * PAGE_SIZE)}
+    stand.raw.hset(stand.top("unrecorded"), mapping=strange)
+    seen = Counter(name for _ in range(8) for name in kept(stand))
+    assert seen["client-enrolled c1 1"] >= 2
 
 
 def test_what_is_refused_is_not_to_be_recorded(stand: Stand) -> None:

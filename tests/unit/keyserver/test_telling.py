@@ -184,6 +184,12 @@ def test_what_is_no_such_message_keeps_none_from_being_told(world: Ending) -> No
     assert world.waiting == []
 
 
+def test_a_client_that_is_said_to_be_revoked_and_is_not_keeps_its_copies(world: Ending) -> None:
+    world.revoked = [(NAME, "2")]
+    world.telling().tell(SIGNER)
+    assert (world.revoked, world.told()) == ([], [])
+
+
 def test_a_revoked_client_is_told_of_all_its_copies(world: Ending) -> None:
     world.known[NAME] = replace(CLIENT, version=2, revoked=MARK)
     world.revoked = [(NAME, "2")]
