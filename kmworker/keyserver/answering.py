@@ -8,7 +8,6 @@ broker writes the records to its own: both are waited for before anything leaves
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
@@ -16,14 +15,12 @@ import structlog
 
 from kmworker.clock import Clock, rfc3339, unix_s
 from kmworker.delegation.answers import AnswerSigner, SignedAnswer
-from kmworker.delegation.clients import ClientRecord
 from kmworker.domain.message import Delivery
 from kmworker.domain.model import ScopeRecord
 from kmworker.errors import NotRecorded, PermanentError, UnknownKek
-from kmworker.keyserver.decide import Deliver, NoGrantYet, decide_request
-from kmworker.keyserver.finding import find_all
+from kmworker.keyserver.deciding import Deciding, Verdicts
 from kmworker.keyserver.intake import Asking, Refusing, RequestIntake, Unanswered
-from kmworker.keyserver.ports import Copy, CopyRegister, FoundKey, KeyStore, Reply, RequestQueue
+from kmworker.keyserver.ports import Copy, CopyRegister, KeyStore, Reply, RequestQueue
 from kmworker.keyserver.recording import (
     RECORDED,
     Granted,
@@ -61,17 +58,6 @@ class Unwrapping(Protocol):
     def unwrap(self, project: str, scope: ScopeRecord, blob: bytes) -> bytes:
         """Return the DEK; see `kmworker.ports.Custody.unwrap`."""
         ...
-
-
-@dataclass(slots=True)
-class _Sorted:
-    """What is to become of some requests."""
-
-    granted: list[Granted] = field(default_factory=list)
-    refusing: list[Refusing] = field(default_factory=list)
-    later: list[Asking] = field(default_factory=list)
-    flawed: list[tuple[Asking, str]] = field(default_factory=list)
-    """New ones that have met a record that is not believed, and what is wrong with that."""
 
 
 class Answering:
@@ -120,7 +106,7 @@ class Answering:
         self._clock = clock
         self._tally = tally
         self._copies = copies
-        self._keep_s = keep_s
+        self._deciding = Deciding(store, copies, clock, keep_s)
         self._on_step = on_step
         self._waiting = WaitingRequests(clock.monotonic, wait_s)
 
@@ -144,7 +130,7 @@ class Answering:
             self._tally.dropped(it.why)
         asking = [it for it in taken if isinstance(it, Asking)]
         waiting = self._waiting.due(is_busy=bool(deliveries))
-        found = self._sort([*asking, *waiting], new=len(asking))
+        found = self._deciding.verdicts([*asking, *waiting], new=len(asking))
         found.refusing += self._waiting.keep(found.later)
         self._tally.waiting = len(self._waiting)
         decided = [it.asking for it in found.granted] + [it.asking for it in found.refusing]
@@ -157,50 +143,8 @@ class Answering:
             [*(it.delivery for it in unanswered), *(delivery for delivery, _reply in replies)]
         )
 
-    def _sort(self, asking: Sequence[Asking], *, new: int) -> _Sorted:
-        """Decide each over what the store has of it now; the first so many are new."""
-        sorted_ = _Sorted()
-        for place, (it, found) in enumerate(zip(asking, self._find(asking), strict=True)):
-            if found.awaits_kek and place < new:
-                log.warning("a KEK is missing", detail=found.flaw, project=it.asked.project)
-            elif found.flaw and place < new:
-                # Whatever is told: of broken grants it is that there are none.
-                log.error("a record is broken", detail=found.flaw, project=it.asked.project)
-                sorted_.flawed.append((it, found.flaw))
-            decision = self._decide(it, it.client, found)
-            if isinstance(decision, NoGrantYet) and it.held is not None:
-                # What it waits for is the end of what it had.
-                sorted_.refusing.append(Refusing(it, self._of_held(it, found)))
-            elif isinstance(decision, NoGrantYet):
-                sorted_.later.append(it)
-            elif isinstance(decision, Refusal):
-                sorted_.refusing.append(Refusing(it, decision))
-            elif found.wrapped is None:
-                log.error("a wrapped DEK is missing", key_id=decision.key.key_id)
-                sorted_.refusing.append(Refusing(it, Refusal.TRY_LATER))
-            else:
-                sorted_.granted.append(Granted(it, decision, found.wrapped))
-        return sorted_
-
-    def _find(self, asking: Sequence[Asking]) -> Sequence[FoundKey]:
-        return find_all(self._store, [it.asked for it in asking])
-
-    def _of_held(self, it: Asking, found: FoundKey) -> Refusal:
-        """Return what who asks about its copy is told, where no grant is found."""
-        if found.awaits_kek:
-            # There may be one. Only who has had the key is told that it cannot be said now.
-            copies = self._copies.at_client(it.client.name)
-            if (it.asked.item, it.held) in [(copy.item, copy.key_id) for copy in copies]:
-                return Refusal.TRY_LATER
-        return Refusal.NOT_GRANTED
-
-    def _decide(
-        self, it: Asking, client: ClientRecord, found: FoundKey
-    ) -> Deliver | Refusal | NoGrantYet:
-        return decide_request(client, it.asked, found, self._clock.now(), self._keep_s)
-
     def _answered(
-        self, found: _Sorted, decided: Sequence[Asking], signer: AnswerSigner
+        self, found: Verdicts, decided: Sequence[Asking], signer: AnswerSigner
     ) -> list[tuple[Delivery, Reply]]:
         """Record all of it, and return the answers that may leave.
 
@@ -211,35 +155,18 @@ class Answering:
         """
         at = rfc3339(self._clock.now())
         noting = self._store.note([(it.client.name, it.asked) for it in decided])
-        records = [record_of_delivery(it, at) for it in found.granted]
-        records += [record_of_refusal(it, at) for it in found.refusing if it.reason in RECORDED]
-        records += [record_of_flaw(it, flaw, at) for it, flaw in found.flawed]
-        sealed: list[SignedAnswer | None] = [None] * len(found.granted)
-        is_recorded = not records
-        if records:
-            self._on_step(AnswerStep.RECORD)
-            try:
-                pending = self._trail.record(records)
-                # While the broker writes them down.
-                self._on_step(AnswerStep.SEAL)
-                sealed = [self._sealed(it, signer, at) for it in found.granted]
-                # Before it is looked at again: what ends from then on finds them.
-                noted = self._copies.add([_copy(it) for it in found.granted])
-                pending.result()
-                noted.result()
-                self._on_step(AnswerStep.RECORDED)
-                is_recorded = True
-                self._tally.trouble = ""
-            except NotRecorded as refused:
-                self._tally.trouble = str(refused)
-                log.warning("not recorded, so not delivered", detail=str(refused))
+        sealed = self._recorded(found, signer, at)
         # Another key server has had other bytes under the same id, at the same time.
         reused = {
             id(it) for it, first in zip(decided, noting.result(), strict=True) if first is None
         }
-        still = self._still(found.granted) if is_recorded else set()
+        still: set[int] = set()
+        if sealed is not None and found.granted:
+            self._on_step(AnswerStep.LOOK_AGAIN)
+            still = self._deciding.still(found.granted)
+        answers = [None] * len(found.granted) if sealed is None else sealed
         replies = []
-        for it, answer in zip(found.granted, sealed, strict=True):
+        for it, answer in zip(found.granted, answers, strict=True):
             if answer is None or id(it) not in still or id(it.asking) in reused:
                 found.refusing.append(Refusing(it.asking, Refusal.TRY_LATER))
                 continue
@@ -247,12 +174,42 @@ class Answering:
             replies.append(_reply(it.asking, answer))
         for refusing in found.refusing:
             told, asking = refusing, refusing.asking
-            if not is_recorded and refusing.reason in RECORDED:
+            if sealed is None and refusing.reason in RECORDED:
                 told = Refusing(asking, Refusal.TRY_LATER)
-            elif is_recorded and id(asking) in reused:
+            elif sealed is not None and id(asking) in reused:
                 told = Refusing(asking, Refusal.REUSED_ID)
             replies.append(self._refused(told, signer, at))
         return replies
+
+    def _recorded(
+        self, found: Verdicts, signer: AnswerSigner, at: str
+    ) -> Sequence[SignedAnswer | None] | None:
+        """Record all of it; return the answers to what is granted, None: it is not recorded.
+
+        Of an answer there is None where its DEK does not unwrap.
+        """
+        records = [record_of_delivery(it, at) for it in found.granted]
+        records += [record_of_refusal(it, at) for it in found.refusing if it.reason in RECORDED]
+        records += [record_of_flaw(it, flaw, at) for it, flaw in found.flawed]
+        if not records:
+            return []
+        self._on_step(AnswerStep.RECORD)
+        try:
+            pending = self._trail.record(records)
+            # While the broker writes them down.
+            self._on_step(AnswerStep.SEAL)
+            sealed = [self._sealed(it, signer, at) for it in found.granted]
+            # Before it is looked at again: what ends from then on finds them.
+            noted = self._copies.add([_copy(it) for it in found.granted])
+            pending.result()
+            noted.result()
+        except NotRecorded as refused:
+            self._tally.trouble = str(refused)
+            log.warning("not recorded, so not delivered", detail=str(refused))
+            return None
+        self._on_step(AnswerStep.RECORDED)
+        self._tally.trouble = ""
+        return sealed
 
     def _sealed(self, it: Granted, signer: AnswerSigner, at: str) -> SignedAnswer | None:
         asked, deliver = it.asking.asked, it.deliver
@@ -273,23 +230,6 @@ class Answering:
             log.error("a DEK does not unwrap", scope_id=scope.scope_id, error=str(broken))  # noqa: TRY400
             return None
 
-    def _still(self, granted: Sequence[Granted]) -> set[int]:
-        """Return which of these are granted still: much may have ended while it was recorded."""
-        if not granted:
-            return set()
-        self._on_step(AnswerStep.LOOK_AGAIN)
-        clients = self._store.clients([it.asking.client.name for it in granted])
-        still = set()
-        asking = [it.asking for it in granted]
-        for it, found in zip(granted, self._find(asking), strict=True):
-            client = clients.get(it.asking.client.name)
-            if client is None or it.asking.signer not in client.identities:
-                continue
-            decision = self._decide(it.asking, client, found)
-            if isinstance(decision, Deliver) and _is_same(decision, it.deliver):
-                still.add(id(it))
-        return still
-
     def _refused(self, refusing: Refusing, signer: AnswerSigner, at: str) -> tuple[Delivery, Reply]:
         asking = refusing.asking
         self._tally.refused(refusing.reason)
@@ -297,10 +237,6 @@ class Answering:
             asking.asked, asking.client.name, refusing.reason, at=at, detail=refusing.detail
         )
         return _reply(asking, answer)
-
-
-def _is_same(now: Deliver, before: Deliver) -> bool:
-    return (now.key, now.scope, now.attachment) == (before.key, before.scope, before.attachment)
 
 
 def _copy(it: Granted) -> Copy:

@@ -16,6 +16,7 @@ from kmworker.domain.grants import Grants, Unchanged
 from kmworker.domain.message import Delivery
 from kmworker.keyserver import decide
 from kmworker.keyserver.answering import Answering
+from kmworker.keyserver.deciding import Deciding
 from kmworker.keyserver.loop import KeyServer
 from kmworker.keyserver.newest import NewestSeen
 from kmworker.keyserver.recording import Granted
@@ -57,25 +58,25 @@ def record_what_is_asked_again_no_more(patch: pytest.MonkeyPatch) -> None:
 
 
 def look_once(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Answering, "_still", lambda _self, granted: {id(it) for it in granted})
+    patch.setattr(Deciding, "still", lambda _self, granted: {id(it) for it in granted})
 
 
 def look_again_before_it_is_recorded(patch: pytest.MonkeyPatch) -> None:
-    real, looked = Answering._still, Answering._answered
+    real, looked = Deciding.still, Answering._answered
     still: list[set[int]] = []
 
     def answered(self: Answering, found: Any, *more: Any) -> Any:
-        still[:] = [real(self, found.granted)]
+        still[:] = [real(self._deciding, found.granted)]
         return looked(self, found, *more)
 
     patch.setattr(Answering, "_answered", answered)
-    patch.setattr(Answering, "_still", lambda _self, _granted: still[0])
+    patch.setattr(Deciding, "still", lambda _self, _granted: still[0])
 
 
 def ask_once_who_is_a_client(patch: pytest.MonkeyPatch) -> None:
-    real = Answering._still
+    real = Deciding.still
 
-    def still(self: Answering, granted: Sequence[Granted]) -> set[int]:
+    def still(self: Deciding, granted: Sequence[Granted]) -> set[int]:
         store, known = self._store, {it.asking.client.name: it.asking.client for it in granted}
         patch.setattr(self, "_store", _Knowing(store, known))
         try:
@@ -83,7 +84,7 @@ def ask_once_who_is_a_client(patch: pytest.MonkeyPatch) -> None:
         finally:
             self._store = store
 
-    patch.setattr(Answering, "_still", still)
+    patch.setattr(Deciding, "still", still)
 
 
 class _Knowing:
