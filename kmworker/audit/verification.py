@@ -11,10 +11,8 @@ from typing import Any, Final
 from kmworker.audit.checkpoints import Checkpoint, CheckSignature, read_checkpoint
 from kmworker.audit.exported import Ended, Heading, Omitted, read_part
 from kmworker.audit.lines import GENESIS, Line, Tip, linked
-from kmworker.audit.records import identity_in
+from kmworker.audit.numbering import WriterNumbers
 from kmworker.audit.verified import Tampering, TrailFault, Verified
-from kmworker.audit.writers import Novelty, TrailPlace, Writers
-from kmworker.clock import unix_s
 
 __all__ = ["verify"]
 
@@ -65,13 +63,10 @@ class _Verification:
         self._key = key
         self._elsewhere = sorted(checkpoints, key=lambda it: it.line)
         self._next = 0
-        self._writers: Writers | None = Writers()
+        self._numbers = WriterNumbers()
         self._heading: Heading | None = None
         self._ended: Ended | None = None
-        self._last_at_s = 0.0
         self._stranger = 0
-        self._is_whole = False
-        """Numbers of writers are known from their first on, or from a list of them."""
 
     def read(self, text: bytes) -> None:
         found = self.found
@@ -117,8 +112,8 @@ class _Verification:
             it = self._elsewhere[-1]
             said = f"a checkpoint of {it.at} says that there were {it.line} lines"
             self._fault(Tampering.CUT_OFF, last + 1, said)
-        elif self._writers is not None:
-            missing, awaited = self._writers.missing(self._last_at_s)
+        else:
+            missing, awaited = self._numbers.missing()
             found.missing, found.awaited = missing[:MAX_TOLD], awaited[:MAX_TOLD]
 
     def look_ahead(self, rest: Iterator[bytes]) -> None:
@@ -153,7 +148,7 @@ class _Verification:
 
     def _pass_over(self, omitted: Omitted) -> None:
         """Go along digests; from here on, numbers of writers say nothing."""
-        self._writers = None
+        self._numbers.give_up()
         if self.expected is None or omitted.number != self.expected.number + 1:
             self._misplaced(omitted.number)
             return
@@ -180,7 +175,7 @@ class _Verification:
                 self._fault(Tampering.CHANGED, expected.number, said)
             return
         self._note(line)
-        self._last_at_s = max(self._last_at_s, _seconds(line.at))
+        self._numbers.pass_time(line.at)
         if self.found.fault is None:
             self.found.unsigned += line.kind != "checkpoint"
             self._advance(line.tip)
@@ -211,7 +206,8 @@ class _Verification:
         match line.kind:
             case "record":
                 self.found.records += 1
-                self._number(line)
+                if wrong := self._numbers.wrong_with(line):
+                    self._alarm(line, wrong)
             case "segment":
                 self._segment(line.fields["segment"])
             case "checkpoint":
@@ -224,35 +220,12 @@ class _Verification:
                 # A later release's: it is in the chain, and what it means is not known here.
                 pass
 
-    def _number(self, line: Line) -> None:
-        if self._writers is None:
-            return
-        known = identity_in(line.fields["record"], line.body)
-        if known is None:
-            self._alarm(line, "it names no writer and number")
-            return
-        if not self._is_whole:
-            # It begins in the midst: who knows which numbers came before.
-            self._writers = None
-            return
-        if self._writers.judge(*known) is not Novelty.NEW:
-            self._alarm(line, f"number {known[1]} of {known[0]} was there before")
-            return
-        self._writers.note(*known, TrailPlace(line.number, _seconds(line.at)))
-
     def _segment(self, fields: Any) -> None:  # noqa: ANN401  # parsed JSON
         if not isinstance(fields, Mapping):
             return
         self.found.trails.add(str(fields.get("trail")))
         if self.found.tip == GENESIS:
-            self._is_whole = True
-            writers = Writers()
-            try:
-                writers.restore(fields.get("writers"))
-            except ValueError:
-                self._writers = None
-            else:
-                self._writers = writers
+            self._numbers.begin(fields.get("writers"))
 
     def _own_checkpoint(self, line: Line) -> None:
         assert self.expected is not None  # noqa: S101  # it was set before
@@ -300,11 +273,3 @@ class _Verification:
 
     def _fault(self, kind: Tampering, line: int, detail: str) -> None:
         self.found.fault = TrailFault(kind, line, self.found.read, detail)
-
-
-def _seconds(at: str) -> float:
-    try:
-        return unix_s(at)
-    except ValueError:
-        # A later release's, perhaps: then nothing is late by time.
-        return 0.0
