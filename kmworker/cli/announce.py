@@ -18,7 +18,7 @@ from kmworker.cli.arguments.operators import act_of
 from kmworker.cli.arguments.options import OfProjectOption, refuse_other_than_refs
 from kmworker.cli.frame.broker import publisher_of
 from kmworker.cli.frame.configured import settings_of
-from kmworker.cli.frame.endings import Ending, misused
+from kmworker.cli.frame.exits import ExitCode, misused
 from kmworker.cli.frame.keys import custody_in
 from kmworker.cli.frame.program import examples, group
 from kmworker.cli.frame.recording import Recording, recorded
@@ -127,7 +127,7 @@ def announce(  # noqa: PLR0913  # its options
         raise
     _print(announcing.told, "key change" if keys else "assignment", as_json=as_json)
     if announcing.told.broken:
-        raise typer.Exit(Ending.FAILED)
+        raise typer.Exit(ExitCode.FAILED)
 
 
 def _announce_all(

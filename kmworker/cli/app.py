@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 import typer
 
 from kmworker import __version__
-from kmworker.cli.frame.endings import Ending
+from kmworker.cli.frame.exits import ExitCode
 from kmworker.cli.frame.invocation import Invocation
 from kmworker.cli.frame.program import Program, examples
 from kmworker.cli.terminal.surroundings import settle
@@ -58,7 +58,7 @@ app = typer.Typer(
 def _print_version(wanted: bool) -> None:  # noqa: FBT001  # typer's call
     if wanted:
         typer.echo(f"kmworker {__version__}")
-        raise typer.Exit(Ending.DONE)
+        raise typer.Exit(ExitCode.DONE)
 
 
 @app.callback(

@@ -7,7 +7,7 @@ import typer
 
 from kmworker.bootstrap.audit import build_auditor
 from kmworker.cli.frame.configured import settings_of
-from kmworker.cli.frame.endings import run_process
+from kmworker.cli.frame.exits import run_process
 from kmworker.cli.frame.program import examples, group
 from kmworker.cli.terminal.logs import configure_logs
 from kmworker.cli.terminal.output import line

@@ -12,7 +12,7 @@ from kmworker.bootstrap.worker import open_store, read_policy
 from kmworker.cli.arguments.events import ProjectOption, TypeArgument, Words, drafts_of, read_all
 from kmworker.cli.arguments.options import JsonOption
 from kmworker.cli.frame.configured import settings_of
-from kmworker.cli.frame.endings import Ending, misused
+from kmworker.cli.frame.exits import ExitCode, misused
 from kmworker.cli.frame.program import examples, group
 from kmworker.cli.terminal.output import (
     column_table,
@@ -112,7 +112,7 @@ def explain(  # noqa: PLR0913  # its options
         return
     events, unreadable = read_all(drafts_of(words, file), "it would be a dead letter")
     if unreadable and not events:
-        raise typer.Exit(Ending.FAILED)
+        raise typer.Exit(ExitCode.FAILED)
     if source_encryption is None and source_state is None and configured.store.url is not None:
         known = _known(configured, events)
     else:
@@ -126,7 +126,7 @@ def explain(  # noqa: PLR0913  # its options
         for explanation in explanations:
             display(grid(_lines(explanation)))
     if unreadable:
-        raise typer.Exit(Ending.FAILED)
+        raise typer.Exit(ExitCode.FAILED)
 
 
 def _known(settings: Settings, events: Sequence[Happening]) -> Mapping[Item, State]:

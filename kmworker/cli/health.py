@@ -8,7 +8,7 @@ import typer
 
 from kmworker.cli.arguments.options import JsonOption
 from kmworker.cli.frame.configured import settings_of
-from kmworker.cli.frame.endings import Ending
+from kmworker.cli.frame.exits import ExitCode
 from kmworker.cli.frame.program import examples, group
 from kmworker.cli.frame.store import now_of, views_of
 from kmworker.cli.installation.crowds import crowded
@@ -106,7 +106,7 @@ def health(
         complain(said, KEYRING_HINT)
     _complain_of_keys(wrong, seen or ())
     _complain(judged, incident, pid, is_told=is_well is not None)
-    raise typer.Exit(Ending.FAILED if is_well is False else Ending.DONE)
+    raise typer.Exit(ExitCode.FAILED if is_well is False else ExitCode.DONE)
 
 
 def _read(

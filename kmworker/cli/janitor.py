@@ -8,7 +8,7 @@ import typer
 
 from kmworker.bootstrap.janitor import build_janitor
 from kmworker.cli.frame.configured import settings_of
-from kmworker.cli.frame.endings import run_process
+from kmworker.cli.frame.exits import run_process
 from kmworker.cli.frame.program import examples, group
 from kmworker.cli.terminal.logs import configure_logs
 from kmworker.cli.terminal.output import line, print_json

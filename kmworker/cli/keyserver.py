@@ -6,7 +6,7 @@ import typer
 
 from kmworker.bootstrap.keyserver import build_key_server
 from kmworker.cli.frame.configured import settings_of
-from kmworker.cli.frame.endings import run_process
+from kmworker.cli.frame.exits import run_process
 from kmworker.cli.frame.program import collect_seldom, examples, group
 from kmworker.cli.terminal.logs import configure_logs
 from kmworker.crypto.hardening import harden_process

@@ -12,7 +12,7 @@ import typer
 
 from kmworker.cli.arguments.operators import act_of
 from kmworker.cli.frame.configured import settings_of
-from kmworker.cli.frame.endings import Ending
+from kmworker.cli.frame.exits import ExitCode
 from kmworker.cli.frame.keys import custody_of, keyring_at
 from kmworker.cli.frame.program import examples, group
 from kmworker.cli.frame.recording import Recording, recorded
@@ -129,7 +129,7 @@ def migrate(
                 _carry(migration, summary, recording)
     summary.end(migration)
     if not summary.is_whole:
-        raise typer.Exit(Ending.FAILED)
+        raise typer.Exit(ExitCode.FAILED)
 
 
 def _migration(settings: Settings, views: Views, *, is_rehearsal: bool) -> Migration:

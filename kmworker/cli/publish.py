@@ -21,7 +21,7 @@ from kmworker.cli.arguments.events import (
 )
 from kmworker.cli.frame.broker import publisher_of
 from kmworker.cli.frame.configured import settings_of
-from kmworker.cli.frame.endings import Ending
+from kmworker.cli.frame.exits import ExitCode
 from kmworker.cli.frame.program import examples, group
 from kmworker.cli.installation.producers import UserOption
 from kmworker.cli.terminal.output import complain, line, note, one_json, plural, progress
@@ -89,7 +89,7 @@ def publish(  # noqa: PLR0913  # its options
     drafts = drafts_of(Words(event_type, project, settings or (), event_id, source), file)
     if not no_check and read_all(drafts)[1]:
         complain("nothing was published", "correct it, or publish it all with --no-check")
-        raise typer.Exit(Ending.FAILED)
+        raise typer.Exit(ExitCode.FAILED)
     if not drafts:
         note(f"no events in {file}")
         return
@@ -102,7 +102,7 @@ def publish(  # noqa: PLR0913  # its options
             f"{unrouted:,} of {plural(len(drafts), 'event')} found no queue to wait in",
             f"a worker declares {topology.work}: start one, then publish again",
         )
-        raise typer.Exit(Ending.FAILED)
+        raise typer.Exit(ExitCode.FAILED)
 
 
 def _publish_all(

@@ -12,7 +12,7 @@ import typer
 from kmworker.cli.arguments.moments import assigned_s, moment_option
 from kmworker.cli.arguments.operators import act_of
 from kmworker.cli.frame.configured import settings_of
-from kmworker.cli.frame.endings import Ending, misused
+from kmworker.cli.frame.exits import ExitCode, misused
 from kmworker.cli.frame.program import examples, group
 from kmworker.cli.frame.recording import recorded
 from kmworker.cli.frame.store import views_of
@@ -110,7 +110,7 @@ def reconcile(  # noqa: PLR0913  # its options
     if others:
         note(f"not compared: {plural(len(others), 'project')} that it does not name")
     if found:
-        raise typer.Exit(Ending.FAILED)
+        raise typer.Exit(ExitCode.FAILED)
 
 
 def _taken_s(views: Views, inventory: str, since_s: float | None) -> float:

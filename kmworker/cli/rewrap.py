@@ -12,7 +12,7 @@ import typer
 
 from kmworker.cli.arguments.operators import act_of
 from kmworker.cli.frame.configured import settings_of
-from kmworker.cli.frame.endings import Ending
+from kmworker.cli.frame.exits import ExitCode
 from kmworker.cli.frame.keys import custody_of
 from kmworker.cli.frame.program import examples, group
 from kmworker.cli.frame.recording import recorded
@@ -132,7 +132,7 @@ def rewrap(
         recording.count = summary.rewrapped
     summary.end()
     if summary.flawed:
-        raise typer.Exit(Ending.FAILED)
+        raise typer.Exit(ExitCode.FAILED)
 
 
 def _refuse_unsound(
@@ -161,7 +161,7 @@ def _refuse_unsound(
             "kmworker verify says what to do about each; then run this again, or, where that"
             " cannot be, with --unverified",
         )
-        raise typer.Exit(Ending.FAILED)
+        raise typer.Exit(ExitCode.FAILED)
 
 
 def _named(finding: Finding) -> str:

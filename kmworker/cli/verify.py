@@ -14,7 +14,7 @@ import typer
 
 from kmworker.cli.arguments.operators import act_of
 from kmworker.cli.frame.configured import settings_of
-from kmworker.cli.frame.endings import Ending, misused
+from kmworker.cli.frame.exits import ExitCode, misused
 from kmworker.cli.frame.invocation import Invocation
 from kmworker.cli.frame.keys import custody_of
 from kmworker.cli.frame.program import examples, group
@@ -172,7 +172,7 @@ def verify(
             recording.count = summary.repaired
     summary.end(complete=True)
     if summary.left:
-        raise typer.Exit(Ending.FAILED)
+        raise typer.Exit(ExitCode.FAILED)
 
 
 def _position(start: str | None, project: str | None) -> Position | None:

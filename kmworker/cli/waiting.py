@@ -17,7 +17,7 @@ from kmworker.cli.arguments.options import (
     refuse_other_than_refs,
 )
 from kmworker.cli.frame.configured import settings_of
-from kmworker.cli.frame.endings import misused
+from kmworker.cli.frame.exits import misused
 from kmworker.cli.frame.program import examples, group
 from kmworker.cli.frame.recording import recorded
 from kmworker.cli.frame.store import views_of

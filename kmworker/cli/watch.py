@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from kmworker.bootstrap.brokers import Subscription, open_subscriber
 from kmworker.cli.frame.broker import declared
 from kmworker.cli.frame.configured import settings_of
-from kmworker.cli.frame.endings import misused
+from kmworker.cli.frame.exits import misused
 from kmworker.cli.frame.program import examples, group
 from kmworker.cli.terminal.output import line, note, one_json
 from kmworker.wire.assignments import ASSIGNED_TYPE

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from kmworker.cli.frame.endings import run_process
+from kmworker.cli.frame.exits import run_process
 from kmworker.cli.frame.program import collect_seldom, examples, group, importing
 from kmworker.cli.terminal.surroundings import on_hangup
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final, NamedTuple, NoReturn
 
 import typer
 
-from kmworker.cli.frame.endings import misused
+from kmworker.cli.frame.exits import misused
 from kmworker.cli.terminal.output import complain
 from kmworker.clock import rfc3339
 from kmworker.domain.event import UNKNOWN_TYPE, Happening, Unreadable

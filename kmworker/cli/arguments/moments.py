@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from time import time
 from typing import Any, Final
 
-from kmworker.cli.frame.endings import misused
+from kmworker.cli.frame.exits import misused
 from kmworker.store.views.lineage import data_in
 from kmworker.wire.dead_letters.reading import moment_s
 

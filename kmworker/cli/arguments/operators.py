@@ -9,7 +9,7 @@ from typing import Annotated, Final
 
 import typer
 
-from kmworker.cli.frame.endings import misused
+from kmworker.cli.frame.exits import misused
 from kmworker.clock import rfc3339
 from kmworker.domain.audit import Act, Actor, ActorKind, AuditRecord
 from kmworker.domain.keys import Operator

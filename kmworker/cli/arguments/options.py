@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from kmworker.cli.frame.endings import misused
+from kmworker.cli.frame.exits import misused
 from kmworker.store.views.lineage import is_item_ref
 
 __all__ = [

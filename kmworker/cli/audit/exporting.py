@@ -24,7 +24,7 @@ from kmworker.cli.audit.options import (
     segments_at,
 )
 from kmworker.cli.frame.configured import settings_of
-from kmworker.cli.frame.endings import misused
+from kmworker.cli.frame.exits import misused
 from kmworker.cli.frame.program import examples
 from kmworker.cli.frame.recording import recorded
 from kmworker.cli.terminal.output import note, plural, progress

@@ -15,7 +15,7 @@ from kmworker.audit.verified import Verified
 from kmworker.cli.arguments.options import JsonOption
 from kmworker.cli.audit.options import by_pages, pages, segments_at
 from kmworker.cli.frame.configured import settings_of
-from kmworker.cli.frame.endings import Ending, misused
+from kmworker.cli.frame.exits import ExitCode, misused
 from kmworker.cli.frame.program import examples
 from kmworker.cli.terminal.output import display, grid, plural, print_json, progress
 from kmworker.crypto.audit_key import signature_holds
@@ -73,7 +73,7 @@ def verify(
         print_json(_document(found))
     else:
         display(grid(_rows(found, is_named=public is not None)))
-    raise typer.Exit(Ending.DONE if found.is_good else Ending.FAILED)
+    raise typer.Exit(ExitCode.DONE if found.is_good else ExitCode.FAILED)
 
 
 def _texts(paths: Sequence[Path], *, is_growing: bool) -> Iterator[bytes]:

@@ -16,7 +16,7 @@ from kmworker.cli.arguments.operators import (
     operator_of,
 )
 from kmworker.cli.frame.configured import settings_of
-from kmworker.cli.frame.endings import Ending, misused
+from kmworker.cli.frame.exits import ExitCode, misused
 from kmworker.cli.frame.keys import custody_of
 from kmworker.cli.frame.program import examples
 from kmworker.cli.frame.store import views_of
@@ -243,7 +243,7 @@ def changed(made: ClientRecord | NoStep, name: str, identity: PublicIdentity | N
     """Say what has become of a client; ends the command if nothing has."""
     if isinstance(made, NoStep):
         complain(f"client {name}: {made.why}", "kmworker client show says more")
-        raise typer.Exit(Ending.FAILED)
+        raise typer.Exit(ExitCode.FAILED)
     if identity is not None:
         note(f"fingerprint: {shown(identity.fingerprint)}: the host must have shown the same")
 

@@ -13,7 +13,7 @@ import typer
 from kmworker.bootstrap.keys import open_keys
 from kmworker.cli.arguments.options import JsonOption
 from kmworker.cli.frame.configured import settings_of
-from kmworker.cli.frame.endings import Ending, misused
+from kmworker.cli.frame.exits import ExitCode, misused
 from kmworker.cli.frame.program import examples
 from kmworker.cli.terminal.output import complain, note, print_json
 from kmworker.client.keys import KeyRefused, NoAnswer, item_of
@@ -35,16 +35,16 @@ DESCRIPTOR: Final = "fd:"
 TOLD_AFTER_S: Final = 1.0
 """An answer takes milliseconds; whoever waits for longer is told for what."""
 ENDINGS: Final[Mapping[Refusal, int]] = {
-    Refusal.NOT_GRANTED: Ending.FAILED,
+    Refusal.NOT_GRANTED: ExitCode.FAILED,
     Refusal.SUSPENDED: 4,
     Refusal.COMPROMISED: 5,
     Refusal.DESTROYED: 6,
     Refusal.UNKNOWN_CLIENT: 7,
     # Something here has to be put right: the clock, or the release.
-    Refusal.STALE_REQUEST: Ending.WRONG,
-    Refusal.MALFORMED: Ending.WRONG,
-    Refusal.REUSED_ID: Ending.WRONG,
-    Refusal.TRY_LATER: Ending.UNREACHABLE,
+    Refusal.STALE_REQUEST: ExitCode.WRONG,
+    Refusal.MALFORMED: ExitCode.WRONG,
+    Refusal.REUSED_ID: ExitCode.WRONG,
+    Refusal.TRY_LATER: ExitCode.UNREACHABLE,
 }
 """The contract's exit codes of this command."""
 
@@ -103,7 +103,7 @@ def get(  # noqa: PLR0913  # its options
         if as_json:
             print_json({"refused": None, "hint": str(late)})
         complain(str(late), "ask again; does a key server run, and is the broker there?")
-        raise typer.Exit(Ending.UNREACHABLE) from None
+        raise typer.Exit(ExitCode.UNREACHABLE) from None
     except PermanentError as wrong:
         # It was never sent.
         misused(wrong.detail)

@@ -38,7 +38,7 @@ from kmworker.cli.dead.shown import (
 )
 from kmworker.cli.frame.broker import dead_queue_of
 from kmworker.cli.frame.configured import settings_of
-from kmworker.cli.frame.endings import Ending
+from kmworker.cli.frame.exits import ExitCode
 from kmworker.cli.frame.program import examples, group
 from kmworker.cli.frame.recording import recorded
 from kmworker.cli.installation.producers import UserOption, refuse_vain_replay
@@ -228,7 +228,7 @@ def _agreed(settings: Settings, search: Search) -> Counter[Fingerprint]:
             found.update(dead.fingerprint for _, dead in page)
     if found.total() > 1 and not confirmed(f"discard {by_reason(reasons)}?", "--yes"):
         note("nothing was discarded")
-        raise typer.Exit(Ending.FAILED)
+        raise typer.Exit(ExitCode.FAILED)
     return found
 
 
@@ -268,7 +268,7 @@ def _end(settling: Settling, search: Search, *, as_json: bool) -> None:
         )
     _end_if_missing(search)
     if settling.skipped:
-        raise typer.Exit(Ending.FAILED)
+        raise typer.Exit(ExitCode.FAILED)
 
 
 def _end_if_missing(search: Search) -> None:

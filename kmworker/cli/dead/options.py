@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from kmworker.cli.arguments.moments import moment_option
-from kmworker.cli.frame.endings import misused
+from kmworker.cli.frame.exits import misused
 from kmworker.errors import Reason
 from kmworker.wire.dead_letters.reading import Selection
 

@@ -16,7 +16,7 @@ from kmworker.cli.doctor.broker import check_broker
 from kmworker.cli.doctor.checks import FAILED, OK, Check, checked, not_checked
 from kmworker.cli.doctor.store import OF_STORE, check_store
 from kmworker.cli.frame.configured import settings_of
-from kmworker.cli.frame.endings import Ending
+from kmworker.cli.frame.exits import ExitCode
 from kmworker.cli.frame.keys import keyring_at
 from kmworker.cli.frame.program import examples, group
 from kmworker.cli.installation.producers import who_is_heard
@@ -52,7 +52,7 @@ def doctor(
         print_json({"ok": healthy, "checks": [asdict(it) for it in checks]})
     else:
         _print(checks)
-    raise typer.Exit(Ending.DONE if healthy else Ending.FAILED)
+    raise typer.Exit(ExitCode.DONE if healthy else ExitCode.FAILED)
 
 
 def _print(checks: Sequence[Check]) -> None:

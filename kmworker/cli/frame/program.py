@@ -16,7 +16,7 @@ import typer.main
 from typer.core import TyperCommand, TyperGroup
 
 from kmworker.cli.frame.accounts import named_in_help
-from kmworker.cli.frame.endings import Ending, endings
+from kmworker.cli.frame.exits import ExitCode, exits
 
 __all__ = ["Program", "collect_seldom", "examples", "group", "importing"]
 
@@ -68,7 +68,7 @@ class Program(TyperGroup):
 
     def make_context(self, *given: Any, **extra: Any) -> Any:  # noqa: ANN401  # as above
         """Read what stands before the command."""
-        with endings():
+        with exits():
             return super().make_context(*given, **extra)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401  # as above
@@ -76,7 +76,7 @@ class Program(TyperGroup):
         # A shell that completes a command line begins without words, too.
         if not args and not ctx.resilient_parsing:
             typer.echo(ctx.get_help(), err=True)
-            raise typer.Exit(Ending.WRONG)
+            raise typer.Exit(ExitCode.WRONG)
         return super().parse_args(ctx, args)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:  # noqa: ANN401  # as above
@@ -86,7 +86,7 @@ class Program(TyperGroup):
 
     def invoke(self, ctx: Any) -> None:  # noqa: ANN401  # as above
         """Run a command."""
-        with endings(ctx):
+        with exits(ctx):
             super().invoke(ctx)
 
 

@@ -9,7 +9,7 @@ from kmworker.cli.arguments.moments import age_option
 from kmworker.cli.arguments.operators import OperatorOption, ReasonOption, operator_of
 from kmworker.cli.arguments.options import JsonOption
 from kmworker.cli.frame.configured import settings_of
-from kmworker.cli.frame.endings import Ending
+from kmworker.cli.frame.exits import ExitCode
 from kmworker.cli.frame.keys import custody_in
 from kmworker.cli.frame.program import examples
 from kmworker.cli.frame.store import views_of
@@ -159,7 +159,7 @@ def _step(  # noqa: PLR0913  # what is asked for
     after = made(room, project, key_id, what, by, keep_s=keep_s)
     if isinstance(after, NoStep):
         complain(f"key-id {key_id}: {after.why}", "kmworker key show says how it came to that")
-        raise typer.Exit(Ending.FAILED)
+        raise typer.Exit(ExitCode.FAILED)
     if as_json:
         print_json(shown(project, after))
     else:

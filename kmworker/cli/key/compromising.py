@@ -7,7 +7,7 @@ import typer
 
 from kmworker.cli.arguments.operators import OperatorOption, ReasonOption, YesOption, operator_of
 from kmworker.cli.arguments.options import DryRunOption, JsonOption
-from kmworker.cli.frame.endings import Ending
+from kmworker.cli.frame.exits import ExitCode
 from kmworker.cli.frame.program import examples
 from kmworker.cli.key.changing import KeyRoom, key_room
 from kmworker.cli.key.options import KeyArgument, ProjectOption, key_id_of
@@ -69,7 +69,7 @@ def compromise(  # noqa: PLR0913  # its options
     seen = room.seen(project, key_id)
     if seen.key.state is KeyState.DESTROYED:
         complain(f"key-id {key_id}: it is destroyed", "name another key-id of its scope")
-        raise typer.Exit(Ending.FAILED)
+        raise typer.Exit(ExitCode.FAILED)
     scope = seen.scope
     affected = list(_affected(room, project, scope.scope_id))
     if not as_json:

@@ -7,7 +7,7 @@ import typer
 from kmworker.cli.arguments.moments import age_option
 from kmworker.cli.arguments.operators import OperatorOption, ReasonOption, operator_of
 from kmworker.cli.arguments.options import JsonOption
-from kmworker.cli.frame.endings import Ending, misused
+from kmworker.cli.frame.exits import ExitCode, misused
 from kmworker.cli.frame.program import examples
 from kmworker.cli.key.changing import KeyRoom, key_room, made, sentence, shown
 from kmworker.cli.key.options import KeyArgument, ProjectOption, key_id_of
@@ -81,7 +81,7 @@ def destroy(  # noqa: PLR0913  # its options
         found = made(room, project, key_id, Step.ORDER, by, after_s=after_s)
     if isinstance(found, NoStep):
         complain(f"key-id {key_id}: {found.why}", "kmworker key show says who holds it")
-        raise typer.Exit(Ending.FAILED)
+        raise typer.Exit(ExitCode.FAILED)
     _tell(project, found, as_json=as_json)
 
 

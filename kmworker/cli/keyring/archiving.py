@@ -13,7 +13,7 @@ from kmworker.cli.arguments.operators import (
 )
 from kmworker.cli.arguments.options import JsonOption
 from kmworker.cli.frame.configured import settings_of
-from kmworker.cli.frame.endings import Ending
+from kmworker.cli.frame.exits import ExitCode
 from kmworker.cli.frame.keys import custody_of
 from kmworker.cli.frame.program import examples
 from kmworker.cli.frame.recording import recorded
@@ -85,7 +85,7 @@ def _refuse_early(states: KekStates, kek: str, by: Operator, keep_days: int, now
             f" until {rfc3339(until_s)}",
             "a backup of the store from before needs it; if there is none: keyring.keep_days",
         )
-        raise typer.Exit(Ending.FAILED)
+        raise typer.Exit(ExitCode.FAILED)
 
 
 def _kept_until_s(entry: KekEntry, keep_days: int) -> float:

@@ -15,7 +15,7 @@ from kmworker.cli.arguments.operators import (
 )
 from kmworker.cli.arguments.options import DryRunOption, JsonOption
 from kmworker.cli.frame.configured import settings_of
-from kmworker.cli.frame.endings import Ending
+from kmworker.cli.frame.exits import ExitCode
 from kmworker.cli.frame.keys import custody_of
 from kmworker.cli.frame.program import examples
 from kmworker.cli.frame.store import views_of
@@ -197,4 +197,4 @@ def _end(summary: LeakSummary, kek: str, state: KekState, *, dry_run: bool) -> N
             f"{plural(summary.flawed, 'record')} not authentic, and not marked",
             "kmworker verify says more of each; restore it from a backup, and run this again",
         )
-        raise typer.Exit(Ending.FAILED)
+        raise typer.Exit(ExitCode.FAILED)

@@ -13,7 +13,7 @@ from kmworker.cli.arguments.operators import (
 )
 from kmworker.cli.arguments.options import JsonOption
 from kmworker.cli.frame.configured import settings_of
-from kmworker.cli.frame.endings import Ending
+from kmworker.cli.frame.exits import ExitCode
 from kmworker.cli.frame.keys import custody_of
 from kmworker.cli.frame.program import examples
 from kmworker.cli.frame.store import views_of
@@ -64,14 +64,14 @@ def activate(
         refuse(kek, refusal)
     if kek not in custody.kek_ids:
         complain(f"KEK {kek} is not in {settings.keyring.path}", "put it there first")
-        raise typer.Exit(Ending.FAILED)
+        raise typer.Exit(ExitCode.FAILED)
     if lacking := list(register.lacking(kek)):
         complain(
             f"KEK {kek} is missing where these run: {some(lacking)}",
             "bring them the keyring file; one that has ended is not asked after 15 s,"
             " a janitor after two minutes",
         )
-        raise typer.Exit(Ending.FAILED)
+        raise typer.Exit(ExitCode.FAILED)
     tell(register.step(kek, KekStep.ACTIVATE, by, actor_of(by.name)), kek, as_json=as_json)
     note("next: kmworker rewrap")
 
@@ -104,7 +104,7 @@ def retire(  # noqa: PLR0913  # its options
     projects = run.projects()
     if unfenced := [project for project in projects if not run.is_fenced(project)]:
         complain(f"not rewrapped yet: {some(unfenced)}", "kmworker rewrap")
-        raise typer.Exit(Ending.FAILED)
+        raise typer.Exit(ExitCode.FAILED)
     named = _named(run, projects, kek)
     in_the_way = [it for it in named if it.is_authentic or not leave_flawed]
     if in_the_way:
@@ -114,7 +114,7 @@ def retire(  # noqa: PLR0913  # its options
         if flawed == len(in_the_way):
             hint = "none of these is authentic: restore them from a backup, or say --leave-flawed"
         complain(f"{plural(len(places), 'record')} under KEK {kek}: {some(places)}", hint)
-        raise typer.Exit(Ending.FAILED)
+        raise typer.Exit(ExitCode.FAILED)
     tell(register.step(kek, KekStep.RETIRE, by, actor_of(by.name)), kek, as_json=as_json)
 
 
@@ -142,7 +142,7 @@ def some(names: Sequence[str]) -> str:
 def refuse(kek: str, step: NoStep) -> NoReturn:
     """End a command whose step cannot be made."""
     complain(f"KEK {kek}: {step.why}", "kmworker keyring status shows all")
-    raise typer.Exit(Ending.FAILED)
+    raise typer.Exit(ExitCode.FAILED)
 
 
 def tell(after: KekStates | NoStep, kek: str, *, as_json: bool) -> None:

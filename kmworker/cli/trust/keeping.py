@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from kmworker.cli.frame.configured import settings_of
-from kmworker.cli.frame.endings import misused
+from kmworker.cli.frame.exits import misused
 from kmworker.cli.frame.program import examples
 from kmworker.cli.terminal.output import line, note, print_json
 from kmworker.cli.trust.passphrases import (

@@ -6,7 +6,7 @@ from typing import Annotated, Final
 
 import typer
 
-from kmworker.cli.frame.endings import misused
+from kmworker.cli.frame.exits import misused
 from kmworker.cli.terminal.output import typed_secret
 from kmworker.delegation.passphrase import Passphrase
 from kmworker.files import keyfile

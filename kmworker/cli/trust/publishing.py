@@ -11,7 +11,7 @@ import typer
 from kmworker.cli.arguments.operators import actor_of
 from kmworker.cli.arguments.options import JsonOption
 from kmworker.cli.frame.configured import settings_of
-from kmworker.cli.frame.endings import Ending
+from kmworker.cli.frame.exits import ExitCode
 from kmworker.cli.frame.keys import custody_of
 from kmworker.cli.frame.program import examples
 from kmworker.cli.frame.store import views_of
@@ -63,17 +63,17 @@ def publish(
                 "another root key has signed it than the present list",
                 "no client would believe it: enroll all anew, and say --new-root",
             )
-            raise typer.Exit(Ending.FAILED)
+            raise typer.Exit(ExitCode.FAILED)
         if before.root == handed.root and made.number <= present.number:
             complain(
                 f"list {made.number} is not above the present one, {present.number}",
                 "clients go by the highest number that they have seen: sign it with a higher one",
             )
-            raise typer.Exit(Ending.FAILED)
+            raise typer.Exit(ExitCode.FAILED)
     record = record_of_list(made.number, made.not_after, actor_of(), rfc3339(time()))
     if not register.hand_out(handed, made.number, record):
         complain("somebody else was faster", "kmworker trust show, then again")
-        raise typer.Exit(Ending.FAILED)
+        raise typer.Exit(ExitCode.FAILED)
     line(f"list {made.number} is handed out, until {made.not_after}")
 
 

@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 
 from kmworker.cli.arguments.events import Draft, Words, composed, drafts_of, read_drafts
-from kmworker.cli.frame.endings import UsageError
+from kmworker.cli.frame.exits import UsageError
 from kmworker.domain.event import Event, Unreadable
 from tests.kit.cli.stand import GOOD, lines
 

@@ -6,7 +6,7 @@ import pytest
 
 from kmworker.cli.arguments import moments
 from kmworker.cli.arguments.moments import age_option, moment_option
-from kmworker.cli.frame.endings import UsageError
+from kmworker.cli.frame.exits import UsageError
 
 NOW_S = 1_795_449_600.0
 

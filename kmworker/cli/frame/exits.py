@@ -26,7 +26,7 @@ from kmworker.errors import (
     Untrusted,
 )
 
-__all__ = ["Ending", "UsageError", "endings", "misused", "run_process"]
+__all__ = ["ExitCode", "UsageError", "exits", "misused", "run_process"]
 
 # Both of typer's foundations, click and its own copy of it, have this between them.
 UsageError: Final[Any] = typer.BadParameter.__base__
@@ -37,7 +37,7 @@ DOCTOR: Final = "kmworker doctor looks at everything that is needed"
 FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
-class Ending(IntEnum):
+class ExitCode(IntEnum):
     """Exit codes; the first five are the contract's."""
 
     DONE = 0
@@ -64,7 +64,7 @@ def run_process(run: Callable[[], None]) -> None:
         # Whoever collects the log gets it in the log's own format.
         log = structlog.get_logger()
         log.error("refused to work", detail=str(error), hint=error.hint)  # noqa: TRY400
-        raise typer.Exit(Ending.WRONG) from None
+        raise typer.Exit(ExitCode.WRONG) from None
 
 
 def misused(what: str) -> NoReturn:
@@ -73,7 +73,7 @@ def misused(what: str) -> NoReturn:
 
 
 @contextmanager
-def endings(context: Any = None) -> Iterator[None]:  # noqa: ANN401  # click's or typer's own
+def exits(context: Any = None) -> Iterator[None]:  # noqa: ANN401  # click's or typer's own
     """Say what a command raises, and have it end with the exit code that means it.
 
     Args:
@@ -91,32 +91,32 @@ def endings(context: Any = None) -> Iterator[None]:  # noqa: ANN401  # click's o
         raise typer.Exit(_told(error, context)) from None
 
 
-def _told(error: BaseException, context: Any) -> Ending:  # noqa: ANN401  # as above
+def _told(error: BaseException, context: Any) -> ExitCode:  # noqa: ANN401  # as above
     invocation = getattr(context, "obj", None) or Invocation()
     if isinstance(error, KeyboardInterrupt | typer.Abort):
-        return Ending.INTERRUPTED
+        return ExitCode.INTERRUPTED
     if isinstance(error, KMWorkerError):
         return _tell_ours(error, invocation)
     if isinstance(error, UsageError):
         return _tell_wrong_usage(error, context)
     if isinstance(error, BrokenPipeError):
         _hush()
-        return Ending.UNHEARD
+        return ExitCode.UNHEARD
     if isinstance(error, OSError) and error.errno in FULL:
         complain(f"cannot write: {error.strerror}", "the output, if any, is not complete")
         _hush()
-        return Ending.FAILED
+        return ExitCode.FAILED
     return _tell_fault(error, invocation)
 
 
-def _tell_ours(error: KMWorkerError, it: Invocation) -> Ending:
+def _tell_ours(error: KMWorkerError, it: Invocation) -> ExitCode:
     error = as_refused(error, it.command, it.parameters, it.users) or error
     ending, hint = _ending_of(error)
     complain(str(error), hint)
     return ending
 
 
-def _ending_of(error: KMWorkerError) -> tuple[Ending, str]:
+def _ending_of(error: KMWorkerError) -> tuple[ExitCode, str]:
     """Return an error's exit code and hint."""
     match error:
         # Nothing is away: this keyring cannot read that record.
@@ -124,26 +124,26 @@ def _ending_of(error: KMWorkerError) -> tuple[Ending, str]:
             hint = "use the keyring that the store was filled with"
             if error.kek_id:
                 hint += f"; if the KEK was removed: kmworker keyring restore {error.kek_id}"
-            return Ending.WRONG, hint
+            return ExitCode.WRONG, hint
         case SetupError():
-            return Ending.WRONG, error.hint
+            return ExitCode.WRONG, error.hint
         case NotFound() | Untrusted():
-            return Ending.FAILED, error.hint
+            return ExitCode.FAILED, error.hint
         case PermanentError():
-            return Ending.FAILED, "find out who wrote to the store"
+            return ExitCode.FAILED, "find out who wrote to the store"
         case TransientError():
-            return Ending.UNREACHABLE, DOCTOR
+            return ExitCode.UNREACHABLE, DOCTOR
         case _:
-            return Ending.FAILED, DOCTOR
+            return ExitCode.FAILED, DOCTOR
 
 
-def _tell_wrong_usage(error: Any, context: Any) -> Ending:  # noqa: ANN401  # as above
+def _tell_wrong_usage(error: Any, context: Any) -> ExitCode:  # noqa: ANN401  # as above
     # Whoever validates says so before our own words.
     text = error.format_message().replace("Value error, ", "", 1)
     near = SUGGESTION.search(text)
     hint = f"did you mean {near[1]}?" if near else f"see {_command_path(error, context)} --help"
     complain(_lowered(text if near is None else text[: near.start()]), hint)
-    return Ending.WRONG
+    return ExitCode.WRONG
 
 
 def _command_path(error: Any, context: Any) -> str:  # noqa: ANN401  # as above
@@ -157,7 +157,7 @@ def _lowered(text: str) -> str:
     return text[:1].lower() + text[1:]
 
 
-def _tell_fault(error: BaseException, invocation: Invocation) -> Ending:
+def _tell_fault(error: BaseException, invocation: Invocation) -> ExitCode:
     hint = f"run it again with {LEVEL_VARIABLE}=debug for the traceback"
     if invocation.is_debugging:
         # Without local variables, which may be key material.
@@ -165,7 +165,7 @@ def _tell_fault(error: BaseException, invocation: Invocation) -> Ending:
         hint = "please report it with the traceback above"
     # Its text may quote anything; with the traceback someone has asked for it.
     complain(f"internal error: {type(error).__name__}", hint)
-    return Ending.FAULT
+    return ExitCode.FAULT
 
 
 def _hush() -> None:
