@@ -73,7 +73,12 @@ class QueueReader:
         self._is_cancelled = False
         self._link.open()
         with self._link.call():
-            prepare(self._link.connection)
+            try:
+                prepare(self._link.connection)
+            except BrokerUnavailable:
+                # Nothing is consumed on it: it would be taken for one that is.
+                self._link.discard()
+                raise
             self._channel = self._link.connection.channel()
             self.generation += 1
             self._channel.basic_qos(0, self._prefetch, False)  # noqa: FBT003  # per consumer
@@ -116,10 +121,6 @@ class QueueReader:
     def close(self) -> None:
         """Leave; the broker delivers again whatever is unacknowledged."""
         self._link.close()
-
-    def discard(self) -> None:
-        """Leave without a word: nothing on this connection can be trusted any more."""
-        self._link.discard()
 
     def _refuse_cancelled(self) -> None:
         if self._is_cancelled:

@@ -13,7 +13,6 @@ from kmworker.bus.declaring import ensure_requests
 from kmworker.bus.paired_queue import PairedQueue
 from kmworker.bus.publisher import Confirms
 from kmworker.domain.message import Confirm, Outgoing
-from kmworker.errors import BrokerUnavailable
 from kmworker.keyserver.ports import Reply
 from kmworker.ports import Pending
 from kmworker.settings import BrokerSettings
@@ -53,11 +52,7 @@ class RabbitRequestQueue(PairedQueue):
 
     def _prepare(self, connection: Any) -> None:
         """Declare what is missing if we may."""
-        try:
-            ensure_requests(connection, self._topology)
-        except BrokerUnavailable:
-            self._reader.discard()
-            raise
+        ensure_requests(connection, self._topology)
 
 
 def _outgoing(reply: Reply) -> Outgoing:

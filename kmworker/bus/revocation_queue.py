@@ -2,14 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from time import monotonic
-from typing import Any, Final
+from typing import Final
 
 from kmworker.bus.amqp.brokers import Brokers
 from kmworker.bus.amqp.link import Connect, connect_amqp
 from kmworker.bus.declaring import ensure_revocations
 from kmworker.bus.queue_reader import QueueReader
 from kmworker.domain.message import Delivery
-from kmworker.errors import BrokerUnavailable
 from kmworker.settings import BrokerSettings
 from kmworker.wire.topology import Topology
 
@@ -50,7 +49,7 @@ class RabbitRevocationQueue:
 
     def open(self) -> None:
         """Connect if need be, declare what is missing if we may, and start consuming."""
-        self._reader.open(self._prepare)
+        self._reader.open(lambda connection: ensure_revocations(connection, self._topology))
 
     def receive(self, limit: int) -> list[Delivery]:
         """Take what has come, at most ``limit``; wait for none."""
@@ -69,11 +68,3 @@ class RabbitRevocationQueue:
     def close(self) -> None:
         """Leave; the broker delivers again whatever is unacknowledged."""
         self._reader.close()
-
-    def _prepare(self, connection: Any) -> None:
-        """Declare what is missing if we may."""
-        try:
-            ensure_revocations(connection, self._topology)
-        except BrokerUnavailable:
-            self._reader.discard()
-            raise

@@ -19,6 +19,7 @@ from kmworker.keyserver.answering import Answering
 from kmworker.keyserver.ports import KeyStore, RequestQueue
 from kmworker.keyserver.tally import AnswerTally
 from kmworker.keyserver.telling import Telling
+from kmworker.keyserver.waiting import LOOK_S
 from kmworker.ports import AuditTrail
 
 __all__ = ["TICK_S", "KeyServer", "Reporting", "SignerFor"]
@@ -26,8 +27,6 @@ __all__ = ["TICK_S", "KeyServer", "Reporting", "SignerFor"]
 log = structlog.get_logger()
 
 BATCH: Final = 128
-WAIT_S: Final = 0.25
-"""For a request; and how often one that waits for its grant is looked at again."""
 RETRY_S: Final = 1.0
 MAX_RETRY_S: Final = 10.0
 """A node that starts asks for 30 s, and may have begun a moment ago."""
@@ -134,7 +133,7 @@ class KeyServer:
         if self._generation != self._queue.generation:
             self._generation = self._queue.generation
             self._answering.forget()
-        deliveries = self._queue.receive(BATCH, WAIT_S)
+        deliveries = self._queue.receive(BATCH, LOOK_S)
         if deliveries or self._answering.is_waited:
             self._answering.handle(deliveries)
         assert self._answering.signer is not None  # noqa: S101  # see `_ready`

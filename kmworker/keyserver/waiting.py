@@ -10,6 +10,7 @@ from kmworker.wire.answers.messages import Refusal
 __all__ = ["LOOK_S", "WaitingRequests"]
 
 LOOK_S: Final = 0.25
+"""How long the loop waits for requests, and so how often these are looked at again."""
 MAX_WAITING: Final = 1_000
 MAX_WAITING_OF_ONE: Final = 100
 
