@@ -121,6 +121,10 @@ profile: $(INSTALLED) servers ## Show where the worker's CPU time goes, step by 
 
 barbican: $(READABLE) ## Install Barbican, to be measured: then python -m bench.delivering --barbican
 
+.PHONY: replication
+replication: $(INSTALLED) servers ## Count what rsync moves of replicas; writes docs/replication.md
+	@$(BIN)/python -m bench.replication $(ARGS)
+
 soak: $(INSTALLED) servers ## A million events through one worker: is its memory flat? (minutes)
 	@$(BIN)/python -m bench.soak $(ARGS)
 

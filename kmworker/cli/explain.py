@@ -35,7 +35,9 @@ from kmworker.domain.explain import (
 from kmworker.domain.model import Encryption, Item, KeyState, State
 from kmworker.domain.policy import Policy, Refused, Rule
 from kmworker.domain.policy_tables import ANY
+from kmworker.domain.replication import ReplicaCost, replica_cost
 from kmworker.errors import NotFound
+from kmworker.files.replication import measured_replication
 from kmworker.settings import Settings
 from kmworker.store.admission import enter
 from kmworker.store.inspection import Views
@@ -121,10 +123,10 @@ def explain(  # noqa: PLR0913  # its options
         note("assuming a producer that may send it: --user asks for one")
     explanations = list(explain_events(events, known, policy, user))
     if as_json:
-        print_json([_json(explanation) for explanation in explanations])
+        print_json([_json(explanation, policy) for explanation in explanations])
     else:
         for explanation in explanations:
-            display(grid(_lines(explanation)))
+            display(grid(_lines(explanation, policy)))
     if unreadable:
         raise typer.Exit(ExitCode.FAILED)
 
@@ -180,15 +182,17 @@ def _encryption(text: str, policy: Policy) -> Encryption | None:
     return Encryption(cipher, int(bits))
 
 
-def _json(explanation: Explanation) -> dict[str, Any]:
+def _json(explanation: Explanation, policy: Policy) -> dict[str, Any]:
     encryption = explanation.encryption
+    cost = replica_cost(explanation, policy, measured_replication())
     return {
         **asdict(explanation),
+        "replication": None if cost is None else asdict(cost),
         "encryption": None if encryption is None else encryption._asdict(),
     }
 
 
-def _lines(explanation: Explanation) -> Iterator[tuple[str, str]]:
+def _lines(explanation: Explanation, policy: Policy) -> Iterator[tuple[str, str]]:
     yield "item", f"{explanation.item} of project {explanation.project}"
     yield "decision", explanation.decision
     if explanation.by is not None:
@@ -201,6 +205,18 @@ def _lines(explanation: Explanation) -> Iterator[tuple[str, str]]:
         yield "data action", explanation.data_action
         yield "copied", _bytes(explanation.copied_bytes)
         yield "re-encrypted", _bytes(explanation.reencrypted_bytes)
+    cost = replica_cost(explanation, policy, measured_replication())
+    if cost is not None:
+        yield "by rsync", _moved(cost)
+
+
+def _moved(cost: ReplicaCost) -> str:
+    inserted = "" if cost.inserted_bytes is None else f" ({cost.inserted_bytes:,} bytes)"
+    return (
+        f"{cost.unchanged:.0%} of what is unchanged each time, {cost.overwritten:.2%} where 4 KiB"
+        f" are overwritten, {min(cost.inserted, 1):.0%}{inserted} where they are inserted at a"
+        f" quarter (docs/replication.md: {cost.way})"
+    )
 
 
 def _bytes(number: int | None) -> str:

@@ -89,6 +89,8 @@ class Explanation:
     copied_bytes: int | None = None
     """None if nobody knows: the event has no `size_bytes`, or there is no decision yet."""
     reencrypted_bytes: int | None = None
+    size_bytes: int | None = None
+    """As the event says it."""
 
 
 def explain_events(
@@ -261,6 +263,7 @@ def _assigned(assignment: Assignment, size_bytes: int | None, why: str) -> Expla
         data_action=assignment.data_action.value,
         copied_bytes=copied_bytes,
         reencrypted_bytes=0 if assignment.data_action is DataAction.DECRYPT else copied_bytes,
+        size_bytes=size_bytes,
     )
 
 

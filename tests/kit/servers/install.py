@@ -37,6 +37,7 @@ NEEDED: tuple[Callable[[], Path], ...] = (
     locate.softhsm,
     locate.cryptsetup,
     locate.qemu_img,
+    locate.rsync,
 )
 
 

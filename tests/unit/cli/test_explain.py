@@ -272,3 +272,21 @@ def test_the_policy_as_json() -> None:
     found = document("explain")
     assert found["rule"][0]["name"] == "blank-volumes-get-a-key"
     assert found["guard"] == GUARDS
+
+
+def test_a_replica_is_told_with_what_rsync_moves_of_it() -> None:
+    words = (
+        "replica-added", "--project", "p1", "--set", "replica_id=r1", "--set", "node=n2",
+        "--set", "source.kind=volume", "--set", "source.id=v1",
+        "--source-encryption", "aes-xts-plain64/512", "--set", "size_bytes=4096000",
+    )  # fmt: skip
+    (kept,) = document("explain", *words, "--set", "transport=block")
+    assert (kept["decision"], kept["replication"]["way"]) == ("reuse", "xts")
+    assert kept["replication"]["unchanged"] == 0.0
+    assert 3_000_000 < kept["replication"]["inserted_bytes"] < 3_150_000
+    (anew,) = document("explain", *words, "--set", "transport=reencrypt")
+    assert (anew["decision"], anew["replication"]["way"]) == ("create", "other-key")
+    assert anew["replication"]["inserted_bytes"] == anew["size_bytes"] == 4_096_000
+    said = run("explain", *words, "--set", "transport=block").stdout
+    assert "0% of what is unchanged" in " ".join(said.split())
+    assert "docs/replication.md" in said

@@ -1,0 +1,1 @@
+"""What rsync moves when a replica is brought up to date, by how it is encrypted."""
