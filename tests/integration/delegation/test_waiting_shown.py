@@ -33,7 +33,7 @@ def test_a_person_is_told_and_leaves_at_once_and_leaves_nothing(site: Site) -> N
         # Whoever is heard out is told that it is not granted: exit code 1.
         assert terminal.ended() == 130
         assert "Traceback" not in terminal.seen()
-    assert not list(site.folder.glob("*.key*"))
+    assert not list(site.folder.glob("v1.key*"))
 
 
 def test_a_program_is_told_nothing_and_gets_the_key_once_it_is_attached(
