@@ -42,7 +42,7 @@ def open_audit_trail(settings: BrokerSettings, role: str, *, user: str | None = 
 
     Args:
         settings: where the broker is.
-        role: which kind of process it is: `key-server`, `operator`, `worker`, `janitor`.
+        role: which kind of process it is: `key-server`, `operator`, `worker`.
         user: as whom, where the broker calls us otherwise than the URL does.
 
     Raises:

@@ -82,7 +82,7 @@ class RabbitAuditTrail:
 
         Args:
             settings: where the broker is.
-            role: which kind of process records: `key-server`, `operator`, `worker`, `janitor`.
+            role: which kind of process records: `key-server`, `operator`, `worker`.
             user: as whom, where the broker calls us otherwise than the URL does.
             connect: what makes the connection.
             monotonic: the time.

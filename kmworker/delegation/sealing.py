@@ -25,7 +25,7 @@ from kmworker.delegation.buffer import KeyBuffer
 from kmworker.domain.keys import Encryption
 from kmworker.domain.values import value
 from kmworker.encoding import length_prefixed
-from kmworker.errors import SetupError
+from kmworker.errors import SetupError, Untrusted
 from kmworker.secrecy import Secret
 from kmworker.wire.answers.bodies import Asked
 
@@ -105,8 +105,15 @@ def is_seal_public(public: bytes) -> bool:
 
 
 def seal(content: bytes | bytearray | memoryview, public: bytes, info: bytes) -> bytes:
-    """Seal to a public key: HPKE's `enc`, and then the ciphertext with its tag."""
-    return SUITE.encrypt(content, _public(public), info=info)
+    """Seal to a public key: HPKE's `enc`, and then the ciphertext with its tag.
+
+    Raises:
+        Untrusted: it is none, or its X25519 half is a point of low order (RFC 7748, section 6.1).
+    """
+    try:
+        return SUITE.encrypt(content, _public(public), info=info)
+    except ValueError:
+        raise Untrusted("nothing can be sealed to this key", "enroll that host anew") from None
 
 
 class SealingKey(Secret):

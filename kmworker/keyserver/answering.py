@@ -17,7 +17,7 @@ from kmworker.clock import Clock, rfc3339, unix_s
 from kmworker.delegation.answers import AnswerSigner, SignedAnswer
 from kmworker.domain.message import Delivery
 from kmworker.domain.model import ScopeRecord
-from kmworker.errors import NotRecorded, PermanentError, UnknownKek
+from kmworker.errors import NotRecorded, PermanentError, UnknownKek, Untrusted
 from kmworker.keyserver.deciding import Deciding, Verdicts
 from kmworker.keyserver.intake import Asking, Refusing, RequestIntake, Unanswered
 from kmworker.keyserver.ports import Copy, CopyRegister, KeyStore, Reply, RequestQueue
@@ -228,6 +228,11 @@ class Answering:
             )
         except (PermanentError, UnknownKek) as broken:
             log.error("a DEK does not unwrap", scope_id=scope.scope_id, error=str(broken))  # noqa: TRY400
+            return None
+        except Untrusted as wrong:
+            # This client's trouble, and nobody else's.
+            name = it.asking.client.name
+            log.error("no key can be sealed to a client", client=name, error=str(wrong))  # noqa: TRY400
             return None
 
     def _refused(self, refusing: Refusing, signer: AnswerSigner, at: str) -> tuple[Delivery, Reply]:

@@ -2,6 +2,7 @@
 
 from kmworker.settings.reading import FILE_VARIABLE, SEARCHED, load_settings, working_folder
 from kmworker.settings.sections import (
+    MAX_KEEP_S,
     AuditSettings,
     BrokerSettings,
     ClientSettings,
@@ -24,6 +25,7 @@ from kmworker.settings.sections import (
 
 __all__ = [
     "FILE_VARIABLE",
+    "MAX_KEEP_S",
     "SEARCHED",
     "AuditSettings",
     "BrokerSettings",

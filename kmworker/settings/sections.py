@@ -59,6 +59,8 @@ def _url(example: str, *schemes: str) -> AfterValidator:
 
 NO_LIST: Final = "must be a list; in a variable it is JSON"
 NESTED: Final = "the list has URLs in it, and no lists"
+MAX_KEEP_S: Final = 2_592_000
+"""Seconds that a client may keep a copy of a key for, at the very most."""
 AMQP_EXAMPLE: Final = "amqp://user:password@host:5672/vhost"
 BrokerUrl = Annotated[str, _url(AMQP_EXAMPLE, "amqp", "amqps", *STREAM_SCHEMES)]
 AmqpUrl = Annotated[str, _url(AMQP_EXAMPLE, "amqp", "amqps")]
@@ -247,7 +249,7 @@ class KeyserverSettings(_Section):
 
     identity: Path = Path("keyserver.json")
     """File, from `kmworker trust key`: signs answers, and is what uploads are sealed to."""
-    keep_s: Annotated[Seconds, Field(ge=60, le=2_592_000)] = 86_400.0
+    keep_s: Annotated[Seconds, Field(ge=60, le=MAX_KEEP_S)] = 86_400.0
     """Seconds, 60 to 2592000, that a client may keep a copy; a day outlasts most outages."""
     wait_s: Annotated[Seconds, Field(ge=0, le=25)] = 25.0
     """Seconds, 0 to 25, that a request waits for its grant; it lives 30 on the broker."""

@@ -1,5 +1,6 @@
 """Which client may hold a copy of which key, by key-id and by client; each entry ends by itself."""
 
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 from itertools import chain
@@ -12,11 +13,13 @@ from kmworker.clock import Clock
 from kmworker.domain.model import Item, Kind
 from kmworker.keyserver.ports import Copy
 from kmworker.ports import Answered, Pending
+from kmworker.settings import MAX_KEEP_S
 from kmworker.store.client import Client
 from kmworker.store.connection import store_errors
 from kmworker.store.names import Names
 from kmworker.store.paging import Pages
 from kmworker.store.pipe import Command, Then
+from kmworker.wire.fields import CLIENT_NAME, ITEM_ID, PROJECT_ID, UUID
 
 __all__ = ["REVOKED", "RedisCopies"]
 
@@ -25,6 +28,8 @@ log = structlog.get_logger()
 REVOKED: Final = "revoked"
 """Hash: `<client> <version>` of each client that was revoked, until its copies are told of."""
 PAGE_SIZE: Final = 1_000
+KINDS: Final = frozenset(it.value for it in Kind)
+VERSION: Final = re.compile(r"[0-9]{1,15}")
 
 
 class RedisCopies:
@@ -77,7 +82,7 @@ class RedisCopies:
             copies = []
             for member, until_s in entries:
                 client, _space, ref = member.partition(" ")
-                copies.append(Copy(project, key_id, client, _item(project, ref), until_s))
+                copies += _copy(project, key_id, client, ref, until_s)
             found.append(copies)
         return found
 
@@ -88,7 +93,7 @@ class RedisCopies:
         for member, until_s in entries:
             project, _space, rest = member.partition(" ")
             key_id, _space, ref = rest.partition(" ")
-            copies.append(Copy(project, key_id, client, _item(project, ref), until_s))
+            copies += _copy(project, key_id, client, ref, until_s)
         return copies
 
     def revoked_clients(self) -> list[tuple[str, str]]:
@@ -98,7 +103,8 @@ class RedisCopies:
             found, strange = [], []
             for name in self._pages.next(key):
                 client, _space, version = name.decode(errors="replace").partition(" ")
-                if version.isdecimal() and f"{client} {version}".encode() == name:
+                is_version = VERSION.fullmatch(version) is not None
+                if is_version and re.match(CLIENT_NAME, client):
                     found.append((client, version))
                 else:
                     strange.append(name)
@@ -132,7 +138,11 @@ class RedisCopies:
                 if is_spoilt:
                     log.error("copies cannot be read", key=name, error=str(reply))
                 entries = () if is_spoilt else reply
-                found.append([(it.decode(errors="replace"), until) for it, until in entries])
+                # None is kept for longer: what says so is no key server's.
+                latest = now + MAX_KEEP_S
+                found.append(
+                    [(it.decode(errors="replace"), min(until, latest)) for it, until in entries]
+                )
         return found
 
 
@@ -146,9 +156,13 @@ def _noted(replies: Pending[list[Any]]) -> None:
                 raise reply
 
 
-def _item(project: str, ref: str) -> Item | None:
+def _copy(project: str, key_id: str, client: str, ref: str, until_s: float) -> list[Copy]:
+    """Return the copy that an entry is of; none: no key server has written it."""
     kind, _colon, identifier = ref.partition(":")
-    try:
-        return Item(project, Kind(kind), identifier) if identifier else None
-    except ValueError:
-        return None
+    is_item = kind in KINDS and re.match(ITEM_ID, identifier)
+    names = ((CLIENT_NAME, client), (PROJECT_ID, project), (UUID, key_id))
+    if all(re.match(*it) for it in names) and (not ref or is_item):
+        item = Item(project, Kind(kind), identifier) if ref else None
+        return [Copy(project, key_id, client, item, until_s)]
+    log.error("an entry of copies is none", project=project[:128], client=client[:128])
+    return []

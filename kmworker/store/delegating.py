@@ -264,9 +264,10 @@ def _compared(replies: Pending[list[Any]], asked: Sequence[tuple[str, Asked]]) -
     with store_errors():
         kept = replies.result()
         for it in kept:
-            if isinstance(it, RedisError):
+            if isinstance(it, RedisError) and "WRONGTYPE" not in str(it):
                 raise it
     return [
+        # What somebody has put in its place is other bytes: that client's trouble alone.
         True if digest is None else (False if digest == _digits(request.digest).encode() else None)
         for digest, (_client, request) in zip(kept, asked, strict=True)
     ]

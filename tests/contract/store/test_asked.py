@@ -48,3 +48,13 @@ def test_what_a_request_costs_is_bounded_whatever_its_client_chooses(own: Stand)
     grown = own.raw.info("memory")["used_memory_dataset"] - before
     # Some 200, as docs/delegating.md says; and what the test's longer prefix adds.
     assert 100 < grown / number < 250
+
+
+def test_what_was_put_in_its_place_is_other_bytes_and_nobody_elses_trouble(stand: Stand) -> None:
+    key_server(stand).note([("a", asked("1"))]).result()
+    (name,) = stand.raw.keys(f"{stand.prefix}:asked:*")
+    stand.raw.delete(name)
+    stand.raw.rpush(name, "x")
+    both = [("a", asked("1")), ("b", asked("2"))]
+    assert key_server(stand).is_first(both) == [None, True]
+    assert key_server(stand).note(both).result() == [None, True]

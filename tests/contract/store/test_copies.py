@@ -6,7 +6,9 @@ from typing import Final
 import pytest
 from structlog.testing import capture_logs
 
+from kmworker.clock import rfc3339
 from kmworker.keyserver.ports import Copy
+from kmworker.settings import MAX_KEEP_S
 from kmworker.store.copies import PAGE_SIZE, REVOKED, RedisCopies
 from kmworker.store.names import Names
 from tests.kit.polling import until
@@ -92,7 +94,9 @@ def test_what_no_operator_has_written_hides_no_revoked_client(
     stand: Stand, copies: RedisCopies
 ) -> None:
     strange = {f"n{number}": "" for number in range(PAGE_SIZE + 50)}
-    stand.raw.hset(stand.top(REVOKED), mapping={**strange, "n1 x": "", "n1 ": ""})
+    stand.raw.hset(
+        stand.top(REVOKED), mapping={**strange, "n1 x": "", "n1 ": "", f"{'x' * 300} 1": ""}
+    )
     stand.raw.hset(stand.top(REVOKED), b"\xff 2", "")
     stand.raw.hset(stand.top(REVOKED), "n1 2", "")
     found = until(copies.revoked_clients, "it is found")
@@ -104,3 +108,41 @@ def test_what_no_operator_has_written_hides_no_revoked_client(
         return not stand.raw.exists(stand.top(REVOKED))
 
     until(is_empty, "the others are gone, too")
+
+
+STRANGE: Final = {
+    "client": f"{'x' * 300} volume:v1",
+    "no client": " volume:v1",
+    "kind": "n1 pool:v1",
+    "item": f"n1 volume:{'v' * 300}",
+    "no item": "n1 volume:",
+}
+
+
+@pytest.mark.parametrize("member", STRANGE.values(), ids=STRANGE)
+def test_what_no_key_server_has_noted_is_nobodys_copy(
+    stand: Stand, copies: RedisCopies, member: str
+) -> None:
+    good = copy_of(stand)
+    copies.add([good]).result()
+    stand.raw.zadd(copies._names.copies_of(V.project, KEY), {member: stand.clock.now() + 60})
+    assert copies.of_keys([(V.project, KEY)]) == [[good]]
+
+
+@pytest.mark.parametrize("member", [f"p1 {KEY[:-1]} volume:v1", f"{'p' * 200} {KEY} ", "p1"])
+def test_neither_is_such_an_entry_of_a_client(
+    stand: Stand, copies: RedisCopies, member: str
+) -> None:
+    copies.add([good := copy_of(stand)]).result()
+    stand.raw.zadd(copies._names.copies_at("n1"), {member: stand.clock.now() + 60})
+    assert copies.at_client("n1") == [good]
+
+
+@pytest.mark.parametrize("score", ["inf", 1e12, 1e300])
+def test_no_copy_is_kept_for_longer_than_any_may_be(
+    stand: Stand, copies: RedisCopies, score: float
+) -> None:
+    stand.raw.zadd(copies._names.copies_of(V.project, KEY), {f"n1 {V.ref}": score})
+    ((found,),) = copies.of_keys([(V.project, KEY)])
+    assert found.until_s == pytest.approx(stand.clock.now() + MAX_KEEP_S, abs=5)
+    assert rfc3339(found.until_s)

@@ -17,6 +17,7 @@ from kmworker.errors import Untrusted
 from tests.kit.builders import event_of, volume
 from tests.kit.cli.stand import FilledStore, document, failed, run
 
+K1, K2 = (f"5f0e1c9a-0000-4000-8000-00000000000{number}" for number in (1, 2))
 WHO = ("--operator", "alice", "--reason", "a drill")
 HOST = {"client__identity": "identity.json", "client__enrolment": "enrolment.json"}
 
@@ -256,13 +257,17 @@ def test_who_revokes_a_client_is_told_which_keys_it_may_hold(store: FilledStore)
     enrolled()
     now = int(time())
     until = rfc3339(now + 60)
-    for member, until_s in {"p1 k1 volume:v1": 60, "p2 k2 ": 90, "p1 k3 volume:v3": -1}.items():
+    for member, until_s in {
+        f"p1 {K1} volume:v1": 60,
+        f"p2 {K2} ": 90,
+        f"p1 {K2} volume:v3": -1,
+    }.items():
         store.client.zadd(store.names.copies_at("compute-17"), {member: now + until_s})
     done = run("client", "revoke", "compute-17", *WHO)
     assert "compute-17 is revoked; it may hold 2 copies of keys" in done.stdout
     assert [line.split() for line in done.stdout.splitlines() if line.startswith(("p1", "p2"))] == [
-        ["p1", "volume:v1", "k1", until],
-        ["p2", "-", "k2", rfc3339(now + 90)],
+        ["p1", "volume:v1", K1, until],
+        ["p2", "-", K2, rfc3339(now + 90)],
     ]
     assert "audit export --client compute-17 --output FILE" in done.stderr
 
@@ -271,11 +276,11 @@ def test_who_revokes_a_client_is_told_which_keys_it_may_hold(store: FilledStore)
 def test_programs_are_told_which_keys_it_may_hold(store: FilledStore) -> None:
     enrolled()
     now = int(time())
-    store.client.zadd(store.names.copies_at("compute-17"), {"p1 k1 volume:v1": now + 60})
+    store.client.zadd(store.names.copies_at("compute-17"), {f"p1 {K1} volume:v1": now + 60})
     assert document("client", "revoke", "compute-17", *WHO) == {
         "client": "compute-17",
         "copies": [{
-            "project_id": "p1", "item": "volume:v1", "key_id": "k1", "until": rfc3339(now + 60),
+            "project_id": "p1", "item": "volume:v1", "key_id": K1, "until": rfc3339(now + 60),
         }],
     }  # fmt: skip
 

@@ -15,6 +15,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from kmworker.crypto.audit_key import AuditKey
+from kmworker.delegation.encoded import as_text
 from kmworker.delegation.identity import Identity, public_identity, shown
 from kmworker.delegation.root_key import RootKey
 from kmworker.delegation.sealing import SealingKey
@@ -243,3 +244,12 @@ def test_what_is_no_public_identity_is_none(sign: str, seal: str) -> None:
 
 def test_the_root_signs_under_a_label() -> None:
     assert ROOT.sign("a", "bc") != ROOT.sign("ab", "c")
+
+
+@pytest.mark.parametrize("half", [0, 1, 2**255 - 19], ids=["0", "1", "p"])
+def test_an_identity_to_which_nothing_can_be_sealed_is_none(half: int) -> None:
+    """X25519's points of low order (RFC 7748, section 6.1)."""
+    public = Identity.generate("2026-01-01T00:00:00.000Z").public
+    low = public.seal[:-32] + half.to_bytes(32, "little")
+    assert public_identity(as_text(public.sign), as_text(low)) is None
+    assert public_identity(as_text(public.sign), as_text(public.seal)) == public

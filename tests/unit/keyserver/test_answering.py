@@ -9,6 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from kmworker.delegation.checking import DeliveredKey
+from kmworker.delegation.identity import PublicIdentity
 from kmworker.delegation.requests import sign_request
 from kmworker.domain.audit import Act, ActOutcome
 from kmworker.domain.model import Item, KeyState
@@ -443,3 +444,13 @@ def test_who_has_had_the_key_does_not_give_it_up_over_a_missing_kek(world: World
         holds = requested(held=key_id)
         world.server().handle([world.ask(holds)])
         assert world.refusals(holds) == [told]
+
+
+def test_a_client_to_whose_key_nothing_can_be_sealed_is_its_own_trouble(world: World) -> None:
+    """Its X25519 half is a point of low order: who enrolled it did not see that."""
+    low = PublicIdentity(IDENTITY.public.sign, IDENTITY.public.seal[:-32] + bytes(32))
+    world.known[NAME] = replace(CLIENT, identities=(low,))
+    request = requested()
+    world.server().handle([world.ask(request)])
+    assert world.unsettled == []
+    assert [it.answer.body.count(b"try-later") for it in world.sent] == [1]
