@@ -3,9 +3,10 @@
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 from typing import Final
 
-from bench.replication.ciphers import DRAWN, WAYS, Way
+from bench.replication.ciphers import SEED, WAYS, Way
 from bench.replication.daemon import Moved, Receiver
 from bench.replication.luks import Volumes
 from tests.kit.servers.locate import rsync
@@ -41,7 +42,8 @@ def measure(receiver: Receiver, folder: Path, mib: int) -> Measured:
         mib: size of the file.
     """
     size_bytes = mib * MIB
-    contents = changed(DRAWN.randbytes(size_bytes), DRAWN.randbytes(PIECE_BYTES))
+    drawn = Random(SEED)
+    contents = changed(drawn.randbytes(size_bytes), drawn.randbytes(PIECE_BYTES))
     paths = {}
     for name, content in contents.items():
         paths[name] = folder / f"plain-{name}"
@@ -76,7 +78,8 @@ def _whole(receiver: Receiver, source: Path, contents: dict[str, bytes]) -> dict
     receiver.put(source.name, contents["unchanged"])
     source.write_bytes(contents["overwritten"])
     touched = receiver.update(source, "--whole-file")
-    there = receiver.update(source, *SWIFTS)
+    # An object is never changed; were it, its replica would stay as it is.
+    there = receiver.sent(receiver.touch(source), *SWIFTS)
     receiver.replica(source.name).unlink()
     return {"touched": touched, "there": there, "missing": receiver.update(source, *SWIFTS)}
 

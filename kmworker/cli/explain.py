@@ -212,9 +212,12 @@ def _lines(explanation: Explanation, policy: Policy) -> Iterator[tuple[str, str]
 
 def _moved(cost: ReplicaCost) -> str:
     inserted = "" if cost.inserted_bytes is None else f" ({cost.inserted_bytes:,} bytes)"
+    some = (
+        "all of it" if cost.overwritten_bytes is None else f"about {cost.overwritten_bytes:,} bytes"
+    )
     return (
-        f"{cost.unchanged:.0%} of what is unchanged each time, {cost.overwritten:.2%} where 4 KiB"
-        f" are overwritten, {min(cost.inserted, 1):.0%}{inserted} where they are inserted at a"
+        f"{cost.unchanged:.0%} of what is unchanged each time, beside checksums; {some} where 4 KiB"
+        f" are overwritten; {min(cost.inserted, 1):.0%}{inserted} where they are inserted at a"
         f" quarter (docs/replication.md: {cost.way})"
     )
 

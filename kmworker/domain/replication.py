@@ -16,6 +16,8 @@ __all__ = ["ReplicaCost", "replica_cost"]
 
 UNDER_ITS_OWN: Final = "other-key"
 UNENCRYPTED: Final = "none"
+A_PIECE: Final = 0.1
+"""Share of the file below which what was moved is about what was overwritten."""
 
 
 @value
@@ -25,8 +27,9 @@ class ReplicaCost:
     way: str
     """How it was measured: a row of docs/replication.md."""
     unchanged: float
-    overwritten: float
-    """Where 4 KiB were, of the file that was measured."""
+    overwritten_bytes: int | None
+    """Where 4 KiB were: of the file that was measured, about a block of rsync's, whose size grows
+    with the square root of the file's; None: it is all that is behind them, or everything."""
     inserted: float
     """Where 4 KiB were, at a quarter of it."""
     inserted_bytes: int | None
@@ -49,8 +52,10 @@ def replica_cost(
     size = measured["size_bytes"]
     shares = {what: it["literal"] / size for what, it in measured["moved"][way].items()}
     own = explanation.size_bytes
+    overwritten = measured["moved"][way]["overwritten"]["literal"]
     return ReplicaCost(
-        way, shares["unchanged"], shares["overwritten"], shares["inserted"],
+        way, shares["unchanged"],
+        overwritten if shares["overwritten"] < A_PIECE else None, shares["inserted"],
         None if own is None else round(min(shares["inserted"], 1.0) * own),
     )  # fmt: skip
 

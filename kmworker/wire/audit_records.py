@@ -57,7 +57,7 @@ class AuditData(TypedDict):
     outcome: Annotated[str, OneOf(ActOutcome)]
     """What came of it. Of a delivery, `done` is recorded before the answer leaves."""
     writer: ShortText
-    """The process that has recorded it, anew with each start: `<role>@<host>/<random id>`."""
+    """The process that has recorded it, anew each start: `<role>@<host>/<process>-<random id>`."""
     number: Annotated[int, Field(ge=1)]
     """Of the writer's records, from 1 on without gaps."""
     reason: NotRequired[ShortText]

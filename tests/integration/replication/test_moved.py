@@ -53,6 +53,12 @@ def test_another_key_or_iv_moves_everything(measured: Measured, way: str) -> Non
     assert all(share >= 1.0 for share in shares(measured, way).values())
 
 
+@pytest.mark.parametrize("way", ["none", *SAME_KEY])
+def test_checksums_travel_each_time(measured: Measured, way: str) -> None:
+    beside = [it.wire - it.literal for it in measured.moved[way].values()]
+    assert all(0.0005 < it / measured.size_bytes < 0.02 for it in beside)
+
+
 def test_another_passphrase_moves_the_header_alone(measured: Measured) -> None:
     assert 0 < measured.moved["luks-passphrase"]["unchanged"].literal < 2 << 20
 

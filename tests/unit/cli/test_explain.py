@@ -289,4 +289,8 @@ def test_a_replica_is_told_with_what_rsync_moves_of_it() -> None:
     assert anew["replication"]["inserted_bytes"] == anew["size_bytes"] == 4_096_000
     said = run("explain", *words, "--set", "transport=block").stdout
     assert "0% of what is unchanged" in " ".join(said.split())
+    assert "about 4,096 bytes where 4 KiB" in " ".join(said.split())
+    said = run("explain", *words, "--set", "transport=reencrypt").stdout
+    assert "100% of what is unchanged" in " ".join(said.split())
+    assert "all of it where 4 KiB" in " ".join(said.split())
     assert "docs/replication.md" in said

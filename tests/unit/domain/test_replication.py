@@ -53,8 +53,8 @@ def test_it_is_told_by_the_row_that_it_is_like(explanation: Explanation, way: st
 def test_it_is_told_in_shares_and_where_the_size_is_known_in_bytes() -> None:
     cost = replica_cost(explained("reuse", size_bytes=4_000), SHIPPED, MEASURED)
     assert cost is not None
-    assert (cost.unchanged, cost.overwritten, cost.inserted) == (0.0, 0.005, 0.751)
+    assert (cost.unchanged, cost.overwritten_bytes, cost.inserted) == (0.0, 5, 0.751)
     assert cost.inserted_bytes == 3_004
     whole = replica_cost(explained("create", size_bytes=4_000), SHIPPED, MEASURED)
     assert whole is not None
-    assert whole.inserted_bytes == 4_000
+    assert (whole.inserted_bytes, whole.overwritten_bytes) == (4_000, None)
