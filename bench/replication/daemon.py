@@ -79,7 +79,7 @@ class Receiver:
         url = f"rsync://127.0.0.1:{self.port}/replicas/{source.name}"
         done = subprocess.run(
             [rsync(), "--times", "--stats", "--no-human-readable",
-             # Else it is drawn, and by one in hundreds a block passes for another: all is sent twice.
+             # Else it is drawn; by one in hundreds a block passes for another: all is sent twice.
              "--checksum-seed=1", *options, source, url],
             capture_output=True, text=True, check=True, env={**os.environ, "LC_ALL": "C"},
         )  # fmt: skip
