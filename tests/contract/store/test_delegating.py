@@ -15,7 +15,6 @@ from kmworker.domain.grants import NO_GRANTS, Grants, granted
 from kmworker.domain.keys import Operator
 from kmworker.domain.model import Broken, Held, Kind, Place
 from kmworker.domain.plan import GrantWrite
-from kmworker.errors import StoreUnavailable
 from kmworker.keyserver.ports import FoundKey
 from kmworker.store.delegating import DelegationStore
 from kmworker.store.names import Names
@@ -197,17 +196,6 @@ def test_a_request_is_new_until_it_is_noted_and_its_id_belongs_to_its_bytes(
     assert store.note([("c", other)]).result() == [None]
     names = list(stand.raw.scan_iter(f"{stand.prefix}:asked:*"))
     assert [0 < stand.raw.ttl(it) <= 900 for it in names] == [True, True]
-
-
-def test_what_cannot_be_noted_is_told(stand: Stand, store: DelegationStore) -> None:
-    store.note([("c", asked())]).result()
-    (name,) = stand.raw.scan_iter(f"{stand.prefix}:asked:*")
-    stand.raw.delete(name)
-    stand.raw.hset(name, "somebody", "else")
-    with pytest.raises(StoreUnavailable):
-        store.note([("c", asked())]).result()
-    with pytest.raises(StoreUnavailable):
-        store.is_first([("c", asked())])
 
 
 def test_nothing_is_asked_for_nobody(store: DelegationStore, tap: Wiretap) -> None:
