@@ -17,11 +17,10 @@ from kmworker.delegation.sealing import (
     SEAL_PUBLIC_BYTES,
     SEAL_SEED_BYTES,
     SealingKey,
-    seal,
+    is_seal_public,
 )
 from kmworker.delegation.signing import SEED_BYTES, SigningKey, digest_of, public_in, signed_bytes
 from kmworker.domain.values import value
-from kmworker.errors import Untrusted
 from kmworker.files.keyfile import Purpose
 from kmworker.secrecy import Secret
 from kmworker.wire.fields import UTC_TIME
@@ -70,19 +69,10 @@ class PublicIdentity:
         return sha256(signed_bytes(IDENTITY, self.sign.hex(), self.seal.hex())).hexdigest()
 
 
-def _can_be_sealed_to(public: bytes) -> bool:
-    # That it has the form of a key does not say so.
-    try:
-        seal(b"", public, b"")
-    except Untrusted:
-        return False
-    return True
-
-
 def public_identity(sign: str, seal: str) -> PublicIdentity | None:
     """Return the identity that is written so in base64; None: it is none."""
     sign_key, seal_key = public_in(sign), from_text(seal, SEAL_PUBLIC_BYTES)
-    if sign_key is None or seal_key is None or not _can_be_sealed_to(seal_key):
+    if sign_key is None or seal_key is None or not is_seal_public(seal_key):
         return None
     return PublicIdentity(sign_key, seal_key)
 

@@ -16,8 +16,6 @@ __all__ = ["ReplicaCost", "replica_cost"]
 
 UNDER_ITS_OWN: Final = "other-key"
 UNENCRYPTED: Final = "none"
-A_PIECE: Final = 0.1
-"""Share of the file below which what was moved is about what was overwritten."""
 
 
 @value
@@ -29,7 +27,7 @@ class ReplicaCost:
     unchanged: float
     overwritten_bytes: int | None
     """Where 4 KiB were: of the file that was measured, about a block of rsync's, whose size grows
-    with the square root of the file's; None: it is all that is behind them, or everything."""
+    with the square root of the file's; None: it is everything, whatever has changed."""
     inserted: float
     """Where 4 KiB were, at a quarter of it."""
     inserted_bytes: int | None
@@ -49,15 +47,16 @@ def replica_cost(
     way = _way(explanation, policy)
     if way is None:
         return None
-    size = measured["size_bytes"]
-    shares = {what: it["literal"] / size for what, it in measured["moved"][way].items()}
-    own = explanation.size_bytes
-    overwritten = measured["moved"][way]["overwritten"]["literal"]
+    size, own = measured["size_bytes"], explanation.size_bytes
+    literal = {what: it["literal"] for what, it in measured["moved"][way].items()}
+    inserted = literal["inserted"] / size
     return ReplicaCost(
-        way, shares["unchanged"],
-        overwritten if shares["overwritten"] < A_PIECE else None, shares["inserted"],
-        None if own is None else round(min(shares["inserted"], 1.0) * own),
-    )  # fmt: skip
+        way,
+        literal["unchanged"] / size,
+        None if way == UNDER_ITS_OWN else literal["overwritten"],
+        inserted,
+        None if own is None else round(min(inserted, 1.0) * own),
+    )
 
 
 def _way(explanation: Explanation, policy: Policy) -> str | None:

@@ -1,13 +1,13 @@
 """Asking over the embedded mode's streams, and hearing the answers on a stream of one's own."""
 
 from collections import deque
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from secrets import token_hex
 
 from kmworker.domain.message import Original, Outgoing
 from kmworker.embedded.request_stream import answers_of
-from kmworker.embedded.route import Router
+from kmworker.embedded.route import OpenStream, Router
 from kmworker.embedded.subscriber import StreamSubscriber
 from kmworker.errors import BrokerUnavailable
 from kmworker.store.client import Client
@@ -17,7 +17,7 @@ from kmworker.wire.topology import Topology
 __all__ = ["StreamAsker"]
 
 
-class StreamAsker:
+class StreamAsker(OpenStream):
     """A `kmworker.client.conversation.Inquiry` on Redis or Valkey streams."""
 
     def __init__(self, client: Client, namespace: str, own_queues: Sequence[str] = ()) -> None:
@@ -35,7 +35,6 @@ class StreamAsker:
         answers = answers_of(Topology(namespace))
         self._subscriber = StreamSubscriber(client, {answers: [self._address, *own_queues[:1]]})
         self._arrived: deque[Original] = deque()
-        self._is_open = False
 
     @property
     def is_open(self) -> bool:
@@ -56,14 +55,14 @@ class StreamAsker:
         """
         properties = {**question.properties, "reply_to": self._address}
         addressed = Outgoing(question.exchange, question.routing_key, question.body, properties)
-        with self._losing():
+        with self._errors():
             is_taken = all(self._router.publish([addressed]))
         if not is_taken:
             raise BrokerUnavailable("no key server is running yet")
 
     def wait(self, timeout_s: float) -> None:
         """Wait until something has come; another may ask meanwhile."""
-        with self._losing():
+        with self._errors():
             self._arrived.extend(self._subscriber.receive(timeout_s))
 
     def take(self) -> list[Original]:
@@ -80,12 +79,3 @@ class StreamAsker:
         with suppress(BrokerUnavailable):
             self._subscriber.close()
         self._client.close()
-
-    @contextmanager
-    def _losing(self) -> Iterator[None]:
-        try:
-            yield
-        except BrokerUnavailable:
-            # Open anew then: the stream that was read may be gone with the server.
-            self._is_open = False
-            raise

@@ -5,13 +5,13 @@ read again from its beginning.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from time import monotonic
 from typing import Any, Final
 
 from kmworker.domain.message import Delivery
-from kmworker.embedded.route import Router, read_any_entry, stream_errors
+from kmworker.embedded.route import OpenStream, Router, read_any_entry, stream_errors
 from kmworker.errors import BrokerUnavailable
 from kmworker.store.client import Client
 
@@ -20,7 +20,7 @@ __all__ = ["RereadStream"]
 FIRST: Final = b"0"
 
 
-class RereadStream(ABC):
+class RereadStream(OpenStream, ABC):
     """Whatever is called raises `BrokerUnavailable`; then it is to be opened again."""
 
     def __init__(self, client: Client, queue: str) -> None:
@@ -38,7 +38,6 @@ class RereadStream(ABC):
         """Stream entries handed out and not acknowledged, by tag."""
         self._next_tag = 0
         self._after = FIRST
-        self._is_open = False
 
     def open(self) -> None:
         """Bind the stream, and begin with what nobody has acknowledged."""
@@ -79,13 +78,3 @@ class RereadStream(ABC):
         self._next_tag += 1
         self._at_hand[self._next_tag] = self._after = entry
         return Delivery(read_any_entry(fields), self._next_tag, self.generation, monotonic())
-
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
-        """Let an error end this generation: what is at hand is read again."""
-        try:
-            with stream_errors():
-                yield
-        except BrokerUnavailable:
-            self._is_open = False
-            raise

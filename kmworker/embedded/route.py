@@ -14,7 +14,7 @@ from kmworker.store.client import Client
 from kmworker.wire.properties import pack, unpack
 from kmworker.wire.topology import EVERYTHING, Topology
 
-__all__ = ["Router", "read_any_entry", "read_entry", "stream_errors"]
+__all__ = ["OpenStream", "Router", "read_any_entry", "read_entry", "stream_errors"]
 
 FOREVER: Final = "forever"
 
@@ -26,6 +26,21 @@ def stream_errors() -> Iterator[None]:
         yield
     except RedisError as error:
         raise BrokerUnavailable(f"the embedded broker: {error}") from error
+
+
+class OpenStream:
+    """What is to be opened again after an error: its stream may be gone with the server."""
+
+    _is_open = False
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            with stream_errors():
+                yield
+        except BrokerUnavailable:
+            self._is_open = False
+            raise
 
 
 class Router:

@@ -7,8 +7,8 @@ whoever finds the consumer's sign of life gone.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from importlib import resources
 from time import monotonic
 from typing import Any, Final
@@ -16,7 +16,7 @@ from typing import Any, Final
 from redis.exceptions import ResponseError
 
 from kmworker.domain.message import Confirm, Delivery, Outgoing
-from kmworker.embedded.route import Router, read_entry, stream_errors
+from kmworker.embedded.route import OpenStream, Router, read_entry, stream_errors
 from kmworker.errors import BrokerUnavailable
 from kmworker.ports import Answered, Pending, QueueCounts
 from kmworker.store.client import Client
@@ -33,7 +33,7 @@ WAIT_SLICE_S: Final = 0.25
 MAX_READ: Final = 1000
 
 
-class StreamBus:
+class StreamBus(OpenStream):
     """A `Bus` on Redis or Valkey streams."""
 
     def __init__(self, client: Client, *, namespace: str, prefetch: int, name: str) -> None:
@@ -48,7 +48,6 @@ class StreamBus:
         """Stream entries handed out and not acknowledged, by tag."""
         self._next_tag = 0
         self._next_claim = 0.0
-        self._is_open = False
         self._leave = resources.files("kmworker.embedded").joinpath("leave.lua").read_bytes()
 
     def open(self) -> None:
@@ -126,16 +125,6 @@ class StreamBus:
         # Without the server, the sign of life expires by itself.
         with suppress(BrokerUnavailable), stream_errors():
             self._client.delete(self._alive())
-
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
-        """Let an error end this generation: what is pending with it is claimed back."""
-        try:
-            with stream_errors():
-                yield
-        except BrokerUnavailable:
-            self._is_open = False
-            raise
 
     def _create_group(self) -> None:
         try:

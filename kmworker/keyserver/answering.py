@@ -186,7 +186,7 @@ class Answering:
     ) -> Sequence[SignedAnswer | None] | None:
         """Record all of it; return the answers to what is granted, None: it is not recorded.
 
-        Of an answer there is None where its DEK does not unwrap.
+        Of an answer there is None where its DEK does not unwrap, or cannot be sealed to its client.
         """
         records = [record_of_delivery(it, at) for it in found.granted]
         records += [record_of_refusal(it, at) for it in found.refusing if it.reason in RECORDED]

@@ -10,7 +10,7 @@ import structlog
 from redis.exceptions import RedisError, ResponseError
 
 from kmworker.clock import Clock
-from kmworker.domain.model import Item, Kind
+from kmworker.domain.model import Kind
 from kmworker.keyserver.ports import Copy
 from kmworker.ports import Answered, Pending
 from kmworker.settings import MAX_KEEP_S
@@ -19,6 +19,7 @@ from kmworker.store.connection import store_errors
 from kmworker.store.names import Names
 from kmworker.store.paging import Pages
 from kmworker.store.pipe import Command, Then
+from kmworker.store.records import item_at
 from kmworker.wire.fields import CLIENT_NAME, ITEM_ID, PROJECT_ID, UUID
 
 __all__ = ["REVOKED", "RedisCopies"]
@@ -28,7 +29,6 @@ log = structlog.get_logger()
 REVOKED: Final = "revoked"
 """Hash: `<client> <version>` of each client that was revoked, until its copies are told of."""
 PAGE_SIZE: Final = 1_000
-KINDS: Final = frozenset(it.value for it in Kind)
 VERSION: Final = re.compile(r"[0-9]{1,15}")
 
 
@@ -104,7 +104,7 @@ class RedisCopies:
             for name in self._pages.next(key):
                 client, _space, version = name.decode(errors="replace").partition(" ")
                 is_version = VERSION.fullmatch(version) is not None
-                if is_version and re.match(CLIENT_NAME, client):
+                if is_version and re.fullmatch(CLIENT_NAME, client):
                     found.append((client, version))
                 else:
                     strange.append(name)
@@ -158,11 +158,12 @@ def _noted(replies: Pending[list[Any]]) -> None:
 
 def _copy(project: str, key_id: str, client: str, ref: str, until_s: float) -> list[Copy]:
     """Return the copy that an entry is of; none: no key server has written it."""
-    kind, _colon, identifier = ref.partition(":")
-    is_item = kind in KINDS and re.match(ITEM_ID, identifier)
-    names = ((CLIENT_NAME, client), (PROJECT_ID, project), (UUID, key_id))
-    if all(re.match(*it) for it in names) and (not ref or is_item):
-        item = Item(project, Kind(kind), identifier) if ref else None
+    item = item_at(project, ref.encode()) if ref else None
+    names = [(CLIENT_NAME, client), (PROJECT_ID, project), (UUID, key_id)]
+    if item is not None:
+        names.append((ITEM_ID, item.id))
+    is_named = all(re.fullmatch(*it) for it in names)
+    if is_named and (item is None or item.kind is not Kind.IMAGE):
         return [Copy(project, key_id, client, item, until_s)]
     log.error("an entry of copies is none", project=project[:128], client=client[:128])
     return []

@@ -14,6 +14,7 @@ from redis.exceptions import RedisError
 from kmworker.store.client import Client
 from kmworker.store.connection import store_errors
 from kmworker.store.names import Names
+from kmworker.store.paging import Pages
 
 __all__ = ["Crowd", "Crowds", "crowd_in"]
 
@@ -69,7 +70,7 @@ class Crowds:
         self._client: Any = client  # its types leave open whether replies are bytes
         self._names = names
         self._key = names.top("crowded")
-        self._cursor = 0
+        self._pages = Pages(client, PAGE_SIZE)
 
     def note(self, crowds: Mapping[str, bytes]) -> None:
         """Write what was seen while parking, and wait for nothing."""
@@ -82,8 +83,7 @@ class Crowds:
         """Put some entries right, and take out those that are not near their bound any more."""
         with store_errors():
             try:
-                self._cursor, found = self._client.hscan(self._key, self._cursor, count=PAGE_SIZE)
-                for name, text in found.items():
+                for name, text in self._pages.next(self._key).items():
                     self._review(name, text)
             except RedisError as error:
                 if "WRONGTYPE" not in str(error):

@@ -20,27 +20,25 @@ class Pages:
         self._size = size
         self._client: Any = client  # its types leave open whether replies are bytes
         self._cursors: dict[str, int] = {}
-        self._parts: set[str] = set()
+        """Of those of which the last look has shown a part alone; 0: its last one."""
 
     def next(self, key: str) -> dict[bytes, bytes]:
         """Return some fields of a hash: those behind the last ones, from the first on at its end.
 
         What is there from one round to the next is given once a round at least.
         """
-        before = self._cursors.pop(key, 0)
+        before = self._cursors.get(key, 0)
         cursor, page = self._client.hscan(key, before, count=self._size)
-        if cursor:
-            self._cursors[key] = cursor
         if before or cursor:
-            self._parts.add(key)
+            self._cursors[key] = cursor
         else:
-            self._parts.discard(key)
+            self._cursors.pop(key, None)
         return dict(page)
 
     def is_more(self, key: str) -> bool:
         """Return whether there is something behind the last ones."""
-        return key in self._cursors
+        return bool(self._cursors.get(key))
 
     def is_part(self, key: str) -> bool:
         """Return whether the last ones were not all that there is."""
-        return key in self._parts
+        return key in self._cursors

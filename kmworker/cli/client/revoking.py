@@ -57,7 +57,7 @@ def revoke(
     line(f"client {name} is revoked; it may hold {_counted(copies)} of keys")
     if copies:
         titles = ("project", "item", "key-id", "until")
-        display(column_table(titles, [tuple(map(str, _fields(it).values())) for it in copies]))
+        display(column_table(titles, [tuple(_fields(it).values()) for it in copies]))
     note(f"what it was given before: kmworker audit export --client {name} --output FILE")
 
 

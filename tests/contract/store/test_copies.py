@@ -116,6 +116,8 @@ STRANGE: Final = {
     "kind": "n1 pool:v1",
     "item": f"n1 volume:{'v' * 300}",
     "no item": "n1 volume:",
+    "image": "n1 image:v1",
+    "line": "n1\n volume:v1",
 }
 
 
