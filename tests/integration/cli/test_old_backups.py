@@ -7,7 +7,14 @@ from typing import Final
 
 import pytest
 
-from tests.integration.cli.turning import WHY, bring, states, tell, turned_over, under
+from tests.integration.cli.turning import (
+    WHY,
+    bring,
+    states,
+    tell,
+    turned_over,
+    under,
+)
 from tests.integration.test_store_going_back import incident_in, replace_by
 from tests.kit.outside.worker import Site, Worker, working
 from tests.kit.polling import until
@@ -116,7 +123,9 @@ def test_a_backup_from_before_a_kek_was_turned_over_needs_it_back(
         office.run("verify")
         # The file has the newer one: the store learns of it anew.
         assert office.run("keyring", "add", *WHY).stdout == f"{new}\n"
-        office.run("keyring", "activate", new, *WHY)
+        # The worker that ran when the copy was made is in it, and is asked for 15 s.
+        activate = ("keyring", "activate", new, *WHY)
+        until(lambda: office.run(*activate, exit_code=None).returncode == 0, "it is active")
         until(lambda: "KEK active" in worker.log.read_text(), "it writes under it")
         retired(office, old)
         removed(office, old)

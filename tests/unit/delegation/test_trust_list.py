@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from kmworker.clock import rfc3339
-from kmworker.delegation.identity import Identity
+from kmworker.delegation.encoded import as_text
+from kmworker.delegation.identity import Identity, key_id_of
 from kmworker.delegation.root_key import RootKey
 from kmworker.delegation.signing import digest_of
 from kmworker.delegation.trust_list import TrustList, check_list, make_list, newest
@@ -88,6 +89,9 @@ def test_a_list_of_another_root_or_installation_is_refused(changed: dict[str, An
 
 KEYS = json.loads(LIST.text)["sign"]
 MADE = OTHER.public
+# X25519's point zero: nothing can be sealed to it.
+LOW = SERVER.public.seal[:-32] + bytes(32)
+LOW_ORDER = {"id": key_id_of(LOW), "public": as_text(LOW)}
 
 
 @pytest.mark.parametrize(
@@ -108,6 +112,7 @@ MADE = OTHER.public
         {"sign": [{"id": "0" * 16, "public": KEYS[0]["public"]}]},
         {"sign": [{"id": KEYS[0]["id"], "public": "AAAA"}]},
         {"seal": KEYS},
+        {"seal": [LOW_ORDER]},
         {"version": 2},
         {"document": "kmworker/enrolment"},
     ],
